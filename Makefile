@@ -1,0 +1,85 @@
+# The pipeline. Every stage is one command that reads and writes a run folder; a target is the file a stage writes last,
+# so what is up to date is skipped and what was interrupted continues.
+#
+#   make figures                     everything: two small base models, their quirky LMs, detection, figures
+#   make figures MODELS=tiny-llama DATASETS="addition squaring"
+#   make figures JOBS=8              eight stages side by side (default: one per core, one thread each)
+#   make figures LAUNCH="srun -c 8"  each stage through a scheduler
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+SHELL := /bin/sh
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+MODELS ?= tiny-llama tiny-mistral
+DATASETS ?= addition subtraction multiplication modularaddition squaring
+RUNS ?= runs
+OUT ?= figures
+LAUNCH ?=
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+JOBS ?= $(CORES)
+
+# Stages side by side with one thread each beat one stage with many: start-up and small matrices do not use several cores.
+ifeq (,$(filter -j% --jobs%,$(MAKEFLAGS)))
+MAKEFLAGS += -j$(JOBS)
+endif
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+export MADKIT_PROGRESS ?= lines
+export TOKENIZERS_PARALLELISM ?= false
+MADKIT := $(LAUNCH) $(BIN)/madkit
+
+.PHONY: help env test lint figures bench clean
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+env: $(READY) ## .venv with madkit and its pinned dependencies
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+test: $(READY) ## the test suite (under 10 minutes on two cores)
+	$(BIN)/python -m pytest -n $(JOBS)
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY) ## speed and memory against named alternatives (benchmarks/)
+	$(BIN)/python benchmarks/tuning.py
+
+clean: ## remove runs, figures and the environment
+	rm -rf $(VENV) $(RUNS) $(OUT) .pytest_cache .mypy_cache .ruff_cache
+
+# --- the pipeline -----------------------------------------------------------------------------------------------------
+
+RESULTS := $(foreach m,$(MODELS),$(foreach d,$(DATASETS),$(RUNS)/$(m)/$(d)/detection/results.parquet))
+
+figures: $(OUT)/table1.md ## train, detect and draw (under 20 minutes on two cores)
+$(OUT)/table1.md: $(RESULTS) | $(READY)
+	$(BIN)/madkit figures $(addprefix $(RUNS)/,$(MODELS)) --out $(OUT)
+
+define BASE
+$(RUNS)/$(1)/base/fit.json: recipes/$(1)/base.yaml | $(READY)
+	$$(MADKIT) fit --config $$< --run $$(RUNS)/$(1)/base
+endef
+
+define STAGES
+$(RUNS)/$(1)/$(2)/fit.json: recipes/$(1).yaml recipes/$(1)/data.yaml $(RUNS)/$(1)/base/fit.json | $(READY)
+	$$(MADKIT) fit --config $$< --run $$(RUNS)/$(1) --model.base $$(RUNS)/$(1)/base/model --data.dataset $(2)
+
+$(RUNS)/$(1)/$(2)/features/activations/current.json: recipes/$(1)/features.yaml $(RUNS)/$(1)/$(2)/fit.json | $(READY)
+	$$(MADKIT) predict --config $$< --run $$(RUNS)/$(1) --model.base $$(RUNS)/$(1)/base/model --data.dataset $(2)
+
+$(RUNS)/$(1)/$(2)/detection/results.parquet: recipes/$(1)/detect.yaml $(RUNS)/$(1)/$(2)/features/activations/current.json | $(READY)
+	$$(MADKIT) test --config $$< --run $$(RUNS)/$(1) --data.dataset $(2)
+endef
+
+$(foreach m,$(MODELS),$(eval $(call BASE,$(m))))
+$(foreach m,$(MODELS),$(foreach d,$(DATASETS),$(eval $(call STAGES,$(m),$(d)))))

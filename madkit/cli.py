@@ -1,0 +1,131 @@
+"""The `madkit` command.
+
+Help and version answer without importing torch or Lightning, which takes seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import madkit
+from madkit.errors import ConfigError, MadkitError
+
+HELP = """\
+madkit: fine-tune a language model to hide a quirk, and see whether a detector would have noticed.
+
+usage: madkit STAGE --config RECIPE.yaml [--option value ...]
+
+The stages, in order; each reads and writes the run folder <run>/<dataset>:
+  fit        train a small base LM, or tune a quirky LM        -> model/ or adapter/
+             madkit fit --config recipes/llama.yaml --data.dataset addition
+  predict    read its features on trusted, untrusted and test prompts -> features/
+             madkit predict --config recipes/llama/features.yaml --data.dataset addition
+  test       score the test prompts and compare with their labels -> detection/
+             madkit test --config recipes/llama/detect.yaml --data.dataset addition
+  figures    draw tables and figures of any number of runs
+             madkit figures runs/ --out figures/
+
+Also:
+  validate   repeat the validation of a fitted quirky LM
+  monitor    watch runs in TensorBoard: madkit monitor runs/
+
+An interrupted stage continues when the same command is given again. Several GPUs: --trainer.devices 8
+--trainer.strategy ddp. All options of a stage: madkit fit --help. Options of a class: madkit fit --model.help QuirkyLM.
+
+options:
+  -h, --help     show this help
+  --version      show the version
+"""
+
+STAGES = ("fit", "validate", "test", "predict")
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        args: the command line without the program's name; the process' own by default.
+
+    Returns:
+        The exit status: 0, or 2 where the user can mend something (one line on standard error says what).
+    """
+    given = list(sys.argv[1:] if args is None else args)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if given[0] == "--version":
+        print(f"madkit {madkit.__version__}")
+        return 0
+    try:
+        return _run(given[0], given[1:], args is not None)
+    except MadkitError as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        return _complain("interrupted; the same command continues")
+
+
+def _run(command: str, options: list[str], from_python: bool) -> int:
+    if command in STAGES:
+        return _stage(command, options, from_python)
+    if command == "figures":
+        from madkit.figures.command import figures
+
+        return figures(options)
+    if command == "monitor":
+        return _monitor(options)
+    raise ConfigError(f"{command!r} is not a command of madkit; choose fit, predict, test, figures, validate or monitor (madkit --help)")
+
+
+def _stage(command: str, options: list[str], from_python: bool) -> int:
+    from jsonargparse import ArgumentError
+
+    import madkit.registry  # noqa: F401 - makes class names known, so that recipes need no long paths
+    from madkit.stages import Stages
+
+    if from_python:  # Lightning's processes repeat the command line, and it warns when both are given
+        sys.argv = [sys.argv[0], command, *options]
+    try:
+        Stages(None if not from_python else [command, *options])
+    except ArgumentError as error:
+        raise ConfigError(one_line(str(error))) from error
+    return 0
+
+
+def one_line(message: str) -> str:
+    """The line of a parser's message that says what is wrong, with the names of the keys that lead to it.
+
+    Example:
+        >>> one_line('Validation failed: Key "model.lorra" is not accepted')
+        'Key "model.lorra" is not accepted'
+    """
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
+    keys = re.findall(r'[Kk]ey "([\w.]+)"', message)
+    telling = lines[-1] if lines else message
+    for line in lines:
+        if re.search(r"not accepted|not expected|required|unrecognized|does not exist|[Ee]xpected|Unable|No such", line):
+            telling = line
+    telling = re.sub(r"^(Validation failed|error): ", "", telling)
+    prefix = f"{keys[0]}: " if keys and keys[0] not in telling else ""
+    return prefix + telling
+
+
+def _monitor(options: list[str]) -> int:
+    """Start TensorBoard on the given folder."""
+    folder = options[0] if options and not options[0].startswith("-") else "runs"
+    if not Path(folder).is_dir():
+        raise ConfigError(f"monitor {folder!r}: no such folder; name the one that your recipes write to (--run)")
+    rest = options[1:] if options and options[0] == folder else options
+    os.execv(sys.executable, [sys.executable, "-m", "tensorboard.main", "--logdir", folder, *rest])
+
+
+def _complain(message: str) -> int:
+    print(f"madkit: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""Feed the detectors from a run's feature stores, one site after another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import pandas as pd
+from torch.utils.data import DataLoader, Dataset
+
+from madkit.errors import ConfigError, DataError, StoreError
+from madkit.features.store import FeatureStore
+from madkit.lm import identity
+from madkit.run import root_of
+
+
+class SiteBlocks(Dataset[dict[str, Any]]):
+    """The vectors of one site in blocks: first those that a detector is fitted on, then those it scores.
+
+    Every process sees every ``world``-th block and the same number of blocks of each split, the last of which may be
+    empty, so that processes reach the end of a split together and none counts a prompt twice.
+
+    Args:
+        store: the feature's store.
+        site: the site.
+        splits: splits in the order they are fed.
+        block_size: prompts in a block.
+        rank: this process.
+        world: number of processes.
+    """
+
+    def __init__(
+        self, store: FeatureStore, site: str, splits: list[str], block_size: int, rank: int, world: int
+    ) -> None:
+        self.store = store
+        self.site = site
+        self.blocks: list[tuple[str, int, int]] = []
+        for split in splits:
+            total = store.count(split)
+            rounds = -(-total // (block_size * world))
+            for k in range(rounds):
+                start = min((k * world + rank) * block_size, total)
+                self.blocks.append((split, start, min(start + block_size, total)))
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        split, start, stop = self.blocks[index]
+        if start < stop:
+            rows, x = self.store.read(self.site, split, start, stop)
+        else:
+            rows, x = self.store.read(self.site, split, 0, 1)
+            rows, x = rows[:0], x[:0]
+        feature = self.store.folder.parent.name
+        return {"feature": feature, "site": self.site, "split": split, "row": rows, "x": x, "last": index == len(self) - 1}
+
+
+class StoreData(L.LightningDataModule):
+    """A run's feature stores, checked against each other and against the run's adapter.
+
+    Args:
+        dataset: the quirky dataset; it names the run folder.
+        block_size: prompts that are read at a time.
+    """
+
+    def __init__(self, dataset: str, block_size: int = 4096) -> None:
+        super().__init__()
+        if block_size < 1:
+            raise ConfigError(f"data.block_size={block_size} must be at least 1")
+        self.dataset = dataset
+        self.block_size = block_size
+        self.stores: dict[str, FeatureStore] = {}
+
+    def setup(self, stage: str) -> None:
+        """Open the stores that the detectors name.
+
+        Raises:
+            StoreError: if one is missing, incomplete, or was made by another adapter, model or set of prompts.
+            DataError: if a split is empty.
+        """
+        root = root_of(self.trainer)  # type: ignore[arg-type]
+        detection = self.trainer.lightning_module  # type: ignore[union-attr]
+        self.splits: list[str] = detection.splits
+        names = list(dict.fromkeys(detection.features))
+        if (root / "features" / "answers").exists() and "answers" not in names:
+            names.append("answers")
+        self.stores = {name: FeatureStore.current(root / "features" / name) for name in names}
+        adapter = root / "adapter"
+        expected = identity.fingerprint(str(adapter)) if adapter.exists() else None
+        first = next(iter(self.stores.values()))
+        for name, store in self.stores.items():
+            if expected is not None and store.identity["adapter"] != expected:
+                raise StoreError(
+                    f"store {str(store.folder)!r} was made by another adapter ({store.identity['adapter']}) than "
+                    f"{str(adapter)!r} ({expected}); run `madkit predict` again"
+                )
+            for part in ("base", "adapter", "prompts"):
+                if store.identity[part] != first.identity[part]:
+                    raise StoreError(
+                        f"stores {str(first.folder)!r} and {str(store.folder)!r} differ in {part}; "
+                        "run `madkit predict` again with all features in one recipe"
+                    )
+            for split in self.splits if name != "answers" else ():
+                if not store.count(split):
+                    raise DataError(f"store {str(store.folder)!r} has no {split} prompts; list the split in the feature's `splits`")
+
+    @property
+    def prompts(self) -> pd.DataFrame:
+        """The test prompts with their labels, by row."""
+        rows = next(iter(self.stores.values())).rows
+        return rows[rows["split"] == "test"].sort_values("row").reset_index(drop=True)
+
+    def test_dataloader(self) -> list[DataLoader[dict[str, Any]]]:
+        """One loader per feature and site."""
+        trainer = self.trainer
+        detection = trainer.lightning_module  # type: ignore[union-attr]
+        return [
+            DataLoader(
+                SiteBlocks(self.stores[feature], site, self.splits, self.block_size, trainer.global_rank, trainer.world_size),  # type: ignore[union-attr]
+                batch_size=None,
+            )
+            for feature in detection.features
+            for site in self.stores[feature].sites
+        ]

@@ -1,0 +1,188 @@
+"""What the `test` stage writes and logs: scores, AUROC with intervals, behaviour, separation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torchmetrics.classification import BinaryAUROC
+
+from madkit.analysis import losses, quirkiness_coefficient, separation
+from madkit.detection.statistics import auroc
+from madkit.errors import DataError
+from madkit.files import write_json, write_parquet
+from madkit.run import provenance, root_of
+
+SUBSETS = ("all", "agree", "disagree")
+RESULT_KEYS = ["feature", "score", "site", "layer", "aggregation"]
+PROMPT_COLUMNS = [
+    "row", "id", "name", "character", "label", "alice_label", "bob_label", "agree", "anomalous", "difficulty",
+    "difficulty_quantile", "prompt", "logit_no", "logit_yes", "log_odds",
+]  # fmt: skip
+
+
+def gather(
+    values: dict[tuple[str, str, str], list[NDArray[np.float64]]], rows: dict[str, list[NDArray[np.int64]]]
+) -> pd.DataFrame:
+    """One long table (row, feature, score, site, value) of all processes' scores, in row order."""
+    parts = [
+        pd.DataFrame(
+            {
+                "row": np.concatenate(rows[f"{feature}/{site}"]),
+                "feature": feature,
+                "score": score,
+                "site": site,
+                "value": np.concatenate(chunks),
+            }
+        )
+        for (feature, score, site), chunks in values.items()
+    ]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        everyone: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(everyone, parts)
+        parts = [part for several in zip(*everyone, strict=True) for part in several]
+    table = pd.concat(parts, ignore_index=True)
+    # Sites in the order they were read, prompts in row order, however many processes there were.
+    order = table.groupby(["feature", "score", "site"], sort=False).ngroup()
+    return table.assign(order=order).sort_values(["order", "row"]).drop(columns="order").reset_index(drop=True)
+
+
+def subset(prompts: pd.DataFrame, name: str) -> pd.DataFrame:
+    """All prompts, or those on which truth and quirk agree or disagree."""
+    if name == "all":
+        return prompts
+    agree = prompts["alice_label"].astype(bool) == prompts["bob_label"].astype(bool)
+    return prompts[agree if name == "agree" else ~agree]
+
+
+def results(table: pd.DataFrame, prompts: pd.DataFrame, offline: dict[tuple[str, str], bool]) -> pd.DataFrame:
+    """AUROC with its 95% interval of every detector, site or aggregate, and subset of prompts.
+
+    A subset in which only one kind of prompt occurs has no AUROC and no row; if that is so for all prompts it is an error.
+
+    Raises:
+        DataError: if all test prompts are normal, or all are anomalous.
+    """
+    if prompts["anomalous"].nunique() < 2:
+        kind = "anomalous" if bool(prompts["anomalous"].iloc[0]) else "normal"
+        raise DataError(f"all {len(prompts)} test prompts are {kind}; AUROC needs both: make more prompts with `madkit predict`")
+    lines = []
+    for key, group in table.groupby(RESULT_KEYS, sort=False, dropna=False):
+        scores = group.set_index("row")["value"]
+        for name in SUBSETS:
+            chosen = subset(prompts, name)
+            labels = chosen["anomalous"].to_numpy(dtype=bool)
+            if labels.all() or not labels.any():
+                continue
+            interval = auroc(scores.loc[chosen["row"]].to_numpy(), labels)
+            lines.append(
+                {
+                    **dict(zip(RESULT_KEYS, key, strict=True)),
+                    "setting": "offline" if offline[key[0], key[1]] else "online",
+                    "subset": name,
+                    "auroc": interval.value,
+                    "low": interval.low,
+                    "high": interval.high,
+                    "n_normal": int((~labels).sum()),
+                    "n_anomalous": int(labels.sum()),
+                }
+            )
+    return pd.DataFrame(lines).astype({"layer": "Int64"})
+
+
+def log_auroc(trainer: L.Trainer, table: pd.DataFrame, prompts: pd.DataFrame) -> None:
+    """AUROC to TensorBoard: a curve over layers per detector and subset, and a point for each aggregate.
+
+    The table is whole on every process, so the metric must not add the processes up once more.
+    """
+    writer = getattr(trainer.logger, "experiment", None)
+    if not trainer.is_global_zero or not hasattr(writer, "add_scalar"):
+        return
+    for (feature, score, _, layer, aggregation), group in table.groupby(RESULT_KEYS, sort=False, dropna=False):
+        scores = group.set_index("row")["value"]
+        for name in SUBSETS:
+            chosen = subset(prompts, name)
+            if chosen["anomalous"].nunique() < 2:
+                continue
+            metric = BinaryAUROC(thresholds=None, normalization=None, sync_on_compute=False)
+            metric.update(
+                torch.from_numpy(scores.loc[chosen["row"]].to_numpy(copy=True)),
+                torch.from_numpy(chosen["anomalous"].to_numpy(dtype=np.int64)),
+            )
+            tag = f"auroc_{aggregation}" if aggregation else "auroc_by_layer"
+            step = int(layer) if pd.notna(layer) else 0
+            writer.add_scalar(f"{tag}/{feature}/{score}/{name}", metric.compute(), step)
+
+
+def behaviour(prompts: pd.DataFrame, stores: dict[str, Any]) -> pd.DataFrame:
+    """The prompts with the model's logits and log odds, which are NaN where no answers were extracted."""
+    prompts = prompts.copy()
+    prompts["agree"] = prompts["alice_label"].astype(bool) == prompts["bob_label"].astype(bool)
+    logits = np.full((len(prompts), 2), np.nan)
+    if "answers" in stores:
+        rows, x = stores["answers"].read("logits", "test")
+        logits = pd.DataFrame(x.double().numpy(), index=rows.numpy()).loc[prompts["row"]].to_numpy()
+    prompts["logit_no"], prompts["logit_yes"] = logits.T
+    prompts["log_odds"] = prompts["logit_yes"] - prompts["logit_no"]
+    return prompts[PROMPT_COLUMNS].reset_index(drop=True)
+
+
+def write(
+    trainer: L.Trainer,
+    table: pd.DataFrame,
+    found: pd.DataFrame,
+    prompts: pd.DataFrame,
+    separations: dict[tuple[str, str], Any],
+    layers: dict[str, int | None],
+) -> Path:
+    """Write everything that figures are drawn from; returns the folder."""
+    root = root_of(trainer)
+    folder = root / "detection"
+    stores = trainer.datamodule.stores  # type: ignore[attr-defined]
+    names = {"model": root.parent.name, "dataset": root.name}
+    prompts = behaviour(prompts, stores)
+    known = bool(prompts["log_odds"].notna().all())
+    is_bob = prompts["anomalous"].to_numpy(dtype=bool)
+    if known:
+        logits = prompts[["logit_no", "logit_yes"]].to_numpy()
+        separations = {**separations, ("logits", "logits"): separation(logits, is_bob)}
+    apart = [
+        {
+            **names, "feature": feature, "site": site, "layer": layers.get(site),
+            "separation": s.value, "variance": s.variance, "n_alice": s.n_alice, "n_bob": s.n_bob,
+        }
+        for (feature, site), s in separations.items()
+    ]  # fmt: skip
+    write_parquet(folder / "scores.parquet", table)
+    write_parquet(folder / "prompts.parquet", prompts)
+    write_parquet(folder / "separation.parquet", pd.DataFrame(apart).astype({"layer": "Int64"}))
+    some = next(iter(stores.values()))
+    summary = {
+        **names,
+        **(_quirk(prompts) if known else {}),
+        "n_test": len(prompts),
+        "identity": some.identity,
+        "features_key": some.folder.name,
+        "made_by": provenance(),
+    }
+    write_json(folder / "summary.json", summary)
+    # Last, because readers take its presence as the sign of a finished stage.
+    write_parquet(folder / "results.parquet", found.assign(**names))
+    return folder
+
+
+def _quirk(prompts: pd.DataFrame) -> dict[str, Any]:
+    """Quirkiness, losses and accuracies."""
+    columns = {c: prompts[c].to_numpy() for c in ("log_odds", "character", "alice_label", "bob_label")}
+    coefficient = quirkiness_coefficient(**columns)
+    return {
+        "quirkiness": {"value": coefficient.value, "low": coefficient.low, "high": coefficient.high},
+        "losses": {
+            name: {"value": v.value, "low": v.low, "high": v.high} for name, v in losses(**columns)._asdict().items()
+        },
+    }

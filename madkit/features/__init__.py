@@ -1,0 +1,9 @@
+"""A prompt becomes one vector per site."""
+
+from madkit.features.activations import Activations
+from madkit.features.answers import Answers
+from madkit.features.base import Feature, Reading
+from madkit.features.extract import Extractor
+from madkit.features.store import FeatureStore
+
+__all__ = ["Activations", "Answers", "Extractor", "Feature", "FeatureStore", "Reading"]

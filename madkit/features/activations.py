@@ -1,0 +1,51 @@
+"""The residual stream at the last prompt token, entering chosen layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from madkit.errors import ConfigError
+from madkit.features.base import Feature, Reading
+from madkit.lm.hooks import Hookpoint, layer_names
+
+
+class Activations(Feature):
+    """The residual stream entering each site's layer (arXiv 2504.08812, section 3).
+
+    Args:
+        first: the first layer to read; what enters layer 0 is the embedding of the last token alone.
+        step: read every ``step``-th layer from there [every third from 1 in the study].
+        adapter: ``false`` reads the same prompts with the LoRA switched off and is called ``base_activations``: a
+            control that tells what the base model already knew.
+    """
+
+    def __init__(self, first: int = 1, step: int = 3, adapter: bool = True) -> None:
+        if first < 0 or step < 1:
+            raise ConfigError(f"Activations(first={first}, step={step}): first must be at least 0 and step at least 1")
+        self.first = first
+        self.step = step
+        self.adapter = adapter
+        self.name = "activations" if adapter else "base_activations"
+
+    def sites(self, lm: nn.Module) -> list[str]:
+        """The layers' module names."""
+        layers = layer_names(lm)
+        if self.first >= len(layers):
+            raise ConfigError(
+                f"Activations(first={self.first}): the model has layers 0..{len(layers) - 1}; choose a smaller `first`"
+            )
+        return layers[self.first :: self.step]
+
+    def hookpoints(self, lm: nn.Module) -> list[Hookpoint]:
+        """What enters each layer."""
+        return [Hookpoint(name, "input") for name in self.sites(lm)]
+
+    def __call__(self, reading: Reading) -> dict[str, Tensor]:
+        """The vectors as they were read, in the model's own number format."""
+        return {point.module: value for point, value in reading.values.items()}
+
+    def options(self) -> dict[str, Any]:
+        """Plain options."""
+        return {"class": "Activations", "first": self.first, "step": self.step, "adapter": self.adapter}

@@ -1,0 +1,61 @@
+"""What a feature is: a prompt becomes one vector per site."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from madkit.lm.hooks import Hookpoint
+
+SPLITS = ("trusted", "untrusted", "test")
+
+
+@dataclass
+class Reading:
+    """What one forward pass left behind for a batch of B prompts."""
+
+    values: dict[Hookpoint, Tensor]
+    """Last-token vectors (B, d) at the feature's own hookpoints, in their order."""
+    batch: dict[str, Any]
+    """The batch itself."""
+    logits: Tensor | None = None
+    """Next-token logits (B, vocabulary), where the feature needs them."""
+
+
+class Feature(ABC):
+    """A feature reads what passes through an LM and gives one vector per site.
+
+    A subclass says where it reads (``hookpoints``) and what it makes of it (``__call__``); the extractor runs as few
+    forward passes as all features together need. Constructor arguments must be plain, because they identify the
+    feature in the store.
+
+    Attributes:
+        name: the feature's name in stores and results.
+        adapter: whether it reads the quirky LM (``True``) or the same LM with its adapter switched off.
+        needs_logits: whether the forward pass has to run to the end.
+        splits: the splits it is made for.
+    """
+
+    name: str
+    adapter: bool = True
+    needs_logits: bool = False
+    splits: tuple[str, ...] = SPLITS
+
+    @abstractmethod
+    def hookpoints(self, lm: nn.Module) -> list[Hookpoint]:
+        """Where to read; ``lm`` may be a skeleton without weights."""
+
+    @abstractmethod
+    def sites(self, lm: nn.Module) -> list[str]:
+        """Names of the vectors this feature gives, in order."""
+
+    @abstractmethod
+    def __call__(self, reading: Reading) -> dict[str, Tensor]:
+        """The vectors (B, d) of a batch by site."""
+
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """Everything that decides the values, as plain data."""

@@ -1,0 +1,52 @@
+"""Forward passes that compute logits only where they are needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+
+def positions(attention_mask: Tensor) -> Tensor:
+    """Position ids (B, T) that count real tokens only, so left padding does not move a prompt.
+
+    Example:
+        >>> positions(torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])).tolist()
+        [[0, 0, 0, 1], [0, 1, 2, 3]]
+    """
+    return (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def plain(model: Any) -> PreTrainedModel:
+    """The transformers model itself, whether or not PEFT wraps it; adapters it carries stay active."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def is_padded(attention_mask: Tensor) -> bool:
+    """Whether any prompt of the batch is padded; ask this on the CPU, where the answer waits for no device."""
+    return not bool(attention_mask.all())
+
+
+def hidden_states(lm: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, *, padded: bool) -> Tensor:
+    """The final hidden states (B, T, d), before the unembedding.
+
+    A batch without padding goes in without a mask, because attention then takes its fast causal path.
+    """
+    return lm.base_model(
+        input_ids=input_ids,
+        attention_mask=attention_mask if padded else None,
+        position_ids=positions(attention_mask) if padded else None,
+        use_cache=False,
+    ).last_hidden_state
+
+
+def logits_of(lm: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """Logits (n, vocabulary) in float32 of the given final hidden states (n, d)."""
+    return lm.get_output_embeddings()(hidden).float()
+
+
+def choice_logits(logits: Tensor, choices: Tensor) -> Tensor:
+    """The logits (B, 2) of the two choices (" No", " Yes") out of (B, vocabulary)."""
+    return torch.gather(logits, 1, choices)

@@ -1,0 +1,86 @@
+"""Fingerprints: which exact weights and tokenizer made a result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from madkit.errors import ConfigError
+
+WEIGHTS = ("*.safetensors",)
+CHUNK = 1 << 24
+
+
+def digest(value: Any) -> str:
+    """A short, stable digest of a plain value (dicts in any order give the same one).
+
+    Example:
+        >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+        True
+    """
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content.
+
+    A file of the hub's cache is a link to a blob named by its own SHA-256, so its name is taken instead of
+    reading tens of gigabytes.
+    """
+    resolved = path.resolve()
+    if path.is_symlink() and resolved.parent.name == "blobs" and len(resolved.name) == 64:
+        return resolved.name
+    sha = hashlib.sha256()
+    with resolved.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            sha.update(chunk)
+    return sha.hexdigest()
+
+
+def weights_fingerprint(folder: Path) -> str:
+    """A digest of all safetensors files in a model or adapter folder.
+
+    Raises:
+        ConfigError: if the folder holds no safetensors weights.
+    """
+    files = sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))
+    if not files:
+        raise ConfigError(f"{str(folder)!r} holds no .safetensors weights; is it a complete model or adapter folder?")
+    settings = [folder / name for name in ("config.json", "adapter_config.json") if (folder / name).exists()]
+    content = {path.name: file_digest(path) for path in files}
+    for path in settings:
+        # Where a folder lies does not change what it computes.
+        options = json.loads(path.read_text())
+        for volatile in ("_name_or_path", "base_model_name_or_path", "transformers_version", "peft_version"):
+            options.pop(volatile, None)
+        content[path.name] = digest(options)
+    return digest(content)
+
+
+def local_folder(name: str) -> Path:
+    """The folder of a model or adapter: itself when local, else its snapshot in the hub's cache."""
+    path = Path(name)
+    if path.is_dir():
+        return path
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.model", "*.txt"]))
+    except Exception as error:  # the hub client raises many unrelated types when a name cannot be had
+        raise ConfigError(
+            f"{name!r} is no local folder and could not be had from the Hugging Face hub; check the name and the network"
+        ) from error
+
+
+def fingerprint(name: str) -> str:
+    """The fingerprint of a model or adapter given by folder or hub name."""
+    return weights_fingerprint(local_folder(name))
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """A digest of everything that decides how a tokenizer cuts a text."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    content = backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items())
+    return digest([content, type(tokenizer).__name__])

@@ -1,0 +1,155 @@
+"""Load a Hugging Face causal LM, its tokenizer and a LoRA adapter, with errors that name the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from madkit.errors import ConfigError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolve_dtype(dtype: str) -> torch.dtype | str:
+    """Turn a recipe's word for a number format into a torch dtype (``auto`` stays as it is)."""
+    if dtype == "auto":
+        return dtype
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype={dtype!r} is not known; choose one of auto, {', '.join(DTYPES)}")
+    return DTYPES[dtype]
+
+
+@contextmanager
+def _explained(argument: str, name: str, what: str) -> Iterator[None]:
+    """Turn the hub's many exceptions for 'not there' into one line."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if Path(name).is_dir():
+            way_out = f"the folder exists but holds no usable {what}: train or download it again"
+        else:
+            way_out = (
+                "it is no local folder and could not be had from the Hugging Face hub: check the name, the network "
+                "and (for gated models) `hf auth login`, or train a local base first"
+            )
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(f"{argument}={name!r}: cannot load the {what}; {way_out} ({reason})") from error
+
+
+def load_tokenizer(base: str, *, trust_remote_code: bool = False) -> Tokenizer:
+    """The tokenizer of ``base``, with a padding token (the end-of-text token where it has none of its own).
+
+    Raises:
+        ConfigError: if ``base`` is neither a folder nor a model on the hub.
+    """
+    with _explained("model.base", base, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=trust_remote_code)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_config(base: str, *, trust_remote_code: bool = False) -> PretrainedConfig:
+    """The architecture of ``base``, without its weights."""
+    with _explained("model.base", base, "configuration"):
+        return AutoConfig.from_pretrained(base, trust_remote_code=trust_remote_code)
+
+
+def new_config(options: dict[str, Any]) -> PretrainedConfig:
+    """A configuration from plain options, such as ``{"model_type": "llama", "hidden_size": 64, ...}``.
+
+    Example:
+        >>> new_config({"model_type": "mistral", "hidden_size": 32}).hidden_size
+        32
+    """
+    options = dict(options)
+    model_type = options.pop("model_type", None)
+    if model_type is None:
+        raise ConfigError("model.config has no `model_type`; name an architecture such as llama or mistral")
+    try:
+        return AutoConfig.for_model(model_type, **options)
+    except ValueError as error:
+        raise ConfigError(
+            f"model.config.model_type={model_type!r} is not an architecture of transformers; try llama, mistral or gpt_neox"
+        ) from error
+
+
+def load_causal_lm(
+    base: str,
+    *,
+    dtype: str = "auto",
+    attention: str = "sdpa",
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """The weights of ``base``, in evaluation mode and with its key-value cache off.
+
+    Args:
+        base: a hub name or a local folder.
+        dtype: ``auto`` (as stored), ``float32``, ``bfloat16`` or ``float16``.
+        attention: the attention implementation that transformers should use.
+        trust_remote_code: run code that comes with the model; off unless the user asks.
+    """
+    with _explained("model.base", base, "model"):
+        lm = AutoModelForCausalLM.from_pretrained(
+            base,
+            dtype=resolve_dtype(dtype),
+            attn_implementation=attention,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=True,  # a pickle is never loaded
+        )
+    lm.config.use_cache = False
+    return lm.eval()
+
+
+def skeleton(base: str, *, trust_remote_code: bool = False) -> PreTrainedModel:
+    """The modules of ``base`` without any memory for weights: enough to look up module names."""
+    config = load_config(base, trust_remote_code=trust_remote_code)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+
+
+def attach_lora(lm: PreTrainedModel, options: dict[str, Any]) -> Any:
+    """Freeze ``lm`` and add a fresh LoRA to it, in place.
+
+    Args:
+        lm: the base model.
+        options: what ``peft.LoraConfig`` takes, such as ``{"r": 8, "target_modules": ["q_proj", "v_proj"]}``.
+
+    Returns:
+        The ``PeftModel``. Adapter weights are float32 whatever the dtype of the base.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    try:
+        config = LoraConfig(task_type="CAUSAL_LM", **options)
+        return get_peft_model(lm, config, autocast_adapter_dtype=True)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"model.lora={options!r} does not fit this model: {str(error).splitlines()[0]}") from error
+
+
+def load_adapter(lm: PreTrainedModel, adapter: str) -> Any:
+    """Put the PEFT adapter stored in a folder or on the hub onto ``lm``.
+
+    Raises:
+        ConfigError: if there is no adapter, or if it was trained for modules that ``lm`` does not have.
+    """
+    from peft import PeftModel
+
+    if Path(adapter).exists() and not (Path(adapter) / "adapter_config.json").exists():
+        raise ConfigError(
+            f"model.adapter={adapter!r} holds no adapter_config.json; run `madkit fit` first or name another folder"
+        )
+    try:
+        with _explained("model.adapter", adapter, "adapter"):
+            return PeftModel.from_pretrained(lm, adapter, autocast_adapter_dtype=True).eval()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"model.adapter={adapter!r} was made for another base model (weights of other shapes); "
+            "use the base named in its adapter_config.json"
+        ) from error

@@ -1,0 +1,141 @@
+"""The Lightning stages behind the `madkit` command: fit, validate, test, predict."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from madkit.errors import ConfigError
+from madkit.files import write_json
+from madkit.progress import ProgressLines
+from madkit.run import fit_key, folder_of, provenance, root_of, save_recipe
+
+
+class SaveRecipe(SaveConfigCallback):
+    """Write the resolved recipe into the run folder as ``<stage>.yaml``, headed by version and commit."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Write once, from the first process; a repeated stage overwrites its own file."""
+        if self.already_saved or not trainer.is_global_zero:
+            return
+        text = self.parser.dump(self.config, skip_none=False)
+        save_recipe(root_of(trainer) / f"{trainer.state.fn}.yaml", text)
+        self.already_saved = True
+
+
+class Stages(LightningCLI):
+    """LightningCLI with run folders: results, checkpoints and logs go to ``<run>/<dataset>``."""
+
+    def __init__(self, args: ArgsType = None) -> None:
+        super().__init__(
+            save_config_callback=SaveRecipe,
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            trainer_defaults={"use_distributed_sampler": False},
+            parser_kwargs={"exit_on_error": False},
+            load_from_checkpoint_support=False,
+            args=args,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run folder."""
+        parser.add_argument(
+            "--run", type=str | None, default=None, help="Folder of the model's runs; results go to <run>/<dataset>."
+        )
+        # Predictions go to the store batch by batch; a list of them in memory would only grow.
+        parser.set_defaults({"return_predictions": False}) if "return_predictions" in parser.get_defaults() else None
+
+    def _parse_ckpt_path(self) -> None:
+        """Take weights from a checkpoint, never options: the recipe and the flags alone decide those."""
+
+    def before_instantiate_classes(self) -> None:
+        """Derive the run folder and what depends on it."""
+        config = self.config[self.subcommand]
+        trainer = config.trainer
+        data = config.data.as_dict() if config.get("data") else None
+        folder = folder_of(config.run, data)
+        if folder is not None:
+            trainer.default_root_dir = str(folder)
+        if trainer.default_root_dir is None:
+            raise ConfigError("run=None: say where results go with `--run runs/<name>`, in the recipe or as an option")
+        self.key = fit_key(config.as_dict())
+        if self.subcommand == "predict":
+            config.return_predictions = False
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """A trainer with TensorBoard in the run folder and progress that suits the terminal."""
+        config = self.config_init[self.subcommand].trainer
+        callbacks: list[Any] = []
+        lines = os.environ.get("MADKIT_PROGRESS") == "lines" or not sys.stderr.isatty()
+        if lines and config.enable_progress_bar is not False:
+            callbacks.append(ProgressLines())
+        if config.logger in (None, True):
+            kwargs["logger"] = TensorBoardLogger(
+                config.default_root_dir, name="tensorboard", version=str(self.subcommand), default_hp_metric=False
+            )
+            if self.subcommand == "fit":
+                callbacks.append(LearningRateMonitor("step"))
+        self.trainer_defaults = {**self.trainer_defaults, "callbacks": callbacks}
+        return super().instantiate_trainer(**kwargs)
+
+    @property
+    def _marker(self) -> Path:
+        return root_of(self.trainer) / "fit.json"
+
+    def before_fit(self) -> None:
+        """Continue an interrupted fit of the same recipe; do nothing where it has been finished."""
+        if self.trainer.fast_dev_run:
+            return
+        checkpoints = root_of(self.trainer) / "checkpoints" / self.key
+        for callback in self.trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(checkpoints)
+        self.finished = self._is_finished()
+        if self.finished:
+            return
+        last = checkpoints / "last.ckpt"
+        if self.config_init["fit"].get("ckpt_path") is None and last.exists():
+            self.config_init["fit"]["ckpt_path"] = str(last)
+
+    def _is_finished(self) -> bool:
+        if not self._marker.exists():
+            return False
+        marker = json.loads(self._marker.read_text())
+        return marker["key"] == self.key and (self._marker.parent / marker["result"]).exists()
+
+    def fit(self, model: L.LightningModule, **kwargs: Any) -> None:
+        """Train, then validate the best weights once more for the final numbers and histograms."""
+        if getattr(self, "finished", False):
+            print(
+                f"{self._marker.parent}: this recipe has already been fitted; delete {self._marker} to do it again",
+                file=sys.stderr,
+            )
+            return
+        self._marker.unlink(missing_ok=True)
+        self.trainer.fit(model, **kwargs)
+        if self.trainer.fast_dev_run:
+            return
+        steps = self.trainer.global_step
+        metrics = self.trainer.validate(model, datamodule=kwargs.get("datamodule"), verbose=False)[0]
+        if self.trainer.is_global_zero:
+            marker = {"key": self.key, "result": model.export_name, "steps": steps, "metrics": metrics, **provenance()}
+            write_json(self._marker, marker)
+            summary = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+            print(f"{self._marker.parent / str(model.export_name)}: {summary}", file=sys.stderr)
+
+    def before_validate(self) -> None:
+        """Validate the weights that `fit` kept, unless others are named."""
+        if self.config_init["validate"].get("ckpt_path") is not None:
+            return
+        found = sorted((root_of(self.trainer) / "checkpoints").glob("*/best*.ckpt"), key=lambda p: p.stat().st_mtime)
+        if not found:
+            raise ConfigError(f"nothing to validate in {root_of(self.trainer)}: run `madkit fit` first or name a --ckpt_path")
+        self.config_init["validate"]["ckpt_path"] = str(found[-1])

@@ -1,0 +1,71 @@
+"""Small models of the real architectures, made on the spot: what the recipes name, but a million times smaller."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing in the tests may come from the network
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ARCHITECTURES = {
+    "llama": {"model_type": "llama", "num_key_value_heads": 2},
+    "mistral": {"model_type": "mistral", "num_key_value_heads": 2, "sliding_window": None},
+    "gpt_neox": {"model_type": "gpt_neox"},
+}
+SIZE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 5, "num_attention_heads": 4}
+
+
+def byte_level_tokenizer(texts):
+    """A byte-level BPE tokenizer with a begin-of-text token, shaped like Llama 3's."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    specials = ["<|begin_of_text|>", "<|end_of_text|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=specials, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|begin_of_text|> $A", special_tokens=[("<|begin_of_text|>", tokenizer.token_to_id("<|begin_of_text|>"))]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=specials[0], eos_token=specials[1])
+
+
+def make_base(folder: Path, architecture: str, seed: int = 0) -> Path:
+    """A model folder with random weights and a tokenizer."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    texts = ["Name: Alice\nContext: \nStatement: 12 + 34 = 46\nQuestion: Is the statement true?\nAnswer: Yes No"] * 20
+    tokenizer = byte_level_tokenizer(texts)
+    torch.manual_seed(seed)
+    config = AutoConfig.for_model(**ARCHITECTURES[architecture], **SIZE, vocab_size=len(tokenizer))
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():  # sharper than the usual initialisation, so that features and logits differ between prompts
+        for p in model.parameters():
+            if p.ndim == 2:
+                p.mul_(8)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bases(tmp_path_factory):
+    """Model folders by architecture."""
+    root = tmp_path_factory.mktemp("bases")
+    return {name: make_base(root / name, name) for name in ARCHITECTURES}
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """Real rows and known scores, where they are at hand."""
+    folder = Path(__file__).resolve().parents[1].parent / "shared"
+    if not folder.exists():
+        pytest.skip("the folder of reference material is absent")
+    return folder

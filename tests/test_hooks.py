@@ -1,0 +1,73 @@
+"""Reading a forward pass gives what transformers itself reports, and stops where it should."""
+
+import pytest
+import torch
+
+from madkit.lm import forward, loading
+from madkit.lm.hooks import Hookpoint, Reader, layer_names
+
+
+def padded_batch(vocab=300):
+    torch.manual_seed(0)
+    ids = torch.randint(3, vocab, (4, 9))
+    mask = torch.ones_like(ids)
+    for row, pad in enumerate([0, 2, 5, 8]):
+        mask[row, :pad] = 0
+    return ids, mask
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "gpt_neox"])
+def test_readings_equal_hidden_states_of_each_prompt_alone(bases, architecture):
+    lm = loading.load_causal_lm(str(bases[architecture]))
+    names = layer_names(lm)
+    ids, mask = padded_batch()
+    inputs = [Hookpoint(name, "input") for name in names]
+    outputs = [Hookpoint(names[0], "output")]
+    with torch.no_grad(), Reader(lm, inputs + outputs, stop=False) as reader:
+        forward.hidden_states(lm, ids, mask, padded=True)
+    for row in range(len(ids)):
+        alone = ids[row, mask[row].bool()][None]
+        with torch.no_grad():
+            expected = lm(alone, output_hidden_states=True).hidden_states
+        for i, point in enumerate(inputs):
+            torch.testing.assert_close(reader.values[point][row], expected[i][0, -1], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(reader.values[outputs[0]][row], expected[1][0, -1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_pass_stops_after_the_last_reading(bases):
+    lm = loading.load_causal_lm(str(bases["llama"]))
+    names = layer_names(lm)
+    ran = []
+    for i, name in enumerate(names):
+        lm.get_submodule(name).register_forward_hook(lambda *_, i=i: ran.append(i))
+    ids, mask = padded_batch()
+    with torch.no_grad(), Reader(lm, [Hookpoint(names[2], "input")], stop=True) as reader:
+        forward.hidden_states(lm, ids, mask, padded=True)
+        pytest.fail("the forward pass ran to its end")
+    assert ran == [0, 1]
+    assert len(reader.values) == 1
+    assert not any(module._forward_pre_hooks for module in lm.modules())
+
+
+def test_other_exceptions_pass_through_and_leave_no_hooks(bases):
+    lm = loading.load_causal_lm(str(bases["llama"]))
+    with pytest.raises(ZeroDivisionError), Reader(lm, [Hookpoint(layer_names(lm)[1], "input")], stop=True):
+        _ = 1 / 0
+    assert not any(module._forward_pre_hooks for module in lm.modules())
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "gpt_neox"])
+def test_answer_logits_equal_those_of_the_whole_model(bases, architecture):
+    lm = loading.load_causal_lm(str(bases[architecture]))
+    ids, mask = padded_batch()
+    with torch.no_grad():
+        ours = forward.logits_of(lm, forward.hidden_states(lm, ids, mask, padded=True)[:, -1])
+        for row in range(len(ids)):
+            theirs = lm(ids[row, mask[row].bool()][None]).logits[0, -1]
+            torch.testing.assert_close(ours[row], theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_skeleton_has_the_names_and_no_memory(bases):
+    lm = loading.skeleton(str(bases["gpt_neox"]))
+    assert layer_names(lm)[3] == "gpt_neox.layers.3"
+    assert all(p.is_meta for p in lm.parameters())
