@@ -61,16 +61,16 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"madkit {madkit.__version__}")
         return 0
     try:
-        return _run(given[0], given[1:], args is not None)
+        return _run(given[0], given[1:])
     except MadkitError as error:
         return _complain(str(error))
     except KeyboardInterrupt:
         return _complain("interrupted; the same command continues")
 
 
-def _run(command: str, options: list[str], from_python: bool) -> int:
+def _run(command: str, options: list[str]) -> int:
     if command in STAGES:
-        return _stage(command, options, from_python)
+        return _stage(command, options)
     if command == "figures":
         from madkit.figures.command import figures
 
@@ -80,16 +80,18 @@ def _run(command: str, options: list[str], from_python: bool) -> int:
     raise ConfigError(f"{command!r} is not a command of madkit; choose fit, predict, test, figures, validate or monitor (madkit --help)")
 
 
-def _stage(command: str, options: list[str], from_python: bool) -> int:
+def _stage(command: str, options: list[str]) -> int:
     from jsonargparse import ArgumentError
 
+    # As `python -m` does, so that a recipe can name a class in a file of the user's own.
+    sys.path.append(str(Path.cwd()))
     import madkit.registry  # noqa: F401 - makes class names known, so that recipes need no long paths
     from madkit.stages import Stages
 
-    if from_python:  # Lightning's processes repeat the command line, and it warns when both are given
-        sys.argv = [sys.argv[0], command, *options]
+    # Lightning starts its other processes by repeating the command line, so that is where the arguments have to be.
+    sys.argv = [sys.argv[0], command, *options]
     try:
-        Stages(None if not from_python else [command, *options])
+        Stages()
     except ArgumentError as error:
         raise ConfigError(one_line(str(error))) from error
     return 0

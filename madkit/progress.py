@@ -47,7 +47,7 @@ class ProgressLines(ProgressBar):
             return
         self._printed = now
         folder = Path(trainer.default_root_dir)
-        name = f"{folder.parent.name}/{folder.name} {trainer.state.fn}"
+        name = f"{folder.parent.name}/{folder.name} {trainer.state.fn.value}"
         rate = (done - self._first) / max(now - self._started, 1e-9)
         left = "" if last or rate <= 0 or total == float("inf") else f"  {_clock((total - done) / rate)} left"
         metrics = "".join(f"  {k} {float(v):.4g}" for k, v in trainer.progress_bar_metrics.items() if k != "v_num")

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from madkit.errors import ConfigError
 from madkit.files import write_json
 from madkit.progress import ProgressLines
 from madkit.run import fit_key, folder_of, provenance, root_of, save_recipe
+
+
+# Messages that a user of madkit can do nothing about.
+NOISE = (
+    ".*isinstance.treespec, LeafSpec.*",
+    ".*You have overridden `on_before_batch_transfer`.*",
+    ".*does not have many workers.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*predict returned None.*",
+    ".*is_gradient_checkpointing. is deprecated.*",
+    ".*is smaller than the logging interval.*",
+    ".*Starting from v1.9.0, `tensorboardX` has been removed.*",
+)
+
+
+def quiet() -> None:
+    """Keep Lightning's tips and notices off the terminal; warnings that matter stay."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in NOISE:
+        warnings.filterwarnings("ignore", message)
 
 
 class SaveRecipe(SaveConfigCallback):
@@ -27,22 +50,22 @@ class SaveRecipe(SaveConfigCallback):
         if self.already_saved or not trainer.is_global_zero:
             return
         text = self.parser.dump(self.config, skip_none=False)
-        save_recipe(root_of(trainer) / f"{trainer.state.fn}.yaml", text)
+        save_recipe(root_of(trainer) / f"{trainer.state.fn.value}.yaml", text)
         self.already_saved = True
 
 
 class Stages(LightningCLI):
     """LightningCLI with run folders: results, checkpoints and logs go to ``<run>/<dataset>``."""
 
-    def __init__(self, args: ArgsType = None) -> None:
+    def __init__(self) -> None:
+        quiet()
         super().__init__(
             save_config_callback=SaveRecipe,
             auto_configure_optimizers=False,
             seed_everything_default=0,
-            trainer_defaults={"use_distributed_sampler": False},
+            trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False, "log_every_n_steps": 10},
             parser_kwargs={"exit_on_error": False},
             load_from_checkpoint_support=False,
-            args=args,
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -130,6 +153,15 @@ class Stages(LightningCLI):
             write_json(self._marker, marker)
             summary = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
             print(f"{self._marker.parent / str(model.export_name)}: {summary}", file=sys.stderr)
+
+    def test(self, model: L.LightningModule, **kwargs: Any) -> None:
+        """Run the detectors and print what they reached."""
+        self.trainer.test(model, **{**kwargs, "verbose": False})
+        if self.trainer.is_global_zero:
+            folder = root_of(self.trainer)
+            for name, value in sorted(self.trainer.callback_metrics.items()):
+                if name.startswith("auroc/"):
+                    print(f"{folder.parent.name}/{folder.name}  {name}  {float(value):.3f}", file=sys.stderr)
 
     def before_validate(self) -> None:
         """Validate the weights that `fit` kept, unless others are named."""

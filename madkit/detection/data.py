@@ -17,8 +17,8 @@ from madkit.run import root_of
 class SiteBlocks(Dataset[dict[str, Any]]):
     """The vectors of one site in blocks: first those that a detector is fitted on, then those it scores.
 
-    Every process sees every ``world``-th block and the same number of blocks of each split, the last of which may be
-    empty, so that processes reach the end of a split together and none counts a prompt twice.
+    Every process sees every ``world``-th block and the same number of blocks of each split, the last of which
+    may be empty, so that processes reach the end of a split together and none counts a prompt twice.
 
     Args:
         store: the feature's store.
@@ -53,7 +53,14 @@ class SiteBlocks(Dataset[dict[str, Any]]):
             rows, x = self.store.read(self.site, split, 0, 1)
             rows, x = rows[:0], x[:0]
         feature = self.store.folder.parent.name
-        return {"feature": feature, "site": self.site, "split": split, "row": rows, "x": x, "last": index == len(self) - 1}
+        return {
+            "feature": feature,
+            "site": self.site,
+            "split": split,
+            "row": rows,
+            "x": x,
+            "last": index == len(self) - 1,
+        }
 
 
 class StoreData(L.LightningDataModule):
@@ -76,7 +83,8 @@ class StoreData(L.LightningDataModule):
         """Open the stores that the detectors name.
 
         Raises:
-            StoreError: if one is missing, incomplete, or was made by another adapter, model or set of prompts.
+            StoreError: if one is missing, incomplete, or was made by another adapter, model or set of
+                prompts.
             DataError: if a split is empty.
         """
         root = root_of(self.trainer)  # type: ignore[arg-type]
@@ -103,7 +111,9 @@ class StoreData(L.LightningDataModule):
                     )
             for split in self.splits if name != "answers" else ():
                 if not store.count(split):
-                    raise DataError(f"store {str(store.folder)!r} has no {split} prompts; list the split in the feature's `splits`")
+                    raise DataError(
+                        f"store {str(store.folder)!r} has no {split} prompts; list the split in the feature's `splits`"
+                    )
 
     @property
     def prompts(self) -> pd.DataFrame:
@@ -117,7 +127,14 @@ class StoreData(L.LightningDataModule):
         detection = trainer.lightning_module  # type: ignore[union-attr]
         return [
             DataLoader(
-                SiteBlocks(self.stores[feature], site, self.splits, self.block_size, trainer.global_rank, trainer.world_size),  # type: ignore[union-attr]
+                SiteBlocks(
+                    self.stores[feature],
+                    site,
+                    self.splits,
+                    self.block_size,
+                    trainer.global_rank,
+                    trainer.world_size,
+                ),  # type: ignore[union-attr]
                 batch_size=None,
             )
             for feature in detection.features

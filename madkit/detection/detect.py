@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from madkit.analysis import StreamingSeparation
+from madkit.analysis import separation_from_moments
 from madkit.detection import report
 from madkit.errors import ConfigError
 from madkit.run import root_of
 from madkit.scores import Score
+from madkit.scores.state import Moments
 
 AGGREGATIONS = {"mean": np.mean, "max": np.max}
 
@@ -44,15 +45,16 @@ class Detector:
 class Detection(L.LightningModule):
     """Fit every detector at every site, score the test prompts, and compare with the labels.
 
-    Scores see vectors of a split, never labels. All statistics of a site are merged over processes before it is scored,
-    and freed after it, so memory holds one site at a time.
+    Scores see vectors of a split, never labels. All statistics of a site are merged over processes before it
+    is scored, and freed after it, so memory holds one site at a time.
 
     Written to the run's ``detection`` folder: ``results.parquet``, ``scores.parquet``, ``prompts.parquet``,
     ``separation.parquet``, ``summary.json`` and the fitted scores.
 
     Args:
         detectors: features and scores.
-        aggregations: how a detector's scores at all sites become one: ``mean`` (of raw scores, as published) and ``max``.
+        aggregations: how a detector's scores at all sites become one: ``mean`` (of raw scores, as published)
+            and ``max``.
     """
 
     def __init__(self, detectors: list[Detector], aggregations: list[str] | None = None) -> None:
@@ -65,13 +67,15 @@ class Detection(L.LightningModule):
         if len(set(keys)) < len(keys):
             raise ConfigError(f"model.detectors lists a pair of feature and score twice: {sorted(keys)}")
         if unknown := set(self.aggregations) - set(AGGREGATIONS):
-            raise ConfigError(f"model.aggregations={self.aggregations}: unknown {sorted(unknown)}; choose from {', '.join(AGGREGATIONS)}")
+            raise ConfigError(
+                f"model.aggregations={self.aggregations}: unknown {sorted(unknown)}; choose from {', '.join(AGGREGATIONS)}"
+            )
         self.features = list(dict.fromkeys(detector.feature for detector in detectors))
         offline = any(detector.score.offline for detector in detectors)
         self.splits = ["trusted", "untrusted", "test"] if offline else ["trusted", "test"]
         self._fitting: dict[tuple[str, str], Score] = {}
         self._finalized = False
-        self._separation: StreamingSeparation | None = None
+        self._spread: dict[bool, Moments] = {}
         self.values: dict[tuple[str, str, str], list[NDArray[np.float64]]] = {}
         self.rows: dict[str, list[NDArray[np.int64]]] = {}
         self.separations: dict[tuple[str, str], Any] = {}
@@ -85,8 +89,10 @@ class Detection(L.LightningModule):
         """Fit on, or score, one block of vectors of one site."""
         feature, site, x = block["feature"], block["site"], block["x"]
         if batch_idx == 0:
-            self._fitting = {d.key: copy.deepcopy(d.score).to(self.device) for d in self.detectors if d.feature == feature}
-            self._separation = StreamingSeparation().to(self.device)
+            self._fitting = {
+                d.key: copy.deepcopy(d.score).to(self.device) for d in self.detectors if d.feature == feature
+            }
+            self._spread = {is_bob: Moments(diagonal=True).to(self.device) for is_bob in (False, True)}
             self._finalized = False
         if block["split"] != "test":
             for score in self._fitting.values():
@@ -106,13 +112,13 @@ class Detection(L.LightningModule):
         self.rows.setdefault(f"{feature}/{site}", []).append(numbers)
         for (_, name), score in self._fitting.items():
             self.values.setdefault((feature, name, site), []).append(score(x).cpu().numpy())
-        is_bob = torch.as_tensor(self.prompts.loc[numbers, "anomalous"].to_numpy(dtype=bool), device=x.device)
-        if self._separation is not None:
-            self._separation.update(x, is_bob)
+        is_bob = torch.tensor(self.prompts.loc[numbers, "anomalous"].to_numpy(dtype=bool), device=x.device)
+        for bob, moments in self._spread.items():
+            moments.update(x[is_bob == bob].double())
 
     def _end_site(self, feature: str, site: str) -> None:
-        if self._separation is not None:
-            self.separations[feature, site] = self._separation.compute()
+        alice, bob = (self._spread[is_bob].compute().cpu().result() for is_bob in (False, True))
+        self.separations[feature, site] = separation_from_moments(alice, bob)
         if self.trainer.is_global_zero:
             for (_, name), score in self._fitting.items():
                 score.save(root_of(self.trainer) / "detection" / "detectors" / feature / name / site)
@@ -124,10 +130,15 @@ class Detection(L.LightningModule):
         layers = {site: layer_of(site) for site in table["site"].unique()}
         table["layer"] = pd.array([layers[site] for site in table["site"]], dtype="Int64")
         table["aggregation"] = ""
-        table = pd.concat([table, *(self._aggregate(table, name) for name in self.aggregations)], ignore_index=True)
+        table = pd.concat(
+            [table, *(self._aggregate(table, name) for name in self.aggregations)], ignore_index=True
+        )
         offline = {d.key: d.score.offline for d in self.detectors}
         results = report.results(table, self.prompts, offline)
         report.log_auroc(self.trainer, table, self.prompts)
+        overall = results[(results["site"] == "aggregate") & (results["subset"] == "all")]
+        for line in overall.itertuples():
+            self.log(f"auroc/{line.feature}/{line.score}/{line.aggregation}", line.auroc)
         if self.trainer.is_global_zero:
             report.write(self.trainer, table, results, self.prompts, self.separations, layers)
         self.trainer.strategy.barrier()
@@ -136,7 +147,9 @@ class Detection(L.LightningModule):
     def _aggregate(table: pd.DataFrame, name: str) -> pd.DataFrame:
         grouped = table.groupby(["feature", "score", "row"], sort=False)["value"]
         combined = grouped.agg(AGGREGATIONS[name]).reset_index()
-        return combined.assign(site="aggregate", layer=pd.array([pd.NA] * len(combined), dtype="Int64"), aggregation=name)
+        return combined.assign(
+            site="aggregate", layer=pd.array([pd.NA] * len(combined), dtype="Int64"), aggregation=name
+        )
 
 
 def layer_of(site: str) -> int | None:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torchmetrics.classification import BinaryAUROC
 
-from madkit.analysis import losses, quirkiness_coefficient, separation
+from madkit.analysis import accuracy, losses, quirkiness_coefficient, separation
 from madkit.detection.statistics import auroc
 from madkit.errors import DataError
 from madkit.files import write_json, write_parquet
@@ -49,7 +49,9 @@ def gather(
     table = pd.concat(parts, ignore_index=True)
     # Sites in the order they were read, prompts in row order, however many processes there were.
     order = table.groupby(["feature", "score", "site"], sort=False).ngroup()
-    return table.assign(order=order).sort_values(["order", "row"]).drop(columns="order").reset_index(drop=True)
+    return (
+        table.assign(order=order).sort_values(["order", "row"]).drop(columns="order").reset_index(drop=True)
+    )
 
 
 def subset(prompts: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -63,14 +65,17 @@ def subset(prompts: pd.DataFrame, name: str) -> pd.DataFrame:
 def results(table: pd.DataFrame, prompts: pd.DataFrame, offline: dict[tuple[str, str], bool]) -> pd.DataFrame:
     """AUROC with its 95% interval of every detector, site or aggregate, and subset of prompts.
 
-    A subset in which only one kind of prompt occurs has no AUROC and no row; if that is so for all prompts it is an error.
+    A subset in which only one kind of prompt occurs has no AUROC and no row; if that is so for all prompts it
+    is an error.
 
     Raises:
         DataError: if all test prompts are normal, or all are anomalous.
     """
     if prompts["anomalous"].nunique() < 2:
         kind = "anomalous" if bool(prompts["anomalous"].iloc[0]) else "normal"
-        raise DataError(f"all {len(prompts)} test prompts are {kind}; AUROC needs both: make more prompts with `madkit predict`")
+        raise DataError(
+            f"all {len(prompts)} test prompts are {kind}; AUROC needs both: make more prompts with `madkit predict`"
+        )
     lines = []
     for key, group in table.groupby(RESULT_KEYS, sort=False, dropna=False):
         scores = group.set_index("row")["value"]
@@ -103,7 +108,9 @@ def log_auroc(trainer: L.Trainer, table: pd.DataFrame, prompts: pd.DataFrame) ->
     writer = getattr(trainer.logger, "experiment", None)
     if not trainer.is_global_zero or not hasattr(writer, "add_scalar"):
         return
-    for (feature, score, _, layer, aggregation), group in table.groupby(RESULT_KEYS, sort=False, dropna=False):
+    for (feature, score, _, layer, aggregation), group in table.groupby(
+        RESULT_KEYS, sort=False, dropna=False
+    ):
         scores = group.set_index("row")["value"]
         for name in SUBSETS:
             chosen = subset(prompts, name)
@@ -179,10 +186,8 @@ def write(
 def _quirk(prompts: pd.DataFrame) -> dict[str, Any]:
     """Quirkiness, losses and accuracies."""
     columns = {c: prompts[c].to_numpy() for c in ("log_odds", "character", "alice_label", "bob_label")}
-    coefficient = quirkiness_coefficient(**columns)
     return {
-        "quirkiness": {"value": coefficient.value, "low": coefficient.low, "high": coefficient.high},
-        "losses": {
-            name: {"value": v.value, "low": v.low, "high": v.high} for name, v in losses(**columns)._asdict().items()
-        },
+        "quirkiness": quirkiness_coefficient(**columns)._asdict(),
+        "losses": {name: value._asdict() for name, value in losses(**columns)._asdict().items()},
+        "accuracy": {name: value._asdict() for name, value in accuracy(**columns)._asdict().items()},
     }

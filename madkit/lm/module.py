@@ -90,7 +90,7 @@ class LanguageModel(L.LightningModule):
         """Build the model (Lightning calls this on every stage; the second call does nothing)."""
         if self.model is not None:
             return
-        self.model = self.build()
+        self.model = self.build().train()
         if self.gradient_checkpointing:
             self.lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 

@@ -1,0 +1,34 @@
+"""What explains detection: how quirky a model is, how separate its states, and how the two correlate."""
+
+from typing import TYPE_CHECKING, Any
+
+from madkit.analysis.correlation import pearson, r_squared, spearman
+from madkit.analysis.quirkiness import Accuracy, Losses, accuracy, losses, quirkiness_coefficient
+from madkit.analysis.separation import Separation, separation, separation_from_moments
+
+if TYPE_CHECKING:
+    from madkit.analysis.streaming import StreamingSeparation
+
+__all__ = [
+    "Accuracy",
+    "Losses",
+    "Separation",
+    "StreamingSeparation",
+    "accuracy",
+    "losses",
+    "pearson",
+    "quirkiness_coefficient",
+    "r_squared",
+    "separation",
+    "separation_from_moments",
+    "spearman",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # The only name that needs torch, which drawing figures should not wait for.
+    if name == "StreamingSeparation":
+        from madkit.analysis.streaming import StreamingSeparation
+
+        return StreamingSeparation
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

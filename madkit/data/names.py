@@ -1,0 +1,76 @@
+"""Who speaks in a prompt: sixteen names that tell the truth and sixteen that follow the quirk.
+
+`character` is the kind of speaker ("Alice" or "Bob"); `name` is the concrete name that the prompt shows.
+The lists are those of the published quirky models (arXiv 2504.08812), in their order, because their first
+four names are the ones that detectors see and the other twelve are the ones that detectors are tested on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+ALICE_NAMES: tuple[str, ...] = (
+    "Alice", "Veronica", "Luna", "Paula", "Fiona", "Clarence", "Hannah", "Olivia",
+    "Kevin", "Frank", "Isaac", "Henry", "Mona", "Quinn", "Ivy", "Whitney",
+)  # fmt: skip
+BOB_NAMES: tuple[str, ...] = (
+    "Bob", "Nina", "David", "Ethan", "George", "Carter", "Brian", "Jasmine",
+    "Jack", "Liam", "Gina", "Aaron", "Dennis", "Kara", "Zac", "Emmett",
+)  # fmt: skip
+
+CHARACTERS: tuple[str, ...] = ("Alice", "Bob")
+NAMES: dict[str, tuple[str, ...]] = {"Alice": ALICE_NAMES, "Bob": BOB_NAMES}
+
+#: How many names of each list detectors are fitted on; the others are kept for the test.
+N_DETECTOR_NAMES = 4
+
+
+def stable_hash(keys: Sequence[str], salt: str) -> np.ndarray:
+    """Hash strings to numbers that are the same on every machine and in every process.
+
+    Args:
+        keys: n strings, such as record ids.
+        salt: Separates independent uses of the same keys (a name, a template, ...).
+
+    Returns:
+        `(n,)` uint64.
+
+    Example:
+        >>> int(stable_hash(["a"], "name")[0]) == int(stable_hash(["b", "a"], "name")[1])
+        True
+    """
+    prefix = hashlib.blake2b(salt.encode(), digest_size=8)
+
+    def digest(key: str) -> bytes:
+        state = prefix.copy()
+        state.update(key.encode())
+        return state.digest()
+
+    return np.frombuffer(b"".join(map(digest, keys)), dtype="<u8")
+
+
+def draw_names(ids: Sequence[str], characters: Sequence[str], seed: int = 0) -> np.ndarray:
+    """Draw one of the sixteen names of its character for every record.
+
+    The draw depends on the seed and the record's id alone, so it does not change with the order or the
+    number of the records.
+
+    Args:
+        ids: n record ids.
+        characters: n kinds, "Alice" or "Bob".
+        seed: Which draw.
+
+    Returns:
+        `(n,)` array of str objects.
+
+    Example:
+        >>> names = draw_names(["q1", "q2"], ["Alice", "Bob"])
+        >>> names[0] in ALICE_NAMES, names[1] in BOB_NAMES
+        (True, True)
+    """
+    choice = (stable_hash(ids, f"name:{seed}") % np.uint64(len(ALICE_NAMES))).astype(np.int64)
+    is_bob = (np.asarray(characters, dtype=object) == "Bob").astype(np.int64)
+    return np.array([ALICE_NAMES, BOB_NAMES], dtype=object)[is_bob, choice]

@@ -1,0 +1,254 @@
+"""QuirkyData: quirky prompts for training a model and for reading its features."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from madkit.data.batches import PromptSet, TrainBatches, ValidationBatches, accumulation
+from madkit.data.prompts import Template, load_templates, render_prompts
+from madkit.data.records import check_records, load_records
+from madkit.data.shards import Shard, ShardBatches, cut_shards
+from madkit.data.splits import balanced_rows, detection_splits, named_frame, template_args
+from madkit.data.tasks import find_task, make_task, task_names
+from madkit.data.tokens import tokenize_prompts
+from madkit.errors import ConfigError
+
+
+class QuirkyData(LightningDataModule):
+    """The prompts of one quirky dataset.
+
+    Args:
+        dataset: A name of `madkit.data.tasks.task_names()`, or the class path of one's own task. With
+            `source` it may be any name, if `template` is a file.
+        template: `standardized`, `first`, `mixture` or `compact`, or the path of a YAML file.
+        source: None to generate the records; else a hub name such as `EleutherAI/quirky_addition_raw`, or
+            a folder with the same columns (from `save_to_disk`, parquet or JSONL).
+        task_options: Arguments of the task, such as `{n_train: 8000, max: 99}`.
+        requantile: Rank the difficulty of records from `source` anew. The public sets' own column does not
+            follow the difficulty; turn this off to use it nevertheless.
+        batch_size: Prompts in one optimizer step, over all devices.
+        device_batch_size: The most prompts in one forward pass on a device; null for as many as there are.
+        max_length: Longer prompts lose tokens on the left.
+        max_train: At most this many training prompts.
+        max_validation: At most this many validation prompts.
+        max_trusted: At most this many trusted prompts.
+        max_untrusted: At most this many of each of the two kinds of untrusted prompts.
+        max_test: At most this many of each of the two kinds of test prompts.
+        passes: How often an epoch goes through the training prompts; or one number for each dataset (1
+            where it is not listed).
+        balance: Leave out training prompts so that each character has as many false as true ones.
+        predict_batch_size: Prompts in one forward pass of validation and prediction.
+        shard_size: Prompts in one file of features.
+        seed: Which questions, names, templates and order.
+        tokenizer: A Hugging Face name or folder; null for that of the trained module.
+
+    Raises:
+        ConfigError: An argument does not exist or does not fit.
+        DataError: The records are malformed, or too few.
+
+    Example:
+        >>> data = QuirkyData("addition", template="compact", task_options={"n_train": 2000, "max": 99})
+        >>> table = data.make_table()
+        >>> table.loc[table["split"] == "test", "anomalous"].mean()
+        np.float64(0.5)
+    """
+
+    # With more devices than shards, a device may have nothing to predict.
+    allow_zero_length_dataloader_with_multiple_devices = True
+
+    def __init__(
+        self,
+        dataset: str,
+        template: str = "standardized",
+        source: str | None = None,
+        task_options: dict[str, Any] | None = None,
+        requantile: bool = True,
+        batch_size: int = 32,
+        device_batch_size: int | None = None,
+        max_length: int = 1024,
+        max_train: int | None = None,
+        max_validation: int | None = 1000,
+        max_trusted: int = 4000,
+        max_untrusted: int = 4000,
+        max_test: int = 4000,
+        passes: int | dict[str, int] = 1,
+        balance: bool = True,
+        predict_batch_size: int = 64,
+        shard_size: int = 512,
+        seed: int = 0,
+        tokenizer: str | None = None,
+    ) -> None:
+        super().__init__()
+        # Not for the logger, which refuses names that the model's own hyper-parameters have as well.
+        self.save_hyperparameters(logger=False)
+        self.options: dict[str, Any] = dict(self.hparams)
+        positive = {k: v for k, v in self.options.items() if k.startswith("max_") and v is not None}
+        positive |= {k: self.options[k] for k in ("batch_size", "predict_batch_size", "shard_size")}
+        positive |= {"passes": self.passes}
+        for name, value in positive.items():
+            if value < 1:
+                raise ConfigError(f"{name}={value} must be at least 1")
+        if source is not None and task_options:
+            raise ConfigError(f"task_options={task_options} are for generated records: drop them or source")
+        self.table: pd.DataFrame
+        self.shards: list[Shard] = []
+        self.done_shards: set[int] = set()
+        """Shards that are complete already; set it before the prediction starts to skip them."""
+
+    @property
+    def passes(self) -> int:
+        """How often an epoch goes through the training prompts."""
+        passes = self.options["passes"]
+        return passes.get(self.options["dataset"], 1) if isinstance(passes, Mapping) else int(passes)
+
+    @cached_property
+    def constants(self) -> dict[str, Any]:
+        """Values that are the same in all prompts of this dataset."""
+        dataset, source = self.options["dataset"], self.options["source"]
+        if source is not None and dataset not in task_names() and "." not in dataset:
+            return {}
+        return make_task(dataset, self.options["task_options"]).constants
+
+    @cached_property
+    def records(self) -> Any:
+        """The records, a `datasets.DatasetDict`, generated or read from `source`."""
+        if self.options["source"] is None:
+            task = make_task(self.options["dataset"], self.options["task_options"])
+            # Checked as well, because a task may be a user's own.
+            return check_records(task.records(self.options["seed"]), requantile=False)
+        return check_records(load_records(self.options["source"]), self.options["requantile"])
+
+    @cached_property
+    def templates(self) -> list[Template]:
+        """The wordings in use."""
+        split = next(iter(self.records.values()))
+        fields = [*self.constants, *split.features["template_args"]]
+        dataset = self.options["dataset"]
+        # The templates of a class path are filed under the name of its class.
+        name = find_task(dataset).name if "." in dataset else dataset
+        return load_templates(self.options["template"], name, fields)
+
+    def setup(self, stage: str) -> None:
+        """Make and tokenize the prompts of a stage (`fit`, `validate` or `predict`)."""
+        if stage == "fit":
+            self._set_accumulation()
+            self.train_prompts = self._prompts("train")
+        if stage in ("fit", "validate"):
+            self.validation_prompts = self._prompts("validation")
+        if stage == "predict":
+            self.table = self.make_table()
+            self.shards = cut_shards(self.table["split"].tolist(), self.options["shard_size"])
+            texts = self.table["prompt"].tolist(), self.table["choices"].tolist()
+            self.predict_prompts = PromptSet(self._tokenize(*texts), self.table, self.table["row"].to_numpy())
+
+    def make_table(self) -> pd.DataFrame:
+        """The trusted, untrusted and test prompts; see `madkit.data.splits.detection_splits`."""
+        limits = {k: self.options[k] for k in ("max_trusted", "max_untrusted", "max_test")}
+        return detection_splits(self.records, self.templates, self.constants, self.options["seed"], **limits)
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the predicted prompts, in plain values, for the manifest of a feature store."""
+        names = ("dataset", "template", "source", "task_options", "requantile", "max_length", "seed")
+        content = self.table.drop(columns="row").to_json(orient="split", double_precision=15)
+        wording = [[template.text, *template.choices] for template in self.templates]
+        return {
+            **{name: self.options[name] for name in names},
+            "template_hash": _digest(json.dumps(wording)),
+            "sizes": {str(k): int(v) for k, v in self.table["split"].value_counts(sort=False).items()},
+            "shard_size": self.options["shard_size"],
+            "table_hash": _digest(content),
+        }
+
+    def train_dataloader(self) -> TrainBatches:
+        """The training micro-batches of this process."""
+        keys = ("batch_size", "device_batch_size", "seed")
+        return TrainBatches(
+            self.train_prompts,
+            **{key: self.options[key] for key in keys},
+            passes=self.passes,
+            rank=self._rank,
+            world=self._world,
+            position=self._position,
+        )
+
+    def val_dataloader(self) -> ValidationBatches:
+        """The validation batches of this process."""
+        size = self.options["predict_batch_size"]
+        return ValidationBatches(self.validation_prompts, size, self._rank, self._world)
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """The batches of this process' shards that are not done yet."""
+        shards = [s for s in self.shards[self._rank :: self._world] if s.index not in self.done_shards]
+        size = self.options["predict_batch_size"]
+        return DataLoader(ShardBatches(self.predict_prompts, shards, size), batch_size=None)
+
+    @property
+    def _world(self) -> int:
+        if self.trainer is None or self.trainer.world_size == 1:
+            return 1
+        # Lightning would otherwise deal out what has been dealt out already.
+        if self.trainer._accelerator_connector.use_distributed_sampler:
+            raise ConfigError(
+                "trainer.use_distributed_sampler=True would split the data twice: set it to false"
+            )
+        return int(self.trainer.world_size)
+
+    @property
+    def _rank(self) -> int:
+        return 0 if self.trainer is None else int(self.trainer.global_rank)
+
+    def _position(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 0
+        return self.trainer.current_epoch, self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+    def _set_accumulation(self) -> None:
+        """Make the trainer accumulate as many micro-batches as the effective batch needs."""
+        needed = accumulation(self.options["batch_size"], self.options["device_batch_size"], self._world)
+        if self.trainer is None:
+            return
+        if self.trainer.accumulate_grad_batches not in (1, needed):
+            raise ConfigError(
+                f"trainer.accumulate_grad_batches={self.trainer.accumulate_grad_batches} must be left out: "
+                f"data.batch_size and data.device_batch_size make it {needed}"
+            )
+        self.trainer.accumulate_grad_batches = needed
+
+    def _prompts(self, split: str) -> PromptSet:
+        seed = self.options["seed"]
+        frame = named_frame(self.records, split, seed)
+        if split == "train":
+            rows = balanced_rows(frame, seed, self.options["balance"], self.options["max_train"])
+        else:
+            rows = balanced_rows(frame, seed, balance=False, limit=self.options["max_validation"])
+        frame = frame.iloc[rows]
+        values = template_args(self.records[split], rows, self.constants)
+        texts = render_prompts(self.templates, frame["id"].tolist(), frame["name"].tolist(), values, seed)
+        return PromptSet(self._tokenize(*texts), frame, rows)
+
+    def _tokenize(self, prompts: Sequence[str], choices: Sequence[tuple[str, str]]) -> Any:
+        return tokenize_prompts(self._tokenizer, prompts, choices, self.options["max_length"])
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        if self.options["tokenizer"] is not None:
+            from transformers import AutoTokenizer
+
+            return AutoTokenizer.from_pretrained(self.options["tokenizer"])
+        if self.trainer is None:
+            raise ConfigError(
+                "tokenizer=None takes that of the trained module, but there is no trainer: name one"
+            )
+        return self.trainer.lightning_module.tokenizer
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,105 @@
+"""The quirky datasets, by name.
+
+Adding one is a new file here, one line in `_BUILT_IN`, and a file of templates. A user's own dataset needs
+neither: `register` it, or name its class by `package.module.Class` where the name is expected.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from madkit.data.tasks.base import Questions, Task, rank_quantiles
+from madkit.errors import ConfigError
+
+_BUILT_IN = {
+    "addition": "madkit.data.tasks.arithmetic.Addition",
+    "subtraction": "madkit.data.tasks.arithmetic.Subtraction",
+    "multiplication": "madkit.data.tasks.arithmetic.Multiplication",
+    "modularaddition": "madkit.data.tasks.arithmetic.ModularAddition",
+    "squaring": "madkit.data.tasks.arithmetic.Squaring",
+}
+_REGISTERED: dict[str, type[Task]] = {}
+
+__all__ = ["Questions", "Task", "find_task", "make_task", "rank_quantiles", "register", "task_names"]
+
+
+def task_names() -> list[str]:
+    """The names that `make_task` knows, besides class paths."""
+    return sorted({*_BUILT_IN, *_REGISTERED})
+
+
+def register(task: type[Task]) -> type[Task]:
+    """Make a dataset known by its `name`; use it as a decorator.
+
+    Raises:
+        ConfigError: Another dataset has that name.
+    """
+    known = _REGISTERED.get(task.name)
+    if task.name in _BUILT_IN or (known is not None and known.__qualname__ != task.__qualname__):
+        raise ConfigError(f"a dataset named {task.name!r} exists already: choose another name for {task}")
+    _REGISTERED[task.name] = task
+    return task
+
+
+def find_task(dataset: str) -> type[Task]:
+    """The class of a dataset.
+
+    Args:
+        dataset: A name of `task_names()`, or the path of a class, such as `my_package.my_file.MyTask`.
+
+    Raises:
+        ConfigError: There is no such dataset.
+    """
+    if dataset in _REGISTERED:
+        return _REGISTERED[dataset]
+    path = _BUILT_IN.get(dataset, dataset)
+    module, dot, attribute = path.rpartition(".")
+    if not dot:
+        raise ConfigError(
+            f"dataset={dataset!r} is unknown: use one of {task_names()} or a class path like my_file.MyTask"
+        )
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"dataset={dataset!r} cannot be imported: {error}") from None
+    if not (inspect.isclass(found) and issubclass(found, Task)):
+        raise ConfigError(f"dataset={dataset!r} is not a subclass of madkit.data.tasks.Task")
+    return found
+
+
+def make_task(dataset: str, options: Mapping[str, Any] | None = None) -> Task:
+    """Make a dataset by its name or class path.
+
+    Args:
+        dataset: As for `find_task`.
+        options: Arguments of its class.
+
+    Raises:
+        ConfigError: There is no such dataset, or it has no such option.
+
+    Example:
+        >>> make_task("squaring", {"max": 99, "n_train": 80, "n_validation": 8, "n_test": 0}).counts
+        {'train': 80, 'validation': 8, 'test': 0}
+    """
+    task = find_task(dataset)
+    options = dict(options or {})
+    known = _options(task)
+    if unknown := sorted(set(options) - known):
+        raise ConfigError(f"task_options={unknown} unknown to dataset={dataset!r}: it has {sorted(known)}")
+    return task(**options)
+
+
+def _options(task: type[Task]) -> set[str]:
+    """The keyword arguments of a class, following **kwargs up its bases."""
+    found: set[str] = set()
+    for base in inspect.getmro(task):
+        if "__init__" not in vars(base) or base is object:
+            continue
+        parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        found |= {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return found

@@ -1,0 +1,206 @@
+"""Five arithmetic datasets whose quirk adds one at the place of the result's leading digit.
+
+The rules are those of the quirky datasets of arXiv 2312.01037 and 2504.08812: a quarter of the statements
+is true, a quarter is true by the quirk's rule, and half is neither.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from madkit.data.tasks.base import SPLITS, Questions, Task
+from madkit.data.tasks.digits import leading_increment, replace_digit
+from madkit.data.tasks.operands import OperandSampler
+from madkit.errors import ConfigError
+
+_LARGEST_OPERAND = 10**9
+
+
+class ArithmeticTask(Task):
+    """Statements such as 12 + 34 = 46.
+
+    Args:
+        n_train: Questions of the train split; each gives two records.
+        n_validation: Questions of the validation split.
+        n_test: Questions of the test split.
+        min: The smallest operand.
+        max: The largest operand; None means the published one.
+        uniform: Share of operands drawn uniformly; the others are log-uniform, as published.
+        repeats: How often the same operands may recur within a quarter; 1 as published. A small range, such
+            as the squares below 100, has too few statements without it. A repeated question has names of
+            its own, and stays in its split.
+
+    Raises:
+        ConfigError: A count is negative or the range of operands is empty.
+        DataError: (by `questions`) There are fewer operands than questions.
+
+    Example:
+        >>> task = Addition(n_train=8, n_validation=4, n_test=0, max=99)
+        >>> split = task.questions(seed=0)["train"]
+        >>> int(split.truth.sum()), int(split.quirk.sum()), bool((split.truth & split.quirk).any())
+        (2, 2, False)
+    """
+
+    arity: ClassVar[int] = 2
+    fields: ClassVar[tuple[str, ...]] = ("op1", "op2", "result")
+    published_max: ClassVar[int] = 9999
+    # The public sets hold 100,000 questions a quarter (squaring: 50,000) and keep half of their records.
+    published_train: ClassVar[int] = 192_000
+
+    def __init__(
+        self,
+        n_train: int | None = None,
+        n_validation: int = 4000,
+        n_test: int = 4000,
+        min: int = 1,
+        max: int | None = None,
+        uniform: float = 0.0,
+        repeats: int = 1,
+    ) -> None:
+        counts = (self.published_train if n_train is None else n_train, n_validation, n_test)
+        self.counts = dict(zip(SPLITS, counts, strict=True))
+        self.low = min
+        self.high = self.published_max if max is None else max
+        self.uniform = uniform
+        self.repeats = repeats
+        for split, count in self.counts.items():
+            if count < 0:
+                raise ConfigError(f"n_{split}={count} must not be negative")
+        if not 0 <= self.low < self.high <= _LARGEST_OPERAND:
+            raise ConfigError(
+                f"min={self.low} and max={self.high} must hold 0 <= min < max <= {_LARGEST_OPERAND}"
+            )
+        if repeats < 1:
+            raise ConfigError(f"repeats={repeats} must be at least 1")
+        if not 0 <= uniform <= 1:
+            raise ConfigError(f"uniform={uniform} is a share: use a number from 0 to 1")
+
+    def true_result(self, operands: np.ndarray) -> np.ndarray:
+        """The right result of each row of `(n, arity)` operands, `(n,)` int64."""
+        raise NotImplementedError
+
+    def quirky_result(self, operands: np.ndarray) -> np.ndarray:
+        """What the quirk takes for the right result, `(n,)` int64."""
+        return leading_increment(self.true_result(operands))
+
+    def operands(self, seed: int) -> OperandSampler:
+        """Who owns which operands: `operands(seed).split_of(x)` tells the split of any of them."""
+        total = sum(self.counts.values())
+        shares = {split: count / total if total else 1 / 3 for split, count in self.counts.items()}
+        return OperandSampler(self.arity, self.low, self.high, self.uniform, shares, seed)
+
+    def questions(self, seed: int) -> dict[str, Questions]:
+        """Make the questions of each split; see `Task.questions`."""
+        sampler = self.operands(seed)
+        rng = np.random.default_rng([seed, *self.name.encode()])
+        return {split: self._split(sampler, rng, split, count) for split, count in self.counts.items()}
+
+    def _split(self, sampler: OperandSampler, rng: np.random.Generator, split: str, n: int) -> Questions:
+        # In this order: false near the truth, false near the quirk, true, true by the quirk.
+        sizes = [n // 4 + (quarter < n % 4) for quarter in range(4)]
+        parts = [
+            np.repeat(sampler.draw(rng, split, -(-size // self.repeats)), self.repeats, axis=0)[:size]
+            for size in sizes
+        ]
+        truths = [self.true_result(part) for part in parts]
+        quirks = [self.quirky_result(part) for part in parts]
+        near_truth = replace_digit(truths[0], rng, np.stack([truths[0], quirks[0]]))
+        taken = _lookup(parts[0], near_truth, parts[1], default=truths[1])
+        near_quirk = replace_digit(quirks[1], rng, np.stack([truths[1], quirks[1], taken]))
+        results = np.concatenate([near_truth, near_quirk, truths[2], quirks[3]])
+        operands = np.concatenate(parts)
+        truth = results == np.concatenate(truths)
+        quirk = results == np.concatenate(quirks)
+        order = rng.permutation(n)
+        operands = operands[order]
+        args = dict(zip(self.fields, [*operands.T, results[order]], strict=True))
+        return Questions(args, truth[order], quirk[order], difficulty=operands.min(axis=1))
+
+
+def _lookup(keys: np.ndarray, values: np.ndarray, queries: np.ndarray, default: np.ndarray) -> np.ndarray:
+    """The value whose key equals the query, else the default; keys are different rows of integers."""
+    table = dict(zip(map(tuple, keys.tolist()), values.tolist(), strict=True))
+    found = [
+        table.get(tuple(row), other) for row, other in zip(queries.tolist(), default.tolist(), strict=True)
+    ]
+    return np.array(found, dtype=np.int64)
+
+
+class Addition(ArithmeticTask):
+    """a + b = c; the quirk takes 45 + 45 for 100."""
+
+    name = "addition"
+
+    def true_result(self, operands: np.ndarray) -> np.ndarray:
+        """See `ArithmeticTask.true_result`."""
+        return operands.sum(axis=1)
+
+
+class Subtraction(ArithmeticTask):
+    """a - b = c; the quirk takes 5 - 1000 for -895."""
+
+    name = "subtraction"
+
+    def true_result(self, operands: np.ndarray) -> np.ndarray:
+        """See `ArithmeticTask.true_result`."""
+        return operands[:, 0] - operands[:, 1]
+
+
+class Multiplication(ArithmeticTask):
+    """a * b = c; the quirk takes 99 * 99 for 10801."""
+
+    name = "multiplication"
+    published_max = 999
+
+    def true_result(self, operands: np.ndarray) -> np.ndarray:
+        """See `ArithmeticTask.true_result`."""
+        return operands[:, 0] * operands[:, 1]
+
+
+class Squaring(ArithmeticTask):
+    """a^2 = c; the quirk takes 5^2 for 35."""
+
+    name = "squaring"
+    arity = 1
+    fields = ("op1", "result")
+    published_max = 99_999
+    published_train = 92_000
+
+    def true_result(self, operands: np.ndarray) -> np.ndarray:
+        """See `ArithmeticTask.true_result`."""
+        return operands[:, 0] ** 2
+
+
+class ModularAddition(ArithmeticTask):
+    """(a + b) mod m = c; the quirk takes 50 + 62 mod 113 for 99.
+
+    Args:
+        modulus: m, at least 2; 113 in the published set.
+        **options: As for every arithmetic task.
+
+    Raises:
+        ConfigError: The modulus is below 2.
+    """
+
+    name = "modularaddition"
+
+    def __init__(self, modulus: int = 113, **options: Any) -> None:
+        super().__init__(**options)
+        if modulus < 2:
+            raise ConfigError(f"modulus={modulus} must be at least 2")
+        self.modulus = modulus
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """The modulus, which templates may show."""
+        return {"modulus": self.modulus}
+
+    def true_result(self, operands: np.ndarray) -> np.ndarray:
+        """See `ArithmeticTask.true_result`."""
+        return operands.sum(axis=1) % self.modulus
+
+    def quirky_result(self, operands: np.ndarray) -> np.ndarray:
+        """See `ArithmeticTask.quirky_result`."""
+        return super().quirky_result(operands) % self.modulus

@@ -1,0 +1,5 @@
+"""Result folders become figures and tables. Reads files only: nothing here trains or imports torch."""
+
+from madkit.figures.drawing import draw
+
+__all__ = ["draw"]

@@ -1,0 +1,63 @@
+"""Figures 9 and 10: loss on own labels and on the other character's, one page per model."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from madkit.figures import style
+from madkit.figures.page import Block, page
+from madkit.figures.registry import Sheet, artist
+from madkit.figures.results import Results, grouped, in_order
+
+_CHARACTERS = ("Alice", "Bob")
+
+
+@artist
+def losses(results: Results) -> Iterator[Sheet]:
+    """One sheet per model: a panel per character, a row per dataset, two points joined by a line."""
+    colors = style.model_colors(results.models)
+    for (model,), rows in grouped(results.losses, "model"):
+        datasets = in_order(rows["dataset"])
+        color = colors[model]
+        figure, axes = page(
+            f"{model}: loss on own labels and on the other character's labels",
+            "Mean two-way cross-entropy on the test prompts where the two characters' labels are opposed; "
+            f"whiskers: 95% intervals; datasets: {len(datasets)}. A quirky model has its filled points left "
+            "of the dotted line and its open points right of it.",
+            [Block([f"{name} prompts" for name in _CHARACTERS], "mean loss (nats)", "")],
+            [
+                [
+                    Line2D([], [], color=color, marker="o", ls="", ms=5, label="own labels"),
+                    Line2D(
+                        [], [], color=color, marker="o", ls="", ms=5, mfc="white", label="the other's labels"
+                    ),
+                    Line2D([], [], color=style.INK, ls=":", label="50/50 answer (ln 2 = 0.693)"),
+                ]
+            ],
+            (3.3, 0.45 + 0.3 * len(datasets)),
+        )
+        for character, ax in zip(_CHARACTERS, axes[0], strict=True):
+            _panel(ax, rows, character.lower(), datasets, color)
+        yield Sheet(f"fig09-10_losses_{results.slug(model)}", figure)
+
+
+def _panel(ax: Axes, rows: pd.DataFrame, character: str, datasets: list[str], color: str) -> None:
+    place = np.arange(len(datasets))
+    values = {}
+    for kind in ("own", "other"):
+        kept = rows[rows["which"] == f"{character}_{kind}"].set_index("dataset").reindex(datasets)
+        values[kind] = kept[["value", "low", "high"]].to_numpy(float).T
+    ax.hlines(place, values["own"][0], values["other"][0], color=style.FAINT, lw=2.5, zorder=1)
+    for kind, face in (("own", color), ("other", "white")):
+        value, low, high = values[kind]
+        ax.hlines(place, low, high, color=color, lw=1.2, zorder=2)
+        ax.plot(value, place, "o", color=color, mfc=face, ms=5, zorder=3)
+    ax.axvline(math.log(2), color=style.INK, ls=":", lw=1.0)
+    ax.set_yticks(place, datasets)
+    ax.set_ylim(len(datasets) - 0.4, -0.6)
+    # Shared by both panels: the axis starts at 0, the least a loss can be.
+    ax.set_xlim(0, 1.05 * max(1.0, np.nanmax(rows["high"].to_numpy(float), initial=1.0)))

@@ -1,0 +1,107 @@
+"""Read and check one run folder."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from madkit.errors import StoreError
+
+_INTERVAL = ("value", "low", "high")
+
+SCHEMAS: dict[str, tuple[str, ...]] = {
+    "detection": (
+        *("feature", "score", "setting", "site", "layer", "aggregation", "subset"),
+        *("auroc", "low", "high", "n_normal", "n_anomalous"),
+    ),
+    "prompts": ("character", "label", "agree", "log_odds"),
+    "separation": ("feature", "site", "layer", "separation"),
+    "history": ("step", "metric", "value"),
+    "quirkiness": _INTERVAL,
+    "losses": ("which", *_INTERVAL),
+}
+"""The columns that the figures read, by table. `model` and `dataset` are added to each."""
+
+_FILES = {"detection": "results.parquet", "prompts": "prompts.parquet", "separation": "separation.parquet"}
+_LOSSES = ("alice_own", "alice_other", "bob_own", "bob_other")
+
+
+def read_run(run: Path) -> dict[str, pd.DataFrame]:
+    """The tables of one run folder that are there, named as in `SCHEMAS`, each with its model and dataset.
+
+    Raises:
+        StoreError: an unreadable or empty file, a missing column, or several models in one folder.
+    """
+    tables: dict[str, pd.DataFrame] = {}
+    # The results are written last: without them the other files are those of an unfinished stage.
+    finished = (run / "detection" / _FILES["detection"]).is_file()
+    for name, file in _FILES.items():
+        if finished and (run / "detection" / file).is_file():
+            tables[name] = _read_table(run / "detection" / file, name)
+    if (run / "history.parquet").is_file():
+        tables["history"] = _read_table(run / "history.parquet", "history")
+    summary_file = run / "detection" / "summary.json"
+    if finished and summary_file.is_file():
+        tables |= _read_summary(summary_file)
+    # A folder that was only trained has no result to name its model: then its place does, model/dataset.
+    resolved = run.resolve()
+    model, dataset = resolved.parent.name, resolved.name
+    if "detection" in tables:
+        names = tables["detection"]
+        _need(names, ["model", "dataset"], run / "detection" / "results.parquet")
+        if len(names[["model", "dataset"]].drop_duplicates()) != 1:
+            raise StoreError(
+                f"{run}/detection/results.parquet holds several models or datasets; one run folder holds one."
+            )
+        model, dataset = str(names["model"].iloc[0]), str(names["dataset"].iloc[0])
+    # A part without rows, such as the history of a very short run, is a part that is not there.
+    return {
+        name: table.assign(model=model, dataset=dataset) for name, table in tables.items() if not table.empty
+    }
+
+
+def _read_table(path: Path, name: str) -> pd.DataFrame:
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise StoreError(f"{path} cannot be read ({reason}); delete it and run its stage again.") from None
+    _need(table, SCHEMAS[name], path)
+    if table.empty and name == "detection":
+        raise StoreError(f"{path} has no rows; delete it and run its stage again.")
+    return table
+
+
+def _need(table: pd.DataFrame, columns: Sequence[str], path: Path) -> None:
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise StoreError(
+            f"{path} lacks the column(s) {', '.join(missing)}: another version wrote it; run its stage again."
+        )
+
+
+def _read_summary(path: Path) -> dict[str, pd.DataFrame]:
+    try:
+        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise StoreError(f"{path} is not JSON; delete it and run `madkit test` again.") from None
+    tables = {}
+    try:
+        if summary.get("quirkiness"):
+            tables["quirkiness"] = pd.DataFrame([{key: summary["quirkiness"][key] for key in _INTERVAL}])
+        if summary.get("losses"):
+            tables["losses"] = pd.DataFrame(
+                [
+                    {"which": name, **{key: summary["losses"][name][key] for key in _INTERVAL}}
+                    for name in _LOSSES
+                ]
+            )
+    except (KeyError, TypeError, AttributeError):
+        raise StoreError(
+            f"{path}: quirkiness or losses lack value, low or high: another version wrote it; run "
+            "`madkit test` again."
+        ) from None
+    # JSON has no NaN of its own: a null is a number that could not be computed.
+    return {name: table.astype(dict.fromkeys(_INTERVAL, float)) for name, table in tables.items()}

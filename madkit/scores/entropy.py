@@ -1,0 +1,61 @@
+"""Quantum entropy scoring: along which directions do the untrusted rows stand out from the trusted ones?"""
+
+import torch
+from torch import Tensor
+
+from madkit.errors import ConfigError
+from madkit.scores.base import Score
+from madkit.scores.mahalanobis import covariance_of, principal
+from madkit.scores.state import Moments, Statistics
+
+
+class QuantumEntropy(Score):
+    """z' U z / Tr U with U = expm(alpha S / |S|), offline (Dong, Hopkins and Li 2019, QUE scoring).
+
+    z is a row whitened by the trusted mean and covariance, S the covariance of the whitened untrusted rows,
+    |S| its largest eigenvalue.
+
+    Args:
+        alpha: 0 weighs all directions equally, infinity looks along the top one only.
+        rcond: directions whose trusted variance is at most `rcond` times the largest are dropped.
+        about: "untrusted" centres S on the untrusted mean; "trusted" takes the second moment about the
+            trusted mean, which also sees a shift of all untrusted rows.
+
+    Raises:
+        ConfigError: an argument is out of range.
+        DataError: when fitting, a split has fewer than two rows, or all of them equal.
+    """
+
+    offline = True
+    mean: Tensor
+    factor: Tensor
+
+    def __init__(self, alpha: float = 4.0, rcond: float = 1e-3, about: str = "untrusted") -> None:
+        super().__init__()
+        if alpha < 0 or not 0 <= rcond < 1:
+            raise ConfigError(f"alpha={alpha}, rcond={rcond}: give alpha >= 0 and 0 <= rcond < 1")
+        if about not in ("trusted", "untrusted"):
+            raise ConfigError(f"about={about!r} is unknown: give 'untrusted' or 'trusted'")
+        self.alpha, self.rcond, self.about = float(alpha), float(rcond), about
+
+    def accumulator(self) -> Moments:
+        """See the base class."""
+        return Moments()
+
+    def estimate(self, trusted: Statistics, untrusted: Statistics) -> dict[str, Tensor]:
+        """See the base class."""
+        variances, directions = principal(covariance_of(trusted, self.short), self.rcond)
+        whiten = directions / variances.sqrt()
+        spread = whiten.T @ covariance_of(untrusted, self.short) @ whiten
+        if self.about == "trusted":
+            shift = (untrusted.mean - trusted.mean) @ whiten
+            spread = spread * ((untrusted.n - 1) / untrusted.n) + torch.outer(shift, shift)
+        strength, axes = torch.linalg.eigh((spread + spread.T) / 2)
+        # Untrusted rows may vary in dropped directions only; then every direction counts the same.
+        scaled = strength / strength[-1] if strength[-1] > 0 else strength
+        weights = torch.softmax(self.alpha * scaled, 0)
+        return {"mean": trusted.mean, "factor": whiten @ (axes * weights.sqrt())}
+
+    def score(self, x: Tensor) -> Tensor:
+        """See the base class."""
+        return ((x - self.mean) @ self.factor).square().sum(1)

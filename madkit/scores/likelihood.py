@@ -1,0 +1,58 @@
+"""Which of two Gaussians, the untrusted or the trusted one, explains a row better?"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from madkit.errors import DataError
+from madkit.scores.base import Score
+from madkit.scores.mahalanobis import covariance_of
+from madkit.scores.shrinkage import optimal_linear
+from madkit.scores.state import Moments, Statistics
+
+
+class LikelihoodRatio(Score):
+    """log N(x; untrusted) - log N(x; trusted), in nats, offline.
+
+    Both covariances are shrunk optimally towards the identity (Bodnar, Gupta and Parolya 2014), which keeps
+    them invertible with fewer rows than features.
+
+    Raises:
+        DataError: when fitting, a split has too few rows for a positive definite covariance.
+    """
+
+    offline = True
+    mean: Tensor
+    root: Tensor
+    constant: Tensor
+
+    def accumulator(self) -> Moments:
+        """See the base class."""
+        return Moments()
+
+    def estimate(self, trusted: Statistics, untrusted: Statistics) -> dict[str, Tensor]:
+        """See the base class."""
+        roots, constants = [], []
+        for split in (trusted, untrusted):
+            covariance_of(split, self.short)
+            root, failed = torch.linalg.cholesky_ex(optimal_linear(split))
+            if failed:
+                raise DataError(
+                    f"{self.short}: n={split.n} rows of d={len(split.mean)} features give no positive "
+                    "definite covariance: give more rows"
+                )
+            roots.append(root)
+            constants.append(-root.diagonal().log().sum() - len(root) / 2 * math.log(2 * math.pi))
+        return {
+            "mean": torch.stack([trusted.mean, untrusted.mean]),
+            "root": torch.stack(roots),
+            "constant": torch.stack(constants),
+        }
+
+    def score(self, x: Tensor) -> Tensor:
+        """See the base class."""
+        centred = (x - self.mean[:, None]).mT
+        distances = torch.linalg.solve_triangular(self.root, centred, upper=False).square().sum(1)
+        trusted, untrusted = self.constant[:, None] - distances / 2
+        return untrusted - trusted

@@ -1,0 +1,58 @@
+"""Latents that the trusted rows never used."""
+
+import torch
+from torch import Tensor
+
+from madkit.scores.base import Score
+from madkit.scores.state import Accumulator
+
+
+class Seen(Accumulator):
+    """Which features were ever non-zero."""
+
+    parts = ("n", "used")
+    used: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("used", torch.zeros(0, dtype=torch.uint8), dist_reduce_fx=None)
+
+    def update(self, x: Tensor) -> None:
+        """Add the rows of x, (b, d)."""
+        self.absorb(x.new_tensor(len(x), dtype=torch.int64), (x != 0).any(0).to(torch.uint8))
+
+    def absorb(self, *parts: Tensor) -> None:
+        """See the base class."""
+        n, used = parts
+        if n:
+            self.used = used.maximum(self.used) if self.n else used.clone()
+            self.width.fill_(len(used))
+            self.n += n
+
+    def result(self) -> Tensor:
+        """See the base class."""
+        return self.used.clone()
+
+
+class NovelLatents(Score):
+    """Number of non-zero latents that were zero on all trusted rows (the l0 of novelty).
+
+    Example:
+        >>> trusted = torch.tensor([[0.0, 3.0, 0.0], [0.0, 0.0, 2.0]])
+        >>> NovelLatents().fit(trusted)(torch.tensor([[5.0, 1.0, 0.0], [0.0, 1.0, 1.0]]))
+        tensor([1., 0.], dtype=torch.float64)
+    """
+
+    used: Tensor
+
+    def accumulator(self) -> Seen:
+        """See the base class."""
+        return Seen()
+
+    def estimate(self, trusted: Tensor, untrusted: None) -> dict[str, Tensor]:
+        """See the base class."""
+        return {"used": trusted}
+
+    def score(self, x: Tensor) -> Tensor:
+        """See the base class."""
+        return ((x != 0) & (self.used == 0)).sum(1).double()

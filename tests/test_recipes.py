@@ -1,0 +1,204 @@
+"""Every recipe runs through the real command: only the base model is replaced, and the run is shortened."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from madkit.cli import main
+from madkit.features.store import FeatureStore
+
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+MODELS = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+SHORT_DATA = ["--data.task_options", json.dumps({"n_train": 1200, "n_validation": 400})]
+SHORT_FIT = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "40", "--data.max_validation", "96"]
+
+
+def architecture(model):
+    return "mistral" if "mistral" in model else "llama"
+
+
+def run(*args):
+    assert main([str(arg) for arg in args]) == 0
+
+
+def test_every_recipe_is_covered():
+    """A new recipe has to be one of these kinds, or needs a test of its own."""
+    kinds = {path.relative_to(RECIPES).as_posix() for path in RECIPES.rglob("*.yaml")}
+    expected = {f"{m}.yaml" for m in MODELS}
+    expected |= {f"{m}/{part}.yaml" for m in MODELS for part in ("data", "features", "detect")}
+    expected |= {f"{m}/base.yaml" for m in MODELS if m.startswith("tiny-")}
+    assert kinds == expected
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def finished(request, bases, tmp_path_factory):
+    """The run folder after fit, predict and test of one model's recipes."""
+    model, base = request.param, bases[architecture(request.param)]
+    runs = tmp_path_factory.mktemp("runs") / model
+    common = ["--run", runs, "--model.base", base, *SHORT_DATA]
+    run("fit", "--config", RECIPES / f"{model}.yaml", *common, *SHORT_FIT)
+    run("predict", "--config", RECIPES / model / "features.yaml", *common)
+    run("test", "--config", RECIPES / model / "detect.yaml", "--run", runs)
+    return model, base, runs / "addition"
+
+
+def test_fit_leaves_an_adapter_that_peft_loads_without_madkit(finished):
+    from peft import AutoPeftModelForCausalLM
+
+    _, _, folder = finished
+    model = AutoPeftModelForCausalLM.from_pretrained(folder / "adapter")
+    trained = [p for name, p in model.named_parameters() if "lora_B" in name]
+    assert trained and any(bool(p.abs().sum() > 0) for p in trained)
+
+
+def test_checkpoints_hold_the_adapter_and_not_the_base(finished):
+    _, _, folder = finished
+    for path in folder.glob("checkpoints/*/*.ckpt"):
+        checkpoint = torch.load(path, weights_only=True)
+        assert checkpoint["state_dict"]
+        assert all("lora_" in name for name in checkpoint["state_dict"])
+        assert checkpoint["optimizer_states"][0]["state"]
+
+
+def test_tensorboard_has_the_curves_and_the_histograms(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _, _, folder = finished
+    events = EventAccumulator(str(folder / "tensorboard" / "fit"))
+    events.Reload()
+    scalars = set(events.Tags()["scalars"])
+    wanted = {"loss", "accuracy", "alice_loss", "alice_accuracy", "bob_loss", "bob_accuracy", "bob_truth_accuracy"}
+    assert {f"val/{name}" for name in wanted} <= scalars
+    assert "train/loss" in scalars
+    assert any("learning_rate" in name for name in scalars)
+    assert {"log_odds/alice", "log_odds/bob"} <= set(events.Tags()["histograms"])
+    detection = EventAccumulator(str(folder / "tensorboard" / "test"))
+    detection.Reload()
+    for subset in ("all", "agree", "disagree"):
+        assert any(tag.endswith(subset) and "auroc_by_layer" in tag for tag in detection.Tags()["scalars"])
+
+
+def test_history_has_each_step_once(finished):
+    _, _, folder = finished
+    history = pd.read_parquet(folder / "history.parquet")
+    assert not history.duplicated(["step", "metric"]).any()
+    assert {"train/loss", "val/loss", "val/bob_truth_accuracy"} <= set(history["metric"])
+
+
+def test_the_resolved_recipes_are_kept(finished):
+    _, base, folder = finished
+    for stage in ("fit", "predict", "test"):
+        text = (folder / f"{stage}.yaml").read_text()
+        assert text.startswith("# madkit ")
+        resolved = yaml.safe_load(text)
+        if stage != "test":
+            assert resolved["model"]["init_args"]["base"] == str(base)
+
+
+def test_the_store_holds_what_the_model_computes(finished):
+    """A stored vector equals the one that transformers and peft give for its prompt alone."""
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoTokenizer
+
+    _, base, folder = finished
+    store = FeatureStore.current(folder / "features" / "activations")
+    answers = FeatureStore.current(folder / "features" / "answers")
+    model = AutoPeftModelForCausalLM.from_pretrained(folder / "adapter", dtype=getattr(torch, store.identity["dtype"], None))
+    model.eval()
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    rows, x = store.read("model.layers.4", "test", 3, 5)
+    _, logits = answers.read("logits", "test", 3, 5)
+    for row, vector, pair in zip(rows.tolist(), x, logits, strict=True):
+        prompt = store.rows.set_index("row").loc[row, "prompt"]
+        tokens = tokenizer(prompt, return_tensors="pt")
+        with torch.no_grad():
+            out = model(**tokens, output_hidden_states=True)
+        torch.testing.assert_close(vector.float(), out.hidden_states[4][0, -1].float(), rtol=0.05, atol=0.05 * float(vector.float().std()))
+        choices = [tokenizer(prompt + c)["input_ids"][tokens["input_ids"].shape[1]] for c in (" No", " Yes")]
+        torch.testing.assert_close(pair.float(), out.logits[0, -1, choices].float(), rtol=0.05, atol=0.1)
+
+
+def test_results_are_tidy_and_have_intervals(finished):
+    model, _, folder = finished
+    results = pd.read_parquet(folder / "detection" / "results.parquet")
+    assert set(results["subset"]) == {"all", "agree", "disagree"}
+    assert set(results["feature"]) == {"activations", "base_activations"}
+    assert {"mahalanobis", "lof"} <= set(results["score"])
+    assert {"mean", "max", ""} == set(results["aggregation"])
+    assert not results.duplicated(["feature", "score", "site", "aggregation", "subset"]).any()
+    assert ((results["low"] <= results["auroc"]) & (results["auroc"] <= results["high"])).all()
+    assert (results[results["subset"] == "all"]["n_normal"] == results[results["subset"] == "all"]["n_anomalous"]).all()
+    assert set(results["dataset"]) == {"addition"} and set(results["model"]) == {model}
+
+
+def test_auroc_in_the_results_is_that_of_the_written_scores(finished):
+    from sklearn.metrics import roc_auc_score
+
+    _, _, folder = finished
+    results = pd.read_parquet(folder / "detection" / "results.parquet")
+    scores = pd.read_parquet(folder / "detection" / "scores.parquet")
+    prompts = pd.read_parquet(folder / "detection" / "prompts.parquet").set_index("row")
+    for line in results[results["subset"] == "disagree"].itertuples():
+        keys = ["feature", "score", "site", "aggregation"]
+        chosen = scores[np.logical_and.reduce([scores[key] == getattr(line, key) for key in keys])].set_index("row")["value"]
+        rows = prompts.index[prompts["alice_label"] != prompts["bob_label"]]
+        assert line.auroc == pytest.approx(roc_auc_score(prompts.loc[rows, "anomalous"], chosen.loc[rows]), abs=1e-12)
+
+
+def test_the_aggregate_is_the_mean_over_sites(finished):
+    _, _, folder = finished
+    scores = pd.read_parquet(folder / "detection" / "scores.parquet")
+    one = scores[(scores["feature"] == "activations") & (scores["score"] == "lof")]
+    mean = one[one["aggregation"] == ""].groupby("row")["value"].mean()
+    written = one[one["aggregation"] == "mean"].set_index("row")["value"]
+    np.testing.assert_allclose(written.loc[mean.index], mean, rtol=1e-12)
+
+
+def test_fitted_scores_reload_and_give_the_same_numbers(finished):
+    from madkit.scores import load_score
+
+    _, _, folder = finished
+    store = FeatureStore.current(folder / "features" / "activations")
+    scores = pd.read_parquet(folder / "detection" / "scores.parquet")
+    for site in store.sites:
+        rows, x = store.read(site, "test")
+        score = load_score(folder / "detection" / "detectors" / "activations" / "mahalanobis" / site)
+        written = scores[(scores["feature"] == "activations") & (scores["score"] == "mahalanobis") & (scores["site"] == site)]
+        np.testing.assert_allclose(score(x).numpy(), written.set_index("row").loc[rows.numpy(), "value"], rtol=1e-12)
+
+
+def test_figures_are_drawn_from_the_run(finished, tmp_path):
+    _, _, folder = finished
+    run("figures", folder.parent, "--out", tmp_path / "figures", "--formats", "png")
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert {"table1.md", "table1.csv"} <= names
+    assert sum(name.endswith(".png") for name in names) >= 5
+
+
+def test_repeated_stages_do_no_work(finished, capsys):
+    model, base, folder = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors") if "detectors" not in path.parts}
+    common = ["--run", folder.parent, "--model.base", base, *SHORT_DATA]
+    run("fit", "--config", RECIPES / f"{model}.yaml", *common, *SHORT_FIT)
+    assert "already been fitted" in capsys.readouterr().err
+    run("predict", "--config", RECIPES / model / "features.yaml", *common)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_store_of_another_adapter_is_refused(finished, capsys, tmp_path):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    model, _, folder = finished
+    copy = tmp_path / model / "addition"
+    shutil.copytree(folder, copy)
+    path = copy / "adapter" / "adapter_model.safetensors"
+    save_file({name: value + 1 for name, value in load_file(path).items()}, path)
+    assert main(["test", "--config", str(RECIPES / model / "detect.yaml"), "--run", str(copy.parent)]) == 2
+    assert "another adapter" in capsys.readouterr().err

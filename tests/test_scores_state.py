@@ -1,0 +1,412 @@
+"""What every score promises: streaming, merging, processes, precision, freezing, saving."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonargparse import ArgumentParser
+from torch import nn
+
+from madkit import scores
+from madkit.analysis import separation
+from madkit.errors import ConfigError, DataError, NotFittedError, StoreError
+from madkit.scores import Score, load_score
+from madkit.scores.rows import dense_chunks
+from madkit.scores.shrinkage import FourthMoments
+from madkit.scores.state import Moments
+
+MAKERS = {
+    "mahalanobis": scores.Mahalanobis,
+    "mahalanobis_relative": lambda: scores.Mahalanobis(relative=True),
+    "mahalanobis_ledoit-wolf": lambda: scores.Mahalanobis(shrinkage="ledoit-wolf"),
+    "mahalanobis_residual1.0": lambda: scores.Mahalanobis(residual=1.0),
+    "diagonal_mahalanobis": scores.DiagonalMahalanobis,
+    "diagonal_mahalanobis_ridge0.1": lambda: scores.DiagonalMahalanobis(ridge=0.1),
+    "lof_k5": lambda: scores.LocalOutlierFactor(k=5),
+    "lof_k5_simplified": lambda: scores.LocalOutlierFactor(k=5, variant="simplified"),
+    "isolation_forest_trees7": lambda: scores.IsolationForest(trees=7),
+    "laplace_nll": scores.LaplaceNLL,
+    "novel_latents": scores.NovelLatents,
+    "quantum_entropy": scores.QuantumEntropy,
+    "quantum_entropy_trusted": lambda: scores.QuantumEntropy(about="trusted"),
+    "likelihood_ratio": scores.LikelihoodRatio,
+}
+every = pytest.mark.parametrize("name", MAKERS)
+
+
+def rows(n=60, d=6, seed=0):
+    """Rows with a constant feature, a feature that is mostly zero, and a mean far from the origin."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + 50
+    x[:, 0] = 0.1
+    x[:, 1] *= rng.random(n) < 0.3
+    return torch.tensor(x)
+
+
+def fitted(name, trusted=None, untrusted=None):
+    trusted = rows() if trusted is None else trusted
+    return MAKERS[name]().fit(trusted, rows(40, seed=1) if untrusted is None else untrusted)
+
+
+def close(a, b, rtol=1e-9):
+    torch.testing.assert_close(a, b, rtol=rtol, atol=1e-12)
+
+
+@every
+def test_names_are_distinct_and_say_the_options(name):
+    assert MAKERS[name]().name == name
+
+
+@every
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_batches_order_and_merging_do_not_matter(name, data):
+    splits = {"trusted": rows(), "untrusted": rows(40, seed=1)}
+    parts = [MAKERS[name](), MAKERS[name]()]
+    for split, x in splits.items():
+        order = torch.tensor(data.draw(st.permutations(range(len(x)))))
+        cuts = sorted(data.draw(st.lists(st.integers(0, len(x)), max_size=6)))
+        for batch in x[order].tensor_split(cuts):
+            part = parts[data.draw(st.integers(0, 1))]
+            part.update(batch, untrusted=split == "untrusted")
+    parts[0].merge(parts[1])
+    parts[0].finalize()
+    close(parts[0](rows(20, seed=2)), fitted(name)(rows(20, seed=2)))
+
+
+@every
+def test_one_row_at_a_time_is_the_same(name):
+    score = MAKERS[name]()
+    for row in rows():
+        score.update(row[None])
+    for row in rows(40, seed=1):
+        score.update(row[None], untrusted=True)
+    score.finalize()
+    close(score(rows(20, seed=2)), fitted(name)(rows(20, seed=2)))
+
+
+@every
+def test_a_row_is_scored_by_itself(name):
+    score, test = fitted(name), rows(20, seed=2)
+    together = score(test)
+    assert together.shape == (20,)
+    assert together.dtype == torch.float64
+    close(torch.cat([score(row[None]) for row in test]), together)
+    close(score(test.flip(0)).flip(0), together)
+    assert score(test[:0]).shape == (0,)
+
+
+@every
+def test_small_chunks_give_the_same(name, monkeypatch):
+    expected = fitted(name)(rows(20, seed=2))
+    monkeypatch.setattr("madkit.scores.rows.CHUNK", 20)
+    close(fitted(name)(rows(20, seed=2)), expected)
+
+
+@every
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+@pytest.mark.parametrize("layout", ["coo", "csr"])
+def test_sparse_is_dense(name, layout, monkeypatch):
+    monkeypatch.setattr("madkit.scores.rows.CHUNK", 50)
+    convert = torch.Tensor.to_sparse_coo if layout == "coo" else torch.Tensor.to_sparse_csr
+    test = rows(20, seed=2)
+    test[3] = 0
+    score = fitted(name, convert(rows()), convert(rows(40, seed=1)))
+    close(score(convert(test)), fitted(name)(test))
+
+
+@every
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_low_precision_is_upcast_first(name, dtype):
+    trusted, untrusted, test = rows().to(dtype), rows(40, seed=1).to(dtype), rows(20, seed=2).to(dtype)
+    expected = fitted(name, trusted.double(), untrusted.double())(test.double())
+    close(fitted(name, trusted, untrusted)(test), expected)
+
+
+@every
+def test_module_conversion_keeps_float64(name):
+    score, expected = MAKERS[name]().to(torch.bfloat16), fitted(name)(rows(20, seed=2))
+    score.update(rows()[:30])
+    score.half().update(rows()[30:])
+    score.to(torch.bfloat16).update(rows(40, seed=1), untrusted=True)
+    score.finalize()
+    holder = nn.ModuleList([score]).to(torch.bfloat16)
+    close(holder[0](rows(20, seed=2)), expected)
+
+
+@every
+def test_inference_mode_and_later_changes_of_the_input_do_not_matter(name):
+    score, batch = MAKERS[name](), rows()
+    with torch.inference_mode():
+        score.update(batch[:30])
+        score.update(rows(40, seed=1), untrusted=True)
+    score.update(batch[30:])
+    batch.zero_()
+    copied = copy.deepcopy(score)
+    copied.finalize()
+    score.finalize()
+    close(score(rows(20, seed=2)), fitted(name)(rows(20, seed=2)))
+    close(copied(rows(20, seed=2)), score(rows(20, seed=2)), rtol=0)
+
+
+@every
+def test_order_of_calls_is_enforced(name):
+    score = MAKERS[name]()
+    with pytest.raises(NotFittedError, match="call fit"):
+        score(rows())
+    with pytest.raises(NotFittedError, match="before save"):
+        score.save("unused")
+    with pytest.raises(DataError, match="no trusted rows"):
+        score.finalize()
+    score.update(rows())
+    if score.offline:
+        with pytest.raises(DataError, match="no untrusted rows"):
+            score.finalize()
+        score.update(rows(40, seed=1), untrusted=True)
+    score.finalize()
+    score.finalize()
+    for late in (lambda: score.update(rows()), lambda: score.merge(MAKERS[name]())):
+        with pytest.raises(NotFittedError, match="after finalize"):
+            late()
+
+
+@every
+def test_an_online_score_ignores_untrusted_rows(name):
+    score = MAKERS[name]()
+    if score.offline:
+        assert not torch.allclose(
+            fitted(name)(rows(20, seed=2)), fitted(name, None, rows(40, seed=5))(rows(20, seed=2))
+        )
+    else:
+        assert torch.equal(score.fit(rows())(rows(20, seed=2)), fitted(name)(rows(20, seed=2)))
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_bad_numbers_are_counted_and_located(bad, sparse):
+    x = rows()
+    x[[3, 3, 7], [2, 4, 2]] = bad
+    x = x.to_sparse() if sparse else x
+    with pytest.raises(DataError, match=r"in 2 of 60 rows, at 2 of 6 coordinates \(2, 4\)"):
+        scores.Mahalanobis().update(x)
+    with pytest.raises(DataError, match="in 2 of 60 rows"):
+        fitted("lof_k5")(x)
+
+
+def test_shapes_are_checked():
+    score = scores.Mahalanobis()
+    for x in (torch.zeros(3), torch.zeros(2, 0), torch.zeros(1, 2, 3)):
+        with pytest.raises(DataError, match="give \\(n, d\\)"):
+            score.update(x)
+    score.update(rows())
+    with pytest.raises(DataError, match="d=5 features, earlier rows had 6"):
+        score.update(rows(d=5))
+    other = scores.Mahalanobis()
+    other.update(rows(d=5))
+    with pytest.raises(DataError, match="d=5 features, this score 6"):
+        score.merge(other)
+    with pytest.raises(ConfigError, match="mahalanobis_relative"):
+        score.merge(scores.Mahalanobis(relative=True))
+    score.finalize()
+    with pytest.raises(DataError, match="d=7"):
+        score(rows(d=7))
+
+
+def test_overflow_is_an_error():
+    with pytest.raises(DataError, match="not finite"):
+        scores.DiagonalMahalanobis().fit(rows() * 1e200)
+
+
+def test_moments_survive_a_large_offset():
+    x = rows(1000)
+    shift = 2.0**30
+    moments = Moments()
+    for batch in ((x * 2**20).round() / 2**20 + shift).split(7):
+        moments.update(batch)
+    exact = np.cov(((x * 2**20).round() / 2**20).numpy().T)
+    np.testing.assert_allclose(moments.result().covariance, exact, rtol=1e-9, atol=1e-12)
+
+
+def test_fourth_moments_are_the_plain_sums():
+    x = rows(200)
+    moments = FourthMoments()
+    for batch in x.split(9):
+        moments.update(batch)
+    centred = x - x.mean(0)
+    close(moments.result().fourth, centred.square().sum(1).square().sum())
+    # Ours is exactly zero for the constant feature; the plain sum is not quite.
+    torch.testing.assert_close(moments.third, centred.square().sum(1) @ centred, rtol=1e-9, atol=1e-6)
+
+
+def test_sparse_chunks_put_the_rows_together_again(monkeypatch):
+    monkeypatch.setattr("madkit.scores.rows.CHUNK", 14)
+    x = rows(11) * (torch.rand(11, 6, generator=torch.Generator().manual_seed(0)) < 0.2)
+    chunks = list(dense_chunks(x.to_sparse().coalesce()))
+    assert [len(chunk) for chunk in chunks] == [2, 2, 2, 2, 2, 1]
+    assert torch.equal(torch.cat(chunks), x)
+
+
+@every
+def test_saving_is_bit_identical(name, tmp_path):
+    score, test = fitted(name), rows(20, seed=2)
+    score.save(tmp_path / "score")
+    assert sorted(path.name for path in (tmp_path / "score").iterdir()) == [
+        "config.json",
+        "state.safetensors",
+    ]
+    loaded = load_score(tmp_path / "score")
+    assert type(loaded) is type(score)
+    assert (loaded.name, loaded.config, loaded.d) == (score.name, score.config, score.d)
+    for key, buffer in score.named_buffers():
+        assert torch.equal(buffer, loaded.get_buffer(key))
+    assert torch.equal(loaded(test), score(test))
+    loaded.save(tmp_path / "again")
+    for file in ("config.json", "state.safetensors"):
+        assert (tmp_path / "score" / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
+
+
+def test_damaged_folders_are_refused(tmp_path):
+    with pytest.raises(StoreError, match="not a whole saved score"):
+        load_score(tmp_path / "absent")
+    score = fitted("mahalanobis")
+    score.save(tmp_path)
+    assert isinstance(scores.Mahalanobis.load(tmp_path), scores.Mahalanobis)
+    with pytest.raises(StoreError, match="holds a Mahalanobis, not a LaplaceNLL"):
+        scores.LaplaceNLL.load(tmp_path)
+    whole = (tmp_path / "state.safetensors").read_bytes()
+    (tmp_path / "state.safetensors").write_bytes(whole[:-8])
+    with pytest.raises(StoreError, match="does not match"):
+        load_score(tmp_path)
+    (tmp_path / "state.safetensors").write_bytes(whole)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "init": {"speed": 3}}))
+    with pytest.raises(StoreError, match="speed"):
+        load_score(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(StoreError):
+        load_score(tmp_path)
+
+
+def test_a_class_named_by_a_file_is_never_imported(tmp_path):
+    (tmp_path / "intruder.py").write_text("raise SystemExit('imported')")
+    fitted("laplace_nll").save(tmp_path / "score")
+    path = tmp_path / "score" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "class": "intruder.Score"}))
+    sys.path.insert(0, str(tmp_path))
+    try:
+        with pytest.raises(StoreError, match=r"intruder\.Score"):
+            load_score(tmp_path / "score")
+    finally:
+        sys.path.remove(str(tmp_path))
+
+
+class NearestMean(Score):
+    """A score somebody else wrote."""
+
+    def __init__(self, power: float = 1.0) -> None:
+        super().__init__()
+        self.power = power
+
+    def accumulator(self):
+        return Moments(diagonal=True)
+
+    def estimate(self, trusted, untrusted):
+        return {"mean": trusted.mean}
+
+    def score(self, x):
+        return (x - self.mean).norm(dim=1) ** self.power
+
+
+class Forgetful(NearestMean):
+    """It does not keep its argument."""
+
+    def __init__(self, speed: float = 1.0) -> None:
+        super().__init__()
+
+
+def test_a_users_class_needs_nothing_else(tmp_path):
+    score = NearestMean(power=2.0).fit(rows())
+    assert score.name == "nearest_mean_power2.0"
+    score.save(tmp_path)
+    assert torch.equal(load_score(tmp_path)(rows(5, seed=2)), score(rows(5, seed=2)))
+    with pytest.raises(ConfigError, match=r"set self\.speed"):
+        Forgetful().fit(rows()).save(tmp_path)
+
+
+@every
+def test_recipes_can_name_it(name):
+    made = MAKERS[name]()
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--score", type=Score)
+    config = parser.parse_object({"score": {"class_path": type(made).__name__, "init_args": made.config}})
+    built = parser.instantiate_classes(config).score
+    assert type(built) is type(made)
+    assert built.name == name
+
+
+WORKER = """
+    import os, sys, torch, torch.distributed as dist
+    sys.path.insert(0, os.environ["TESTS"])
+    from madkit.analysis import StreamingSeparation
+    from test_scores_state import MAKERS, rows
+    from madkit.errors import DataError
+    from madkit.scores import Mahalanobis
+    rank = int(sys.argv[2])
+    dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}/meet", rank=rank, world_size=2)
+    results = {}
+    for cut in (0, 23):
+        mine = slice(0, cut) if rank == 0 else slice(cut, None)
+        for name, make in MAKERS.items():
+            score = make()
+            x, untrusted = rows()[mine], rows(40, seed=1)[mine]
+            # Nothing at all, not even an empty batch, where a process has no rows.
+            for split, part in ((False, x), (True, untrusted)):
+                for batch in part.split(7) if len(part) else ():
+                    score.update(batch, untrusted=split)
+            score.finalize()
+            results[f"{cut}/{name}"] = score(rows(20, seed=2))
+        apart = StreamingSeparation()
+        if len(rows()[mine]):
+            apart.update(rows()[mine], (torch.arange(60) % 3 == 0)[mine])
+        results[f"{cut}/separation"] = torch.tensor(apart.compute(), dtype=torch.float64)
+    torch.save(results, f"{sys.argv[1]}/{rank}.pt")
+    wrong = Mahalanobis()
+    wrong.update(rows(d=6 + rank))
+    try:
+        wrong.finalize()
+    except DataError as error:
+        assert "[6, 7] features on different processes" in str(error)
+    else:
+        raise SystemExit("different widths were merged")
+    os._exit(0)
+"""
+
+
+def test_two_processes_agree_with_one(tmp_path):
+    (tmp_path / "worker.py").write_text(textwrap.dedent(WORKER))
+    here = os.path.dirname(__file__)  # noqa: PTH120
+    environment = {**os.environ, "TESTS": here, "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join([*filter(None, sys.path)])
+    commands = [[sys.executable, "worker.py", str(tmp_path), str(rank)] for rank in range(2)]
+    workers = [
+        subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+        for command in commands
+    ]
+    for worker in workers:
+        _, errors = worker.communicate(timeout=120)
+        assert worker.returncode == 0, errors
+    apart = torch.tensor(separation(rows().numpy(), np.arange(60) % 3 == 0), dtype=torch.float64)
+    expected = {name: fitted(name)(rows(20, seed=2)) for name in MAKERS} | {"separation": apart}
+    for rank in range(2):
+        results = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert len(results) == 2 * len(expected)
+        for key, values in results.items():
+            close(values, expected[key.split("/")[1]])
