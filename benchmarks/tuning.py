@@ -71,8 +71,7 @@ def make_data(options: argparse.Namespace) -> Any:
     make_tokenizer().save_pretrained(folder)
     template = folder / "template.yaml"
     template.write_text(
-        "standardized:\n  - template: \"Name: {name}\\nStatement: {op1} + {op2} = {result}\\nIs it true? Answer:\\n\"\n"
-        "    choices: [\"No\", \"Yes\"]\n"
+        'template: "Name: {name}\\nStatement: {op1} + {op2} = {result}\\nIs it true? Answer:\\n"\nchoices: ["No", "Yes"]\n'
     )
     return QuirkyData(
         "addition", template=str(template), task_options={"n_train": 4000, "n_validation": 400},

@@ -6,13 +6,13 @@ Help and version answer without importing torch or Lightning, which takes second
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import madkit
 from madkit.errors import ConfigError, MadkitError
+from madkit.messages import one_line
 
 HELP = """\
 madkit: fine-tune a language model to hide a quirk, and see whether a detector would have noticed.
@@ -82,6 +82,7 @@ def _run(command: str, options: list[str]) -> int:
 
 def _stage(command: str, options: list[str]) -> int:
     from jsonargparse import ArgumentError
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     # As `python -m` does, so that a recipe can name a class in a file of the user's own.
     sys.path.append(str(Path.cwd()))
@@ -94,25 +95,10 @@ def _stage(command: str, options: list[str]) -> int:
         Stages()
     except ArgumentError as error:
         raise ConfigError(one_line(str(error))) from error
+    except SIGTERMException:
+        # Lightning ends such a run in order, but it is not finished: whoever started it has to know.
+        return 143
     return 0
-
-
-def one_line(message: str) -> str:
-    """The line of a parser's message that says what is wrong, with the names of the keys that lead to it.
-
-    Example:
-        >>> one_line('Validation failed: Key "model.lorra" is not accepted')
-        'Key "model.lorra" is not accepted'
-    """
-    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-    keys = re.findall(r'[Kk]ey "([\w.]+)"', message)
-    telling = lines[-1] if lines else message
-    for line in lines:
-        if re.search(r"not accepted|not expected|required|unrecognized|does not exist|[Ee]xpected|Unable|No such", line):
-            telling = line
-    telling = re.sub(r"^(Validation failed|error): ", "", telling)
-    prefix = f"{keys[0]}: " if keys and keys[0] not in telling else ""
-    return prefix + telling
 
 
 def _monitor(options: list[str]) -> int:

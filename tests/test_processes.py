@@ -19,7 +19,7 @@ from madkit.features.store import FeatureStore
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 DATA = ["--data.task_options", json.dumps({"n_train": 1200, "n_validation": 400}), "--data.shard_size", "40"]
 FIT = [
-    "--trainer.max_epochs", "2", "--trainer.limit_train_batches", "48", "--data.max_validation", "96",
+    "--trainer.max_epochs", "2", "--data.max_train", "512", "--data.max_validation", "96",
     "--trainer.precision", "32-true", "--model.dtype", "float32", "--trainer.log_every_n_steps", "1",
     "--model.optimizer.lr", "1e-3",
 ]  # fmt: skip

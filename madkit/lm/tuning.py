@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
-from torchmetrics.utilities import dim_zero_cat
+from torchmetrics import CatMetric, MeanMetric
 
 from madkit.lm import forward, loading
 from madkit.lm.module import Batch, LanguageModel
@@ -63,7 +62,7 @@ class QuirkyLM(LanguageModel):
                 )
             }
         )
-        self._validated: list[Tensor] = []
+        self.log_odds = nn.ModuleDict({character: CatMetric(nan_strategy="disable") for character in ("alice", "bob")})
 
     def build(self) -> Any:
         """Load the base model and add a fresh LoRA, seeded by the trainer's seed."""
@@ -118,22 +117,18 @@ class QuirkyLM(LanguageModel):
             ("bob_truth_accuracy", truthful, weight * bob),
         ):
             self.metrics[name].update(value, counted)
-        self._validated.append(torch.stack([log_odds, bob, weight], dim=1))
+        for character, chosen in (("alice", (1 - bob) * weight), ("bob", bob * weight)):
+            self.log_odds[character].update(log_odds[chosen > 0])
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics; after training, also a histogram of log odds for each character."""
         for name, metric in self.metrics.items():
             self.log(f"val/{name}", metric.compute(), prog_bar=name in {"loss", "accuracy"})
             metric.reset()
-        if self.trainer.state.fn == "validate":
-            self._log_histograms()
-        self._validated.clear()
-
-    def _log_histograms(self) -> None:
-        rows = self.all_gather(dim_zero_cat(self._validated)).reshape(-1, 3).cpu()
         writer = getattr(self.logger, "experiment", None)
-        if not self.trainer.is_global_zero or not hasattr(writer, "add_histogram"):
-            return
-        for character, is_bob in (("alice", 0), ("bob", 1)):
-            log_odds = rows[(rows[:, 2] > 0) & (rows[:, 1] == is_bob), 0]
-            writer.add_histogram(f"log_odds/{character}", log_odds, self.trainer.global_step)
+        for character, metric in self.log_odds.items():
+            if self.trainer.state.fn == "validate":
+                log_odds = metric.compute()
+                if self.trainer.is_global_zero and hasattr(writer, "add_histogram"):
+                    writer.add_histogram(f"log_odds/{character}", log_odds, self.trainer.global_step)
+            metric.reset()
