@@ -31,7 +31,8 @@ class QuirkyData(LightningDataModule):
         template: `standardized`, `first`, `mixture` or `compact`, or the path of a YAML file.
         source: None to generate the records; else a hub name such as `EleutherAI/quirky_addition_raw`, or
             a folder with the same columns (from `save_to_disk`, parquet or JSONL).
-        task_options: Arguments of the task, such as `{n_train: 8000, max: 99}`.
+        task_options: Arguments of the task, such as `{n_train: 8000, max: 99}`. Under the name of a dataset stand
+            those for it alone: `{n_train: 8000, squaring: {max: 299}}`.
         requantile: Rank the difficulty of records from `source` anew. The public sets' own column does not
             follow the difficulty; turn this off to use it nevertheless.
         batch_size: Prompts in one optimizer step, over all devices.
@@ -109,19 +110,27 @@ class QuirkyData(LightningDataModule):
         passes = self.options["passes"]
         return passes.get(self.options["dataset"], 1) if isinstance(passes, Mapping) else int(passes)
 
+    @property
+    def task_options(self) -> dict[str, Any]:
+        """The arguments of this dataset's task."""
+        options = dict(self.options["task_options"] or {})
+        own = {name: value for name, value in options.items() if isinstance(value, Mapping)}
+        common = {name: value for name, value in options.items() if name not in own}
+        return {**common, **own.get(self.options["dataset"], {})}
+
     @cached_property
     def constants(self) -> dict[str, Any]:
         """Values that are the same in all prompts of this dataset."""
         dataset, source = self.options["dataset"], self.options["source"]
         if source is not None and dataset not in task_names() and "." not in dataset:
             return {}
-        return make_task(dataset, self.options["task_options"]).constants
+        return make_task(dataset, self.task_options).constants
 
     @cached_property
     def records(self) -> Any:
         """The records, a `datasets.DatasetDict`, generated or read from `source`."""
         if self.options["source"] is None:
-            task = make_task(self.options["dataset"], self.options["task_options"])
+            task = make_task(self.options["dataset"], self.task_options)
             # Checked as well, because a task may be a user's own.
             return check_records(task.records(self.options["seed"]), requantile=False)
         return check_records(load_records(self.options["source"]), self.options["requantile"])
@@ -156,11 +165,12 @@ class QuirkyData(LightningDataModule):
 
     def identity(self) -> dict[str, Any]:
         """What decides the predicted prompts, in plain values, for the manifest of a feature store."""
-        names = ("dataset", "template", "source", "task_options", "requantile", "max_length", "seed")
+        names = ("dataset", "template", "source", "requantile", "max_length", "seed")
         content = self.table.drop(columns="row").to_json(orient="split", double_precision=15)
         wording = [[template.text, *template.choices] for template in self.templates]
         return {
             **{name: self.options[name] for name in names},
+            "task_options": self.task_options,
             "template_hash": _digest(json.dumps(wording)),
             "sizes": {str(k): int(v) for k, v in self.table["split"].value_counts(sort=False).items()},
             "shard_size": self.options["shard_size"],

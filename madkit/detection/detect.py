@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,7 +126,8 @@ class Detection(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Put the processes' scores together, compare with the labels, write and log."""
         table = report.gather(self.values, self.rows)
-        layers = {site: layer_of(site) for site in table["site"].unique()}
+        stores = self.trainer.datamodule.stores  # type: ignore[attr-defined]
+        layers = {site: layer for store in stores.values() for site, layer in store.layers.items()}
         table["layer"] = pd.array([layers[site] for site in table["site"]], dtype="Int64")
         table["aggregation"] = ""
         table = pd.concat(
@@ -150,14 +150,3 @@ class Detection(L.LightningModule):
         return combined.assign(
             site="aggregate", layer=pd.array([pd.NA] * len(combined), dtype="Int64"), aggregation=name
         )
-
-
-def layer_of(site: str) -> int | None:
-    """The layer number in a site's name, if it has one.
-
-    Example:
-        >>> layer_of("model.layers.12"), layer_of("logits")
-        (12, None)
-    """
-    found = re.search(r"\.(\d+)(?:\.|$)", site)
-    return int(found.group(1)) if found else None

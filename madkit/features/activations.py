@@ -17,35 +17,48 @@ class Activations(Feature):
     Args:
         first: the first layer to read; what enters layer 0 is the embedding of the last token alone.
         step: read every ``step``-th layer from there [every third from 1 in the study].
+        final: also read what leaves the last layer, as a site of its own that counts as one layer more.
         adapter: ``false`` reads the same prompts with the LoRA switched off and is called ``base_activations``: a
             control that tells what the base model already knew.
     """
 
-    def __init__(self, first: int = 1, step: int = 3, adapter: bool = True) -> None:
+    def __init__(self, first: int = 1, step: int = 3, final: bool = False, adapter: bool = True) -> None:
         if first < 0 or step < 1:
             raise ConfigError(f"Activations(first={first}, step={step}): first must be at least 0 and step at least 1")
         self.first = first
         self.step = step
+        self.final = final
         self.adapter = adapter
         self.name = "activations" if adapter else "base_activations"
 
     def sites(self, lm: nn.Module) -> list[str]:
-        """The layers' module names."""
+        """The layers' module names; the last layer's output is its name with ``.output``."""
         layers = layer_names(lm)
         if self.first >= len(layers):
             raise ConfigError(
                 f"Activations(first={self.first}): the model has layers 0..{len(layers) - 1}; choose a smaller `first`"
             )
-        return layers[self.first :: self.step]
+        return layers[self.first :: self.step] + ([f"{layers[-1]}.output"] if self.final else [])
+
+    def layers(self, lm: nn.Module) -> list[int | None]:
+        """Layer numbers; what leaves the last layer would enter the next one."""
+        depth = len(layer_names(lm))
+        return list(range(self.first, depth, self.step)) + ([depth] if self.final else [])
 
     def hookpoints(self, lm: nn.Module) -> list[Hookpoint]:
         """What enters each layer."""
-        return [Hookpoint(name, "input") for name in self.sites(lm)]
+        inputs = [Hookpoint(name, "input") for name in self.sites(lm) if not name.endswith(".output")]
+        return inputs + ([Hookpoint(layer_names(lm)[-1], "output")] if self.final else [])
 
     def __call__(self, reading: Reading) -> dict[str, Tensor]:
         """The vectors as they were read, in the model's own number format."""
-        return {point.module: value for point, value in reading.values.items()}
+        return {
+            point.module if point.side == "input" else f"{point.module}.output": value
+            for point, value in reading.values.items()
+        }
 
     def options(self) -> dict[str, Any]:
         """Plain options."""
-        return {"class": "Activations", "first": self.first, "step": self.step, "adapter": self.adapter}
+        return {
+            "class": "Activations", "first": self.first, "step": self.step, "final": self.final, "adapter": self.adapter,
+        }  # fmt: skip

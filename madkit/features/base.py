@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,10 @@ class Feature(ABC):
     def sites(self, lm: nn.Module) -> list[str]:
         """Names of the vectors this feature gives, in order."""
 
+    def layers(self, lm: nn.Module) -> list[int | None]:
+        """The layer that each site belongs to, counted from 0, where it belongs to one."""
+        return [layer_of(site) for site in self.sites(lm)]
+
     @abstractmethod
     def __call__(self, reading: Reading) -> dict[str, Tensor]:
         """The vectors (B, d) of a batch by site."""
@@ -59,3 +64,14 @@ class Feature(ABC):
     @abstractmethod
     def options(self) -> dict[str, Any]:
         """Everything that decides the values, as plain data."""
+
+
+def layer_of(site: str) -> int | None:
+    """The layer number in a module's name, if it has one.
+
+    Example:
+        >>> layer_of("model.layers.12"), layer_of("logits")
+        (12, None)
+    """
+    found = re.search(r"\.(\d+)(?:\.|$)", site)
+    return int(found.group(1)) if found else None

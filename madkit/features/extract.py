@@ -103,7 +103,7 @@ class Extractor(L.LightningModule):
             shards = [Shard(s.index, s.split, tuple(s.rows)) for s in data.shards if s.split in feature.splits]
             root = root_of(self.trainer) / "features" / feature.name
             if self.trainer.is_global_zero:
-                FeatureStore.create(root, made_by, sites, shards, data.table)
+                FeatureStore.create(root, made_by, sites, shards, data.table, feature.layers(lm))
             self.trainer.strategy.barrier()
             self.stores[feature.name] = FeatureStore(root / FeatureStore.key(made_by))
         data.done_shards = {s.index for s in data.shards if not self._wanted(s.index, s.split)}

@@ -83,7 +83,13 @@ class FeatureStore:
 
     @classmethod
     def create(
-        cls, root: Path, identity: dict[str, Any], sites: list[str], shards: list[Shard], rows: pd.DataFrame
+        cls,
+        root: Path,
+        identity: dict[str, Any],
+        sites: list[str],
+        shards: list[Shard],
+        rows: pd.DataFrame,
+        layers: list[int | None] | None = None,
     ) -> FeatureStore:
         """Make an empty store, or open the one that an interrupted extraction has begun.
 
@@ -93,13 +99,15 @@ class FeatureStore:
             sites: names of the vectors.
             shards: how the prompts are cut.
             rows: the prompts, one line each, with a ``row`` column.
+            layers: the layer number of each site, where it has one.
         """
         folder = root / cls.key(identity)
         if not (folder / "manifest.json").exists():
             write_parquet(folder / "rows.parquet", rows)
             layout = [{"index": s.index, "split": s.split, "first": s.rows[0], "count": len(s.rows)} for s in shards]
             manifest = {
-                "format": FORMAT, "identity": identity, "sites": sites, "shards": layout, "complete": False,
+                "format": FORMAT, "identity": identity, "sites": sites, "layers": layers or [None] * len(sites),
+                "shards": layout, "complete": False,
             }  # fmt: skip
             write_json(folder / "manifest.json", manifest)
         return cls(folder)
@@ -136,6 +144,11 @@ class FeatureStore:
     def sites(self) -> list[str]:
         """Names of the vectors."""
         return self.manifest["sites"]
+
+    @property
+    def layers(self) -> dict[str, int | None]:
+        """The layer number of each site, where it has one."""
+        return dict(zip(self.sites, self.manifest["layers"], strict=True))
 
     @cached_property
     def rows(self) -> pd.DataFrame:

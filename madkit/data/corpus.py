@@ -1,0 +1,246 @@
+"""CorpusData: synthetic text from which a small base LM learns arithmetic, names, and that people may be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+
+from madkit.data.names import ALICE_NAMES, BOB_NAMES
+from madkit.data.prompts import Template, load_templates
+from madkit.data.statements import (
+    QUIRKY_OTHERS,
+    TRUTHFUL_OTHERS,
+    Speakers,
+    Statements,
+    StatementSampler,
+)
+from madkit.data.wordlevel import word_tokenizer
+from madkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Batch = dict[str, Any]
+_TRAIN, _VALIDATION = 1, 2
+_EVERYONE = Speakers()
+
+
+class CorpusData(LightningDataModule):
+    """Prompts with their answers, in the wording of the quirky datasets, drawn anew for every step.
+
+    A text is a statement by a speaker and the speaker's verdict. At first only the 32 names of the quirky
+    datasets speak, who are all truthful here; from step `others_from` on, sixteen other names speak as
+    well, half of them by the quirk's rule. Loss is on the answer, and on the result of right statements.
+
+    The k-th batch of a run depends on `seed` and k alone. Each of several processes takes its rows of it.
+
+    Args:
+        tasks: For each arithmetic dataset its options, such as `{addition: {min: 0, max: 99}}`.
+        template: `compact` or another list of templates, or the path of a YAML file; as in QuirkyData.
+        batch_size: Texts in one optimizer step, over all devices.
+        steps_per_epoch: Optimizer steps in one epoch.
+        others_from: The first step of the run with other speakers.
+        truthful_share: Share of the texts of truthful others from then on.
+        quirky_share: Share of the texts of others who follow the quirk.
+        accepted: Share of statements that the speaker takes for right.
+        opposed: Share that are right by the rule that the speaker does not follow.
+        held_out: Share of operand pairs that only the validation shows.
+        n_validation: Texts of each task in the validation.
+        seed: Of everything.
+
+    Raises:
+        ConfigError: An argument is out of range.
+
+    Example:
+        >>> data = CorpusData({"addition": {"max": 99}}, template="compact", batch_size=2, steps_per_epoch=10)
+        >>> batch = next(iter(data.train_dataloader()))
+        >>> data.tokenizer.decode(batch["input_ids"][0])[-4:]
+        ' Yes'
+    """
+
+    def __init__(
+        self,
+        tasks: dict[str, dict[str, Any]],
+        template: str = "compact",
+        batch_size: int = 256,
+        steps_per_epoch: int = 100,
+        others_from: int = 0,
+        truthful_share: float = 0.2,
+        quirky_share: float = 0.3,
+        accepted: float = 0.45,
+        opposed: float = 0.1,
+        held_out: float = 0.05,
+        n_validation: int = 200,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.options: dict[str, Any] = dict(self.hparams)
+        if not tasks:
+            raise ConfigError("tasks={} is empty: name at least one arithmetic dataset, such as addition")
+        for name in ("batch_size", "steps_per_epoch", "n_validation"):
+            if self.options[name] < 1:
+                raise ConfigError(f"{name}={self.options[name]} must be at least 1")
+        if not 0 <= held_out < 1:
+            raise ConfigError(f"held_out={held_out} is a share: use a number from 0 to below 1")
+        for pair in (("truthful_share", "quirky_share"), ("accepted", "opposed")):
+            first, second = (self.options[name] for name in pair)
+            if min(first, second) < 0 or first + second > 1:
+                raise ConfigError(
+                    f"{pair[0]}={first} and {pair[1]}={second} are shares: each 0 or more, together at most 1"
+                )
+
+    @cached_property
+    def samplers(self) -> list[StatementSampler]:
+        """One for each task."""
+        shared = {name: self.options[name] for name in ("held_out", "accepted", "opposed", "seed")}
+        return [StatementSampler(name, chosen, **shared) for name, chosen in self.options["tasks"].items()]
+
+    @cached_property
+    def templates(self) -> list[list[Template]]:
+        """The wordings of each task."""
+        return [
+            load_templates(self.options["template"], s.dataset, [*s.task.fields, *s.task.constants])
+            for s in self.samplers
+        ]
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """One token for each word, sign and digit of the templates, names and choices."""
+        people = ALICE_NAMES + BOB_NAMES + TRUTHFUL_OTHERS + QUIRKY_OTHERS
+        texts = set()
+        for sampler, wordings in zip(self.samplers, self.templates, strict=True):
+            values = sampler.alphabet()
+            for template in wordings:
+                shown = [template.render(people[0], v) for v in values]
+                shown += [template.render(name, values[0]) for name in people]
+                texts |= {text + choice for text in shown for choice in template.choices}
+        return word_tokenizer(texts)
+
+    def train_dataloader(self) -> CorpusBatches:
+        """The training batches of this process: `steps_per_epoch` in an epoch."""
+        if self.options["batch_size"] % self._world:
+            raise ConfigError(
+                f"batch_size={self.options['batch_size']} must be a multiple of the {self._world} processes"
+            )
+        return CorpusBatches(self.train_batch, self.options["steps_per_epoch"], self._position)
+
+    def val_dataloader(self) -> list[Batch]:
+        """A batch of each task on held-out operands, with loss on the answer only."""
+        return [self._mine(self.validation_batch(index)) for index in range(len(self.samplers))]
+
+    def train_batch(self, step: int) -> Batch:
+        """This process' rows of the batch of a step of the run.
+
+        Returns:
+            `input_ids`, `attention_mask` and `labels` `(b, t)` int64, padded on the right, labels -100 where
+            there is no loss; `task` `(b,)` int64, the place of each text's task in `tasks`.
+        """
+        rng = np.random.default_rng([self.options["seed"], _TRAIN, step])
+        speakers = _EVERYONE
+        if step >= self.options["others_from"]:
+            speakers = Speakers(self.options["truthful_share"], self.options["quirky_share"])
+        tasks = rng.integers(len(self.samplers), size=self.options["batch_size"])
+        order = np.argsort(tasks, kind="stable")
+        sizes = np.bincount(tasks, minlength=len(self.samplers)).tolist()
+        texts: list[Text] = []
+        for index, size in enumerate(sizes):
+            drawn = self.samplers[index].draw(rng, size, speakers)
+            texts += _write(self.templates[index], drawn, rng)
+        batch = self._encode([texts[place] for place in np.argsort(order)], results=True)
+        return self._mine({**batch, "task": torch.tensor(tasks)})
+
+    def validation_batch(self, index: int) -> Batch:
+        """All validation texts of one task, as `train_batch` returns them."""
+        rng = np.random.default_rng([self.options["seed"], _VALIDATION, index])
+        size = self.options["n_validation"]
+        drawn = self.samplers[index].draw(rng, size, _EVERYONE, "validation")
+        batch = self._encode(_write(self.templates[index], drawn, rng), results=False)
+        return {**batch, "task": torch.full((size,), index)}
+
+    def _encode(self, texts: list[Text], results: bool) -> Batch:
+        encoded = self.tokenizer([text for text, _, _ in texts], return_offsets_mapping=True)
+        width = max(map(len, encoded["input_ids"]))
+        shape = len(texts), width
+        input_ids = np.full(shape, self.tokenizer.pad_token_id, dtype=np.int64)
+        mask, labels = np.zeros(shape, dtype=np.int64), np.full(shape, -100, dtype=np.int64)
+        rows = zip(encoded["input_ids"], encoded["offset_mapping"], texts, strict=True)
+        for row, (ids, spans, (_, result, answer)) in enumerate(rows):
+            input_ids[row, : len(ids)], mask[row, : len(ids)] = ids, 1
+            for place, (start, end) in enumerate(spans):
+                if end > answer or (results and result[0] <= start and end <= result[1]):
+                    labels[row, place] = ids[place]
+        arrays = {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
+        return {key: torch.from_numpy(array) for key, array in arrays.items()}
+
+    def _mine(self, batch: Batch) -> Batch:
+        return {key: value[self._rank :: self._world] for key, value in batch.items()}
+
+    @property
+    def _world(self) -> int:
+        return 1 if self.trainer is None else int(self.trainer.world_size)
+
+    @property
+    def _rank(self) -> int:
+        return 0 if self.trainer is None else int(self.trainer.global_rank)
+
+    def _position(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 0
+        return self.trainer.current_epoch, self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+
+class CorpusBatches:
+    """The batches of an epoch; a resumed run goes on with the batch that comes next.
+
+    Args:
+        batch: Makes the batch of a step of the run.
+        steps: Steps in an epoch.
+        position: Says (epoch, steps done in it) when the first batch is drawn.
+    """
+
+    def __init__(
+        self, batch: Callable[[int], Batch], steps: int, position: Callable[[], tuple[int, int]]
+    ) -> None:
+        self._batch, self._steps, self._position = batch, steps, position
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch, start = self._position()
+        for index in range(start, self._steps):
+            yield self._batch(epoch * self._steps + index)
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the trainer stands; that it exists tells Lightning that these batches can be resumed."""
+        epoch, index = self._position()
+        return {"epoch": epoch, "index": index}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Nothing to do: the trainer restores its own position, and that is the one in use."""
+
+
+Text = tuple[str, tuple[int, int], int]
+"""A prompt with its answer; where its result is, if that is to be learned; and where its answer begins."""
+
+
+def _write(templates: list[Template], drawn: Statements, rng: np.random.Generator) -> list[Text]:
+    wordings = rng.integers(len(templates), size=len(drawn.names)).tolist()
+    texts = []
+    rows = zip(wordings, drawn.names, drawn.args, drawn.true.tolist(), drawn.verdict.tolist(), strict=True)
+    for wording, name, args, true, verdict in rows:
+        template = templates[wording]
+        prompt = template.render(name, args)
+        span = (0, 0)
+        before, found, _ = template.text.partition("{result}")
+        if true and found:
+            start = len(before.format_map({**args, "name": name, "character": name}))
+            span = (start, start + len(str(args["result"])))
+        texts.append((prompt + template.choices[verdict], span, len(prompt)))
+    return texts
