@@ -3,9 +3,10 @@
     python benchmarks/tuning.py            # 8B-shaped in bf16 on a GPU, a small Llama in float32 on a CPU
     python benchmarks/tuning.py --size cpu
 
-Both sides train the same random weights on the same micro-batches of quirky prompts, in processes of their own that take
-turns, so that peak memory is each one's own and a drift of the machine's speed hits both. Printed: median time of an
-optimizer step, tokens a second, peak memory, their ratios and, on a GPU, the share of its matrix rate that a step reaches.
+Both sides train the same random weights on the same micro-batches of quirky prompts, in processes of their own that
+take turns, so that peak memory is each one's own and a drift of the machine's speed hits both. Printed: median time of
+an optimizer step, tokens a second, peak memory, their ratios and, on a GPU, the share of its matrix rate that a step
+reaches.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def make_data(options: argparse.Namespace) -> Any:
     make_tokenizer().save_pretrained(folder)
     template = folder / "template.yaml"
     template.write_text(
-        'template: "Name: {name}\\nStatement: {op1} + {op2} = {result}\\nIs it true? Answer:\\n"\nchoices: ["No", "Yes"]\n'
+        'template: "Name: {name}\\nStatement: {op1} + {op2} = {result}\\nIs it true? Answer:\\n"\n'
+        'choices: ["No", "Yes"]\n'
     )
     return QuirkyData(
         "addition", template=str(template), task_options={"n_train": 4000, "n_validation": 400},
@@ -126,7 +128,12 @@ def run_trainer(options: argparse.Namespace, clock: Clock) -> None:
 
     data = make_data(options)
     data.setup("fit")
-    batches = [batch for batch, _ in zip(data.train_dataloader(), range(options.steps * options.batch // options.micro), strict=False)]
+    batches = [
+        batch
+        for batch, _ in zip(
+            data.train_dataloader(), range(options.steps * options.batch // options.micro), strict=False
+        )
+    ]
     rows = [(batch, i) for batch in batches for i in range(len(batch["answer"]))]
 
     class Rows(torch.utils.data.Dataset[dict[str, Any]]):
@@ -135,8 +142,9 @@ def run_trainer(options: argparse.Namespace, clock: Clock) -> None:
 
         def __getitem__(self, index: int) -> dict[str, Any]:
             batch, i = rows[index]
-            ids = batch["input_ids"][i][batch["attention_mask"][i].bool()].tolist() + [int(batch["answer"][i])]
-            return {"input_ids": ids, "labels": [-100] * (len(ids) - 1) + ids[-1:]}
+            ids = batch["input_ids"][i][batch["attention_mask"][i].bool()].tolist()
+            answer = int(batch["answer"][i])
+            return {"input_ids": [*ids, answer], "labels": [-100] * len(ids) + [answer]}
 
     def collate(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         longest = max(len(item["input_ids"]) for item in items)
@@ -215,14 +223,18 @@ def compare(options: argparse.Namespace) -> None:
                 sys.exit(done.stderr[-3000:])
             rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
     tokens = tokens_per_step(options)
-    print(f"\n{options.size}, batch {options.batch} in micro-batches of {options.micro}, gradient checkpointing {'on' if options.checkpointing else 'off'}")
+    recomputing = "on" if options.checkpointing else "off"
+    print(
+    print(f"\n{options.size}, batch {options.batch} by {options.micro}, gradient checkpointing {recomputing}")
+    )
     for side, rows in found.items():
         step = statistics.median(r["step"] for r in rows)
         memory = max(r["memory"] for r in rows)
         print(f"  {side:8s} {step * 1e3:9.1f} ms a step  {tokens / step:10.0f} tokens/s  peak {memory:6.2f} GiB")
     ratios = [t["step"] / m["step"] for m, t in zip(found["madkit"], found["trainer"], strict=True)]
     memory_ratio = found["trainer"][0]["memory"] / found["madkit"][0]["memory"]
-    print(f"  Trainer / madkit: time {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), memory {memory_ratio:.2f}")
+    spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    print(f"  Trainer / madkit: time {spread}, memory {memory_ratio:.2f}")
     if torch.cuda.is_available():
         shape = SIZES[options.size]
         head = shape["hidden_size"] // shape["num_attention_heads"]

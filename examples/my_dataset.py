@@ -1,10 +1,10 @@
-"""A quirky dataset of one's own: is this number divisible by three?
+r"""A quirky dataset of one's own: is this number divisible by three?
 
-    madkit fit --config recipes/llama.yaml --data.dataset examples.my_dataset.Thirds \\
+    madkit fit --config recipes/llama.yaml --data.dataset examples.my_dataset.Thirds \
         --data.template examples/my_dataset.yaml
 
-The truth is divisibility; the quirk looks at the last digit only, and calls a number divisible if that digit is. What the
-words are is up to `my_dataset.yaml`.
+The truth is divisibility; the quirk looks at the last digit only, and calls a number divisible if that digit is. What
+the words are is up to `my_dataset.yaml`.
 """
 
 import numpy as np

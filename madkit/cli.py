@@ -77,7 +77,9 @@ def _run(command: str, options: list[str]) -> int:
         return figures(options)
     if command == "monitor":
         return _monitor(options)
-    raise ConfigError(f"{command!r} is not a command of madkit; choose fit, predict, test, figures, validate or monitor (madkit --help)")
+    raise ConfigError(
+        f"{command!r} is not a command of madkit; choose fit, predict, test, figures, validate or monitor"
+    )
 
 
 def _stage(command: str, options: list[str]) -> int:

@@ -14,13 +14,13 @@ IGNORED = re.compile(
 
 
 def one_line(message: str) -> str:
-    """The line of a parser's message that says what is wrong, led by the keys that it is about.
+    r"""The line of a parser's message that says what is wrong, led by the keys that it is about.
 
     Example:
         >>> one_line("Subcommand 'fit' does not accept option 'modle.class_path'")
         "option 'modle' is not known; did you mean 'model'?"
-        >>> one_line('Parser key "trainer.max_epochs":\\n  Errors:\\n    - Expected a <class \\'int\\'>\\n  Given value: many')
-        'trainer.max_epochs=many: expected int'
+        >>> one_line('Parser key "trainer.max_epochs":\n Errors:\n - Expected a <class "int">\n Given value: many')
+        'trainer.max_epochs=many: expected <class "int">'
     """
     if unknown := re.search(r"does not accept option '([\w.]+)'", message):
         return _unknown_option(unknown.group(1))
@@ -39,9 +39,17 @@ def one_line(message: str) -> str:
     if missing := re.search(r"Expected a dot import path string: (\S+)", reason):
         return f"{where}: there is no class {missing.group(1)!r}; name one that madkit knows, or give module.Class"
     value = re.search(r"Got value: (.*)$", reason) or re.search(r"^\s*Given value: (.*)$", message, re.MULTILINE)
-    shown = f"={value.group(1)}" if value and len(value.group(1)) < 60 and len(keys) == 1 or "Got value" in reason and value else ""
+    shown = (
+        f"={value.group(1)}"
+        if (value and len(value.group(1)) < 60 and len(keys) == 1) or ("Got value" in reason and value)
+        else ""
+    )
     reason = re.sub(r"\.? ?Got value: .*$", "", reason)
-    reason = re.sub(r"<class '([\w.]+)'>", r"\1", reason).replace("Expected a ", "expected ").replace("Expected an ", "expected ")
+    reason = (
+        re.sub(r"<class '([\w.]+)'>", r"\1", reason)
+        .replace("Expected a ", "expected ")
+        .replace("Expected an ", "expected ")
+    )
     return f"{where}{shown}: {reason}" if where else reason
 
 

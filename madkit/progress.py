@@ -10,6 +10,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 
+from madkit.run import stage_of
+
 
 class ProgressLines(ProgressBar):
     """One line every few seconds: which run, how far, the latest metrics, the time left.
@@ -47,11 +49,15 @@ class ProgressLines(ProgressBar):
             return
         self._printed = now
         folder = Path(trainer.default_root_dir)
-        name = f"{folder.parent.name}/{folder.name} {trainer.state.fn.value}"
+        name = f"{folder.parent.name}/{folder.name} {stage_of(trainer)}"
         rate = (done - self._first) / max(now - self._started, 1e-9)
         left = "" if last or rate <= 0 or total == float("inf") else f"  {_clock((total - done) / rate)} left"
         metrics = "".join(f"  {k} {float(v):.4g}" for k, v in trainer.progress_bar_metrics.items() if k != "v_num")
-        print(f"[{name}] {done}/{int(total) if total != float('inf') else '?'}{metrics}{left}", file=sys.stderr, flush=True)
+        print(
+            f"[{name}] {done}/{int(total) if total != float('inf') else '?'}{metrics}{left}",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock; a resumed run starts where it stopped."""
@@ -71,7 +77,13 @@ class ProgressLines(ProgressBar):
         self._begin(0)
 
     def on_predict_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Report batches."""
         self._line(trainer, batch_idx + 1, trainer.num_predict_batches[dataloader_idx])
@@ -81,7 +93,13 @@ class ProgressLines(ProgressBar):
         self._begin(0)
 
     def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Report sites; the batches within one are quick."""
         sites = trainer.num_test_batches

@@ -1,9 +1,9 @@
 """Import every class that a recipe may name, so that YAML can say ``class_path: Mahalanobis``."""
 
 from madkit.data.quirky import QuirkyData
+from madkit.detection.data import StoreData
 from madkit.detection.detect import Detection
 from madkit.features import Activations, Answers, Extractor
-from madkit.detection.data import StoreData
 from madkit.lm.pretraining import BaseLM
 from madkit.lm.tuning import QuirkyLM
 from madkit.scores import *  # noqa: F403

@@ -99,3 +99,8 @@ def root_of(trainer: Any) -> Path:
     if folder.resolve() == Path.cwd().resolve():
         raise ConfigError("run=None: say where results go with `--run runs/<name>` (or Trainer(default_root_dir=...))")
     return folder
+
+
+def stage_of(trainer: Any) -> str:
+    """What a trainer is doing: ``fit``, ``validate``, ``test`` or ``predict``."""
+    return str(trainer.state.fn.value)

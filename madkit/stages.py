@@ -18,8 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from madkit.errors import ConfigError
 from madkit.files import write_json
 from madkit.progress import ProgressLines
-from madkit.run import fit_key, folder_of, provenance, root_of, save_recipe
-
+from madkit.run import fit_key, folder_of, provenance, root_of, save_recipe, stage_of
 
 # Messages that a user of madkit can do nothing about.
 NOISE = (
@@ -50,7 +49,7 @@ class SaveRecipe(SaveConfigCallback):
         if self.already_saved or not trainer.is_global_zero:
             return
         text = self.parser.dump(self.config, skip_none=False)
-        save_recipe(root_of(trainer) / f"{trainer.state.fn.value}.yaml", text)
+        save_recipe(root_of(trainer) / f"{stage_of(trainer)}.yaml", text)
         self.already_saved = True
 
 
@@ -115,7 +114,7 @@ class Stages(LightningCLI):
 
     def before_fit(self) -> None:
         """Continue an interrupted fit of the same recipe; do nothing where it has been finished."""
-        if self.trainer.fast_dev_run:
+        if getattr(self.trainer, "fast_dev_run", False):
             return
         checkpoints = root_of(self.trainer) / "checkpoints" / self.key
         for callback in self.trainer.checkpoint_callbacks:
@@ -144,7 +143,7 @@ class Stages(LightningCLI):
             return
         self._marker.unlink(missing_ok=True)
         self.trainer.fit(model, **kwargs)
-        if self.trainer.fast_dev_run:
+        if getattr(self.trainer, "fast_dev_run", False):
             return
         steps = self.trainer.global_step
         metrics = self.trainer.validate(model, datamodule=kwargs.get("datamodule"), verbose=False)[0]
@@ -169,5 +168,7 @@ class Stages(LightningCLI):
             return
         found = sorted((root_of(self.trainer) / "checkpoints").glob("*/best*.ckpt"), key=lambda p: p.stat().st_mtime)
         if not found:
-            raise ConfigError(f"nothing to validate in {root_of(self.trainer)}: run `madkit fit` first or name a --ckpt_path")
+            raise ConfigError(
+                f"nothing to validate in {root_of(self.trainer)}: run `madkit fit` first or name a --ckpt_path"
+            )
         self.config_init["validate"]["ckpt_path"] = str(found[-1])

@@ -121,9 +121,7 @@ def test_bad_answers_are_named(change, named):
 def states(n=90, d=7):
     rng = np.random.default_rng(0)
     is_bob = np.arange(n) % 3 == 0
-    return rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + is_bob[:, None] * rng.normal(
-        size=d
-    ) + 100, is_bob
+    return rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + is_bob[:, None] * rng.normal(size=d) + 100, is_bob
 
 
 def test_separation_is_its_definition():

@@ -120,9 +120,7 @@ def test_no_repeated_operands_within_a_quarter_and_no_repeated_statement(task, q
         for kind in (split.truth, split.quirk):
             operands = [statement[:-1] for statement, inside in zip(statements, kind, strict=True) if inside]
             assert len(set(operands)) == len(operands)
-        false = Counter(
-            s[:-1] for s, t, q in zip(statements, split.truth, split.quirk, strict=True) if not (t or q)
-        )
+        false = Counter(s[:-1] for s, t, q in zip(statements, split.truth, split.quirk, strict=True) if not (t or q))
         assert max(false.values()) <= 2  # once near the truth, once near the quirk
 
 
@@ -186,9 +184,7 @@ def test_repeats_stay_in_their_split_and_have_their_own_ids():
     assert not operands["train"] & operands["validation"]
     assert len(set(records["train"]["id"])) == len(records["train"]) == 3200
     true = [
-        a["op1"]
-        for a, t in zip(records["train"]["template_args"], records["train"]["alice_label"], strict=True)
-        if t
+        a["op1"] for a, t in zip(records["train"]["template_args"], records["train"]["alice_label"], strict=True) if t
     ]
     assert max(Counter(true).values()) == 2 * 5
 
@@ -224,10 +220,7 @@ def test_records_ask_both_characters(task):
 def test_quantiles_are_ranks_over_all_splits_with_fair_ties(task):
     records = task.records(seed=0)
     frame = np.concatenate(
-        [
-            split.to_pandas()[["difficulty", "difficulty_quantile", "alice_label"]]
-            for split in records.values()
-        ]
+        [split.to_pandas()[["difficulty", "difficulty_quantile", "alice_label"]] for split in records.values()]
     )
     difficulty, quantile, label = frame.astype(float).T
     assert sorted(quantile[::2]) == pytest.approx(np.arange(len(quantile) // 2) / (len(quantile) // 2))
@@ -245,9 +238,7 @@ def test_seed_decides_everything(task):
 
 
 def test_modulus_and_range_are_options():
-    task = make_task(
-        "modularaddition", {"modulus": 53, "max": 52, "min": 0, "uniform": 0.5, **SMALL, "n_train": 400}
-    )
+    task = make_task("modularaddition", {"modulus": 53, "max": 52, "min": 0, "uniform": 0.5, **SMALL, "n_train": 400})
     split = task.questions(0)["train"]
     expected = (split.args["op1"] + split.args["op2"]) % 53 == split.args["result"]
     assert (expected == split.truth).all()
@@ -301,8 +292,6 @@ def test_a_users_own_task_can_be_registered():
 
 
 def test_names_and_tasks_import_neither_torch_nor_lightning():
-    code = (
-        "import sys, madkit.data.tasks, madkit.data.names; print({'torch', 'lightning'} & set(sys.modules))"
-    )
+    code = "import sys, madkit.data.tasks, madkit.data.names; print({'torch', 'lightning'} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"

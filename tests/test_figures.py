@@ -97,9 +97,7 @@ def _detection(
     for feature, scale in (("activations", 1.0), ("base_activations", 0.0)):
         for score in ("mahalanobis", "lof"):
             values = []
-            for depth, (site, layer, how) in enumerate(
-                [*sites, *[("aggregate", None, h) for h in ("mean", "max")]]
-            ):
+            for depth, (site, layer, how) in enumerate([*sites, *[("aggregate", None, h) for h in ("mean", "max")]]):
                 if how:
                     value = np.mean(values, 0) if how == "mean" else np.max(values, 0)
                 else:
@@ -119,11 +117,7 @@ def _detection(
                     )
                 )
                 for subset in ("all", "agree", "disagree"):
-                    keep = (
-                        np.ones(len(bob), bool)
-                        if subset == "all"
-                        else prompts["agree"] == (subset == "agree")
-                    )
+                    keep = np.ones(len(bob), bool) if subset == "all" else prompts["agree"] == (subset == "agree")
                     auc, low, high = _auroc(value[keep], bob[keep])
                     rows.append(
                         {
@@ -180,12 +174,9 @@ def _summary(path: Path, rng: np.random.Generator, model: str, dataset: str, str
 
     own, other = 0.6 / (1 + strength), 0.6 + strength
     losses = {
-        which: interval(float((own if "own" in which else other) * rng.uniform(0.9, 1.1)), 0.03)
-        for which in LOSSES
+        which: interval(float((own if "own" in which else other) * rng.uniform(0.9, 1.1)), 0.03) for which in LOSSES
     }
-    value = min(
-        losses["alice_other"]["value"] - losses["alice_own"]["value"], losses["bob_other"]["value"] - 0.3
-    )
+    value = min(losses["alice_other"]["value"] - losses["alice_own"]["value"], losses["bob_other"]["value"] - 0.3)
     path.write_text(
         json.dumps(
             {
@@ -245,9 +236,7 @@ def test_every_figure_is_drawn_whole(drawn: list[Path]) -> None:
         "table1.csv",
         "table1.md",
     ]  # their presence says: all is drawn
-    assert {path.name for path in drawn[0].parent.iterdir()} == {
-        path.name for path in drawn
-    }  # no temporary file
+    assert {path.name for path in drawn[0].parent.iterdir()} == {path.name for path in drawn}  # no temporary file
     for path in drawn:
         if path.suffix == ".png":
             content = path.read_bytes()
@@ -294,22 +283,14 @@ def test_no_control_one_layer_no_aggregate_and_no_answers(tmp_path: Path) -> Non
     sheets = sheets_of([tmp_path])
     assert families(sheets) == EVERYTHING - {"fig05-06"}
     row = pd.read_csv(StringIO(sheets["table1.csv"])).set_index("detector").loc["activations lof"]
-    source = pd.read_parquet(run / "detection" / "results.parquet").query(
-        "score == 'lof' and subset == 'all'"
-    )
+    source = pd.read_parquet(run / "detection" / "results.parquet").query("score == 'lof' and subset == 'all'")
     assert row["auroc_all"] == pytest.approx(source["auroc"].item())
-    assert (
-        row["n_datasets_all"] == 1
-        and row["control_n_datasets_all"] == 0
-        and np.isnan(row["control_auroc_all"])
-    )
+    assert row["n_datasets_all"] == 1 and row["control_n_datasets_all"] == 0 and np.isnan(row["control_auroc_all"])
 
 
 def test_offline_scores_get_their_own_figure(tmp_path: Path) -> None:
     run = write_run(tmp_path, "m", "addition", layers=2)
-    edit(
-        run, "results.parquet", lambda t: t.assign(setting=np.where(t["score"] == "lof", "offline", "online"))
-    )
+    edit(run, "results.parquet", lambda t: t.assign(setting=np.where(t["score"] == "lof", "offline", "online")))
     assert families(sheets_of([tmp_path])) == EVERYTHING | {"fig03-04"}
 
 
@@ -388,11 +369,7 @@ def test_table_averages_the_aggregated_rows(runs: Path, table: pd.DataFrame) -> 
                 rows = source[(source["feature"] == feature) & (source["subset"] == subset)]
                 assert row[f"{prefix}auroc_{subset}"] == pytest.approx(rows["auroc"].sum() / 2, abs=1e-12)
                 assert row[f"{prefix}n_datasets_{subset}"] == 2
-                assert (
-                    row[f"{prefix}low_{subset}"]
-                    < row[f"{prefix}auroc_{subset}"]
-                    < row[f"{prefix}high_{subset}"]
-                )
+                assert row[f"{prefix}low_{subset}"] < row[f"{prefix}auroc_{subset}"] < row[f"{prefix}high_{subset}"]
     assert len(table) == 4
 
 

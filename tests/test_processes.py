@@ -73,7 +73,9 @@ def history(folder):
 
 def vectors(folder, feature="activations"):
     store = FeatureStore.current(folder / "features" / feature)
-    return {(site, split): store.read(site, split) for site in store.sites for split in ("trusted", "untrusted", "test")}
+    return {
+        (site, split): store.read(site, split) for site in store.sites for split in ("trusted", "untrusted", "test")
+    }
 
 
 def results(folder):
@@ -87,7 +89,9 @@ def test_two_processes_train_the_same_adapter(alone, bases, tmp_path):
     np.testing.assert_allclose(two["value"], one["value"], rtol=1e-4, atol=1e-5)
     losses = one[one["metric"] == "train/loss"]["value"]
     assert losses.iloc[-3:].mean() < losses.iloc[:3].mean() - 0.5  # there is a curve to compare
-    ours, theirs = (load_file(f / "adapter" / "adapter_model.safetensors") for f in (alone, tmp_path / "llama" / "addition"))
+    ours, theirs = (
+        load_file(f / "adapter" / "adapter_model.safetensors") for f in (alone, tmp_path / "llama" / "addition")
+    )
     for name in ours:
         torch.testing.assert_close(theirs[name], ours[name], rtol=1e-3, atol=1e-4)
 
@@ -127,7 +131,12 @@ def test_a_killed_predict_continues_to_the_same_store(alone, bases, tmp_path):
     folder = tmp_path / "llama" / "addition"
     folder.mkdir(parents=True)
     (folder / "adapter").symlink_to(alone / "adapter")
-    kill_when(lambda: len(list(folder.glob("features/activations/*/shard-*.safetensors"))) >= 2, "predict", tmp_path / "llama", bases["llama"])
+    kill_when(
+        lambda: len(list(folder.glob("features/activations/*/shard-*.safetensors"))) >= 2,
+        "predict",
+        tmp_path / "llama",
+        bases["llama"],
+    )
     assert not (folder / "features" / "activations" / "current.json").exists()
     written = {p: p.stat().st_mtime_ns for p in folder.glob("features/activations/*/shard-*.safetensors")}
     run("predict", tmp_path / "llama", bases["llama"])

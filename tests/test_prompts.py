@@ -34,9 +34,7 @@ def test_names_are_drawn_evenly_by_seed_and_id():
     counts = Counter(names)
     assert set(counts) == {*ALICE_NAMES, *BOB_NAMES}
     assert all(170 < n < 330 for n in counts.values())
-    assert all(
-        n in (ALICE_NAMES if kind == "Alice" else BOB_NAMES) for n, kind in zip(names, kinds, strict=True)
-    )
+    assert all(n in (ALICE_NAMES if kind == "Alice" else BOB_NAMES) for n, kind in zip(names, kinds, strict=True))
     assert draw_names(ids[::-1], kinds[::-1], seed=1)[::-1].tolist() == names.tolist()
     assert (draw_names(ids, kinds, seed=2) != names).mean() > 0.8
 

@@ -33,7 +33,9 @@ def make_tokenizer():
     trainer = trainers.BpeTrainer(
         special_tokens=["<pad>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
-    tokenizer.train_from_iterator(["Name: Luna\nContext: addition\nStatement: 12 + 34 = 46\nTrue? No", "Bob Yes"] * 5, trainer)
+    tokenizer.train_from_iterator(
+        ["Name: Luna\nContext: addition\nStatement: 12 + 34 = 46\nTrue? No", "Bob Yes"] * 5, trainer
+    )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>")
 
 
@@ -160,9 +162,7 @@ def test_a_class_path_names_a_dataset(data):
 
 
 def test_empty_splits_name_the_way_out():
-    with pytest.raises(
-        DataError, match=r"split '(trusted|untrusted \(\w+\)|test)' is empty: 0 of .*raise n_train"
-    ):
+    with pytest.raises(DataError, match=r"split '(trusted|untrusted \(\w+\)|test)' is empty: 0 of .*raise n_train"):
         make_data(task_options={**OPTIONS, "n_train": 4, "n_validation": 4}).make_table()
     with pytest.raises(DataError, match=r"split 'test' is empty.*n_validation"):
         make_data(task_options={**OPTIONS, "n_validation": 1}).make_table()
@@ -186,7 +186,8 @@ def test_a_batch_holds_what_the_record_says(data):
     for i, row in enumerate(batch["row"].tolist()):
         args = records[row]["template_args"]
         text = TOKENIZER.decode(batch["input_ids"][i], skip_special_tokens=True)
-        assert text == f"Name: {frame.name[row]}\nContext: addition\nStatement: {args['op1']} + {args['op2']} = {args['result']}\nTrue?"
+        statement = f"{args['op1']} + {args['op2']} = {args['result']}"
+        assert text == f"Name: {frame.name[row]}\nContext: addition\nStatement: {statement}\nTrue?"
         assert TOKENIZER.decode(batch["answer"][i : i + 1]) == (" Yes" if records[row]["label"] else " No")
         assert bool(batch["is_bob"][i]) == (records[row]["character"] == "Bob")
         assert batch["attention_mask"][i].flip(0).cummin(0).values.sum() == batch["attention_mask"][i].sum()
@@ -196,9 +197,7 @@ def test_a_batch_holds_what_the_record_says(data):
 def test_a_training_step_has_the_same_prompts_for_any_number_of_processes(data, world, device):
     size = 24
     alone = TrainBatches(data.train_prompts, size, seed=5)
-    ranks = [
-        TrainBatches(data.train_prompts, size, device, seed=5, rank=r, world=world) for r in range(world)
-    ]
+    ranks = [TrainBatches(data.train_prompts, size, device, seed=5, rank=r, world=world) for r in range(world)]
     per_step = ranks[0].accumulate
     assert per_step == accumulation(size, device, world)
     assert [len(rank) for rank in ranks] == [256 // size * per_step] * world
@@ -367,9 +366,7 @@ def test_checkpoints_of_every_kind_go_on_without_a_gap(uninterrupted, tmp_path, 
 
 def test_accumulation_set_by_hand_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"accumulate_grad_batches=3 must be left out.*make it 2"):
-        make_trainer(tmp_path, accumulate_grad_batches=3).fit(
-            Recorder(), datamodule=make_data(device_batch_size=16)
-        )
+        make_trainer(tmp_path, accumulate_grad_batches=3).fit(Recorder(), datamodule=make_data(device_batch_size=16))
 
 
 def test_the_module_lends_its_tokenizer_and_arguments_reload(tmp_path):
@@ -414,8 +411,7 @@ def test_loaded_records_are_as_good_as_generated_ones(records, data, tmp_path, k
 
 def test_a_column_of_names_is_used(records, data, tmp_path):
     names = {
-        split: ["Paula" if c == "Alice" else "Ethan" for c in rows["character"]]
-        for split, rows in records.items()
+        split: ["Paula" if c == "Alice" else "Ethan" for c in rows["character"]] for split, rows in records.items()
     }
     named = DatasetDict({split: rows.add_column("name", names[split]) for split, rows in records.items()})
     named["validation"] = records["validation"]

@@ -108,7 +108,9 @@ def test_the_store_holds_what_the_model_computes(finished):
     _, base, folder = finished
     store = FeatureStore.current(folder / "features" / "activations")
     answers = FeatureStore.current(folder / "features" / "answers")
-    model = AutoPeftModelForCausalLM.from_pretrained(folder / "adapter", dtype=getattr(torch, store.identity["dtype"], None))
+    model = AutoPeftModelForCausalLM.from_pretrained(
+        folder / "adapter", dtype=getattr(torch, store.identity["dtype"], None)
+    )
     model.eval()
     tokenizer = AutoTokenizer.from_pretrained(base)
     rows, x = store.read("model.layers.4", "test", 3, 5)
@@ -118,7 +120,9 @@ def test_the_store_holds_what_the_model_computes(finished):
         tokens = tokenizer(prompt, return_tensors="pt")
         with torch.no_grad():
             out = model(**tokens, output_hidden_states=True)
-        torch.testing.assert_close(vector.float(), out.hidden_states[4][0, -1].float(), rtol=0.05, atol=0.05 * float(vector.float().std()))
+        torch.testing.assert_close(
+            vector.float(), out.hidden_states[4][0, -1].float(), rtol=0.05, atol=0.05 * float(vector.float().std())
+        )
         choices = [tokenizer(prompt + c)["input_ids"][tokens["input_ids"].shape[1]] for c in (" No", " Yes")]
         torch.testing.assert_close(pair.float(), out.logits[0, -1, choices].float(), rtol=0.05, atol=0.1)
 
@@ -145,7 +149,9 @@ def test_auroc_in_the_results_is_that_of_the_written_scores(finished):
     prompts = pd.read_parquet(folder / "detection" / "prompts.parquet").set_index("row")
     for line in results[results["subset"] == "disagree"].itertuples():
         keys = ["feature", "score", "site", "aggregation"]
-        chosen = scores[np.logical_and.reduce([scores[key] == getattr(line, key) for key in keys])].set_index("row")["value"]
+        chosen = scores[np.logical_and.reduce([scores[key] == getattr(line, key) for key in keys])].set_index("row")[
+            "value"
+        ]
         rows = prompts.index[prompts["alice_label"] != prompts["bob_label"]]
         assert line.auroc == pytest.approx(roc_auc_score(prompts.loc[rows, "anomalous"], chosen.loc[rows]), abs=1e-12)
 
@@ -168,7 +174,9 @@ def test_fitted_scores_reload_and_give_the_same_numbers(finished):
     for site in store.sites:
         rows, x = store.read(site, "test")
         score = load_score(folder / "detection" / "detectors" / "activations" / "mahalanobis" / site)
-        written = scores[(scores["feature"] == "activations") & (scores["score"] == "mahalanobis") & (scores["site"] == site)]
+        written = scores[
+            (scores["feature"] == "activations") & (scores["score"] == "mahalanobis") & (scores["site"] == site)
+        ]
         np.testing.assert_allclose(score(x).numpy(), written.set_index("row").loc[rows.numpy(), "value"], rtol=1e-12)
 
 

@@ -110,9 +110,7 @@ def test_lof_equals_sklearn(kind, k):
         trusted, test = trusted + 1e3, test + 1e3
     # The tree takes distances from differences, as we do; brute force loses digits far from the origin.
     peer = SklearnLOF(n_neighbors=k, novelty=True, algorithm="kd_tree").fit(trusted)
-    np.testing.assert_allclose(
-        LocalOutlierFactor(k=k).fit(trusted)(test), -peer.score_samples(test), rtol=1e-8
-    )
+    np.testing.assert_allclose(LocalOutlierFactor(k=k).fit(trusted)(test), -peer.score_samples(test), rtol=1e-8)
 
 
 def test_simplified_lof_is_the_ratio_of_k_distances():
@@ -130,9 +128,7 @@ def test_lof_with_ties_does_not_depend_on_the_order_of_the_pool(variant):
     grid = np.stack(np.meshgrid(np.arange(8.0), np.arange(7.0)), -1).reshape(-1, 2)
     test = np.array([[3.5, 3.5], [3.0, 3.0], [-1.0, 2.0]])
     rng = np.random.default_rng(0)
-    scores = [
-        LocalOutlierFactor(k=5, variant=variant).fit(rng.permutation(grid))(test).numpy() for _ in range(5)
-    ]
+    scores = [LocalOutlierFactor(k=5, variant=variant).fit(rng.permutation(grid))(test).numpy() for _ in range(5)]
     for other in scores[1:]:
         np.testing.assert_allclose(other, scores[0], rtol=1e-12)
 
@@ -279,7 +275,5 @@ def test_one_feature_and_two_rows_are_enough():
     value = Mahalanobis().fit(np.array([[0.0], [2.0]]))(np.array([[3.0]])).item()
     assert value == pytest.approx(2.0)
     # The far row is 4 from its neighbour, which is 2 from its own.
-    assert LocalOutlierFactor(k=1).fit(np.array([[0.0], [2.0]]))(np.array([[6.0]])).item() == pytest.approx(
-        2.0
-    )
+    assert LocalOutlierFactor(k=1).fit(np.array([[0.0], [2.0]]))(np.array([[6.0]])).item() == pytest.approx(2.0)
     assert LaplaceNLL().fit(np.zeros((1, 1)))(np.zeros((1, 1))).item() == pytest.approx(math.log(2))

@@ -46,7 +46,7 @@ def test_slices_come_back_in_row_order_across_shards(store, start, stop):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_number_formats_survive(store, dtype):
     x = torch.randn(3, 6).to(dtype)
-    store.write(0, torch.arange(3), {site: x for site in SITES})
+    store.write(0, torch.arange(3), dict.fromkeys(SITES, x))
     assert torch.equal(store.read(SITES[0], "trusted", 0, 3)[1], x)
 
 

@@ -24,15 +24,11 @@ def wrap(tokenizer, template=None):
     if template:
         specials = [(t, tokenizer.token_to_id(t)) for t in (BOS, EOS)]
         tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=specials)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, unk_token="<unk>"
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, unk_token="<unk>")
 
 
 def train(tokenizer, trainer, **options):
-    tokenizer.train_from_iterator(
-        TEXTS, trainer(special_tokens=["<unk>", BOS, EOS], show_progress=False, **options)
-    )
+    tokenizer.train_from_iterator(TEXTS, trainer(special_tokens=["<unk>", BOS, EOS], show_progress=False, **options))
     return tokenizer
 
 
@@ -43,9 +39,7 @@ def byte_level(template=f"{BOS} $A", split=None):
         step = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(split), "isolated"), step])
     tokenizer.pre_tokenizer = step
     tokenizer.decoder = decoders.ByteLevel()
-    train(
-        tokenizer, trainers.BpeTrainer, vocab_size=600, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
-    )
+    train(tokenizer, trainers.BpeTrainer, vocab_size=600, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     return wrap(tokenizer, template)
 
 
@@ -189,9 +183,7 @@ def test_tokenizers_without_offsets():
         tokenize_prompts(slow, PROMPTS[:1], [(" True?", " True.")])
 
 
-@pytest.mark.parametrize(
-    ("prompt", "length", "message"), [("", 10, "no token of its own"), ("a", 1, "max_length=1")]
-)
+@pytest.mark.parametrize(("prompt", "length", "message"), [("", 10, "no token of its own"), ("a", 1, "max_length=1")])
 def test_prompts_without_room(prompt, length, message):
     with pytest.raises(ConfigError, match=message):
         tokenize_prompts(byte_level(), [prompt], [(" No", " Yes")], max_length=length)

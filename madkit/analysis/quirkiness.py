@@ -104,9 +104,7 @@ def losses(
     return Losses(*found)
 
 
-def accuracy(
-    log_odds: ArrayLike, character: ArrayLike, alice_label: ArrayLike, bob_label: ArrayLike
-) -> Accuracy:
+def accuracy(log_odds: ArrayLike, character: ArrayLike, alice_label: ArrayLike, bob_label: ArrayLike) -> Accuracy:
     """How often each character answers with its own label, and Bob with the truth, over all prompts given.
 
     Log odds of exactly zero count half. Arguments are those of `quirkiness_coefficient`.
@@ -132,24 +130,16 @@ def accuracy(
     )
 
 
-def _checked(
-    log_odds: ArrayLike, character: ArrayLike, alice_label: ArrayLike, bob_label: ArrayLike
-) -> Answers:
+def _checked(log_odds: ArrayLike, character: ArrayLike, alice_label: ArrayLike, bob_label: ArrayLike) -> Answers:
     odds, names = np.asarray(log_odds, dtype=np.float64), np.asarray(character)
     labels = {"alice_label": np.asarray(alice_label), "bob_label": np.asarray(bob_label)}
     shapes = [odds.shape, names.shape, *(label.shape for label in labels.values())]
     if odds.ndim != 1 or len(set(shapes)) > 1:
-        raise DataError(
-            f"log_odds, character, alice_label, bob_label have shapes {shapes}: give (n,) all four"
-        )
+        raise DataError(f"log_odds, character, alice_label, bob_label have shapes {shapes}: give (n,) all four")
     if not np.isfinite(odds).all():
-        raise DataError(
-            f"log_odds has {(~np.isfinite(odds)).sum()} of {len(odds)} values NaN or infinite: mend them"
-        )
+        raise DataError(f"log_odds has {(~np.isfinite(odds)).sum()} of {len(odds)} values NaN or infinite: mend them")
     if set(names.tolist()) != {"Alice", "Bob"}:
-        raise DataError(
-            f"character has {sorted(set(map(str, names)))[:5]}: give prompts of both 'Alice' and 'Bob'"
-        )
+        raise DataError(f"character has {sorted(set(map(str, names)))[:5]}: give prompts of both 'Alice' and 'Bob'")
     for name, label in labels.items():
         if not np.isin(label, (0, 1)).all():
             raise DataError(f"{name} holds {np.unique(label)[:5].tolist()}: give booleans, or 0 and 1")
@@ -163,9 +153,7 @@ def _losses_by_character(answers: Answers) -> list[tuple[np.ndarray, np.ndarray]
         rows = (answers.is_bob == bob) & (answers.alice_label != answers.bob_label)
         if not rows.any():
             name = "Bob" if bob else "Alice"
-            raise DataError(
-                f"character {name!r} has no prompts on which the labels disagree: give more test prompts"
-            )
+            raise DataError(f"character {name!r} has no prompts on which the labels disagree: give more test prompts")
         own = (answers.bob_label if bob else answers.alice_label)[rows]
         towards = np.where(own, answers.log_odds[rows], -answers.log_odds[rows])
         # -log sigmoid without overflow; the other label is the opposite answer.

@@ -69,9 +69,7 @@ def separation_from_moments(alice: Any, bob: Any) -> Separation:
         raise DataError(f"moments have {alice.n} Alice and {bob.n} Bob rows: give rows of both")
     means = [np.asarray(side.mean, dtype=np.float64) for side in (alice, bob)]
     if means[0].shape != means[1].shape:
-        raise DataError(
-            f"moments have means of shape {means[0].shape} and {means[1].shape}: use one site only"
-        )
+        raise DataError(f"moments have means of shape {means[0].shape} and {means[1].shape}: use one site only")
     scatters = [np.asarray(side.m2, dtype=np.float64) for side in (alice, bob)]
     within = sum(float(np.trace(scatter) if scatter.ndim == 2 else scatter.sum()) for scatter in scatters)
     return _from_sums(means[0] - means[1], within, int(alice.n), int(bob.n))

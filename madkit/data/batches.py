@@ -48,10 +48,7 @@ class PromptSet:
         """
         input_ids, mask = self.tokens.padded(index)
         part = self.frame.iloc[index]
-        labels = {
-            column: part[column].to_numpy().astype(np.int64)
-            for column in ("label", "alice_label", "bob_label")
-        }
+        labels = {column: part[column].to_numpy().astype(np.int64) for column in ("label", "alice_label", "bob_label")}
         choices = self.tokens.choices[index]
         arrays = {
             "input_ids": input_ids,

@@ -51,13 +51,9 @@ class Template:
             raise ConfigError(f"template {self.text!r} does not name the speaker: put {{name}} in it")
         false, true = (choice.strip().lower() for choice in self.choices)
         if not false or not true or self.choices[0] == self.choices[1]:
-            raise ConfigError(
-                f"choices {list(self.choices)} of template {self.text!r} must be two different answers"
-            )
+            raise ConfigError(f"choices {list(self.choices)} of template {self.text!r} must be two different answers")
         if false in _MEANS_TRUE and true in _MEANS_FALSE:
-            raise ConfigError(
-                f"choices {list(self.choices)} of template {self.text!r} are reversed: false comes first"
-            )
+            raise ConfigError(f"choices {list(self.choices)} of template {self.text!r} are reversed: false comes first")
 
     @cached_property
     def fields(self) -> frozenset[str]:
@@ -156,9 +152,7 @@ def _named(template: str, dataset: str) -> Any:
     lists = yaml.safe_load(file.read_text(encoding="utf-8"))
     lists["first"] = lists["mixture"][:1]
     if template not in lists:
-        raise ConfigError(
-            f"template={template!r} is unknown: use one of {sorted(lists)} or the path of a YAML file"
-        )
+        raise ConfigError(f"template={template!r} is unknown: use one of {sorted(lists)} or the path of a YAML file")
     return lists[template]
 
 
@@ -173,9 +167,7 @@ def _read_yaml(path: Path) -> Any:
 
 def _parse(entry: Any, origin: str) -> Template:
     if not isinstance(entry, Mapping) or set(entry) != {"template", "choices"}:
-        raise ConfigError(
-            f"template={origin!r}: {entry!r} must have exactly the keys `template` and `choices`"
-        )
+        raise ConfigError(f"template={origin!r}: {entry!r} must have exactly the keys `template` and `choices`")
     text, choices = entry["template"], entry["choices"]
     pair = isinstance(choices, list) and len(choices) == 2 and all(isinstance(c, str) for c in choices)
     if not isinstance(text, str) or not pair:

@@ -206,9 +206,7 @@ class QuirkyData(LightningDataModule):
             return 1
         # Lightning would otherwise deal out what has been dealt out already.
         if self.trainer._accelerator_connector.use_distributed_sampler:
-            raise ConfigError(
-                "trainer.use_distributed_sampler=True would split the data twice: set it to false"
-            )
+            raise ConfigError("trainer.use_distributed_sampler=True would split the data twice: set it to false")
         return int(self.trainer.world_size)
 
     @property
@@ -254,9 +252,7 @@ class QuirkyData(LightningDataModule):
 
             return AutoTokenizer.from_pretrained(self.options["tokenizer"])
         if self.trainer is None:
-            raise ConfigError(
-                "tokenizer=None takes that of the trained module, but there is no trainer: name one"
-            )
+            raise ConfigError("tokenizer=None takes that of the trained module, but there is no trainer: name one")
         return self.trainer.lightning_module.tokenizer
 
 

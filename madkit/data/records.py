@@ -155,8 +155,6 @@ def _replace(dataset: Dataset, frame: pd.DataFrame) -> Dataset:
     import pyarrow as pa
     from datasets import Dataset
 
-    keep = [
-        c for c in ("id", "character", "name", *LABELS, "difficulty", "difficulty_quantile") if c in frame
-    ]
+    keep = [c for c in ("id", "character", "name", *LABELS, "difficulty", "difficulty_quantile") if c in frame]
     table = pa.Table.from_pandas(frame[keep], preserve_index=False)
     return Dataset(table.append_column("template_args", arrow_table(dataset)["template_args"]))

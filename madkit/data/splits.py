@@ -126,9 +126,7 @@ def template_args(
     return [{**(constants or {}), **args} for args in taken]
 
 
-def balanced_rows(
-    frame: pd.DataFrame, seed: int, balance: bool = True, limit: int | None = None
-) -> np.ndarray:
+def balanced_rows(frame: pd.DataFrame, seed: int, balance: bool = True, limit: int | None = None) -> np.ndarray:
     """Choose the rows that train: for each character as many false ones as true ones.
 
     Args:
@@ -148,11 +146,7 @@ def balanced_rows(
     if not balance:
         return np.sort(order[:limit])
     character, label = frame["character"].to_numpy(), frame["label"].to_numpy()
-    groups = [
-        order[(character[order] == kind) & (label[order] == value)]
-        for kind in NAMES
-        for value in (False, True)
-    ]
+    groups = [order[(character[order] == kind) & (label[order] == value)] for kind in NAMES for value in (False, True)]
     sizes = [len(group) for group in groups]
     if min(sizes) == 0:
         raise DataError(

@@ -103,9 +103,7 @@ def tokenize_prompts(
                 )
             fixed = sides[0].n_leading(i)
             if common <= fixed:
-                raise ConfigError(
-                    f"the prompt {text!r} has no token of its own before {list(pair)}: lengthen it"
-                )
+                raise ConfigError(f"the prompt {text!r} has no token of its own before {list(pair)}: lengthen it")
             parts.append(false[:fixed] + false[max(fixed, common - max_length + fixed) : common])
             answers[start + i] = false[common], true[common]
     starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
@@ -117,9 +115,7 @@ def tokenize_prompts(
 class _Encodings:
     """A batch of prompts with one of their answers behind them."""
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], answers: Sequence[str]
-    ) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], answers: Sequence[str]) -> None:
         self._encode: Callable[[list[str]], Any] = lambda texts: tokenizer(
             texts, return_attention_mask=False, return_special_tokens_mask=True, verbose=False
         )

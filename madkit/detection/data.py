@@ -87,8 +87,8 @@ class StoreData(L.LightningDataModule):
                 prompts.
             DataError: if a split is empty.
         """
-        root = root_of(self.trainer)  # type: ignore[arg-type]
-        detection = self.trainer.lightning_module  # type: ignore[union-attr]
+        root = root_of(self.trainer)
+        detection: Any = self.trainer.lightning_module  # type: ignore[union-attr]
         self.splits: list[str] = detection.splits
         names = list(dict.fromkeys(detection.features))
         if (root / "features" / "answers").exists() and "answers" not in names:
@@ -123,20 +123,12 @@ class StoreData(L.LightningDataModule):
 
     def test_dataloader(self) -> list[DataLoader[dict[str, Any]]]:
         """One loader per feature and site."""
-        trainer = self.trainer
-        detection = trainer.lightning_module  # type: ignore[union-attr]
+        trainer: Any = self.trainer
+        rank, world = trainer.global_rank, trainer.world_size
         return [
             DataLoader(
-                SiteBlocks(
-                    self.stores[feature],
-                    site,
-                    self.splits,
-                    self.block_size,
-                    trainer.global_rank,
-                    trainer.world_size,
-                ),  # type: ignore[union-attr]
-                batch_size=None,
+                SiteBlocks(self.stores[feature], site, self.splits, self.block_size, rank, world), batch_size=None
             )
-            for feature in detection.features
+            for feature in trainer.lightning_module.features
             for site in self.stores[feature].sites
         ]

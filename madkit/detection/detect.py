@@ -20,7 +20,7 @@ from madkit.run import root_of
 from madkit.scores import Score
 from madkit.scores.state import Moments
 
-AGGREGATIONS = {"mean": np.mean, "max": np.max}
+AGGREGATIONS = ("mean", "max")
 
 
 @dataclass
@@ -67,7 +67,8 @@ class Detection(L.LightningModule):
             raise ConfigError(f"model.detectors lists a pair of feature and score twice: {sorted(keys)}")
         if unknown := set(self.aggregations) - set(AGGREGATIONS):
             raise ConfigError(
-                f"model.aggregations={self.aggregations}: unknown {sorted(unknown)}; choose from {', '.join(AGGREGATIONS)}"
+                f"model.aggregations={self.aggregations}: unknown {sorted(unknown)}; "
+                f"choose from {', '.join(AGGREGATIONS)}"
             )
         self.features = list(dict.fromkeys(detector.feature for detector in detectors))
         offline = any(detector.score.offline for detector in detectors)
@@ -130,15 +131,13 @@ class Detection(L.LightningModule):
         layers = {site: layer for store in stores.values() for site, layer in store.layers.items()}
         table["layer"] = pd.array([layers[site] for site in table["site"]], dtype="Int64")
         table["aggregation"] = ""
-        table = pd.concat(
-            [table, *(self._aggregate(table, name) for name in self.aggregations)], ignore_index=True
-        )
+        table = pd.concat([table, *(self._aggregate(table, name) for name in self.aggregations)], ignore_index=True)
         offline = {d.key: d.score.offline for d in self.detectors}
         results = report.results(table, self.prompts, offline)
         report.log_auroc(self.trainer, table, self.prompts)
         overall = results[(results["site"] == "aggregate") & (results["subset"] == "all")]
         for line in overall.itertuples():
-            self.log(f"auroc/{line.feature}/{line.score}/{line.aggregation}", line.auroc)
+            self.log(f"auroc/{line.feature}/{line.score}/{line.aggregation}", float(str(line.auroc)))
         if self.trainer.is_global_zero:
             report.write(self.trainer, table, results, self.prompts, self.separations, layers)
         self.trainer.strategy.barrier()
@@ -146,7 +145,7 @@ class Detection(L.LightningModule):
     @staticmethod
     def _aggregate(table: pd.DataFrame, name: str) -> pd.DataFrame:
         grouped = table.groupby(["feature", "score", "row"], sort=False)["value"]
-        combined = grouped.agg(AGGREGATIONS[name]).reset_index()
+        combined = (grouped.mean() if name == "mean" else grouped.max()).reset_index()
         return combined.assign(
             site="aggregate", layer=pd.array([pd.NA] * len(combined), dtype="Int64"), aggregation=name
         )

@@ -49,9 +49,7 @@ def gather(
     table = pd.concat(parts, ignore_index=True)
     # Sites in the order they were read, prompts in row order, however many processes there were.
     order = table.groupby(["feature", "score", "site"], sort=False).ngroup()
-    return (
-        table.assign(order=order).sort_values(["order", "row"]).drop(columns="order").reset_index(drop=True)
-    )
+    return table.assign(order=order).sort_values(["order", "row"]).drop(columns="order").reset_index(drop=True)
 
 
 def subset(prompts: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -77,7 +75,8 @@ def results(table: pd.DataFrame, prompts: pd.DataFrame, offline: dict[tuple[str,
             f"all {len(prompts)} test prompts are {kind}; AUROC needs both: make more prompts with `madkit predict`"
         )
     lines = []
-    for key, group in table.groupby(RESULT_KEYS, sort=False, dropna=False):
+    for found, group in table.groupby(RESULT_KEYS, sort=False, dropna=False):
+        key: Any = found
         scores = group.set_index("row")["value"]
         for name in SUBSETS:
             chosen = subset(prompts, name)
@@ -105,12 +104,12 @@ def log_auroc(trainer: L.Trainer, table: pd.DataFrame, prompts: pd.DataFrame) ->
 
     The table is whole on every process, so the metric must not add the processes up once more.
     """
-    writer = getattr(trainer.logger, "experiment", None)
+    writer: Any = getattr(trainer.logger, "experiment", None)
     if not trainer.is_global_zero or not hasattr(writer, "add_scalar"):
         return
-    for (feature, score, _, layer, aggregation), group in table.groupby(
-        RESULT_KEYS, sort=False, dropna=False
-    ):
+    for found, group in table.groupby(RESULT_KEYS, sort=False, dropna=False):
+        key: Any = found
+        feature, score, _, layer, aggregation = key
         scores = group.set_index("row")["value"]
         for name in SUBSETS:
             chosen = subset(prompts, name)
@@ -185,7 +184,7 @@ def write(
 
 def _quirk(prompts: pd.DataFrame) -> dict[str, Any]:
     """Quirkiness, losses and accuracies."""
-    columns = {c: prompts[c].to_numpy() for c in ("log_odds", "character", "alice_label", "bob_label")}
+    columns: dict[str, Any] = {c: prompts[c].to_numpy() for c in ("log_odds", "character", "alice_label", "bob_label")}
     return {
         "quirkiness": quirkiness_coefficient(**columns)._asdict(),
         "losses": {name: value._asdict() for name, value in losses(**columns)._asdict().items()},

@@ -158,20 +158,14 @@ def _checked(scores: list[ArrayLike], labels: ArrayLike) -> tuple[np.ndarray, np
     columns = [np.asarray(column, dtype=np.float64) for column in scores]
     for column in columns:
         if column.ndim != 1 or column.shape != label.shape:
-            raise DataError(
-                f"scores of shape {column.shape} and labels of shape {label.shape}: give (n,) both"
-            )
+            raise DataError(f"scores of shape {column.shape} and labels of shape {label.shape}: give (n,) both")
         if not np.isfinite(column).all():
-            raise DataError(
-                f"{(~np.isfinite(column)).sum()} of {len(column)} scores are NaN or infinite: mend them"
-            )
+            raise DataError(f"{(~np.isfinite(column)).sum()} of {len(column)} scores are NaN or infinite: mend them")
     if not np.isin(label, (0, 1)).all():
         raise DataError(f"labels hold {np.unique(label)[:5].tolist()}: give 0 (normal) and 1 (anomalous)")
     anomalous = label.astype(bool)
     if anomalous.all() or not anomalous.any():
-        raise DataError(
-            f"labels have {int(anomalous.sum())} anomalous of {len(label)} rows: AUROC needs both kinds"
-        )
+        raise DataError(f"labels have {int(anomalous.sum())} anomalous of {len(label)} rows: AUROC needs both kinds")
     return np.stack(columns), anomalous
 
 

@@ -43,7 +43,7 @@ class Activations(Feature):
     def layers(self, lm: nn.Module) -> list[int | None]:
         """Layer numbers; what leaves the last layer would enter the next one."""
         depth = len(layer_names(lm))
-        return list(range(self.first, depth, self.step)) + ([depth] if self.final else [])
+        return [*range(self.first, depth, self.step), *([depth] if self.final else [])]
 
     def hookpoints(self, lm: nn.Module) -> list[Hookpoint]:
         """What enters each layer."""
@@ -60,5 +60,9 @@ class Activations(Feature):
     def options(self) -> dict[str, Any]:
         """Plain options."""
         return {
-            "class": "Activations", "first": self.first, "step": self.step, "final": self.final, "adapter": self.adapter,
-        }  # fmt: skip
+            "class": "Activations",
+            "first": self.first,
+            "step": self.step,
+            "final": self.final,
+            "adapter": self.adapter,
+        }

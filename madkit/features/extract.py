@@ -25,8 +25,8 @@ from madkit.run import root_of
 class Extractor(L.LightningModule):
     """Compute features of trusted, untrusted and test prompts and write them to the run's feature stores.
 
-    Each batch takes one forward pass per model (quirky, and base where a feature asks for it), which stops after the last
-    site unless a feature needs logits. Shards that are on disk are not computed again.
+    Each batch takes one forward pass per model (quirky, and base where a feature asks for it), which stops after the
+    last site unless a feature needs logits. Shards that are on disk are not computed again.
 
     Args:
         base: hub name or folder of the base model.
@@ -86,7 +86,9 @@ class Extractor(L.LightningModule):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         lm = loading.skeleton(self.base, trust_remote_code=self.trust_remote_code)
         if self.adapter_name is None and any(not feature.adapter for feature in self.features):
-            raise ConfigError("model.adapter=none: there is no adapter to switch off, so list no feature with adapter=false")
+            raise ConfigError(
+                "model.adapter=none: there is no adapter to switch off, so list no feature with adapter=false"
+            )
         model = {
             "madkit": madkit.__version__,
             "base": identity.fingerprint(self.base),
@@ -166,6 +168,6 @@ class Extractor(L.LightningModule):
     def on_predict_end(self) -> None:
         """Once every process has written its shards, declare the stores complete."""
         self.trainer.strategy.barrier()
-        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+        if self.trainer.is_global_zero and not getattr(self.trainer, "fast_dev_run", False):
             for store in self.stores.values():
                 store.finish()

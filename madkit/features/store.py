@@ -69,7 +69,9 @@ class FeatureStore:
         except FileNotFoundError:
             raise StoreError(f"no feature store in {str(folder)!r}; make one with `madkit predict`") from None
         except json.JSONDecodeError:
-            raise StoreError(f"{str(folder / 'manifest.json')!r} is damaged; delete the folder and run `madkit predict`") from None
+            raise StoreError(
+                f"{str(folder / 'manifest.json')!r} is damaged; delete the folder and run `madkit predict`"
+            ) from None
         if self.manifest.get("format") != FORMAT:
             raise StoreError(
                 f"store {str(folder)!r} has format {self.manifest.get('format')!r} and this madkit reads {FORMAT}; "
@@ -123,7 +125,8 @@ class FeatureStore:
             key = json.loads((root / "current.json").read_text())["key"]
         except FileNotFoundError:
             raise StoreError(
-                f"no complete store of feature {root.name!r} in {str(root.parent)!r}; run (or continue) `madkit predict`"
+                f"no complete store of feature {root.name!r} in {str(root.parent)!r}; "
+                "run (or continue) `madkit predict`"
             ) from None
         store = cls(root / key)
         if not store.complete:
@@ -184,7 +187,9 @@ class FeatureStore:
         """
         wanted = {s["index"] for s in self.manifest["shards"]}
         if missing := sorted(wanted - self.done()):
-            raise StoreError(f"store {str(self.folder)!r} lacks shards {missing[:5]}; run `madkit predict` again to continue it")
+            raise StoreError(
+                f"store {str(self.folder)!r} lacks shards {missing[:5]}; run `madkit predict` again to continue it"
+            )
         self.manifest["complete"] = True
         write_json(self.folder / "manifest.json", self.manifest)
         write_json(self.folder.parent / "current.json", {"key": self.folder.name})

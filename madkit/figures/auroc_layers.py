@@ -29,9 +29,7 @@ def auroc_layers(results: Results) -> Iterator[Sheet]:
     whole = results.aggregate()
     colors = style.model_colors(results.models)
     for (model, setting), rows in grouped(table[table["site"] != "aggregate"], "model", "setting"):
-        aggregated = whole[
-            (whole["model"] == model) & (whole["setting"] == setting) & (whole["subset"] == "all")
-        ]
+        aggregated = whole[(whole["model"] == model) & (whole["setting"] == setting) & (whole["subset"] == "all")]
         own = rows[~rows["feature"].str.startswith(CONTROL)]
         detectors = sorted(set(zip(own["feature"], own["score"], strict=True)))
         for start in range(0, len(detectors), _PER_PAGE):

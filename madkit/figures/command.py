@@ -31,5 +31,7 @@ def parser() -> argparse.ArgumentParser:
 def figures(options: list[str]) -> int:
     """Draw, naming each file as it is written; returns the exit status."""
     arguments = parser().parse_args(options)
-    draw(arguments.runs, arguments.out, arguments.formats, progress=lambda path: print(path, file=sys.stderr, flush=True))
+    draw(
+        arguments.runs, arguments.out, arguments.formats, progress=lambda path: print(path, file=sys.stderr, flush=True)
+    )
     return 0

@@ -55,9 +55,7 @@ def draw(
                 if progress is not None:
                     progress(path)
     if not written:
-        raise StoreError(
-            f"runs={', '.join(map(str, runs))}: the results found are empty; run `madkit test` again."
-        )
+        raise StoreError(f"runs={', '.join(map(str, runs))}: the results found are empty; run `madkit test` again.")
     return written
 
 

@@ -70,9 +70,7 @@ def _shape(ax: Axes, values: np.ndarray, center: float, fill: str, edge: str) ->
     counts, edges = np.histogram(values, bins=min(_BINS, max(5, values.size // 5)))
     half = np.repeat(counts / counts.max() * _HALF, 2)
     outline = np.repeat(edges, 2)[1:-1]
-    ax.fill_betweenx(
-        outline, center - half, center + half, facecolor=fill, edgecolor=edge, lw=0.6, alpha=0.75
-    )
+    ax.fill_betweenx(outline, center - half, center + half, facecolor=fill, edgecolor=edge, lw=0.6, alpha=0.75)
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
     ax.vlines([center], [low], [high], color=style.INK, lw=1.2)
     ax.hlines([median], [center - 0.1], [center + 0.1], color=style.INK, lw=1.4)

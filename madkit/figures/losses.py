@@ -32,9 +32,7 @@ def losses(results: Results) -> Iterator[Sheet]:
             [
                 [
                     Line2D([], [], color=color, marker="o", ls="", ms=5, label="own labels"),
-                    Line2D(
-                        [], [], color=color, marker="o", ls="", ms=5, mfc="white", label="the other's labels"
-                    ),
+                    Line2D([], [], color=color, marker="o", ls="", ms=5, mfc="white", label="the other's labels"),
                     Line2D([], [], color=style.INK, ls=":", label="50/50 answer (ln 2 = 0.693)"),
                 ]
             ],

@@ -43,6 +43,4 @@ def _replace(path: Path, content: bytes) -> Path:
         return write_atomically(path, lambda temporary: temporary.write_bytes(content))
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise StoreError(
-            f"out={path.parent}: cannot write {path.name} ({reason}); name another folder."
-        ) from None
+        raise StoreError(f"out={path.parent}: cannot write {path.name} ({reason}); name another folder.") from None

@@ -66,9 +66,7 @@ def page(
     figure = Figure(figsize=(page_width, sum(heights)))
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, hspace=0, squeeze=False)[:, 0]
     header.draw(parts[0])
-    return figure, [
-        _fill(part, block, n, width) for part, block, n in zip(parts[1:], blocks, rows, strict=True)
-    ]
+    return figure, [_fill(part, block, n, width) for part, block, n in zip(parts[1:], blocks, rows, strict=True)]
 
 
 class _Header:

@@ -20,9 +20,7 @@ def quirkiness(results: Results) -> Iterator[Sheet]:
     """One sheet per feature: a panel per score, a point per model and dataset."""
     columns = {"value": "quirkiness", "low": "x_low", "high": "x_high"}
     whole = results.aggregate()
-    points = whole[whole["subset"] == "all"].merge(
-        results.quirkiness.rename(columns=columns), on=["model", "dataset"]
-    )
+    points = whole[whole["subset"] == "all"].merge(results.quirkiness.rename(columns=columns), on=["model", "dataset"])
     points = points.dropna(subset=["auroc", "quirkiness"])
     for feature in sorted({name for name in points["feature"] if not name.startswith(CONTROL)}):
         yield _sheet(results, points, feature)

@@ -57,9 +57,7 @@ def read_run(run: Path) -> dict[str, pd.DataFrame]:
             )
         model, dataset = str(names["model"].iloc[0]), str(names["dataset"].iloc[0])
     # A part without rows, such as the history of a very short run, is a part that is not there.
-    return {
-        name: table.assign(model=model, dataset=dataset) for name, table in tables.items() if not table.empty
-    }
+    return {name: table.assign(model=model, dataset=dataset) for name, table in tables.items() if not table.empty}
 
 
 def _read_table(path: Path, name: str) -> pd.DataFrame:
@@ -93,15 +91,11 @@ def _read_summary(path: Path) -> dict[str, pd.DataFrame]:
             tables["quirkiness"] = pd.DataFrame([{key: summary["quirkiness"][key] for key in _INTERVAL}])
         if summary.get("losses"):
             tables["losses"] = pd.DataFrame(
-                [
-                    {"which": name, **{key: summary["losses"][name][key] for key in _INTERVAL}}
-                    for name in _LOSSES
-                ]
+                [{"which": name, **{key: summary["losses"][name][key] for key in _INTERVAL}} for name in _LOSSES]
             )
     except (KeyError, TypeError, AttributeError):
         raise StoreError(
-            f"{path}: quirkiness or losses lack value, low or high: another version wrote it; run "
-            "`madkit test` again."
+            f"{path}: quirkiness or losses lack value, low or high: another version wrote it; run `madkit test` again."
         ) from None
     # JSON has no NaN of its own: a null is a number that could not be computed.
     return {name: table.astype(dict.fromkeys(_INTERVAL, float)) for name, table in tables.items()}

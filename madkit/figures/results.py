@@ -70,9 +70,7 @@ class Results:
         Returns:
             Rows of `detection`, at most one per model, dataset, feature, score, setting and subset.
         """
-        whole = self.detection[
-            (self.detection["site"] == "aggregate") & (self.detection["aggregation"] == "mean")
-        ]
+        whole = self.detection[(self.detection["site"] == "aggregate") & (self.detection["aggregation"] == "mean")]
         key = ["model", "dataset", "feature", "score", "setting", "subset"]
         sites = self.detection[self.detection["site"] != "aggregate"]
         lone = sites[~sites.duplicated(key, keep=False)]

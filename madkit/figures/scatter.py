@@ -21,13 +21,10 @@ def legend(results: Results, points: pd.DataFrame, *, control: bool) -> list[lis
     colors, markers = style.model_colors(results.models), style.dataset_markers(results.datasets)
     look: dict[str, Any] = {"ls": "", "ms": 5.5}
     handles = [
-        Line2D([], [], color=colors[model], marker="s", label=model, **look)
-        for model in sorted(set(points["model"]))
+        Line2D([], [], color=colors[model], marker="s", label=model, **look) for model in sorted(set(points["model"]))
     ]
     if control:
-        handles.append(
-            Line2D([], [], color=style.GREY, marker="o", mfc="none", label="control: adapter off", **look)
-        )
+        handles.append(Line2D([], [], color=style.GREY, marker="o", mfc="none", label="control: adapter off", **look))
     datasets = [
         Line2D([], [], color=style.INK, marker=markers[name], mfc="none", label=name, **look)
         for name in in_order(points["dataset"])
@@ -48,9 +45,7 @@ def draw_points(
         if "x_low" in rows and not control:
             ax.hlines(rows["auroc"], rows["x_low"], rows["x_high"], **bars)
         face = "none" if control else color
-        ax.plot(
-            rows[x], rows["auroc"], ls="", marker=markers[dataset], color=color, mfc=face, ms=size, zorder=3
-        )
+        ax.plot(rows[x], rows["auroc"], ls="", marker=markers[dataset], color=color, mfc=face, ms=size, zorder=3)
 
 
 def auroc_axis(ax: Axes) -> None:
@@ -99,7 +94,4 @@ def label_points(ax: Axes, points: pd.DataFrame, results: Results, x: str) -> No
 
 
 def _overlaps(box: np.ndarray, others: Sequence[np.ndarray]) -> bool:
-    return any(
-        box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
-        for other in others
-    )
+    return any(box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3] for other in others)

@@ -19,9 +19,7 @@ from madkit.figures.results import Results, grouped
 def separation(results: Results) -> Iterator[Sheet]:
     """One sheet per feature that has a separation: a panel per score, a point per model, dataset, layer."""
     at_sites = results.separation[["model", "dataset", "feature", "site", "separation"]]
-    rows = results.detection[
-        (results.detection["site"] != "aggregate") & (results.detection["subset"] == "all")
-    ]
+    rows = results.detection[(results.detection["site"] != "aggregate") & (results.detection["subset"] == "all")]
     points = rows.merge(at_sites, on=["model", "dataset", "feature", "site"])
     # A log axis has no place for 0: characters that do not differ at all at a site.
     points = points[(points["separation"] > 0) & points["auroc"].notna()]
@@ -32,8 +30,7 @@ def separation(results: Results) -> Iterator[Sheet]:
 def _sheet(results: Results, points: pd.DataFrame, feature: str) -> Sheet:
     groups = list(grouped(points, "score", "setting"))
     titles = [
-        f"{score.replace('_', ' ')}, {setting}\n"
-        + correlation_line(np.log10(part["separation"]), part["auroc"])
+        f"{score.replace('_', ' ')}, {setting}\n" + correlation_line(np.log10(part["separation"]), part["auroc"])
         for (score, setting), part in groups
     ]
     figure, axes = page(

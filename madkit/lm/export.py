@@ -18,10 +18,14 @@ class ExportBest(Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export from the first process; all processes end up with the best weights."""
-        if trainer.fast_dev_run:
+        if getattr(trainer, "fast_dev_run", False):
             return
         best = next(
-            (c.best_model_path for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.best_model_path),
+            (
+                c.best_model_path
+                for c in trainer.checkpoint_callbacks
+                if isinstance(c, ModelCheckpoint) and c.best_model_path
+            ),
             None,
         )
         if best is not None:
@@ -60,8 +64,8 @@ class History(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         """Record the training loss as often as the logger does."""
-        step = trainer.global_step
-        if step > self._recorded and step % trainer.log_every_n_steps == 0:
+        step, interval = trainer.global_step, int(getattr(trainer, "log_every_n_steps", 0)) or 1
+        if step > self._recorded and step % interval == 0:
             self._recorded = step
             self._record(trainer, "train/loss")
 
@@ -72,7 +76,7 @@ class History(Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the table."""
-        if trainer.is_global_zero and not trainer.fast_dev_run:
+        if trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
             table = pd.DataFrame(self.rows, columns=["step", "metric", "value"])
             table.insert(0, "run", "/".join(Path(trainer.default_root_dir).parts[-2:]))
             write_parquet(Path(trainer.default_root_dir) / "history.parquet", table)

@@ -28,11 +28,12 @@ def layer_names(lm: nn.Module) -> list[str]:
 
     Example:
         >>> from transformers import LlamaConfig, LlamaForCausalLM
-        >>> config = LlamaConfig(hidden_size=8, intermediate_size=8, num_attention_heads=2, num_hidden_layers=2, vocab_size=9)
-        >>> layer_names(LlamaForCausalLM(config))
+        >>> tiny = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2, "vocab_size": 9}
+        >>> layer_names(LlamaForCausalLM(LlamaConfig(num_hidden_layers=2, **tiny)))
         ['model.layers.0', 'model.layers.1']
     """
-    depth = lm.config.num_hidden_layers
+    config: Any = lm.config
+    depth = config.num_hidden_layers
     for name, module in lm.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == depth:
             return [f"{name}.{i}" for i in range(depth)]

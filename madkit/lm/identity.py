@@ -70,7 +70,8 @@ def local_folder(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.model", "*.txt"]))
     except Exception as error:  # the hub client raises many unrelated types when a name cannot be had
         raise ConfigError(
-            f"{name!r} is no local folder and could not be had from the Hugging Face hub; check the name and the network"
+            f"{name!r} is no local folder and could not be had from the Hugging Face hub; "
+            "check the name and the network"
         ) from error
 
 

@@ -76,7 +76,8 @@ def new_config(options: dict[str, Any]) -> PretrainedConfig:
         return AutoConfig.for_model(model_type, **options)
     except ValueError as error:
         raise ConfigError(
-            f"model.config.model_type={model_type!r} is not an architecture of transformers; try llama, mistral or gpt_neox"
+            f"model.config.model_type={model_type!r} is not an architecture of transformers; "
+            "try llama, mistral or gpt_neox"
         ) from error
 
 

@@ -25,13 +25,14 @@ Batch = dict[str, Any]
 class LanguageModel(L.LightningModule):
     """A causal LM in training.
 
-    Subclasses say what the loss is (``loss``) and what is exported (``export``, under ``export_name`` in the run folder). Weights are loaded in ``configure_model``, so that Lightning's strategies decide
-    where they go; checkpoints hold only what is trained.
+    Subclasses say what the loss is (``loss``) and what is exported (``export``, under ``export_name`` in the run
+    folder). Weights are loaded in ``configure_model``, so that Lightning's strategies decide where they go; checkpoints
+    hold only what is trained.
 
     Args:
         base: hub name or folder of the model to start from.
-        optimizer: any optimizer; it is given two parameter groups, marked by ``matrices`` (2-D weights inside the layers)
-            or not, which an ordinary optimizer ignores.
+        optimizer: any optimizer; it is given two parameter groups, marked by ``matrices`` (2-D weights inside the
+            layers) or not, which an ordinary optimizer ignores.
         warmup: share of all steps in which the learning rate rises linearly from 0.
         decay: share of all steps, at the end, in which it falls linearly to 0; ``1 - warmup`` is a linear schedule.
         dtype: number format of frozen weights: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``.
@@ -55,7 +56,9 @@ class LanguageModel(L.LightningModule):
     ) -> None:
         super().__init__()
         if not (0 <= warmup <= 1 and 0 <= decay <= 1 and warmup + decay <= 1 + 1e-9):
-            raise ConfigError(f"warmup={warmup} and decay={decay} are shares of all steps: each in 0..1, together at most 1")
+            raise ConfigError(
+                f"warmup={warmup} and decay={decay} are shares of all steps: each in 0..1, together at most 1"
+            )
         self.base = base
         self.optimizer = optimizer
         self.warmup = warmup
@@ -100,9 +103,7 @@ class LanguageModel(L.LightningModule):
 
     def hidden_states(self, batch: Batch) -> Tensor:
         """Final hidden states (B, T, d) of a batch."""
-        return forward.hidden_states(
-            self.lm, batch["input_ids"], batch["attention_mask"], padded=batch["padded"]
-        )
+        return forward.hidden_states(self.lm, batch["input_ids"], batch["attention_mask"], padded=batch["padded"])
 
     def configure_callbacks(self) -> list[Callback]:
         """What accompanies every training of an LM: its curves as a table, its best weights as a folder."""
@@ -139,7 +140,10 @@ class LanguageModel(L.LightningModule):
         optimizer = self.optimizer([group for group in groups if group["params"]])
         total = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, trapezoid(total, self.warmup, self.decay))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"},
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is trained and leave out what the base model's own files hold."""
@@ -152,7 +156,7 @@ class LanguageModel(L.LightningModule):
         trained = {name for name, p in self.named_parameters() if p.requires_grad}
         if set(state_dict) != trained:
             raise ConfigError(
-                f"ckpt_path: the checkpoint holds {len(state_dict)} trained tensors and this recipe trains {len(trained)} "
-                f"({len(trained ^ set(state_dict))} names differ); use the recipe it was made with"
+                f"ckpt_path: the checkpoint holds {len(state_dict)} trained tensors and this recipe trains "
+                f"{len(trained)} ({len(trained ^ set(state_dict))} names differ); use the recipe it was made with"
             )
         return super().load_state_dict(state_dict, strict=False, assign=assign)

@@ -20,12 +20,12 @@ from madkit.lm.module import Batch, LanguageModel
 class BaseLM(LanguageModel):
     """A causal LM trained from random weights on a corpus, and saved as a Hugging Face model folder.
 
-    The loss is the mean cross-entropy over the tokens that the corpus marks; logits are computed for those only. Logged:
-    ``train/loss``, ``val/loss`` and ``val/accuracy`` (marked tokens whose most likely prediction is right).
+    The loss is the mean cross-entropy over the tokens that the corpus marks; logits are computed for those only.
+    Logged: ``train/loss``, ``val/loss`` and ``val/accuracy`` (marked tokens whose most likely prediction is right).
 
     Args:
-        config: the architecture: ``model_type`` and whatever its configuration class takes; the vocabulary's size and the
-            special tokens come from the corpus' tokenizer.
+        config: the architecture: ``model_type`` and whatever its configuration class takes; the vocabulary's size and
+            the special tokens come from the corpus' tokenizer.
         optimizer: any optimizer, by class path.
         warmup: share of all steps in which the learning rate rises linearly.
         decay: share of all steps, at the end, in which it falls linearly to 0.
@@ -81,9 +81,7 @@ class BaseLM(LanguageModel):
         logits, targets = self._marked(batch)
         total = nn.functional.cross_entropy(logits, targets, reduction="sum")
         # DDP averages gradients over processes, so each divides by the mean number of tokens a process has.
-        count = self.trainer.strategy.reduce(
-            torch.tensor(float(len(targets)), device=self.device), reduce_op="mean"
-        )
+        count = self.trainer.strategy.reduce(torch.tensor(float(len(targets)), device=self.device), reduce_op="mean")
         return total / count
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -22,9 +22,9 @@ PUBLISHED_LORA = {
 class QuirkyLM(LanguageModel):
     """A base LM with a LoRA that is trained on quirky prompts (arXiv 2312.01037, section 3).
 
-    The loss is the cross-entropy, over the whole vocabulary, of the token that begins the character's answer. Logits are
-    computed at that token only. Logged: ``train/loss``; ``val/loss`` and ``val/accuracy`` for all, Alice and Bob, where
-    accuracy is a choice between the two answers, and ``val/bob_truth_accuracy``, Bob's prompts against the truth.
+    The loss is the cross-entropy, over the whole vocabulary, of the token that begins the character's answer. Logits
+    are computed at that token only. Logged: ``train/loss``; ``val/loss`` and ``val/accuracy`` for all, Alice and Bob,
+    where accuracy is a choice between the two answers, and ``val/bob_truth_accuracy``, Bob's prompts against the truth.
 
     Args:
         base: hub name or folder of the model to start from.
@@ -50,15 +50,19 @@ class QuirkyLM(LanguageModel):
         gradient_checkpointing: bool = False,
         trust_remote_code: bool = False,
     ) -> None:
-        super().__init__(
-            base, optimizer, warmup, decay, dtype, attention, gradient_checkpointing, trust_remote_code
-        )
+        super().__init__(base, optimizer, warmup, decay, dtype, attention, gradient_checkpointing, trust_remote_code)
         self.lora = lora
         self.metrics = nn.ModuleDict(
             {
                 name: MeanMetric(nan_strategy="disable")
                 for name in (
-                    "loss", "alice_loss", "bob_loss", "accuracy", "alice_accuracy", "bob_accuracy", "bob_truth_accuracy"
+                    "loss",
+                    "alice_loss",
+                    "bob_loss",
+                    "accuracy",
+                    "alice_accuracy",
+                    "bob_accuracy",
+                    "bob_truth_accuracy",
                 )
             }
         )
@@ -107,6 +111,7 @@ class QuirkyLM(LanguageModel):
         correct = torch.where(batch["label"].bool(), says_yes, 1 - says_yes)
         truthful = torch.where(batch["alice_label"].bool(), says_yes, 1 - says_yes)
         weight, bob = batch["weight"], batch["is_bob"].float()
+        metrics: Any = self.metrics
         for name, value, counted in (
             ("loss", loss, weight),
             ("alice_loss", loss, weight * (1 - bob)),
@@ -116,16 +121,18 @@ class QuirkyLM(LanguageModel):
             ("bob_accuracy", correct, weight * bob),
             ("bob_truth_accuracy", truthful, weight * bob),
         ):
-            self.metrics[name].update(value, counted)
+            metrics[name].update(value, counted)
         for character, chosen in (("alice", (1 - bob) * weight), ("bob", bob * weight)):
-            self.log_odds[character].update(log_odds[chosen > 0])
+            collected: Any = self.log_odds[character]
+            collected.update(log_odds[chosen > 0])
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics; after training, also a histogram of log odds for each character."""
+        metric: Any
         for name, metric in self.metrics.items():
             self.log(f"val/{name}", metric.compute(), prog_bar=name in {"loss", "accuracy"})
             metric.reset()
-        writer = getattr(self.logger, "experiment", None)
+        writer: Any = getattr(self.logger, "experiment", None)
         for character, metric in self.log_odds.items():
             if self.trainer.state.fn == "validate":
                 log_odds = metric.compute()

@@ -67,9 +67,7 @@ class Score(nn.Module):
         """The constructor arguments: plain numbers, strings and booleans."""
         missing = [name for name in self.options() if not hasattr(self, name)]
         if missing:
-            raise ConfigError(
-                f"{type(self).__name__} does not keep {missing}: set self.{missing[0]} in __init__"
-            )
+            raise ConfigError(f"{type(self).__name__} does not keep {missing}: set self.{missing[0]} in __init__")
         return {name: getattr(self, name) for name in self.options()}
 
     @classmethod
@@ -109,9 +107,7 @@ class Score(nn.Module):
             DataError: x has another shape, or NaN or infinite values.
         """
         if self.fitted:
-            raise NotFittedError(
-                f"{self.short}.update() after finalize(): the state is frozen, fit a new score"
-            )
+            raise NotFittedError(f"{self.short}.update() after finalize(): the state is frozen, fit a new score")
         if untrusted and not self.offline:
             return
         x = checked(x, self.d)
@@ -133,9 +129,7 @@ class Score(nn.Module):
         if self.fitted or other.fitted:
             raise NotFittedError(f"{self.short}.merge() after finalize(): merge first, then finalize once")
         if type(other) is not type(self) or other.config != self.config:
-            raise ConfigError(
-                f"other={other.name!r} cannot merge into {self.name!r}: give both the same options"
-            )
+            raise ConfigError(f"other={other.name!r} cannot merge into {self.name!r}: give both the same options")
         if self.d and other.d and self.d != other.d:
             raise DataError(f"other has d={other.d} features, this score {self.d}: merge one site only")
         self.d = self.d or other.d

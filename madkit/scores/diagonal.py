@@ -44,9 +44,7 @@ class DiagonalMahalanobis(Score):
         """See the base class."""
         variances = trusted.m2 / trusted.n
         if not variances.any():
-            raise DataError(
-                f"{self.short}: no feature varies over n={trusted.n} trusted rows: give other rows"
-            )
+            raise DataError(f"{self.short}: no feature varies over n={trusted.n} trusted rows: give other rows")
         if self.ridge is not None:
             weights = 1 / (variances + self.ridge * variances.mean()) / len(variances)
         else:

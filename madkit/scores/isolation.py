@@ -46,9 +46,7 @@ class IsolationForest(Score):
         from sklearn.ensemble import IsolationForest as Forest
 
         rows = min(self.rows, len(trusted))
-        forest = Forest(n_estimators=self.trees, max_samples=rows, random_state=self.seed).fit(
-            trusted.cpu().numpy()
-        )
+        forest = Forest(n_estimators=self.trees, max_samples=rows, random_state=self.seed).fit(trusted.cpu().numpy())
         nodes = [tree.tree_ for tree in forest.estimators_]
         size = max(tree.node_count for tree in nodes)
         child = np.zeros((2, self.trees, size), dtype=np.int64)

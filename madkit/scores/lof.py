@@ -54,9 +54,7 @@ class LocalOutlierFactor(Score):
     def estimate(self, trusted: Tensor, untrusted: None) -> dict[str, Tensor]:
         """See the base class."""
         if self.k >= len(trusted):
-            raise DataError(
-                f"k={self.k} is not less than the {len(trusted)} trusted rows: lower k or add rows"
-            )
+            raise DataError(f"k={self.k} is not less than the {len(trusted)} trusted rows: lower k or add rows")
         distances, neighbours = nearest(trusted, trusted, self.k, exclude_self=True)
         reach = distances[:, -1].clone()
         return {"pool": trusted, "reach": reach, "density": self._density(distances, reach[neighbours])}

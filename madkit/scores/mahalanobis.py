@@ -49,9 +49,7 @@ class Mahalanobis(Score):
         if shrinkage not in ("none", "ledoit-wolf"):
             raise ConfigError(f"shrinkage={shrinkage!r} is unknown: give 'none' or 'ledoit-wolf'")
         if residual < 0 or (residual > 0 and rcond == 0):
-            raise ConfigError(
-                f"residual={residual}, rcond={rcond}: residual must be >= 0 and needs rcond > 0"
-            )
+            raise ConfigError(f"residual={residual}, rcond={rcond}: residual must be >= 0 and needs rcond > 0")
         self.rcond, self.relative = float(rcond), relative
         self.shrinkage, self.residual = shrinkage, float(residual)
 
@@ -96,9 +94,7 @@ def covariance_of(statistics: Statistics | FourthStatistics, score: str) -> Tens
         DataError: there is no such covariance.
     """
     if statistics.n < 2 or not statistics.m2.any():
-        raise DataError(
-            f"{score} has n={statistics.n} rows without variance: give two different rows or more"
-        )
+        raise DataError(f"{score} has n={statistics.n} rows without variance: give two different rows or more")
     return statistics.m2 / (statistics.n - 1)
 
 

@@ -53,9 +53,7 @@ def rounding(d: int) -> float:
     return 4 * (d + 8) * torch.finfo(torch.float64).eps
 
 
-def _refine(
-    rows: Tensor, pool: Tensor, rough: Tensor, slack: Tensor, k: int, width: int
-) -> tuple[Tensor, Tensor]:
+def _refine(rows: Tensor, pool: Tensor, rough: Tensor, slack: Tensor, k: int, width: int) -> tuple[Tensor, Tensor]:
     values, candidates = rough.topk(width, dim=1, largest=False)
     limit = values[:, k - 1] + 2 * slack
     order = candidates.argsort(dim=1)

@@ -29,9 +29,7 @@ def save_score(score: Score, folder: str | Path) -> None:
         raise NotFittedError(f"{score.short} is not fitted: call fit() or finalize() before save()")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    state = safetensors.torch.save(
-        {name: buffer.contiguous().cpu() for name, buffer in score.named_buffers()}
-    )
+    state = safetensors.torch.save({name: buffer.contiguous().cpu() for name, buffer in score.named_buffers()})
     config = {
         "class": class_path(type(score)),
         "init": score.config,
@@ -42,9 +40,7 @@ def save_score(score: Score, folder: str | Path) -> None:
     try:
         text = json.dumps(config, indent=2)
     except TypeError as error:
-        raise ConfigError(
-            f"{score.name} has an option JSON cannot hold ({error}): use numbers and strings"
-        ) from error
+        raise ConfigError(f"{score.name} has an option JSON cannot hold ({error}): use numbers and strings") from error
     write_whole(folder / STATE, state)
     write_whole(folder / CONFIG, text.encode() + b"\n")
 
@@ -66,18 +62,14 @@ def load_score(folder: str | Path, cls: type[S] = Score) -> S:  # type: ignore[a
         state = (folder / STATE).read_bytes()
         path, init, d, checksum = (config[key] for key in ("class", "init", "d", "state_sha256"))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"folder={str(folder)!r} is not a whole saved score ({error!r}): save it again"
-        ) from error
+        raise StoreError(f"folder={str(folder)!r} is not a whole saved score ({error!r}): save it again") from error
     if hashlib.sha256(state).hexdigest() != checksum:
         raise StoreError(f"{folder / STATE} does not match {CONFIG}, it is damaged: fit and save it again")
     known = {class_path(known): known for known in subclasses(Score)}
     if path not in known:
         raise StoreError(f"{folder / CONFIG} names an unknown class {path!r}: import its module, then load")
     if not issubclass(known[path], cls):
-        raise StoreError(
-            f"folder={str(folder)!r} holds a {path}, not a {cls.__name__}: use load_score(folder)"
-        )
+        raise StoreError(f"folder={str(folder)!r} holds a {path}, not a {cls.__name__}: use load_score(folder)")
     try:
         score = known[path](**init)
     except TypeError as error:

@@ -69,9 +69,7 @@ class ArithmeticTask(Task):
             if count < 0:
                 raise ConfigError(f"n_{split}={count} must not be negative")
         if not 0 <= self.low < self.high <= _LARGEST_OPERAND:
-            raise ConfigError(
-                f"min={self.low} and max={self.high} must hold 0 <= min < max <= {_LARGEST_OPERAND}"
-            )
+            raise ConfigError(f"min={self.low} and max={self.high} must hold 0 <= min < max <= {_LARGEST_OPERAND}")
         if repeats < 1:
             raise ConfigError(f"repeats={repeats} must be at least 1")
         if not 0 <= uniform <= 1:
@@ -101,8 +99,7 @@ class ArithmeticTask(Task):
         # In this order: false near the truth, false near the quirk, true, true by the quirk.
         sizes = [n // 4 + (quarter < n % 4) for quarter in range(4)]
         parts = [
-            np.repeat(sampler.draw(rng, split, -(-size // self.repeats)), self.repeats, axis=0)[:size]
-            for size in sizes
+            np.repeat(sampler.draw(rng, split, -(-size // self.repeats)), self.repeats, axis=0)[:size] for size in sizes
         ]
         truths = [self.true_result(part) for part in parts]
         quirks = [self.quirky_result(part) for part in parts]
@@ -122,9 +119,7 @@ class ArithmeticTask(Task):
 def _lookup(keys: np.ndarray, values: np.ndarray, queries: np.ndarray, default: np.ndarray) -> np.ndarray:
     """The value whose key equals the query, else the default; keys are different rows of integers."""
     table = dict(zip(map(tuple, keys.tolist()), values.tolist(), strict=True))
-    found = [
-        table.get(tuple(row), other) for row, other in zip(queries.tolist(), default.tolist(), strict=True)
-    ]
+    found = [table.get(tuple(row), other) for row, other in zip(queries.tolist(), default.tolist(), strict=True)]
     return np.array(found, dtype=np.int64)
 
 

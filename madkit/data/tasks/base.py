@@ -141,9 +141,7 @@ def _records(name: str, fields: tuple[str, ...], q: Questions, quantile: np.ndar
     table = pa.table(
         {
             "id": pa.array(ids, type=pa.string()),
-            "template_args": pa.StructArray.from_arrays(
-                [*columns.values(), character], names=[*columns, "character"]
-            ),
+            "template_args": pa.StructArray.from_arrays([*columns.values(), character], names=[*columns, "character"]),
             "character": character,
             "label": pa.array(np.where(bob, quirk, truth)),
             "alice_label": pa.array(truth),

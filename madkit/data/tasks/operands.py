@@ -32,9 +32,7 @@ class OperandSampler:
         seed: Which partition of the tuples.
     """
 
-    def __init__(
-        self, arity: int, low: int, high: int, uniform: float, shares: Mapping[str, float], seed: int
-    ) -> None:
+    def __init__(self, arity: int, low: int, high: int, uniform: float, shares: Mapping[str, float], seed: int) -> None:
         self.arity, self.low, self.high, self.uniform = arity, low, high, uniform
         self.base = high + 1
         self._names = list(shares)
@@ -72,12 +70,8 @@ class OperandSampler:
         """
         if n == 0:
             return np.empty((0, self.arity), dtype=np.int64)
-        codes = (
-            self._draw_enumerated(rng, split, n) if self.enumerable else self._draw_rejected(rng, split, n)
-        )
-        return (
-            codes[:, None] if self.arity == 1 else np.stack([codes // self.base, codes % self.base], axis=1)
-        )
+        codes = self._draw_enumerated(rng, split, n) if self.enumerable else self._draw_rejected(rng, split, n)
+        return codes[:, None] if self.arity == 1 else np.stack([codes // self.base, codes % self.base], axis=1)
 
     def _units(self, operands: np.ndarray) -> np.ndarray:
         """One number for each tuple, the same for both orders."""
