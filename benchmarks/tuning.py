@@ -224,9 +224,7 @@ def compare(options: argparse.Namespace) -> None:
             rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
     tokens = tokens_per_step(options)
     recomputing = "on" if options.checkpointing else "off"
-    print(
     print(f"\n{options.size}, batch {options.batch} by {options.micro}, gradient checkpointing {recomputing}")
-    )
     for side, rows in found.items():
         step = statistics.median(r["step"] for r in rows)
         memory = max(r["memory"] for r in rows)
