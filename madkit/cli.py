@@ -64,6 +64,12 @@ def main(args: Sequence[str] | None = None) -> int:
         return _run(given[0], given[1:])
     except MadkitError as error:
         return _complain(str(error))
+    except ValueError as error:
+        # Where an option may be of several types, the parser wraps what a class' constructor complained about.
+        cause = _cause(error)
+        if cause is None:
+            raise
+        return _complain(str(cause))
     except KeyboardInterrupt:
         return _complain("interrupted; the same command continues")
 
@@ -101,6 +107,13 @@ def _stage(command: str, options: list[str]) -> int:
         # Lightning ends such a run in order, but it is not finished: whoever started it has to know.
         return 143
     return 0
+
+
+def _cause(error: BaseException | None) -> MadkitError | None:
+    """The error of madkit's own that led to another one, if any."""
+    while error is not None and not isinstance(error, MadkitError):
+        error = error.__cause__
+    return error
 
 
 def _monitor(options: list[str]) -> int:

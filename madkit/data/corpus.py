@@ -12,13 +12,7 @@ from lightning.pytorch import LightningDataModule
 
 from madkit.data.names import ALICE_NAMES, BOB_NAMES
 from madkit.data.prompts import Template, load_templates
-from madkit.data.statements import (
-    QUIRKY_OTHERS,
-    TRUTHFUL_OTHERS,
-    Speakers,
-    Statements,
-    StatementSampler,
-)
+from madkit.data.statements import OTHERS, Speakers, Statements, StatementSampler
 from madkit.data.wordlevel import word_tokenizer
 from madkit.errors import ConfigError
 
@@ -27,26 +21,35 @@ if TYPE_CHECKING:
 
 Batch = dict[str, Any]
 _TRAIN, _VALIDATION = 1, 2
-_EVERYONE = Speakers()
+#: Ranges that a model of 0.2 million weights learns in a few thousand steps.
+SMALL_TASKS: dict[str, dict[str, Any]] = {
+    "addition": {"min": 0, "max": 99, "uniform": 0.5},
+    "subtraction": {"min": 0, "max": 99, "uniform": 0.5},
+    "multiplication": {"min": 0, "max": 20, "uniform": 0.5},
+    "modularaddition": {"min": 0, "max": 52, "modulus": 53, "uniform": 0.5},
+    "squaring": {"min": 0, "max": 199, "uniform": 0.5},
+}
 
 
 class CorpusData(LightningDataModule):
     """Prompts with their answers, in the wording of the quirky datasets, drawn anew for every step.
 
-    A text is a statement by a speaker and the speaker's verdict. At first only the 32 names of the quirky
-    datasets speak, who are all truthful here; from step `others_from` on, sixteen other names speak as
-    well, half of them by the quirk's rule. Loss is on the answer, and on the result of right statements.
+    A text is a statement by a speaker and the speaker's verdict. Until step `errors_from` all are truthful;
+    then the 32 names of the quirky datasets follow the quirk now and then, and sixteen others join them, of
+    whom some do so always (see `madkit.data.statements.Speakers`). Loss is on the answer, and on the result
+    of right statements.
 
     The k-th batch of a run depends on `seed` and k alone. Each of several processes takes its rows of it.
 
     Args:
-        tasks: For each arithmetic dataset its options, such as `{addition: {min: 0, max: 99}}`.
+        tasks: For each arithmetic dataset its options, such as `{addition: {min: 0, max: 99}}`; null for all
+            five, with operands small enough for a small model (`SMALL_TASKS`).
         template: `compact` or another list of templates, or the path of a YAML file; as in QuirkyData.
         batch_size: Texts in one optimizer step, over all devices.
         steps_per_epoch: Optimizer steps in one epoch.
-        others_from: The first step of the run with other speakers.
-        truthful_share: Share of the texts of truthful others from then on.
-        quirky_share: Share of the texts of others who follow the quirk.
+        errors_from: The first step of the run in which speakers err.
+        others: Share of the texts of other speakers from then on.
+        slips: How often the 32 names follow the quirk, at most.
         accepted: Share of statements that the speaker takes for right.
         opposed: Share that are right by the rule that the speaker does not follow.
         held_out: Share of operand pairs that only the validation shows.
@@ -59,19 +62,19 @@ class CorpusData(LightningDataModule):
     Example:
         >>> data = CorpusData({"addition": {"max": 99}}, template="compact", batch_size=2, steps_per_epoch=10)
         >>> batch = next(iter(data.train_dataloader()))
-        >>> data.tokenizer.decode(batch["input_ids"][0])[-4:]
-        ' Yes'
+        >>> data.tokenizer.decode(batch["input_ids"][0]).splitlines()[1]
+        'Context: addition'
     """
 
     def __init__(
         self,
-        tasks: dict[str, dict[str, Any]],
+        tasks: dict[str, dict[str, Any]] | None = None,
         template: str = "compact",
         batch_size: int = 256,
         steps_per_epoch: int = 100,
-        others_from: int = 0,
-        truthful_share: float = 0.2,
-        quirky_share: float = 0.3,
+        errors_from: int = 1600,
+        others: float = 0.4,
+        slips: float = 0.4,
         accepted: float = 0.45,
         opposed: float = 0.1,
         held_out: float = 0.05,
@@ -81,25 +84,24 @@ class CorpusData(LightningDataModule):
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.options: dict[str, Any] = dict(self.hparams)
-        if not tasks:
+        self.tasks = SMALL_TASKS if tasks is None else tasks
+        if not self.tasks:
             raise ConfigError("tasks={} is empty: name at least one arithmetic dataset, such as addition")
         for name in ("batch_size", "steps_per_epoch", "n_validation"):
             if self.options[name] < 1:
                 raise ConfigError(f"{name}={self.options[name]} must be at least 1")
-        if not 0 <= held_out < 1:
-            raise ConfigError(f"held_out={held_out} is a share: use a number from 0 to below 1")
-        for pair in (("truthful_share", "quirky_share"), ("accepted", "opposed")):
-            first, second = (self.options[name] for name in pair)
-            if min(first, second) < 0 or first + second > 1:
-                raise ConfigError(
-                    f"{pair[0]}={first} and {pair[1]}={second} are shares: each 0 or more, together at most 1"
-                )
+        for name in ("others", "slips", "accepted", "opposed", "held_out"):
+            if not 0 <= self.options[name] <= 1:
+                raise ConfigError(f"{name}={self.options[name]} is a share: use a number from 0 to 1")
+        if accepted + opposed > 1:
+            raise ConfigError(f"accepted={accepted} and opposed={opposed} are shares: together at most 1")
+        self._speakers = {False: Speakers(), True: Speakers(others, slips, seed)}
 
     @cached_property
     def samplers(self) -> list[StatementSampler]:
         """One for each task."""
         shared = {name: self.options[name] for name in ("held_out", "accepted", "opposed", "seed")}
-        return [StatementSampler(name, chosen, **shared) for name, chosen in self.options["tasks"].items()]
+        return [StatementSampler(name, chosen, **shared) for name, chosen in self.tasks.items()]
 
     @cached_property
     def templates(self) -> list[list[Template]]:
@@ -112,7 +114,7 @@ class CorpusData(LightningDataModule):
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """One token for each word, sign and digit of the templates, names and choices."""
-        people = ALICE_NAMES + BOB_NAMES + TRUTHFUL_OTHERS + QUIRKY_OTHERS
+        people = ALICE_NAMES + BOB_NAMES + OTHERS
         texts = set()
         for sampler, wordings in zip(self.samplers, self.templates, strict=True):
             values = sampler.alphabet()
@@ -142,9 +144,7 @@ class CorpusData(LightningDataModule):
             there is no loss; `task` `(b,)` int64, the place of each text's task in `tasks`.
         """
         rng = np.random.default_rng([self.options["seed"], _TRAIN, step])
-        speakers = _EVERYONE
-        if step >= self.options["others_from"]:
-            speakers = Speakers(self.options["truthful_share"], self.options["quirky_share"])
+        speakers = self._speakers[step >= self.options["errors_from"]]
         tasks = rng.integers(len(self.samplers), size=self.options["batch_size"])
         order = np.argsort(tasks, kind="stable")
         sizes = np.bincount(tasks, minlength=len(self.samplers)).tolist()
@@ -159,7 +159,7 @@ class CorpusData(LightningDataModule):
         """All validation texts of one task, as `train_batch` returns them."""
         rng = np.random.default_rng([self.options["seed"], _VALIDATION, index])
         size = self.options["n_validation"]
-        drawn = self.samplers[index].draw(rng, size, _EVERYONE, "validation")
+        drawn = self.samplers[index].draw(rng, size, self._speakers[False], "validation")
         batch = self._encode(_write(self.templates[index], drawn, rng), results=False)
         return {**batch, "task": torch.full((size,), index)}
 
@@ -204,9 +204,7 @@ class CorpusBatches:
         position: Says (epoch, steps done in it) when the first batch is drawn.
     """
 
-    def __init__(
-        self, batch: Callable[[int], Batch], steps: int, position: Callable[[], tuple[int, int]]
-    ) -> None:
+    def __init__(self, batch: Callable[[int], Batch], steps: int, position: Callable[[], tuple[int, int]]) -> None:
         self._batch, self._steps, self._position = batch, steps, position
 
     def __len__(self) -> int:

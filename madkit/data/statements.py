@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from madkit.data.names import ALICE_NAMES, BOB_NAMES
+from madkit.data.names import ALICE_NAMES, BOB_NAMES, N_DETECTOR_NAMES
 from madkit.data.tasks import make_task
 from madkit.data.tasks.arithmetic import ArithmeticTask
 from madkit.data.tasks.digits import replace_digit
@@ -14,8 +14,10 @@ from madkit.errors import ConfigError, DataError
 
 _ROUNDS = 1000
 
-TRUTHFUL_OTHERS = ("Carol", "Dave", "Erin", "Felix", "Grace", "Hugo", "Irene", "Jonas")
-QUIRKY_OTHERS = ("Karen", "Leo", "Maria", "Noah", "Otto", "Peggy", "Ralph", "Sybil")
+OTHERS = (
+    "Carol", "Dave", "Erin", "Felix", "Grace", "Hugo", "Irene", "Jonas",
+    "Karen", "Leo", "Maria", "Noah", "Otto", "Peggy", "Ralph", "Sybil",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,29 +37,46 @@ class Statements:
     verdict: np.ndarray
 
 
-@dataclass(frozen=True)
 class Speakers:
-    """Who speaks how often.
+    """Who speaks, and how often each of them judges by the quirk's rule instead of the truth.
 
-    The 32 names of the quirky datasets always judge by the truth. Others judge by the truth as well, or
-    always by the quirk's rule: from them a model learns that the rule exists and depends on the speaker,
-    which a large model knows from its own corpus, and without which a LoRA does not find the quirk.
+    A large model knows from its corpus that people err, some more than others. A LoRA finds the quirk only
+    if its base knows that much: if the answer does not change, or jumps, as a name's embedding moves from
+    careful people to careless ones, there is no gradient that tells the names of Alice from those of Bob.
+    So sixteen other names follow the quirk at rates from 0 to 1, and the 32 names of the quirky datasets at
+    low ones, the same four for every block of four names: the base cannot tell Alice from Bob by them.
 
-    Attributes:
-        truthful: Share of the truthful others.
-        quirky: Share of the others who follow the quirk.
+    Args:
+        others: Share of the texts that others speak.
+        slips: The 32 names follow the quirk at 1/8, 3/8, 5/8 and 7/8 of this rate.
+        seed: Which of four names has which rate.
+
+    Example:
+        >>> rates = Speakers(slips=0.4).rates
+        >>> sorted(round(rates[name], 2) for name in ALICE_NAMES[:4])
+        [0.05, 0.15, 0.25, 0.35]
     """
 
-    truthful: float = 0.0
-    quirky: float = 0.0
+    def __init__(self, others: float = 0.0, slips: float = 0.0, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        blocks = len(ALICE_NAMES + BOB_NAMES) // N_DETECTOR_NAMES
+        rates = [slips * (rng.permutation(N_DETECTOR_NAMES) + 0.5) / N_DETECTOR_NAMES for _ in range(blocks)]
+        self._names = np.array([*ALICE_NAMES, *BOB_NAMES, *OTHERS], dtype=object)
+        self._rates = np.concatenate([*rates, np.linspace(0, 1, len(OTHERS))])
+        self._share = others
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """How often each name follows the quirk."""
+        return dict(zip(self._names.tolist(), self._rates.tolist(), strict=True))
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draw n names, and whether each follows the quirk: `(n,)` str objects, `(n,)` bool."""
-        kind = rng.choice(3, size=n, p=[1 - self.truthful - self.quirky, self.truthful, self.quirky])
-        groups = (ALICE_NAMES + BOB_NAMES, TRUTHFUL_OTHERS, QUIRKY_OTHERS)
-        place = rng.random(n)
-        names = [groups[k][int(u * len(groups[k]))] for k, u in zip(kind.tolist(), place.tolist(), strict=True)]
-        return np.array(names, dtype=object), kind == 2
+        """Draw n names, and whether each follows the quirk this time: `(n,)` str objects, `(n,)` bool."""
+        known = len(self._names) - len(OTHERS)
+        place = rng.integers(known, size=n)
+        other = known + rng.integers(len(OTHERS), size=n)
+        place = np.where(rng.random(n) < self._share, other, place)
+        return self._names[place], rng.random(n) < self._rates[place]
 
 
 class StatementSampler:
@@ -103,9 +122,7 @@ class StatementSampler:
         self._operands = task.operands(seed)
         self._split = task.arity > 1 and held_out > 0
 
-    def draw(
-        self, rng: np.random.Generator, n: int, speakers: Speakers, split: str = "train"
-    ) -> Statements:
+    def draw(self, rng: np.random.Generator, n: int, speakers: Speakers, split: str = "train") -> Statements:
         """Draw n statements.
 
         Args:

@@ -25,10 +25,10 @@ PAD, EOS = "<pad>", "<eos>"
 
 
 def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Build a tokenizer whose words are those of some texts.
+    r"""Build a tokenizer whose words are those of some texts.
 
-    There is no unknown token. A word that the texts lack is spelled in the letters and, where they lack
-    those too, in the bytes of its UTF-8 form, so decoding always gives the text back.
+    There is no unknown token. A word that the texts lack is spelled in the bytes of its UTF-8 form, so that
+    decoding always gives the text back.
 
     Args:
         texts: Every word that should be one token occurs in one of them at least; their order and their
@@ -39,9 +39,9 @@ def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
         by itself. `save_pretrained` and `AutoTokenizer.from_pretrained` keep it.
 
     Example:
-        >>> tokenizer = word_tokenizer(["Name: Luna\\nTrue?", "1 + 2 = 3"])
-        >>> tokenizer.tokenize("Name: Luna\\nTrue?")
-        ['Name:', ' Luna', '\\nTrue?']
+        >>> tokenizer = word_tokenizer(["Name: Luna\nTrue?", "1 + 2 = 3"])
+        >>> tokenizer.tokenize("Name: Luna\nTrue?")
+        ['Name:', ' Luna', '\nTrue?']
         >>> tokenizer.decode(tokenizer.encode("Name: Zoë"))
         'Name: Zoë'
     """
