@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
 
 from madkit.data.names import ALICE_NAMES, BOB_NAMES
 from madkit.data.prompts import Template, load_templates
@@ -132,9 +133,10 @@ class CorpusData(LightningDataModule):
             )
         return CorpusBatches(self.train_batch, self.options["steps_per_epoch"], self._position)
 
-    def val_dataloader(self) -> list[Batch]:
+    def val_dataloader(self) -> DataLoader[Batch]:
         """A batch of each task on held-out operands, with loss on the answer only."""
-        return [self._mine(self.validation_batch(index)) for index in range(len(self.samplers))]
+        batches = [self._mine(self.validation_batch(index)) for index in range(len(self.samplers))]
+        return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
 
     def train_batch(self, step: int) -> Batch:
         """This process' rows of the batch of a step of the run.
@@ -183,7 +185,12 @@ class CorpusData(LightningDataModule):
 
     @property
     def _world(self) -> int:
-        return 1 if self.trainer is None else int(self.trainer.world_size)
+        if self.trainer is None or self.trainer.world_size == 1:
+            return 1
+        # Lightning would otherwise deal out what has been dealt out already.
+        if self.trainer._accelerator_connector.use_distributed_sampler:
+            raise ConfigError("trainer.use_distributed_sampler=True would split the data twice: set it to false")
+        return int(self.trainer.world_size)
 
     @property
     def _rank(self) -> int:

@@ -150,7 +150,7 @@ class Muon(torch.optim.Optimizer):
                 if not state:
                     state["momentum"] = torch.zeros_like(p)
                 state["momentum"].mul_(group["momentum"]).add_(p.grad)
-                directions.append(p.grad.add(state["momentum"], alpha=group["momentum"]))
+                directions.append(state["momentum"].mul(group["momentum"]).add_(p.grad))
             stacked = torch.stack(directions)
             tall = shape[0] > shape[1]
             stacked = orthogonalize(stacked.mT).mT if tall else orthogonalize(stacked)

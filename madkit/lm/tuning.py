@@ -10,6 +10,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import CatMetric, MeanMetric
 
+from madkit.errors import DataError
 from madkit.lm import forward, loading
 from madkit.lm.module import Batch, LanguageModel
 
@@ -54,7 +55,7 @@ class QuirkyLM(LanguageModel):
         self.lora = lora
         self.metrics = nn.ModuleDict(
             {
-                name: MeanMetric(nan_strategy="disable")
+                name: MeanMetric(nan_strategy="error")  # "disable" would drop the weights too
                 for name in (
                     "loss",
                     "alice_loss",
@@ -104,6 +105,11 @@ class QuirkyLM(LanguageModel):
         """Update losses and accuracies; rows of weight 0 only fill up a batch and count for nothing."""
         logits = self.answer_logits(batch)
         loss = nn.functional.cross_entropy(logits, batch["answer"], reduction="none")
+        if not bool(torch.isfinite(loss).all()):
+            raise DataError(
+                f"validation loss is NaN or infinite after step {self.trainer.global_step}: lower the learning rate "
+                "(--model.optimizer.lr) or choose another --model.dtype"
+            )
         choices = forward.choice_logits(logits, batch["choices"])
         log_odds = choices[:, 1] - choices[:, 0]
         # A tie is half right, so a model that cannot tell the answers apart scores one half.
