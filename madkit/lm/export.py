@@ -14,7 +14,10 @@ from madkit.files import write_atomically, write_parquet
 
 
 class ExportBest(Callback):
-    """After training, load the checkpoint with the best monitored value and export it into the run folder."""
+    """After training, load the checkpoint with the best monitored value and export it into the run folder.
+
+    Where no checkpoint monitors anything, the last weights are exported.
+    """
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export from the first process; all processes end up with the best weights."""
@@ -24,7 +27,7 @@ class ExportBest(Callback):
             (
                 c.best_model_path
                 for c in trainer.checkpoint_callbacks
-                if isinstance(c, ModelCheckpoint) and c.best_model_path
+                if isinstance(c, ModelCheckpoint) and c.monitor and c.best_model_path
             ),
             None,
         )
