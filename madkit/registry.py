@@ -1,5 +1,6 @@
 """Import every class that a recipe may name, so that YAML can say ``class_path: Mahalanobis``."""
 
+from madkit.data.corpus import CorpusData
 from madkit.data.quirky import QuirkyData
 from madkit.detection.data import StoreData
 from madkit.detection.detect import Detection
@@ -8,4 +9,14 @@ from madkit.lm.pretraining import BaseLM
 from madkit.lm.tuning import QuirkyLM
 from madkit.scores import *  # noqa: F403
 
-__all__ = ["Activations", "Answers", "BaseLM", "Detection", "Extractor", "QuirkyData", "QuirkyLM", "StoreData"]
+__all__ = [
+    "Activations",
+    "Answers",
+    "BaseLM",
+    "CorpusData",
+    "Detection",
+    "Extractor",
+    "QuirkyData",
+    "QuirkyLM",
+    "StoreData",
+]

@@ -210,3 +210,30 @@ def test_a_store_of_another_adapter_is_refused(finished, capsys, tmp_path):
     save_file({name: value + 1 for name, value in load_file(path).items()}, path)
     assert main(["test", "--config", str(RECIPES / model / "detect.yaml"), "--run", str(copy.parent)]) == 2
     assert "another adapter" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", [m for m in MODELS if m.startswith("tiny-")])
+def test_the_whole_chain_from_random_weights(model, tmp_path):
+    """base, fit, predict, test, figures: each stage finds what the one before it wrote."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    runs = tmp_path / "runs" / model
+    short = ["--data.steps_per_epoch", "6", "--data.n_validation", "8", "--trainer.val_check_interval", "3"]
+    run("fit", "--config", RECIPES / model / "base.yaml", "--run", runs / "base", *short)
+    base = runs / "base" / "model"
+    lm, tokenizer = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
+    assert lm.config.model_type == architecture(model)
+    assert lm.config.vocab_size == len(tokenizer)
+    history = pd.read_parquet(runs / "base" / "history.parquet")
+    assert history[history["metric"] == "val/loss"]["step"].tolist() == [3, 6]
+    common = ["--run", runs, "--model.base", base, "--data.dataset", "squaring"]
+    few = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.max_train", "256"]
+    run("fit", "--config", RECIPES / f"{model}.yaml", *common, *few, "--data.max_validation", "64")
+    limits = [f"--data.max_{split}=60" for split in ("trusted", "untrusted", "test")]
+    run("predict", "--config", RECIPES / model / "features.yaml", *common, *limits)
+    run("test", "--config", RECIPES / model / "detect.yaml", "--run", runs, "--data.dataset", "squaring")
+    run("figures", runs, "--out", tmp_path / "figures", "--formats", "pdf")
+    results = pd.read_parquet(runs / "squaring" / "detection" / "results.parquet")
+    sites = results[results["aggregation"] == ""]
+    assert sorted(sites["layer"].unique()) == [1, 2, 3, 4]
+    assert (sites[sites["subset"] == "all"]["n_anomalous"] == 60).all()
