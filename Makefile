@@ -44,7 +44,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 test: $(READY) ## the test suite (under 10 minutes on two cores)
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -41,6 +41,24 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message)
 
 
+DESCRIPTIONS = {
+    "fit": "Train a base LM or tune a quirky LM; continues where an interrupted run stopped.",
+    "validate": "Repeat the validation of a fitted quirky LM.",
+    "test": "Fit detectors on trusted prompts and judge them on test prompts.",
+    "predict": "Read features of trusted, untrusted and test prompts into the run's stores.",
+}
+GROUPS = {
+    "trainer": "Lightning's Trainer: devices, precision, length of training, callbacks",
+    "model": "What is trained or run; its own options: --model.help CLASS",
+    "data": "What goes in; its own options: --data.help CLASS",
+}
+
+
+def _parser_options(stage: str) -> dict[str, Any]:
+    usage = f"madkit {stage} --config RECIPE.yaml [--section.option value ...]"
+    return {"exit_on_error": False, "description": DESCRIPTIONS[stage], "usage": usage}
+
+
 class SaveRecipe(SaveConfigCallback):
     """Write the resolved recipe into the run folder as ``<stage>.yaml``, headed by version and commit."""
 
@@ -63,17 +81,18 @@ class Stages(LightningCLI):
             auto_configure_optimizers=False,
             seed_everything_default=0,
             trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False, "log_every_n_steps": 10},
-            parser_kwargs={"exit_on_error": False},
+            parser_kwargs={"exit_on_error": False, **{stage: _parser_options(stage) for stage in DESCRIPTIONS}},
             load_from_checkpoint_support=False,
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the run folder."""
+        """Add the run folder, and say plainly what each group of options is about."""
+        for name, title in GROUPS.items():
+            parser.groups[name].title = title
+            parser.groups[name].description = None
         parser.add_argument(
             "--run", type=str | None, default=None, help="Folder of the model's runs; results go to <run>/<dataset>."
         )
-        # Predictions go to the store batch by batch; a list of them in memory would only grow.
-        parser.set_defaults({"return_predictions": False}) if "return_predictions" in parser.get_defaults() else None
 
     def _parse_ckpt_path(self) -> None:
         """Take weights from a checkpoint, never options: the recipe and the flags alone decide those."""
@@ -89,7 +108,7 @@ class Stages(LightningCLI):
         if trainer.default_root_dir is None:
             raise ConfigError("run=None: say where results go with `--run runs/<name>`, in the recipe or as an option")
         self.key = fit_key(config.as_dict())
-        if self.subcommand == "predict":
+        if self.subcommand == "predict":  # they go to the store; a list of them in memory would only grow
             config.return_predictions = False
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:

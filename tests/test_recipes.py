@@ -198,6 +198,15 @@ def test_repeated_stages_do_no_work(finished, capsys):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_validate_repeats_the_numbers_of_fit(finished, capsys):
+    model, base, folder = finished
+    common = ["--run", folder.parent, "--model.base", base, *SHORT_DATA, "--data.max_validation", "96"]
+    capsys.readouterr()
+    run("validate", "--config", RECIPES / f"{model}.yaml", *common)
+    metrics = json.loads((folder / "fit.json").read_text())["metrics"]
+    assert f"{metrics['val/loss']:.6f}"[:6] in capsys.readouterr().out
+
+
 def test_a_store_of_another_adapter_is_refused(finished, capsys, tmp_path):
     import shutil
 

@@ -7,18 +7,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from madkit.detection.data import StoreData
+    from madkit.detection.detect import Detection, Detector
     from madkit.detection.statistics import Comparison, Interval, auroc, compare, holm, mean_interval
 
 SOURCES = {
     "Comparison": "madkit.detection.statistics",
+    "Detection": "madkit.detection.detect",
+    "Detector": "madkit.detection.detect",
     "Interval": "madkit.detection.statistics",
+    "StoreData": "madkit.detection.data",
     "auroc": "madkit.detection.statistics",
     "compare": "madkit.detection.statistics",
     "holm": "madkit.detection.statistics",
     "mean_interval": "madkit.detection.statistics",
 }
 
-__all__ = ["Comparison", "Interval", "auroc", "compare", "holm", "mean_interval"]
+__all__ = [
+    "Comparison",
+    "Detection",
+    "Detector",
+    "Interval",
+    "StoreData",
+    "auroc",
+    "compare",
+    "holm",
+    "mean_interval",
+]
 
 
 def __getattr__(name: str) -> Any:
