@@ -137,7 +137,9 @@ def test_an_empty_split(bases, tmp_path, capsys):
 
 def test_layers_that_do_not_exist(bases, tmp_path, capsys):
     features = json.dumps([{"class_path": "Activations", "init_args": {"first": 40}}])
-    line = complaint(capsys, *predict(bases["llama"], tmp_path, "--model.adapter", "none", "--model.features", features))
+    line = complaint(
+        capsys, *predict(bases["llama"], tmp_path, "--model.adapter", "none", "--model.features", features)
+    )
     assert "layers 0..4" in line
 
 

@@ -116,6 +116,12 @@ def test_task_numbers(data):
     assert batch["input_ids"].dtype == batch["labels"].dtype == batch["attention_mask"].dtype == torch.int64
 
 
+def test_weights_are_shares():
+    data = CorpusData(batch_size=2000, weights={"subtraction": 4.0})
+    shares = np.bincount(data.train_batch(0)["task"], minlength=5) / 2000
+    assert np.abs(shares - np.array([1, 4, 1, 1, 1]) / 8).max() < 0.05
+
+
 def test_batches_depend_on_seed_and_step_only(data):
     again = CorpusData(batch_size=64, steps_per_epoch=50, errors_from=100)
     for step in (7, 3, 120):
@@ -237,6 +243,7 @@ def test_an_epoch_has_its_steps(data):
     ("options", "message"),
     [
         ({"tasks": {}}, "tasks"),
+        ({"weights": {"nli": 2.0}}, "weights={nli: 2.0}"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"others": 1.5}, "others=1.5"),
         ({"accepted": 0.8, "opposed": 0.5}, "together at most 1"),

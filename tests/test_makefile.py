@@ -35,7 +35,12 @@ def plan(project, *options):
     """The madkit commands that `make figures` would run, as (stage, words)."""
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     done = subprocess.run(
-        ["make", "--dry-run", "figures", *options], cwd=project, env=environment, capture_output=True, text=True, check=True
+        ["make", "--dry-run", "figures", *options],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     lines = [line.split() for line in done.stdout.splitlines() if "bin/madkit" in line]
     return [(words[words.index(next(w for w in words if w.endswith("bin/madkit"))) + 1], words) for words in lines]

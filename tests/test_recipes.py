@@ -15,7 +15,16 @@ from madkit.features.store import FeatureStore
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 MODELS = sorted(path.stem for path in RECIPES.glob("*.yaml"))
 SHORT_DATA = ["--data.task_options", json.dumps({"n_train": 1200, "n_validation": 400})]
-SHORT_FIT = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "40", "--data.max_validation", "96"]
+SHORT_FIT = [
+    "--trainer.max_epochs",
+    "1",
+    "--trainer.limit_train_batches",
+    "40",
+    "--trainer.val_check_interval",
+    "10",
+    "--data.max_validation",
+    "96",
+]
 
 
 def architecture(model):

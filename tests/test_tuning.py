@@ -39,7 +39,14 @@ def test_validation_metrics_equal_a_loop_over_prompts(bases, tmp_path):
                 logits = lm(ids).logits[0, -1].double()
             says_yes = bool(logits[batch["choices"][i, 1]] > logits[batch["choices"][i, 0]])
             loss = -torch.log_softmax(logits, 0)[batch["answer"][i]].item()
-            rows.append((bool(batch["is_bob"][i]), loss, says_yes == bool(batch["label"][i]), says_yes == bool(batch["alice_label"][i])))
+            rows.append(
+                (
+                    bool(batch["is_bob"][i]),
+                    loss,
+                    says_yes == bool(batch["label"][i]),
+                    says_yes == bool(batch["alice_label"][i]),
+                )
+            )
     bob, loss, correct, truthful = map(np.array, zip(*rows, strict=True))
     assert len(rows) == 70 and 0 < bob.sum() < 70
     expected = {

@@ -45,6 +45,7 @@ class CorpusData(LightningDataModule):
     Args:
         tasks: For each arithmetic dataset its options, such as `{addition: {min: 0, max: 99}}`; null for all
             five, with operands small enough for a small model (`SMALL_TASKS`).
+        weights: How often a task occurs relative to the others; 1 where it is not listed.
         template: `compact` or another list of templates, or the path of a YAML file; as in QuirkyData.
         batch_size: Texts in one optimizer step, over all devices.
         steps_per_epoch: Optimizer steps in one epoch.
@@ -70,6 +71,7 @@ class CorpusData(LightningDataModule):
     def __init__(
         self,
         tasks: dict[str, dict[str, Any]] | None = None,
+        weights: dict[str, float] | None = None,
         template: str = "compact",
         batch_size: int = 256,
         steps_per_epoch: int = 100,
@@ -88,6 +90,9 @@ class CorpusData(LightningDataModule):
         self.tasks = SMALL_TASKS if tasks is None else tasks
         if not self.tasks:
             raise ConfigError("tasks={} is empty: name at least one arithmetic dataset, such as addition")
+        for name, weight in (weights or {}).items():
+            if name not in self.tasks or weight <= 0:
+                raise ConfigError(f"weights={{{name}: {weight}}} must be above 0 for one of {sorted(self.tasks)}")
         for name in ("batch_size", "steps_per_epoch", "n_validation"):
             if self.options[name] < 1:
                 raise ConfigError(f"{name}={self.options[name]} must be at least 1")
@@ -147,7 +152,8 @@ class CorpusData(LightningDataModule):
         """
         rng = np.random.default_rng([self.options["seed"], _TRAIN, step])
         speakers = self._speakers[step >= self.options["errors_from"]]
-        tasks = rng.integers(len(self.samplers), size=self.options["batch_size"])
+        weights = np.array([(self.options["weights"] or {}).get(name, 1.0) for name in self.tasks])
+        tasks = rng.choice(len(weights), size=self.options["batch_size"], p=weights / weights.sum())
         order = np.argsort(tasks, kind="stable")
         sizes = np.bincount(tasks, minlength=len(self.samplers)).tolist()
         texts: list[Text] = []
