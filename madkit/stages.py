@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -107,7 +108,8 @@ class Stages(LightningCLI):
             trainer.default_root_dir = str(folder)
         if trainer.default_root_dir is None:
             raise ConfigError("run=None: say where results go with `--run runs/<name>`, in the recipe or as an option")
-        self.key = fit_key(config.as_dict())
+        if self.subcommand == "fit":
+            self.key = fit_key(config.as_dict())
         if self.subcommand == "predict":  # they go to the store; a list of them in memory would only grow
             config.return_predictions = False
 
@@ -118,7 +120,9 @@ class Stages(LightningCLI):
         lines = os.environ.get("MADKIT_PROGRESS") == "lines" or not sys.stderr.isatty()
         if lines and config.enable_progress_bar is not False:
             callbacks.append(ProgressLines())
-        if config.logger in (None, True):
+        if config.logger in (None, True) and self.subcommand == "predict":
+            kwargs["logger"] = False  # what it makes is a store; there is no curve to watch
+        elif config.logger in (None, True):
             kwargs["logger"] = TensorBoardLogger(
                 config.default_root_dir, name="tensorboard", version=str(self.subcommand), default_hp_metric=False
             )
@@ -143,8 +147,13 @@ class Stages(LightningCLI):
         if self.finished:
             return
         last = checkpoints / "last.ckpt"
-        if self.config_init["fit"].get("ckpt_path") is None and last.exists():
+        if self.config_init["fit"].get("ckpt_path") is not None:
+            return
+        if last.exists():
             self.config_init["fit"]["ckpt_path"] = str(last)
+        elif self.trainer.is_global_zero:
+            # The curves of another recipe must not run on into this one's.
+            shutil.rmtree(root_of(self.trainer) / "tensorboard" / "fit", ignore_errors=True)
 
     def _is_finished(self) -> bool:
         if not self._marker.exists():
@@ -155,6 +164,7 @@ class Stages(LightningCLI):
     def fit(self, model: L.LightningModule, **kwargs: Any) -> None:
         """Train, then validate the best weights once more for the final numbers and histograms."""
         if getattr(self, "finished", False):
+            self._marker.touch()  # up to date as of now, which is what `make` looks at
             print(
                 f"{self._marker.parent}: this recipe has already been fitted; delete {self._marker} to do it again",
                 file=sys.stderr,
