@@ -88,9 +88,10 @@ class Stages(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run folder, and say plainly what each group of options is about."""
+        groups: Any = parser.groups
         for name, title in GROUPS.items():
-            parser.groups[name].title = title
-            parser.groups[name].description = None
+            groups[name].title = title
+            groups[name].description = None
         parser.add_argument(
             "--run", type=str | None, default=None, help="Folder of the model's runs; results go to <run>/<dataset>."
         )
