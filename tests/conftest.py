@@ -64,12 +64,3 @@ def bases(tmp_path_factory):
     """Model folders by architecture."""
     root = tmp_path_factory.mktemp("bases")
     return {name: make_base(root / name, name) for name in ARCHITECTURES}
-
-
-@pytest.fixture(scope="session")
-def shared():
-    """Real rows and known scores, where they are at hand."""
-    folder = Path(__file__).resolve().parents[1].parent / "shared"
-    if not folder.exists():
-        pytest.skip("the folder of reference material is absent")
-    return folder

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from madkit.data.names import ALICE_NAMES, BOB_NAMES
+from madkit.data.place import PlacedData
 from madkit.data.prompts import Template, load_templates
 from madkit.data.statements import OTHERS, Speakers, Statements, StatementSampler
 from madkit.data.wordlevel import word_tokenizer
@@ -32,7 +32,7 @@ SMALL_TASKS: dict[str, dict[str, Any]] = {
 }
 
 
-class CorpusData(LightningDataModule):
+class CorpusData(PlacedData):
     """Prompts with their answers, in the wording of the quirky datasets, drawn anew for every step.
 
     A text is a statement by a speaker and the speaker's verdict. Until step `errors_from` all are truthful;
@@ -188,24 +188,6 @@ class CorpusData(LightningDataModule):
 
     def _mine(self, batch: Batch) -> Batch:
         return {key: value[self._rank :: self._world] for key, value in batch.items()}
-
-    @property
-    def _world(self) -> int:
-        if self.trainer is None or self.trainer.world_size == 1:
-            return 1
-        # Lightning would otherwise deal out what has been dealt out already.
-        if self.trainer._accelerator_connector.use_distributed_sampler:
-            raise ConfigError("trainer.use_distributed_sampler=True would split the data twice: set it to false")
-        return int(self.trainer.world_size)
-
-    @property
-    def _rank(self) -> int:
-        return 0 if self.trainer is None else int(self.trainer.global_rank)
-
-    def _position(self) -> tuple[int, int]:
-        if self.trainer is None:
-            return 0, 0
-        return self.trainer.current_epoch, self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
 
 class CorpusBatches:

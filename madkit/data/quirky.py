@@ -9,10 +9,10 @@ from functools import cached_property
 from typing import Any
 
 import pandas as pd
-from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from madkit.data.batches import PromptSet, TrainBatches, ValidationBatches, accumulation
+from madkit.data.place import PlacedData
 from madkit.data.prompts import Template, load_templates, render_prompts
 from madkit.data.records import check_records, load_records
 from madkit.data.shards import Shard, ShardBatches, cut_shards
@@ -22,7 +22,7 @@ from madkit.data.tokens import tokenize_prompts
 from madkit.errors import ConfigError
 
 
-class QuirkyData(LightningDataModule):
+class QuirkyData(PlacedData):
     """The prompts of one quirky dataset.
 
     Args:
@@ -199,24 +199,6 @@ class QuirkyData(LightningDataModule):
         shards = [s for s in self.shards[self._rank :: self._world] if s.index not in self.done_shards]
         size = self.options["predict_batch_size"]
         return DataLoader(ShardBatches(self.predict_prompts, shards, size), batch_size=None)
-
-    @property
-    def _world(self) -> int:
-        if self.trainer is None or self.trainer.world_size == 1:
-            return 1
-        # Lightning would otherwise deal out what has been dealt out already.
-        if self.trainer._accelerator_connector.use_distributed_sampler:
-            raise ConfigError("trainer.use_distributed_sampler=True would split the data twice: set it to false")
-        return int(self.trainer.world_size)
-
-    @property
-    def _rank(self) -> int:
-        return 0 if self.trainer is None else int(self.trainer.global_rank)
-
-    def _position(self) -> tuple[int, int]:
-        if self.trainer is None:
-            return 0, 0
-        return self.trainer.current_epoch, self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
     def _set_accumulation(self) -> None:
         """Make the trainer accumulate as many micro-batches as the effective batch needs."""
