@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
+from madkit.data.shards import Shard
 from madkit.errors import StoreError
-from madkit.features.store import FeatureStore, Shard
+from madkit.features.store import FeatureStore
 
 SHARDS = [Shard(0, "trusted", (0, 1, 2)), Shard(1, "trusted", (3, 4)), Shard(2, "test", (5, 6, 7, 8))]
 SITES = ["model.layers.1", "model.layers.4"]

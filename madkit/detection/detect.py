@@ -13,12 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from madkit.analysis import separation_from_moments
+from madkit.analysis import StreamingSeparation
 from madkit.detection import report
 from madkit.errors import ConfigError
 from madkit.run import root_of
 from madkit.scores import Score
-from madkit.scores.state import Moments
 
 AGGREGATIONS = ("mean", "max")
 
@@ -75,7 +74,7 @@ class Detection(L.LightningModule):
         self.splits = ["trusted", "untrusted", "test"] if offline else ["trusted", "test"]
         self._fitting: dict[tuple[str, str], Score] = {}
         self._finalized = False
-        self._spread: dict[bool, Moments] = {}
+        self._apart = StreamingSeparation()
         self.values: dict[tuple[str, str, str], list[NDArray[np.float64]]] = {}
         self.rows: dict[str, list[NDArray[np.int64]]] = {}
         self.separations: dict[tuple[str, str], Any] = {}
@@ -92,7 +91,7 @@ class Detection(L.LightningModule):
             self._fitting = {
                 d.key: copy.deepcopy(d.score).to(self.device) for d in self.detectors if d.feature == feature
             }
-            self._spread = {is_bob: Moments(diagonal=True).to(self.device) for is_bob in (False, True)}
+            self._apart = StreamingSeparation()
             self._finalized = False
         if block["split"] != "test":
             for score in self._fitting.values():
@@ -113,12 +112,10 @@ class Detection(L.LightningModule):
         for (_, name), score in self._fitting.items():
             self.values.setdefault((feature, name, site), []).append(score(x).cpu().numpy())
         is_bob = torch.tensor(self.prompts.loc[numbers, "anomalous"].to_numpy(dtype=bool), device=x.device)
-        for bob, moments in self._spread.items():
-            moments.update(x[is_bob == bob].double())
+        self._apart.update(x, is_bob)
 
     def _end_site(self, feature: str, site: str) -> None:
-        alice, bob = (self._spread[is_bob].compute().cpu().result() for is_bob in (False, True))
-        self.separations[feature, site] = separation_from_moments(alice, bob)
+        self.separations[feature, site] = self._apart.compute()
         if self.trainer.is_global_zero:
             for (_, name), score in self._fitting.items():
                 score.save(root_of(self.trainer) / "detection" / "detectors" / feature / name / site)
@@ -136,8 +133,9 @@ class Detection(L.LightningModule):
         results = report.results(table, self.prompts, offline)
         report.log_auroc(self.trainer, table, self.prompts)
         overall = results[(results["site"] == "aggregate") & (results["subset"] == "all")]
+        line: Any
         for line in overall.itertuples():
-            self.log(f"auroc/{line.feature}/{line.score}/{line.aggregation}", float(str(line.auroc)))
+            self.log(f"auroc/{line.feature}/{line.score}/{line.aggregation}", line.auroc)
         if self.trainer.is_global_zero:
             report.write(self.trainer, table, results, self.prompts, self.separations, layers)
         self.trainer.strategy.barrier()

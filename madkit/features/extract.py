@@ -16,7 +16,7 @@ from madkit.errors import ConfigError, DataError
 from madkit.features.activations import Activations
 from madkit.features.answers import Answers
 from madkit.features.base import Feature, Reading
-from madkit.features.store import FeatureStore, Shard
+from madkit.features.store import FeatureStore
 from madkit.lm import forward, identity, loading
 from madkit.lm.hooks import Hookpoint, Reader
 from madkit.run import root_of
@@ -102,7 +102,7 @@ class Extractor(L.LightningModule):
         for feature in self.features:
             sites = feature.sites(lm)
             made_by = {**model, "adapter": adapter, "feature": feature.options(), "sites": sites}
-            shards = [Shard(s.index, s.split, tuple(s.rows)) for s in data.shards if s.split in feature.splits]
+            shards = [s for s in data.shards if s.split in feature.splits]
             root = root_of(self.trainer) / "features" / feature.name
             if self.trainer.is_global_zero:
                 FeatureStore.create(root, made_by, sites, shards, data.table, feature.layers(lm))

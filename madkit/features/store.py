@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,25 +28,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from madkit.data.shards import Shard
 from madkit.errors import StoreError
 from madkit.files import write_atomically, write_json, write_parquet
 from madkit.lm.identity import digest
 
 FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A run of prompts of one split that is computed and written as a whole."""
-
-    index: int
-    split: str
-    rows: tuple[int, ...]
-
-    @property
-    def file(self) -> str:
-        """The shard's file name."""
-        return f"shard-{self.index:05d}.safetensors"
 
 
 class FeatureStore:
