@@ -23,13 +23,13 @@ def results(model):
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_both_characters_behave_as_meant(model, dataset):
     found = summary(model, dataset)
-    assert found["quirkiness"]["low"] > 0
+    assert found["quirkiness"]["low"] > 0.5
     assert found["accuracy"]["alice"]["value"] > 0.7 and found["accuracy"]["bob"]["value"] > 0.7
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_most_datasets_are_clearly_quirky(model):
-    """Squaring and multiplication have few distinct operands, and one of them may stay weak."""
+    """On another processor training takes another course, and squaring, with its few operands, may stay weaker."""
     assert sum(summary(model, dataset)["quirkiness"]["low"] > 1 for dataset in DATASETS) >= 4
 
 
