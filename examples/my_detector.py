@@ -9,8 +9,7 @@ A score says what to remember of the rows (`accumulator`), what to make of it (`
 import torch
 from torch import Tensor
 
-from madkit.scores import Score
-from madkit.scores.state import Moments, Statistics
+from madkit.scores import FeatureStatistics, Score, Variances
 
 
 class DistanceFromMean(Score):
@@ -24,11 +23,11 @@ class DistanceFromMean(Score):
         super().__init__()
         self.power = power
 
-    def accumulator(self) -> Moments:
+    def accumulator(self) -> Variances:
         """Mean and variances are enough."""
-        return Moments(diagonal=True)
+        return Variances()
 
-    def estimate(self, trusted: Statistics, untrusted: None) -> dict[str, Tensor]:
+    def estimate(self, trusted: FeatureStatistics, untrusted: None) -> dict[str, Tensor]:
         """Keep the mean."""
         return {"mean": trusted.mean}
 

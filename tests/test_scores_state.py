@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,16 +19,16 @@ from torch import nn
 from madkit import scores
 from madkit.analysis import separation
 from madkit.errors import ConfigError, DataError, NotFittedError, StoreError
-from madkit.scores import Score, load_score
-from madkit.scores.rows import dense_chunks
-from madkit.scores.shrinkage import FourthMoments
-from madkit.scores.state import Moments
+from madkit.scores import Moments, Score, ScoreCollection, Variances, load_score
+from madkit.scores.neighbours import Index
+from madkit.scores.rows import chunks
 
 MAKERS = {
     "mahalanobis": scores.Mahalanobis,
     "mahalanobis_relative": lambda: scores.Mahalanobis(relative=True),
     "mahalanobis_ledoit-wolf": lambda: scores.Mahalanobis(shrinkage="ledoit-wolf"),
     "mahalanobis_residual1.0": lambda: scores.Mahalanobis(residual=1.0),
+    "mahalanobis_normalize": lambda: scores.Mahalanobis(normalize=True),
     "diagonal_mahalanobis": scores.DiagonalMahalanobis,
     "diagonal_mahalanobis_ridge0.1": lambda: scores.DiagonalMahalanobis(ridge=0.1),
     "lof_k5": lambda: scores.LocalOutlierFactor(k=5),
@@ -111,6 +112,98 @@ def test_small_chunks_give_the_same(name, monkeypatch):
     close(fitted(name)(rows(20, seed=2)), expected)
 
 
+def collect(names):
+    return ScoreCollection({name: MAKERS[name]() for name in names})
+
+
+@pytest.mark.parametrize("convert", [torch.Tensor.clone, torch.Tensor.to_sparse_coo])
+def test_a_collection_gives_what_its_scores_give_alone(convert, monkeypatch):
+    monkeypatch.setattr("madkit.scores.rows.CHUNK", 50)
+    trusted, untrusted, test = rows(), rows(40, seed=1), rows(20, seed=2)
+    together = collect(MAKERS)
+    for split, x in ((False, trusted), (True, untrusted)):
+        for batch in x.split(7):
+            together.update(convert(batch), untrusted=split)
+    together.finalize()
+    found = together(convert(test))
+    assert list(found) == list(MAKERS)
+    for name, values in found.items():
+        close(values, fitted(name)(test))
+    assert all(values.shape == (0,) for values in together(convert(test[:0])).values())
+
+
+def test_a_collection_remembers_once_and_computes_once(monkeypatch):
+    calls = []
+    whole = torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda x: calls.append(len(x)) or whole(x))
+    search = Index._search
+    monkeypatch.setattr(Index, "_search", lambda *args: calls.append("search") or search(*args))
+    names = ["mahalanobis", "mahalanobis_relative", "mahalanobis_ledoit-wolf", "lof_k5", "lof_k5_simplified"]
+    together = collect(names)
+    together.update(rows())
+    assert len({id(a) for score in together for a in score.accumulators.values()}) == 2
+    together.finalize()
+    together(rows(20, seed=2))
+    # One eigendecomposition; one search among the trusted rows and one for the test rows.
+    assert sorted(map(str, calls)) == ["6", "search", "search"]
+
+
+def test_a_collection_is_checked():
+    with pytest.raises(ConfigError, match="name of its own"):
+        ScoreCollection([scores.Mahalanobis(), scores.Mahalanobis()])
+    with pytest.raises(ConfigError, match="at least one"):
+        ScoreCollection([])
+    with pytest.raises(ConfigError, match="fitted already"):
+        ScoreCollection([fitted("mahalanobis")])
+    together = collect(["mahalanobis", "lof_k5"])
+    with pytest.raises(NotFittedError, match="not fitted"):
+        together(rows())
+    with pytest.raises(DataError, match="no trusted rows"):
+        together.finalize()
+    together.fit(rows())
+    with pytest.raises(NotFittedError, match="frozen"):
+        together.update(rows())
+    with pytest.raises(DataError, match="d=7"):
+        together(rows(d=7))
+    with pytest.raises(DataError, match="no untrusted rows"):
+        collect(["mahalanobis", "quantum_entropy"]).fit(rows())
+
+
+@pytest.mark.parametrize("name", ["novel_latents", "diagonal_mahalanobis", "diagonal_mahalanobis_ridge0.1"])
+def test_sparse_latents_stay_sparse(name):
+    """131,072 latents of 4,000 prompts: 4 GB dense, and a tenth of that would be seen."""
+    code = f"""
+        import resource, sys, torch
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from test_scores_state import MAKERS
+        from madkit.scores import sparse_rows
+        random = torch.Generator().manual_seed(0)
+        def draw(n):
+            indices = torch.randint(131072, (n, 64), generator=random).square() // 131072
+            return sparse_rows(indices, torch.rand(n, 64, generator=random), 131072)
+        make = MAKERS[{name!r}]
+        make().fit(draw(10))(draw(10))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        score = make()
+        for _ in range(4):
+            score.update(draw(1000))
+        score.finalize()
+        assert score(draw(4000)).isfinite().all()
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 100
+
+
+def test_a_sparse_row_far_from_zero_loses_no_digits():
+    """Features that nearly all rows use, with a mean a million times their spread."""
+    x = rows(200, d=5)
+    x[:, 2:4] = x[:, 2:4] * 1e-6 + 1000
+    dense, sparse = (scores.DiagonalMahalanobis().fit(convert(x)) for convert in (torch.clone, torch.Tensor.to_sparse))
+    close(sparse(x[:20].to_sparse()), dense(x[:20]), rtol=1e-6)
+    close(dense(x[:20].to_sparse()), dense(x[:20]), rtol=1e-12)
+
+
 @every
 @pytest.mark.filterwarnings("ignore:Sparse CSR")
 @pytest.mark.parametrize("layout", ["coo", "csr"])
@@ -118,7 +211,8 @@ def test_sparse_is_dense(name, layout, monkeypatch):
     monkeypatch.setattr("madkit.scores.rows.CHUNK", 50)
     convert = torch.Tensor.to_sparse_coo if layout == "coo" else torch.Tensor.to_sparse_csr
     test = rows(20, seed=2)
-    test[3] = 0
+    if MAKERS[name]().prepare is None:
+        test[3] = 0
     score = fitted(name, convert(rows()), convert(rows(40, seed=1)))
     close(score(convert(test)), fitted(name)(test))
 
@@ -237,7 +331,7 @@ def test_moments_survive_a_large_offset():
 
 def test_fourth_moments_are_the_plain_sums():
     x = rows(200)
-    moments = FourthMoments()
+    moments = Moments()
     for batch in x.split(9):
         moments.update(batch)
     centred = x - x.mean(0)
@@ -249,9 +343,12 @@ def test_fourth_moments_are_the_plain_sums():
 def test_sparse_chunks_put_the_rows_together_again(monkeypatch):
     monkeypatch.setattr("madkit.scores.rows.CHUNK", 14)
     x = rows(11) * (torch.rand(11, 6, generator=torch.Generator().manual_seed(0)) < 0.2)
-    chunks = list(dense_chunks(x.to_sparse().coalesce()))
-    assert [len(chunk) for chunk in chunks] == [2, 2, 2, 2, 2, 1]
-    assert torch.equal(torch.cat(chunks), x)
+    parts = list(chunks(x.to_sparse().coalesce()))
+    assert [len(part) for part in parts] == [2, 2, 2, 2, 2, 1]
+    assert torch.equal(torch.cat(parts), x)
+    sparse = list(chunks(x.to_sparse().coalesce(), dense=False))
+    assert len(sparse) == 1 and all(part.is_coalesced() for part in sparse)
+    assert torch.equal(torch.cat([part.to_dense() for part in sparse]), x)
 
 
 @every
@@ -316,7 +413,7 @@ class NearestMean(Score):
         self.power = power
 
     def accumulator(self):
-        return Moments(diagonal=True)
+        return Variances()
 
     def estimate(self, trusted, untrusted):
         return {"mean": trusted.mean}

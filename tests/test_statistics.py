@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm, rankdata
+from scipy.stats import norm, rankdata, t
 from sklearn.metrics import roc_auc_score
 
 import madkit.detection
 from madkit.detection import Interval, auroc, compare, holm, mean_interval
-from madkit.detection.statistics import _delong
+from madkit.detection.statistics import delong
 from madkit.errors import DataError
 
 
@@ -38,11 +38,11 @@ def test_auroc_with_ties_is_brute_force_and_sklearn(data):
     assert 0 <= interval.low <= interval.value <= interval.high <= 1
     assert interval.low < interval.high
     if 2 <= sum(labels) <= len(labels) - 2:
-        variance = _delong(np.array([scores], dtype=float), np.array(labels))[1][0, 0]
+        variance = delong(np.array([scores], dtype=float), np.array(labels))[1][0, 0]
         assert variance == pytest.approx(brute(scores, labels)[1], abs=1e-12)
 
 
-def test_interval_is_delong_on_the_logit_scale():
+def test_interval_isdelong_on_the_logit_scale():
     rng = np.random.default_rng(0)
     labels = np.arange(80) % 2
     scores = rng.normal(size=80) + labels
@@ -96,7 +96,7 @@ def test_interval_covers_the_truth(shift, n):
     assert 0.92 <= covered / 600 <= 0.99
 
 
-def test_compare_is_delong_by_brute_force():
+def test_compare_isdelong_by_brute_force():
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 3 == 0
     a = rng.normal(size=60) + labels
@@ -174,24 +174,47 @@ def test_holm_rejects_what_the_step_down_rule_rejects(p_values):
     assert rejected == set(np.flatnonzero(adjusted <= 0.05).tolist())
 
 
-def test_mean_interval_is_seeded_and_covers():
+@pytest.mark.parametrize("spread", [0.0, 0.5])
+def test_mean_interval_covers_other_datasets(spread):
     rng = np.random.default_rng(0)
+    truth, labels = norm.cdf(1 / np.sqrt(2 + spread**2)), np.arange(200) % 2
     covered = 0
-    for _ in range(150):
-        shifts = rng.normal(1.0, 0.4, size=12)
-        labels = np.arange(100) % 2
-        each = [auroc(rng.normal(size=100) + shift * labels, labels) for shift in shifts]
+    for shifts in rng.normal(1.0, spread, size=(250, 10)):
+        each = [auroc(rng.normal(size=200) + shift * labels, labels) for shift in shifts]
         interval = mean_interval(each, draws=400)
-        # Mean of Phi(shift / sqrt 2) over shifts from N(1, 0.4).
-        covered += interval.low <= norm.cdf(1 / np.sqrt(2 + 0.4**2)) <= interval.high
-    assert covered / 150 >= 0.9
+        covered += interval.low <= truth <= interval.high
+    assert 0.92 <= covered / 250 <= 0.99
+
+
+def test_mean_interval_of_exact_aurocs_is_students():
+    values = np.random.default_rng(0).uniform(0.4, 0.9, size=10)
+    expected = t.interval(0.95, 9, loc=values.mean(), scale=values.std(ddof=1) / np.sqrt(10))
+    assert mean_interval([Interval(v, v, v) for v in values])[1:] == pytest.approx(expected, abs=0.02)
+
+
+def test_mean_interval_counts_the_noise_of_datasets_once():
+    # The observed AUROCs of alike datasets vary by their noise, which the interval must not add to itself.
+    rng = np.random.default_rng(0)
+    noise = 0.05 * rng.normal(size=2000)
+    observed = [Interval(v, v - 0.05 * 1.96, v + 0.05 * 1.96) for v in 0.7 + noise]
+    interval = mean_interval(observed, draws=2000)
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * 0.05 / np.sqrt(2000), rel=0.1)
+
+
+def test_mean_interval_is_seeded_and_stays_within_0_and_1():
+    each = [Interval(0.9, 0.8, 1.0), Interval(1.0, 0.9, 1.0), Interval(0.6, 0.5, 0.7)]
     assert mean_interval(each) == mean_interval(each)
     assert mean_interval(each, seed=1) != mean_interval(each)
+    assert mean_interval(each).high == 1.0
+    low = mean_interval([Interval(*(1 - np.array(x))[[0, 2, 1]]) for x in each])
+    assert (low.value, low.low) == (pytest.approx(1 - 2.5 / 3), 0.0)
+    alike = mean_interval([Interval(0.5, 0.4, 0.6)] * 4)
+    assert alike.low < alike.value < alike.high
 
 
-def test_mean_interval_of_one_dataset_is_about_its_own():
+def test_mean_interval_of_one_dataset_is_its_own():
     one = Interval(0.8, 0.7, 0.88)
-    assert mean_interval([one]) == pytest.approx(one, abs=0.01)
+    assert mean_interval([one]) == one
     for bad in ([], [Interval(np.nan, 0.0, 1.0)]):
         with pytest.raises(DataError, match="at least one"):
             mean_interval(bad)

@@ -59,7 +59,7 @@ def separation_from_moments(alice: Any, bob: Any) -> Separation:
 
     Args:
         alice: an object with `n`, `mean` (d,) and `m2`, the sum of centred products, (d, d) or its diagonal
-            (d,); such as `madkit.scores.state.Moments.result` gives.
+            (d,); such as `madkit.scores.variances.Variances.result` gives.
         bob: the same for Bob's rows.
 
     Raises:

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from madkit.analysis.separation import Separation, separation_from_moments
-from madkit.scores.rows import Rows, checked, dense_chunks
-from madkit.scores.state import Moments, Statistics, merged
+from madkit.scores.rows import Rows, checked, chunks
+from madkit.scores.state import merged
+from madkit.scores.variances import FeatureStatistics, Variances
 
 
 class StreamingSeparation(nn.Module):
@@ -23,8 +24,8 @@ class StreamingSeparation(nn.Module):
     @torch.inference_mode(False)
     def __init__(self) -> None:
         super().__init__()
-        self.alice = Moments(diagonal=True)
-        self.bob = Moments(diagonal=True)
+        self.alice = Variances()
+        self.bob = Variances()
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -38,7 +39,7 @@ class StreamingSeparation(nn.Module):
         x = checked(x, width)
         bob = torch.as_tensor(is_bob, device=x.device).bool()
         start = 0
-        for rows in dense_chunks(x):
+        for rows in chunks(x):
             part = bob[start : start + len(rows)]
             start += len(rows)
             for side, moments in ((rows[~part], self.alice), (rows[part], self.bob)):
@@ -53,4 +54,4 @@ class StreamingSeparation(nn.Module):
             DataError: a character without rows, or all rows equal.
         """
         sides = [merged(moments).result() for moments in (self.alice, self.bob)]
-        return separation_from_moments(*(Statistics(s.n, s.mean.cpu(), s.m2.cpu()) for s in sides))
+        return separation_from_moments(*(FeatureStatistics(s.n, s.mean.cpu(), s.m2.cpu()) for s in sides))

@@ -1,4 +1,4 @@
-"""Scores meet labels: AUROC with intervals, paired comparisons, averages over datasets.
+"""Scores meet labels: AUROC and low-FPR statistics with intervals, paired comparisons, averages over datasets.
 
 Names are resolved on first use, so that reading results does not import what trains.
 """
@@ -9,18 +9,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from madkit.detection.data import StoreData
     from madkit.detection.detect import Detection, Detector
-    from madkit.detection.statistics import Comparison, Interval, auroc, compare, holm, mean_interval
+    from madkit.detection.lowfpr import LowFPR, average_precision, low_fpr, partial_auroc, tpr_at_fpr
+    from madkit.detection.pairs import Comparison, compare, compare_all, holm
+    from madkit.detection.statistics import Interval, auroc, mean_interval
 
 SOURCES = {
-    "Comparison": "madkit.detection.statistics",
+    "Comparison": "madkit.detection.pairs",
     "Detection": "madkit.detection.detect",
     "Detector": "madkit.detection.detect",
     "Interval": "madkit.detection.statistics",
+    "LowFPR": "madkit.detection.lowfpr",
     "StoreData": "madkit.detection.data",
     "auroc": "madkit.detection.statistics",
-    "compare": "madkit.detection.statistics",
-    "holm": "madkit.detection.statistics",
+    "average_precision": "madkit.detection.lowfpr",
+    "compare": "madkit.detection.pairs",
+    "compare_all": "madkit.detection.pairs",
+    "holm": "madkit.detection.pairs",
+    "low_fpr": "madkit.detection.lowfpr",
     "mean_interval": "madkit.detection.statistics",
+    "partial_auroc": "madkit.detection.lowfpr",
+    "tpr_at_fpr": "madkit.detection.lowfpr",
 }
 
 __all__ = [
@@ -28,11 +36,17 @@ __all__ = [
     "Detection",
     "Detector",
     "Interval",
+    "LowFPR",
     "StoreData",
     "auroc",
+    "average_precision",
     "compare",
+    "compare_all",
     "holm",
+    "low_fpr",
     "mean_interval",
+    "partial_auroc",
+    "tpr_at_fpr",
 ]
 
 

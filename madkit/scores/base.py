@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -9,15 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from madkit.errors import ConfigError, DataError, NotFittedError
-from madkit.scores.rows import Rows, checked, dense_chunks
+from madkit.scores.rows import Rows, checked, chunks, finite
 from madkit.scores.state import Accumulator, device_only, merged
 
 Self = TypeVar("Self", bound="Score")
-
-WAY_OUT = {
-    "trusted": "call update(x)",
-    "untrusted": "call update(x, untrusted=True) or fit(trusted, untrusted)",
-}
 
 
 class Score(nn.Module):
@@ -34,10 +30,18 @@ class Score(nn.Module):
     Class attributes:
         offline: True when the score also learns from untrusted rows. An online score ignores them.
         short: the stem of `name`; the class name in snake case unless given.
+        sparse: True when `score` takes sparse rows (coalesced COO) as they are; else they come dense.
+
+    Attributes:
+        prepare: what is done to rows (b, d) before anything else, a plain function of them; None for nothing.
+        neighbours: how many nearest trusted rows `score` looks at, for scores that share a search.
     """
 
     offline: ClassVar[bool] = False
     short: ClassVar[str] = ""
+    sparse: ClassVar[bool] = False
+    prepare: Callable[[Tensor], Tensor] | None = None
+    neighbours: int = 0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -110,11 +114,18 @@ class Score(nn.Module):
             raise NotFittedError(f"{self.short}.update() after finalize(): the state is frozen, fit a new score")
         if untrusted and not self.offline:
             return
-        x = checked(x, self.d)
+        self.learn(checked(x, self.d), "untrusted" if untrusted else "trusted")
+
+    def learn(self, x: Tensor, split: str) -> None:
+        """Add checked rows (n, d) of a split to its accumulator."""
         self.d = x.shape[1]
-        accumulator = self._accumulator("untrusted" if untrusted else "trusted", x.device)
-        for rows in dense_chunks(x):
-            accumulator.update(rows.to(accumulator.device).double())
+        accumulator = self._accumulator(split, x.device)
+        for rows in chunks(x, dense=not accumulator.sparse):
+            accumulator.update(self.prepared(rows.to(accumulator.device).double()))
+
+    def prepared(self, x: Tensor) -> Tensor:
+        """Rows (b, d) float64 after `prepare`."""
+        return x if self.prepare is None else self.prepare(x)
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -145,18 +156,32 @@ class Score(nn.Module):
         Raises:
             DataError: too few rows, or none of the untrusted rows that an offline score needs.
         """
-        if self.fitted:
-            return
-        results = {}
-        for split in ["trusted", "untrusted"] if self.offline else ["trusted"]:
-            total = merged(self._accumulator(split, "cpu"))
-            if not total.n:
-                raise DataError(f"{self.short} has seen no {split} rows: {WAY_OUT[split]} before finalize()")
-            if self.d is not None and self.d != total.width:
-                raise DataError(f"{split} rows have d={int(total.width)}, not d={self.d}: use one site only")
-            self.d = int(total.width)
-            results[split] = total.result()
-        self._freeze(self.estimate(results["trusted"], results.get("untrusted")))
+        if not self.fitted:
+            self.settle({split: self.gathered(split) for split in self.splits})
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that the score learns from."""
+        return ["trusted", "untrusted"] if self.offline else ["trusted"]
+
+    def gathered(self, split: str) -> Any:
+        """What all processes remember of a split; every process must call this.
+
+        Raises:
+            DataError: nobody has seen a row of it, or their rows differ in length.
+        """
+        total = merged(self._accumulator(split, "cpu"))
+        if not total.n:
+            way_out = "call update(x)" if split == "trusted" else "call update(x, untrusted=True)"
+            raise DataError(f"{self.short} has seen no {split} rows: {way_out} or fit(...) before finalize()")
+        if self.d is not None and self.d != total.width:
+            raise DataError(f"{split} rows have d={int(total.width)}, not d={self.d}: use one site only")
+        self.d = int(total.width)
+        return total.result()
+
+    def settle(self, results: dict[str, Any]) -> None:
+        """Estimate from the results of each split, and freeze."""
+        self.freeze(self.estimate(results["trusted"], results.get("untrusted")))
 
     def fit(self: Self, trusted: Rows, untrusted: Rows | None = None) -> Self:
         """Update with all rows, finalize, and return self. An online score ignores `untrusted`."""
@@ -178,9 +203,17 @@ class Score(nn.Module):
         if not self.fitted:
             raise NotFittedError(f"{self.short} is not fitted: call fit(), or update() and finalize(), first")
         x = checked(x, self.d)
-        device = next(self.buffers(), x.new_empty(0)).device
-        scores = [self.score(rows.to(device).double()) for rows in dense_chunks(x)]
+        device = self.device(x)
+        scores = [self.scored(rows.to(device).double()) for rows in chunks(x, dense=not self.sparse)]
         return torch.cat(scores) if scores else torch.zeros(0, dtype=torch.float64, device=device)
+
+    def scored(self, x: Tensor) -> Tensor:
+        """Score a chunk of checked rows: (b, d) float64 on the fitted tensors' device -> (b,)."""
+        return self.score(self.prepared(x))
+
+    def device(self, x: Tensor) -> torch.device:
+        """Where the fitted tensors are; without any, where x is."""
+        return next(self.buffers(), x).device
 
     def save(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``state.safetensors``; see `madkit.scores.storage`."""
@@ -204,9 +237,10 @@ class Score(nn.Module):
             self.accumulators[split] = self.accumulator().to(device)
         return self.accumulators[split]  # type: ignore[return-value]
 
-    def _freeze(self, tensors: dict[str, Tensor]) -> None:
+    def freeze(self, tensors: dict[str, Tensor]) -> None:
+        """Take the fitted tensors as buffers; from now on rows can be scored."""
         for name, tensor in tensors.items():
-            if not torch.isfinite(tensor).all():
+            if not finite(tensor):
                 raise DataError(f"{self.short}: fitted {name!r} is not finite: x is too large, rescale it")
             self.register_buffer(name, tensor)
         self.accumulators.clear()
@@ -215,9 +249,3 @@ class Score(nn.Module):
     def _apply(self, fn: Any, recurse: bool = True) -> "Score":
         # Children guard themselves; here the buffers, which half precision would otherwise round.
         return super()._apply(device_only(fn), recurse)
-
-
-WAY_OUT = {
-    "trusted": "call update(x)",
-    "untrusted": "call update(x, untrusted=True) or fit(trusted, untrusted)",
-}

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from madkit.errors import ConfigError, DataError
 from madkit.scores.base import Score
-from madkit.scores.state import Moments, Statistics
+from madkit.scores.variances import FeatureStatistics, Variances
 
 
 class DiagonalMahalanobis(Score):
@@ -27,6 +27,7 @@ class DiagonalMahalanobis(Score):
         tensor([5.3333], dtype=torch.float64)
     """
 
+    sparse = True
     mean: Tensor
     weights: Tensor
 
@@ -36,11 +37,11 @@ class DiagonalMahalanobis(Score):
             raise ConfigError(f"ridge={ridge} must be positive: or give null to leave constant features out")
         self.ridge = None if ridge is None else float(ridge)
 
-    def accumulator(self) -> Moments:
+    def accumulator(self) -> Variances:
         """See the base class."""
-        return Moments(diagonal=True)
+        return Variances()
 
-    def estimate(self, trusted: Statistics, untrusted: None) -> dict[str, Tensor]:
+    def estimate(self, trusted: FeatureStatistics, untrusted: None) -> dict[str, Tensor]:
         """See the base class."""
         variances = trusted.m2 / trusted.n
         if not variances.any():
@@ -54,4 +55,26 @@ class DiagonalMahalanobis(Score):
 
     def score(self, x: Tensor) -> Tensor:
         """See the base class."""
-        return ((x - self.mean).square() * self.weights).sum(1)
+        if x.layout == torch.strided:
+            return (x - self.mean).square() @ self.weights
+        # Each row pays for its zeros once, as if it had no other values; then the others are put right.
+        at_zero = self.weights * self.mean.square()
+        # Where the values are far from zero (a latent that is active on most rows) that would lose digits.
+        dense = at_zero * len(at_zero) > 1
+        rows, columns = x.indices()
+        mean, weights = self.mean[columns], self.weights[columns]
+        change = weights * (x.values() - mean).square() - at_zero[columns]
+        total = at_zero.masked_fill(dense, 0.0).sum().repeat(len(x))
+        total.index_add_(0, rows, change.masked_fill(dense[columns], 0.0))
+        return total + self._dense(x, dense.nonzero()[:, 0])
+
+    def _dense(self, x: Tensor, features: Tensor) -> Tensor:
+        """The part (b,) of these features, each of which most of the rows use."""
+        place = torch.full((x.shape[1],), -1, device=x.device).index_copy(
+            0, features, torch.arange(len(features), device=x.device)
+        )
+        rows, columns = x.indices()
+        here = place[columns] >= 0
+        values = x.values().new_zeros(len(x), len(features))
+        values[rows[here], place[columns[here]]] = x.values()[here]
+        return (values - self.mean[features]).square() @ self.weights[features]

@@ -5,8 +5,9 @@ from torch import Tensor
 
 from madkit.errors import ConfigError
 from madkit.scores.base import Score
-from madkit.scores.mahalanobis import covariance_of, principal
-from madkit.scores.state import Moments, Statistics
+from madkit.scores.mahalanobis import leading
+from madkit.scores.moments import Moments, Statistics
+from madkit.scores.projection import centred
 
 
 class QuantumEntropy(Score):
@@ -44,9 +45,9 @@ class QuantumEntropy(Score):
 
     def estimate(self, trusted: Statistics, untrusted: Statistics) -> dict[str, Tensor]:
         """See the base class."""
-        variances, directions = principal(covariance_of(trusted, self.short), self.rcond)
-        whiten = directions / variances.sqrt()
-        spread = whiten.T @ covariance_of(untrusted, self.short) @ whiten
+        variances, directions = leading(trusted.varied(self.short), self.rcond)
+        whiten = directions.T / variances.sqrt()
+        spread = untrusted.varied(self.short).within(whiten)
         if self.about == "trusted":
             shift = (untrusted.mean - trusted.mean) @ whiten
             spread = spread * ((untrusted.n - 1) / untrusted.n) + torch.outer(shift, shift)
@@ -58,4 +59,4 @@ class QuantumEntropy(Score):
 
     def score(self, x: Tensor) -> Tensor:
         """See the base class."""
-        return ((x - self.mean) @ self.factor).square().sum(1)
+        return (centred(x, self.mean) @ self.factor).square().sum(1)

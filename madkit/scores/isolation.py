@@ -6,7 +6,7 @@ from torch import Tensor
 
 from madkit.errors import ConfigError
 from madkit.scores.base import Score
-from madkit.scores.state import Pool
+from madkit.scores.pool import Pool
 
 
 class IsolationForest(Score):

@@ -5,7 +5,7 @@ import math
 from torch import Tensor
 
 from madkit.scores.base import Score
-from madkit.scores.state import Moments, Statistics
+from madkit.scores.state import Count
 
 
 class LaplaceNLL(Score):
@@ -19,11 +19,11 @@ class LaplaceNLL(Score):
         tensor([4.3863], dtype=torch.float64)
     """
 
-    def accumulator(self) -> Moments:
+    def accumulator(self) -> Count:
         """See the base class."""
-        return Moments(diagonal=True)
+        return Count()
 
-    def estimate(self, trusted: Statistics, untrusted: None) -> dict[str, Tensor]:
+    def estimate(self, trusted: None, untrusted: None) -> dict[str, Tensor]:
         """See the base class."""
         return {}
 

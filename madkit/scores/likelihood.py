@@ -7,9 +7,8 @@ from torch import Tensor
 
 from madkit.errors import DataError
 from madkit.scores.base import Score
-from madkit.scores.mahalanobis import covariance_of
+from madkit.scores.moments import Moments, Statistics
 from madkit.scores.shrinkage import optimal_linear
-from madkit.scores.state import Moments, Statistics
 
 
 class LikelihoodRatio(Score):
@@ -35,8 +34,10 @@ class LikelihoodRatio(Score):
         """See the base class."""
         roots, constants = [], []
         for split in (trusted, untrusted):
-            covariance_of(split, self.short)
-            root, failed = torch.linalg.cholesky_ex(optimal_linear(split))
+            keep, floor = optimal_linear(split.varied(self.short))
+            shrunk = keep * split.covariance
+            shrunk.diagonal().add_(floor)
+            root, failed = torch.linalg.cholesky_ex(shrunk)
             if failed:
                 raise DataError(
                     f"{self.short}: n={split.n} rows of d={len(split.mean)} features give no positive "

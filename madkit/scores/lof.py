@@ -4,8 +4,8 @@ from torch import Tensor
 
 from madkit.errors import ConfigError, DataError
 from madkit.scores.base import Score
-from madkit.scores.neighbours import nearest
-from madkit.scores.state import Pool
+from madkit.scores.neighbours import Index, index
+from madkit.scores.pool import Pool
 
 # Added to every mean distance, as scikit-learn does, so that duplicates have a density.
 TINY = 1e-10
@@ -46,6 +46,8 @@ class LocalOutlierFactor(Score):
         if variant not in ("breunig", "simplified"):
             raise ConfigError(f"variant={variant!r} is unknown: give 'breunig' or 'simplified'")
         self.k, self.variant = k, variant
+        self.neighbours = k
+        self._index: Index | None = None
 
     def accumulator(self) -> Pool:
         """See the base class."""
@@ -55,13 +57,16 @@ class LocalOutlierFactor(Score):
         """See the base class."""
         if self.k >= len(trusted):
             raise DataError(f"k={self.k} is not less than the {len(trusted)} trusted rows: lower k or add rows")
-        distances, neighbours = nearest(trusted, trusted, self.k, exclude_self=True)
+        self._index = index(trusted)
+        distances, neighbours = self._index.nearest_others(self.k)
         reach = distances[:, -1].clone()
         return {"pool": trusted, "reach": reach, "density": self._density(distances, reach[neighbours])}
 
     def score(self, x: Tensor) -> Tensor:
         """See the base class."""
-        distances, neighbours = nearest(x, self.pool, self.k)
+        if self._index is None:
+            self._index = Index(self.pool)
+        distances, neighbours = self._index.nearest(x, self.k)
         own = self._density(distances, self.reach[neighbours])
         return self.density[neighbours].mean(1) / own
 

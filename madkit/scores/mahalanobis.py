@@ -3,30 +3,41 @@
 import torch
 from torch import Tensor
 
-from madkit.errors import ConfigError, DataError
+from madkit.errors import ConfigError
 from madkit.scores.base import Score
-from madkit.scores.shrinkage import FourthMoments, FourthStatistics, ledoit_wolf
-from madkit.scores.state import Moments, Statistics
+from madkit.scores.moments import Moments, Statistics
+from madkit.scores.projection import centred, outside, projected, unit
+from madkit.scores.shrinkage import ledoit_wolf
 
 
 class Mahalanobis(Score):
-    """Squared Mahalanobis distance by pseudo-inverse, divided by d: (x - mu)' C^+ (x - mu) / d.
+    """Squared Mahalanobis distance by pseudo-inverse, divided by d.
 
-    mu and C (with n - 1) come from the trusted rows. With fewer rows than features the distance is blind
-    outside their span; `shrinkage` and `residual` are two ways to make it see.
+    Formula: (x - mu)' C^+ (x - mu) / d, with mu and C (n - 1) of the trusted rows.
+
+    Source: Mahalanobis (1936); as a detector Lee et al. (2018), arXiv 1807.03888. `relative`: Ren et al. (2021),
+    arXiv 2106.09022. `shrinkage`: Ledoit and Wolf (2004). `normalize`: Mueller and Hein (2025), arXiv 2505.18032.
+
+    Blind to: what lies outside the span of the trusted rows, which with fewer rows than features is most of the
+    space; `shrinkage` and `residual` are two ways to see it. Takes the trusted rows for one Gaussian.
+
+    Use when: always, as the first score to try; `shrinkage` or `residual` with few trusted prompts; `normalize`
+    where the lengths of vectors differ for reasons that do not matter.
 
     Args:
         rcond: directions whose variance is at most `rcond` times the largest are dropped.
-        relative: subtract sum_i (x - mu)_i^2 / C_ii / d, the distance that ignores correlations (Ren et al.
-            2021); constant features are left out of that sum.
-        shrinkage: "ledoit-wolf" (Ledoit and Wolf 2004, with 1/n as there) replaces C by its optimal mixture
-            with the scaled identity; no direction is dropped then. "none" leaves C as it is.
+        relative: subtract sum_i (x - mu)_i^2 / C_ii / d, the distance that ignores correlations; constant
+            features are left out of that sum.
+        shrinkage: "ledoit-wolf" (with 1/n as there) replaces C by its optimal mixture with the scaled
+            identity; no direction is dropped then. "none" leaves C as it is.
         residual: add `residual` |r|^2 / (rcond largest variance) / d, where r is the part of x - mu in the
             dropped directions. With 1 they count as if their variance were at the limit of being dropped.
+        normalize: divide every row by its Euclidean length first (Mahalanobis++).
 
     Raises:
         ConfigError: an argument is out of range.
-        DataError: when fitting, fewer than two trusted rows, or all of them equal.
+        DataError: when fitting, fewer than two trusted rows, or all of them equal. With `normalize`, a row of
+            zeros, which has no direction.
 
     Example:
         >>> trusted = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
@@ -38,10 +49,15 @@ class Mahalanobis(Score):
     directions: Tensor
     variances: Tensor
     diagonal: Tensor
-    floor: Tensor
+    beside: Tensor
 
     def __init__(
-        self, rcond: float = 1e-3, relative: bool = False, shrinkage: str = "none", residual: float = 0.0
+        self,
+        rcond: float = 1e-3,
+        relative: bool = False,
+        shrinkage: str = "none",
+        residual: float = 0.0,
+        normalize: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= rcond < 1:
@@ -50,58 +66,50 @@ class Mahalanobis(Score):
             raise ConfigError(f"shrinkage={shrinkage!r} is unknown: give 'none' or 'ledoit-wolf'")
         if residual < 0 or (residual > 0 and rcond == 0):
             raise ConfigError(f"residual={residual}, rcond={rcond}: residual must be >= 0 and needs rcond > 0")
+        if residual and shrinkage != "none":
+            raise ConfigError(f"residual={residual} with shrinkage={shrinkage!r}: use one, shrinkage drops nothing")
         self.rcond, self.relative = float(rcond), relative
         self.shrinkage, self.residual = shrinkage, float(residual)
+        self.normalize = normalize
+        if normalize:
+            self.prepare = unit
 
     def accumulator(self) -> Moments:
         """See the base class."""
-        return FourthMoments() if self.shrinkage == "ledoit-wolf" else Moments()
+        return Moments()
 
-    def estimate(self, trusted: Statistics | FourthStatistics, untrusted: None) -> dict[str, Tensor]:
+    def estimate(self, trusted: Statistics, untrusted: None) -> dict[str, Tensor]:
         """See the base class."""
-        covariance, rcond = covariance_of(trusted, self.short), self.rcond
-        diagonal = covariance.diagonal().clone()
-        if isinstance(trusted, FourthStatistics):
-            covariance, rcond = ledoit_wolf(trusted), 0.0
-        variances, directions = principal(covariance, rcond)
-        floor = self.rcond * variances.max()
+        trusted.varied(self.short)
+        if self.shrinkage == "none":
+            variances, directions = leading(trusted, self.rcond)
+            beside = self.residual / (self.rcond * variances[0]) if self.residual else variances.new_zeros(())
+        else:
+            variances, directions = trusted.spectrum
+            factor, floor = ledoit_wolf(trusted)
+            variances = factor * variances + floor
+            beside = variances.new_tensor(1 / floor if floor > 0 else 0.0)
         return {
             "mean": trusted.mean,
             "directions": directions,
             "variances": variances,
-            "diagonal": diagonal,
-            "floor": floor,
+            "diagonal": trusted.diagonal,
+            "beside": beside,
         }
 
     def score(self, x: Tensor) -> Tensor:
         """See the base class."""
-        centred = x - self.mean
-        projected = centred @ self.directions
-        total = (projected.square() / self.variances).sum(1)
+        total = (projected(x, self.mean, self.directions).square() / self.variances).sum(1)
         if self.relative:
-            varies = self.diagonal > 0
-            total = total - (centred[:, varies].square() / self.diagonal[varies]).sum(1)
-        if self.residual:
-            outside = centred - projected @ self.directions.T
-            total = total + self.residual / self.floor * outside.square().sum(1)
+            weights = torch.where(self.diagonal > 0, 1 / self.diagonal, 0.0)
+            total = total - centred(x, self.mean).square() @ weights
+        if self.beside:
+            total = total + self.beside * outside(x, self.mean, self.directions)
         return total / x.shape[1]
 
 
-def covariance_of(statistics: Statistics | FourthStatistics, score: str) -> Tensor:
-    """The covariance (d, d) of at least two rows that are not all equal.
-
-    Raises:
-        DataError: there is no such covariance.
-    """
-    if statistics.n < 2 or not statistics.m2.any():
-        raise DataError(f"{score} has n={statistics.n} rows without variance: give two different rows or more")
-    return statistics.m2 / (statistics.n - 1)
-
-
-def principal(covariance: Tensor, rcond: float) -> tuple[Tensor, Tensor]:
-    """Variances (r,) and directions (d, r) of a covariance that exceed `rcond` times the largest variance."""
-    variances, directions = torch.linalg.eigh(covariance)
-    # Below rounding an eigenvalue is noise, whatever rcond says.
-    rcond = max(rcond, len(variances) * torch.finfo(torch.float64).eps)
-    kept = variances > rcond * variances[-1]
-    return variances[kept], directions[:, kept].contiguous()
+def leading(statistics: Statistics, rcond: float) -> tuple[Tensor, Tensor]:
+    """The variances (r,) and directions (r, d) of a covariance that exceed `rcond` times the largest variance."""
+    variances, directions = statistics.spectrum
+    kept = int((variances > rcond * variances[0]).sum())
+    return variances[:kept], directions[:kept]

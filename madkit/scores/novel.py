@@ -8,8 +8,9 @@ from madkit.scores.state import Accumulator
 
 
 class Seen(Accumulator):
-    """Which features were ever non-zero."""
+    """Which features were ever non-zero; sparse rows stay sparse."""
 
+    sparse = True
     parts = ("n", "used")
     used: Tensor
 
@@ -18,8 +19,13 @@ class Seen(Accumulator):
         self.add_state("used", torch.zeros(0, dtype=torch.uint8), dist_reduce_fx=None)
 
     def update(self, x: Tensor) -> None:
-        """Add the rows of x, (b, d)."""
-        self.absorb(x.new_tensor(len(x), dtype=torch.int64), (x != 0).any(0).to(torch.uint8))
+        """Add the rows of x, (b, d), dense or coalesced COO."""
+        if x.layout == torch.strided:
+            used = (x != 0).any(0).to(torch.uint8)
+        else:
+            used = torch.zeros(x.shape[1], dtype=torch.uint8, device=x.device)
+            used[x.indices()[1][x.values() != 0]] = 1
+        self.absorb(torch.tensor(len(x), device=x.device), used)
 
     def absorb(self, *parts: Tensor) -> None:
         """See the base class."""
@@ -43,6 +49,7 @@ class NovelLatents(Score):
         tensor([1., 0.], dtype=torch.float64)
     """
 
+    sparse = True
     used: Tensor
 
     def accumulator(self) -> Seen:
@@ -55,4 +62,8 @@ class NovelLatents(Score):
 
     def score(self, x: Tensor) -> Tensor:
         """See the base class."""
-        return ((x != 0) & (self.used == 0)).sum(1).double()
+        if x.layout == torch.strided:
+            return ((x != 0) & (self.used == 0)).sum(1).double()
+        rows, columns = x.indices()
+        novel = (x.values() != 0) & (self.used[columns] == 0)
+        return torch.bincount(rows[novel], minlength=len(x)).double()

@@ -10,8 +10,8 @@ from madkit.errors import DataError
 
 Rows = Tensor | np.ndarray
 
-# float64 numbers that are held at once per copy of a chunk: 32 MiB.
-CHUNK = 2**22
+# float64 numbers that are held at once per copy of a chunk: 128 MiB.
+CHUNK = 2**24
 
 
 def checked(rows: Rows, d: int | None) -> Tensor:
@@ -21,13 +21,9 @@ def checked(rows: Rows, d: int | None) -> Tensor:
         raise DataError(f"x has shape {tuple(x.shape)}: give (n, d), one row per prompt, d at least 1")
     if d is not None and x.shape[1] != d:
         raise DataError(f"x has d={x.shape[1]} features, earlier rows had {d}: give rows of the same site")
-    if x.layout == torch.strided:
-        finite, places = torch.isfinite(x), None
-    else:
-        x = x.to_sparse_coo().coalesce()
-        finite, places = torch.isfinite(x.values()), x.indices()
-    if not finite.all():
-        bad = (~finite).nonzero().T if places is None else places[:, ~finite]
+    x = x if x.layout == torch.strided else x.to_sparse_coo().coalesce()
+    if not finite(x):
+        bad = _bad(x)
         where = bad[1].unique().tolist()
         shown = ", ".join(map(str, where[:5])) + (", ..." if len(where) > 5 else "")
         raise DataError(
@@ -37,17 +33,67 @@ def checked(rows: Rows, d: int | None) -> Tensor:
     return x
 
 
-def dense_chunks(x: Tensor) -> Iterator[Tensor]:
-    """Yield the rows of x in order, dense, as many at a time as `CHUNK` allows; sparse x is coalesced COO."""
-    n, d = x.shape
-    size = max(1, CHUNK // d)
+def finite(x: Tensor) -> bool:
+    """Whether x, dense or coalesced COO, has neither NaN nor infinite values."""
+    values = x if x.layout == torch.strided else x.values()
+    # One pass without a mask: a bad value makes the sum bad. So may large values, and those are looked at one by one.
+    return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
+
+
+def _bad(x: Tensor) -> Tensor:
+    """Row and column (2, m) of each value that is not finite."""
     if x.layout == torch.strided:
+        return (~torch.isfinite(x)).nonzero().T
+    return x.indices()[:, ~torch.isfinite(x.values())]
+
+
+def chunks(x: Tensor, dense: bool = True) -> Iterator[Tensor]:
+    """Yield the rows of x in order, as many at a time as `CHUNK` allows.
+
+    Args:
+        x: (n, d), dense or coalesced COO.
+        dense: make sparse rows dense; otherwise they stay coalesced COO, and a chunk holds as many as it would
+            if they were dense and mostly zero: `CHUNK` stored values.
+    """
+    n, d = x.shape
+    if x.layout == torch.strided:
+        size = max(1, CHUNK // d)
         yield from (x[start : start + size] for start in range(0, n, size))
         return
     (rows, columns), values = x.indices(), x.values()
+    size = max(1, CHUNK // (d if dense else max(1, len(values) // max(n, 1))))
     starts = torch.arange(0, n, size, device=x.device)
     bounds = torch.searchsorted(rows, torch.cat([starts, starts.new_tensor([n])])).tolist()
     for start, low, high in zip(range(0, n, size), bounds, bounds[1:], strict=False):
-        chunk = values.new_zeros(min(size, n - start), d)
-        chunk[rows[low:high] - start, columns[low:high]] = values[low:high]
-        yield chunk
+        shape = min(size, n - start), d
+        if dense:
+            chunk = values.new_zeros(shape)
+            chunk[rows[low:high] - start, columns[low:high]] = values[low:high]
+            yield chunk
+        else:
+            places = torch.stack([rows[low:high] - start, columns[low:high]])
+            yield torch.sparse_coo_tensor(places, values[low:high], shape, is_coalesced=True, check_invariants=False)
+
+
+def sparse_rows(indices: Tensor, values: Tensor, d: int) -> Tensor:
+    """Rows (n, d), sparse, from the k latents that each of them uses: what a top-k autoencoder returns.
+
+    Args:
+        indices: (n, k) int64, the latents of each row; a row that uses fewer than k repeats one with value 0.
+        values: (n, k) numbers.
+        d: number of latents.
+
+    Raises:
+        DataError: the shapes differ, or an index is not between 0 and d - 1.
+
+    Example:
+        >>> sparse_rows(torch.tensor([[0, 3]]), torch.tensor([[1.0, 2.0]]), 5).to_dense()
+        tensor([[1., 0., 0., 2., 0.]])
+    """
+    if indices.shape != values.shape or indices.ndim != 2:
+        raise DataError(f"indices {tuple(indices.shape)} and values {tuple(values.shape)}: give (n, k) both")
+    if indices.numel() and not (int(indices.min()) >= 0 and int(indices.max()) < d):
+        raise DataError(f"indices run from {int(indices.min())} to {int(indices.max())}: d={d} allows 0 to {d - 1}")
+    rows = torch.arange(len(indices), device=indices.device).repeat_interleave(indices.shape[1])
+    places = torch.stack([rows, indices.reshape(-1)])
+    return torch.sparse_coo_tensor(places, values.reshape(-1), (len(indices), d), check_invariants=False).coalesce()

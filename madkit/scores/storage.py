@@ -75,7 +75,7 @@ def load_score(folder: str | Path, cls: type[S] = Score) -> S:  # type: ignore[a
     except TypeError as error:
         raise StoreError(f"{folder / CONFIG} does not fit this {path} ({error}): fit it again") from error
     score.d = d
-    score._freeze(safetensors.torch.load(state))
+    score.freeze(safetensors.torch.load(state))
     return score  # type: ignore[return-value]
 
 
