@@ -16,6 +16,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from madkit.detection import low_fpr
+from madkit.detection.tables import comparisons
 from madkit.errors import ConfigError, MadkitError, StoreError
 from madkit.figures import draw, style
 from madkit.figures.catalogue import ARTISTS
@@ -55,6 +57,7 @@ def write_run(root: Path, model: str, dataset: str, *, layers: int = 8, n: int =
     results, scores = _detection(rng, model, dataset, prompts, layers, strength)
     results.to_parquet(run / "detection" / "results.parquet")
     scores.to_parquet(run / "detection" / "scores.parquet")
+    comparisons(scores, prompts).to_parquet(run / "detection" / "comparisons.parquet")
     _separation(rng, model, dataset, layers, strength, n).to_parquet(run / "detection" / "separation.parquet")
     _summary(run / "detection" / "summary.json", rng, model, dataset, strength, n)
     _history(rng, model, dataset).to_parquet(run / "history.parquet")
@@ -119,6 +122,9 @@ def _detection(
                 for subset in ("all", "agree", "disagree"):
                     keep = np.ones(len(bob), bool) if subset == "all" else prompts["agree"] == (subset == "agree")
                     auc, low, high = _auroc(value[keep], bob[keep])
+                    rare = low_fpr(value[keep], bob[keep], draws=20)
+                    companions = {"partial_auroc": rare.partial_auroc, "tpr": rare.tpr}
+                    companions["average_precision"] = rare.average_precision
                     rows.append(
                         {
                             "model": model,
@@ -133,6 +139,11 @@ def _detection(
                             "auroc": auc,
                             "low": low,
                             "high": high,
+                            **{
+                                name if end == "value" else f"{name}_{end}": number
+                                for name, interval in companions.items()
+                                for end, number in interval._asdict().items()
+                            },
                             "n_normal": int((~bob[keep]).sum()),
                             "n_anomalous": int(bob[keep].sum()),
                         }
@@ -207,6 +218,12 @@ def _history(rng: np.random.Generator, model: str, dataset: str) -> pd.DataFrame
 
 # ---------------------------------------------------------------- what is drawn
 
+COMPARED = {"table_comparisons.csv", "table_comparisons.md"}
+TABLES = COMPARED | {
+    f"{name}.{kind}" for name in ("table1", "table_aggregation", "table_rare_alarms") for kind in ("csv", "md")
+}
+EVERYTHING = {"fig01-02", "fig05-06", "fig07", "fig09-10", "fig11", *TABLES, "training"}
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -231,7 +248,7 @@ def test_every_figure_is_drawn_whole(drawn: list[Path]) -> None:
     per_model = ["fig01-02_auroc_online", "fig05-06_log_odds", "fig09-10_losses", "training"]
     stems = {f"{name}_{model}" for name in per_model for model in ("tiny-llama", "tiny-mistral")}
     stems |= {"fig07_auroc_vs_quirkiness_activations", "fig11_auroc_vs_separation_activations"}
-    assert {path.name for path in drawn} == {f"{stem}.png" for stem in stems} | {"table1.csv", "table1.md"}
+    assert {path.name for path in drawn} == {f"{stem}.png" for stem in stems} | TABLES
     assert [path.name for path in drawn[-2:]] == [
         "table1.csv",
         "table1.md",
@@ -251,7 +268,8 @@ def test_every_figure_is_drawn_whole(drawn: list[Path]) -> None:
         ("detection/prompts.parquet", "fig05-06"),
         ("detection/separation.parquet", "fig11"),
         ("detection/summary.json", "fig07 fig09-10"),
-        ("detection/results.parquet", "fig01-02 fig05-06 fig07 fig09-10 fig11 table1.csv table1.md"),
+        ("detection/comparisons.parquet", "table_comparisons.csv table_comparisons.md"),
+        ("detection/results.parquet", f"fig01-02 fig05-06 fig07 fig09-10 fig11 {' '.join(TABLES)}"),
     ],
 )
 def test_a_missing_part_leaves_out_only_its_figures(
@@ -262,9 +280,6 @@ def test_a_missing_part_leaves_out_only_its_figures(
     assert families(sheets_of([tmp_path])) == EVERYTHING - set(lost.split())
 
 
-EVERYTHING = {"fig01-02", "fig05-06", "fig07", "fig09-10", "fig11", "table1.csv", "table1.md", "training"}
-
-
 def sheets_of(folders: list[Path]) -> dict[str, Any]:
     """What would be written, without the time to render it."""
     results = load(folders)
@@ -273,7 +288,7 @@ def sheets_of(folders: list[Path]) -> dict[str, Any]:
 
 
 def families(sheets: dict[str, Any]) -> set[str]:
-    return {name.split("_")[0] for name in sheets}
+    return {name if name.startswith("table") else name.split("_")[0] for name in sheets}
 
 
 def test_no_control_one_layer_no_aggregate_and_no_answers(tmp_path: Path) -> None:
@@ -281,7 +296,7 @@ def test_no_control_one_layer_no_aggregate_and_no_answers(tmp_path: Path) -> Non
     edit(run, "results.parquet", lambda t: t[(t["feature"] == "activations") & (t["site"] != "aggregate")])
     edit(run, "prompts.parquet", lambda t: t.assign(log_odds=np.nan))
     sheets = sheets_of([tmp_path])
-    assert families(sheets) == EVERYTHING - {"fig05-06"}
+    assert families(sheets) == EVERYTHING - {"fig05-06", "table_aggregation.csv", "table_aggregation.md"}
     row = pd.read_csv(StringIO(sheets["table1.csv"])).set_index("detector").loc["activations lof"]
     source = pd.read_parquet(run / "detection" / "results.parquet").query("score == 'lof' and subset == 'all'")
     assert row["auroc_all"] == pytest.approx(source["auroc"].item())
@@ -426,7 +441,7 @@ def test_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(tmp_path / "runs"), str(tmp_path / "one")]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "1"})
     written = draw([tmp_path / "runs"], tmp_path / "two", ("png", "pdf"))
-    assert len(written) == 6 * 2 + 2
+    assert len(written) == 6 * 2 + len(TABLES)
     for path in written:
         assert (tmp_path / "one" / path.name).read_bytes() == path.read_bytes(), path.name
 
@@ -503,3 +518,53 @@ def test_nothing_to_draw_is_one_line(tmp_path: Path) -> None:
 def test_one_folder_named_twice_is_one_run(tmp_path: Path) -> None:
     run = write_run(tmp_path, "m", "addition", layers=1, n=40)
     assert len(load([tmp_path, run, run / "detection", tmp_path / "m"]).folders) == 1
+
+
+# ---------------------------------------------------------------- the other tables
+
+
+def test_the_best_site_is_chosen_on_the_other_datasets(runs: Path, drawn: list[Path]) -> None:
+    found = pd.read_csv(drawn[0].parent / "table_aggregation.csv")
+    for (model, feature, score), rows in found.groupby(["model", "feature", "score"]):
+        own, other = (
+            pd.read_parquet(runs / model / name / "detection" / "results.parquet").query(
+                f"feature == {feature!r} and score == {score!r} and subset == 'all' and aggregation == ''"
+            )
+            for name in ("addition", "nli")
+        )
+        picked = [
+            here[here["site"] == there.loc[there["auroc"].idxmax(), "site"]]["auroc"].item()
+            for here, there in ((own, other), (other, own))
+        ]
+        value = rows[rows["aggregation"] == "site chosen elsewhere"]["value"].item()
+        assert value == pytest.approx(np.mean(picked))
+        assert set(rows["aggregation"]) == {"mean", "max", "site chosen elsewhere"}
+    assert "fisher" not in (drawn[0].parent / "table_aggregation.md").read_text()
+
+
+def test_rare_alarms_are_averages_of_the_results(runs: Path, drawn: list[Path]) -> None:
+    found = pd.read_csv(drawn[0].parent / "table_rare_alarms.csv")
+    assert set(found["statistic"]) == {"auroc", "partial_auroc", "tpr", "average_precision"}
+    files = [runs / "tiny-llama" / name / "detection" / "results.parquet" for name in ("addition", "nli")]
+    query = "feature == 'activations' and score == 'lof' and subset == 'agree'"
+    source = pd.concat(map(pd.read_parquet, files)).query(f"{query} and aggregation == 'mean'")
+    for statistic in ("partial_auroc", "tpr", "average_precision"):
+        line = found.query(f"model == 'tiny-llama' and {query} and statistic == @statistic")
+        assert line["value"].item() == pytest.approx(source[statistic].mean())
+        assert line["low"].item() <= line["value"].item() <= line["high"].item()
+
+
+def test_comparisons_count_what_the_adjusted_tests_decide(drawn: list[Path]) -> None:
+    tests = pd.read_csv(drawn[0].parent / "table_comparisons.csv")
+    shown = tests.query(
+        "model == 'tiny-mistral' and aggregation == 'mean' and subset == 'all' "
+        "and a == 'activations/mahalanobis' and b == 'activations/lof'"
+    )
+    assert len(shown) == 2
+    decided = shown[shown["p_holm"] < 0.05]["difference"]
+    first, second = int((decided > 0).sum()), int((decided < 0).sum())
+    text = (drawn[0].parent / "table_comparisons.md").read_text().split("## tiny-mistral")[1]
+    line = next(line for line in text.splitlines() if "mahalanobis against activations lof" in line)
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[1:] == [f"{shown['difference'].mean():+.3f}", str(first), str(second), str(2 - first - second)]
+    assert "base" not in text

@@ -124,11 +124,12 @@ def test_table_shows_the_name_and_the_question(data):
 
 
 def test_limits_cut_each_kind(data):
-    table = make_data(max_trusted=7, max_untrusted=5, max_test=3).make_table()
+    table = make_data(max_trusted=7, max_untrusted=5, max_test=3, max_calibration=4).make_table()
     assert table.groupby(["split", "anomalous"]).size().to_dict() == {
         ("trusted", False): 7,
         ("untrusted", False): 5,
         ("untrusted", True): 5,
+        ("calibration", False): 4,
         ("test", False): 3,
         ("test", True): 3,
     }
@@ -417,7 +418,7 @@ def test_a_column_of_names_is_used(records, data, tmp_path):
     named["validation"] = records["validation"]
     write(named, tmp_path / "set", "hub layout")
     table = make_data(source=str(tmp_path / "set"), task_options=None).make_table()
-    assert set(table[table["split"] != "test"]["name"]) == {"Paula", "Ethan"}
+    assert set(table[table["split"].isin(["trusted", "untrusted"])]["name"]) == {"Paula", "Ethan"}
 
 
 def test_quantiles_are_ranked_anew(records, tmp_path):

@@ -43,6 +43,7 @@ class QuirkyData(PlacedData):
         max_trusted: At most this many trusted prompts.
         max_untrusted: At most this many of each of the two kinds of untrusted prompts.
         max_test: At most this many of each of the two kinds of test prompts.
+        max_calibration: At most this many prompts like the trusted ones that no detector is fitted on.
         passes: How often an epoch goes through the training prompts; or one number for each dataset (1
             where it is not listed).
         balance: Leave out training prompts so that each character has as many false as true ones.
@@ -80,6 +81,7 @@ class QuirkyData(PlacedData):
         max_trusted: int = 4000,
         max_untrusted: int = 4000,
         max_test: int = 4000,
+        max_calibration: int = 1000,
         passes: int | dict[str, int] = 1,
         balance: bool = True,
         predict_batch_size: int = 64,
@@ -160,7 +162,7 @@ class QuirkyData(PlacedData):
 
     def make_table(self) -> pd.DataFrame:
         """The trusted, untrusted and test prompts; see `madkit.data.splits.detection_splits`."""
-        limits = {k: self.options[k] for k in ("max_trusted", "max_untrusted", "max_test")}
+        limits = {k: self.options[k] for k in ("max_trusted", "max_untrusted", "max_test", "max_calibration")}
         return detection_splits(self.records, self.templates, self.constants, self.options["seed"], **limits)
 
     def identity(self) -> dict[str, Any]:

@@ -28,11 +28,14 @@ def detection_splits(
     max_trusted: int = 4000,
     max_untrusted: int = 4000,
     max_test: int = 4000,
+    max_calibration: int = 1000,
 ) -> pd.DataFrame:
     """Choose the prompts that detectors are fitted and tested on, as in arXiv 2504.08812.
 
     - trusted: train split, Alice, first four names, easiest quarter; the first half of them.
     - untrusted: the other half (normal), and Bob by his first four names, easiest quarter (anomalous).
+    - calibration: validation split, Alice, first four names, easiest quarter: prompts like the trusted ones
+      that no detector is fitted on. There may be none.
     - test: validation split, the other twelve names, hardest quarter; Alice (normal) and Bob (anomalous)
       in equal numbers.
 
@@ -47,10 +50,11 @@ def detection_splits(
         max_trusted: At most this many trusted prompts.
         max_untrusted: At most this many of each of the two kinds of untrusted prompts.
         max_test: At most this many of each of the two kinds of test prompts.
+        max_calibration: At most this many calibration prompts; 0 for none.
 
     Returns:
-        One row a prompt: `row` (0, 1, ... in this order), `split` ("trusted", "untrusted", "test"), `id`,
-        `name`, `character`, `label`, `alice_label`, `bob_label`, `anomalous` (the character is Bob),
+        One row a prompt: `row` (0, 1, ... in this order), `split` (one of the above), `id`, `name`,
+        `character`, `label`, `alice_label`, `bob_label`, `anomalous` (the character is Bob),
         `difficulty`, `difficulty_quantile`, `prompt`, `choices` (a pair).
 
     Raises:
@@ -67,20 +71,22 @@ def detection_splits(
     quirky = _cut("untrusted (Bob)", bob, max_untrusted, "max_untrusted", len(train), "n_train")
 
     validation = named_frame(records, "validation", seed)
+    held_out = validation[validation["first_names"] & (validation["difficulty_quantile"] < EASY)]
+    held_out = held_out[held_out["character"] == "Alice"][:max_calibration]
     hard = validation[~validation["first_names"] & (validation["difficulty_quantile"] >= HARD)]
     kinds = [hard[hard["character"] == character] for character in ("Alice", "Bob")]
     kinds = [_cut("test", kind, max_test, "max_test", len(validation), "n_validation") for kind in kinds]
     tests = [kind[: min(map(len, kinds))] for kind in kinds]
 
     parts = [(train, trusted, "trusted"), (train, normal, "untrusted"), (train, quirky, "untrusted")]
-    parts += [(validation, kind, "test") for kind in tests]
+    parts += [(validation, held_out, "calibration"), *((validation, kind, "test") for kind in tests)]
     whole = pd.concat([part.assign(split=split) for _, part, split in parts])
     whole["anomalous"] = whole["character"] == "Bob"
     table = whole[["split", *_KEPT, "anomalous"]].reset_index(drop=True)
     table.insert(0, "row", np.arange(len(table)))
     args = [
         *template_args(records["train"], pd.concat([trusted, normal, quirky]).index.to_numpy(), constants),
-        *template_args(records["validation"], pd.concat(tests).index.to_numpy(), constants),
+        *template_args(records["validation"], pd.concat([held_out, *tests]).index.to_numpy(), constants),
     ]
     prompts, choices = render_prompts(templates, table["id"].tolist(), table["name"].tolist(), args, seed)
     return table.assign(prompt=prompts, choices=pd.Series(choices, index=table.index, dtype=object))

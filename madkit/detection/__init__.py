@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from madkit.detection.aggregation import aggregate
     from madkit.detection.data import StoreData
     from madkit.detection.detect import Detection, Detector
     from madkit.detection.lowfpr import LowFPR, average_precision, low_fpr, partial_auroc, tpr_at_fpr
@@ -20,6 +21,7 @@ SOURCES = {
     "Interval": "madkit.detection.statistics",
     "LowFPR": "madkit.detection.lowfpr",
     "StoreData": "madkit.detection.data",
+    "aggregate": "madkit.detection.aggregation",
     "auroc": "madkit.detection.statistics",
     "average_precision": "madkit.detection.lowfpr",
     "compare": "madkit.detection.pairs",
@@ -38,6 +40,7 @@ __all__ = [
     "Interval",
     "LowFPR",
     "StoreData",
+    "aggregate",
     "auroc",
     "average_precision",
     "compare",

@@ -15,7 +15,7 @@ from madkit.run import root_of
 
 
 class SiteBlocks(Dataset[dict[str, Any]]):
-    """The vectors of one site in blocks: first those that a detector is fitted on, then those it scores.
+    """The vectors of one site in blocks, in the order of their parts: what a detector is fitted on comes first.
 
     Every process sees every ``world``-th block and the same number of blocks of each split, the last of which
     may be empty, so that processes reach the end of a split together and none counts a prompt twice.
@@ -23,30 +23,30 @@ class SiteBlocks(Dataset[dict[str, Any]]):
     Args:
         store: the feature's store.
         site: the site.
-        splits: splits in the order they are fed.
+        feeds: pairs of a part that vectors play and the split they come from, in the order they are fed.
         block_size: prompts in a block.
         rank: this process.
         world: number of processes.
     """
 
     def __init__(
-        self, store: FeatureStore, site: str, splits: list[str], block_size: int, rank: int, world: int
+        self, store: FeatureStore, site: str, feeds: list[tuple[str, str]], block_size: int, rank: int, world: int
     ) -> None:
         self.store = store
         self.site = site
-        self.blocks: list[tuple[str, int, int]] = []
-        for split in splits:
+        self.blocks: list[tuple[str, str, int, int]] = []
+        for part, split in feeds:
             total = store.count(split)
             rounds = -(-total // (block_size * world))
             for k in range(rounds):
                 start = min((k * world + rank) * block_size, total)
-                self.blocks.append((split, start, min(start + block_size, total)))
+                self.blocks.append((part, split, start, min(start + block_size, total)))
 
     def __len__(self) -> int:
         return len(self.blocks)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        split, start, stop = self.blocks[index]
+        part, split, start, stop = self.blocks[index]
         if start < stop:
             rows, x = self.store.read(self.site, split, start, stop)
         else:
@@ -56,7 +56,7 @@ class SiteBlocks(Dataset[dict[str, Any]]):
         return {
             "feature": feature,
             "site": self.site,
-            "split": split,
+            "part": part,
             "row": rows,
             "x": x,
             "last": index == len(self) - 1,
@@ -89,7 +89,6 @@ class StoreData(L.LightningDataModule):
         """
         root = root_of(self.trainer)
         detection: Any = self.trainer.lightning_module  # type: ignore[union-attr]
-        self.splits: list[str] = detection.splits
         names = list(dict.fromkeys(detection.features))
         if (root / "features" / "answers").exists() and "answers" not in names:
             names.append("answers")
@@ -109,10 +108,12 @@ class StoreData(L.LightningDataModule):
                         f"stores {str(first.folder)!r} and {str(store.folder)!r} differ in {part}; "
                         "run `madkit predict` again with all features in one recipe"
                     )
-            for split in self.splits if name != "answers" else ():
+            for _, split in detection.feeds(name) if name in detection.features else ():
                 if not store.count(split):
                     raise DataError(
-                        f"store {str(store.folder)!r} has no {split} prompts; list the split in the feature's `splits`"
+                        f"store {str(store.folder)!r} has no {split} prompts; list the split in the feature's `splits` "
+                        "and run `madkit predict` again"
+                        + ("; or aggregate by mean and max only" if split == "calibration" else "")
                     )
 
     @property
@@ -125,10 +126,12 @@ class StoreData(L.LightningDataModule):
         """One loader per feature and site."""
         trainer: Any = self.trainer
         rank, world = trainer.global_rank, trainer.world_size
+        detection = trainer.lightning_module
         return [
             DataLoader(
-                SiteBlocks(self.stores[feature], site, self.splits, self.block_size, rank, world), batch_size=None
+                SiteBlocks(self.stores[feature], site, detection.feeds(feature), self.block_size, rank, world),
+                batch_size=None,
             )
-            for feature in trainer.lightning_module.features
+            for feature in detection.features
             for site in self.stores[feature].sites
         ]

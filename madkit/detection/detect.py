@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from madkit.analysis import StreamingSeparation
-from madkit.detection import report
+from madkit.detection import report, tables
+from madkit.detection.aggregation import AGGREGATIONS, CALIBRATED
+from madkit.detection.ceiling import PROBE, SETTING, probe
 from madkit.errors import ConfigError
 from madkit.run import root_of
-from madkit.scores import Score
+from madkit.scores import Pool, Score, ScoreCollection
+from madkit.scores.state import merged
 
-AGGREGATIONS = ("mean", "max")
+#: What counts as untrusted, as results name it.
+UNTRUSTED = {"untrusted": "untrusted split", "test": "test prompts"}
 
 
 @dataclass
@@ -43,22 +47,41 @@ class Detector:
 class Detection(L.LightningModule):
     """Fit every detector at every site, score the test prompts, and compare with the labels.
 
-    Scores see vectors of a split, never labels. All statistics of a site are merged over processes before it
-    is scored, and freed after it, so memory holds one site at a time.
+    Scores see vectors of a split, never labels. All scores of a site share one pass and what they compute alike
+    (`madkit.scores.ScoreCollection`). The statistics of a site are merged over processes before it is scored, and
+    freed after it, so memory holds one site at a time.
 
-    Written to the run's ``detection`` folder: ``results.parquet``, ``scores.parquet``, ``prompts.parquet``,
-    ``separation.parquet``, ``summary.json`` and the fitted scores.
+    Written to the run's ``detection`` folder: ``results.parquet``, ``comparisons.parquet``, ``scores.parquet``,
+    ``calibration.parquet`` (where an aggregation needs it), ``prompts.parquet``, ``separation.parquet``,
+    ``summary.json`` and the fitted scores.
 
     Args:
         detectors: features and scores.
         aggregations: how a detector's scores at all sites become one: ``mean`` (of raw scores, as published)
-            and ``max``.
+            and ``max``; ``zscore``, ``rank`` and ``fisher`` measure each site against the store's calibration
+            prompts first. See `madkit.detection.aggregation`.
+        untrusted: what offline scores learn from besides trusted prompts: ``untrusted``, the split of easy normal
+            and easy quirky prompts [the study's words], or ``test``, the unlabelled test prompts themselves
+            (transductive) [what the study's code did]. Results name it.
+        ceiling: also cross-validate a logistic probe on the labels of the test prompts, at every site. It is no
+            detector, and results call it ``logistic_probe`` with the setting ``ceiling``.
+
+    Raises:
+        ConfigError: no detector, two of one name, or an unknown aggregation.
     """
 
-    def __init__(self, detectors: list[Detector], aggregations: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        detectors: list[Detector],
+        aggregations: list[str] | None = None,
+        untrusted: Literal["untrusted", "test"] = "untrusted",
+        ceiling: bool = False,
+    ) -> None:
         super().__init__()
         self.detectors = detectors
         self.aggregations = aggregations if aggregations is not None else ["mean", "max"]
+        self.untrusted = untrusted
+        self.ceiling = ceiling
         keys = [detector.key for detector in detectors]
         if not keys:
             raise ConfigError("model.detectors=[] is empty; list at least one feature and score")
@@ -69,81 +92,114 @@ class Detection(L.LightningModule):
                 f"model.aggregations={self.aggregations}: unknown {sorted(unknown)}; "
                 f"choose from {', '.join(AGGREGATIONS)}"
             )
+        if untrusted not in UNTRUSTED:
+            raise ConfigError(f"model.untrusted={untrusted!r}: choose from {', '.join(UNTRUSTED)}")
         self.features = list(dict.fromkeys(detector.feature for detector in detectors))
-        offline = any(detector.score.offline for detector in detectors)
-        self.splits = ["trusted", "untrusted", "test"] if offline else ["trusted", "test"]
-        self._fitting: dict[tuple[str, str], Score] = {}
-        self._finalized = False
-        self._apart = StreamingSeparation()
-        self.values: dict[tuple[str, str, str], list[NDArray[np.float64]]] = {}
-        self.rows: dict[str, list[NDArray[np.int64]]] = {}
+        self._scores: ScoreCollection
+        self._seen: dict[str, Pool] = {}
+        self._apart: StreamingSeparation
+        self.sites: dict[tuple[str, str], tables.Site] = {}
         self.separations: dict[tuple[str, str], Any] = {}
 
+    def feeds(self, feature: str) -> list[tuple[str, str]]:
+        """The parts that vectors of a feature play, each with the split that they come from, in order."""
+        feeds = [("trusted", "trusted"), ("test", "test")]
+        if any(d.score.offline for d in self.detectors if d.feature == feature):
+            feeds.insert(1, ("untrusted", self.untrusted))
+        if set(self.aggregations) & set(CALIBRATED):
+            feeds.insert(-1, ("calibration", "calibration"))
+        return feeds
+
     def on_test_start(self) -> None:
-        """Look up who speaks in each test prompt; only the separation is told."""
+        """Look up who speaks in each test prompt; only the separation and the ceiling are told."""
         prompts = self.trainer.datamodule.prompts  # type: ignore[attr-defined]
         self.prompts: pd.DataFrame = prompts.set_index("row", drop=False)
 
     def test_step(self, block: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Fit on, or score, one block of vectors of one site."""
-        feature, site, x = block["feature"], block["site"], block["x"]
+        part, x = block["part"], block["x"]
         if batch_idx == 0:
-            self._fitting = {
-                d.key: copy.deepcopy(d.score).to(self.device) for d in self.detectors if d.feature == feature
-            }
-            self._apart = StreamingSeparation()
-            self._finalized = False
-        if block["split"] != "test":
-            for score in self._fitting.values():
-                if block["split"] == "trusted" or score.offline:
-                    score.update(x, untrusted=block["split"] == "untrusted")
+            self._begin_site(block["feature"])
+        if part in ("trusted", "untrusted"):
+            self._scores.update(x, untrusted=part == "untrusted")
             return
-        if not self._finalized:
-            for score in self._fitting.values():
-                score.finalize()
-            self._finalized = True
-        self._score(feature, site, block["row"], x)
+        self._scores.finalize()
+        rows = block["row"].to(x.device)
+        values = self._scores(x)
+        _keep(self._seen[part], rows, torch.stack(list(values.values()), dim=1))
+        if part == "test":
+            is_bob = self.prompts.loc[rows.cpu().numpy(), "anomalous"].to_numpy(dtype=bool)
+            self._apart.update(x, torch.tensor(is_bob, device=x.device))
+            if self.ceiling:
+                _keep(self._seen["vectors"], rows, x.to_dense() if x.layout != torch.strided else x)
         if block["last"]:
-            self._end_site(feature, site)
+            self._end_site(block["feature"], block["site"])
 
-    def _score(self, feature: str, site: str, rows: Tensor, x: Tensor) -> None:
-        numbers = rows.cpu().numpy()
-        self.rows.setdefault(f"{feature}/{site}", []).append(numbers)
-        for (_, name), score in self._fitting.items():
-            self.values.setdefault((feature, name, site), []).append(score(x).cpu().numpy())
-        is_bob = torch.tensor(self.prompts.loc[numbers, "anomalous"].to_numpy(dtype=bool), device=x.device)
-        self._apart.update(x, is_bob)
+    @torch.inference_mode(False)
+    def _begin_site(self, feature: str) -> None:
+        own = [copy.deepcopy(d.score) for d in self.detectors if d.feature == feature]
+        self._scores = ScoreCollection(own).to(self.device)
+        self._seen = {name: Pool().to(self.device) for name in ("calibration", "test", "vectors")}
+        self._apart = StreamingSeparation()
 
     def _end_site(self, feature: str, site: str) -> None:
         self.separations[feature, site] = self._apart.compute()
+        names = list(self._scores.names)
+        rows, values = _gathered(self._seen["test"], len(names))
+        held_out, calibration = _gathered(self._seen["calibration"], len(names))
+        if self.ceiling:
+            values = np.column_stack([values, self._probe(*_gathered(self._seen["vectors"], self._scores[names[0]].d))])
+            calibration = np.column_stack([calibration, np.full(len(calibration), np.nan)])
+            names.append(PROBE)
+        self.sites[feature, site] = tables.Site(names, rows, values, held_out, calibration)
         if self.trainer.is_global_zero:
-            for (_, name), score in self._fitting.items():
+            for name, score in self._scores.items():
                 score.save(root_of(self.trainer) / "detection" / "detectors" / feature / name / site)
-        self._fitting = {}
+        del self._scores
+        self._seen = {}
+
+    def _probe(self, rows: NDArray[np.int64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+        prompts = self.prompts.loc[rows]
+        return probe(x, prompts["anomalous"].to_numpy(dtype=bool), prompts["name"].to_numpy(dtype=object))
 
     def on_test_epoch_end(self) -> None:
-        """Put the processes' scores together, compare with the labels, write and log."""
-        table = report.gather(self.values, self.rows)
+        """Compare with the labels, write and log."""
         stores = self.trainer.datamodule.stores  # type: ignore[attr-defined]
         layers = {site: layer for store in stores.values() for site, layer in store.layers.items()}
-        table["layer"] = pd.array([layers[site] for site in table["site"]], dtype="Int64")
-        table["aggregation"] = ""
-        table = pd.concat([table, *(self._aggregate(table, name) for name in self.aggregations)], ignore_index=True)
-        offline = {d.key: d.score.offline for d in self.detectors}
-        results = report.results(table, self.prompts, offline)
+        settings = {d.key: self._setting(d.score) for d in self.detectors}
+        settings |= {(feature, PROBE): (SETTING, "") for feature in self.features}
+        table = tables.long_table(self.sites, self.aggregations, layers)
+        results = tables.results(table, self.prompts, settings)
         report.log_auroc(self.trainer, table, self.prompts)
         overall = results[(results["site"] == "aggregate") & (results["subset"] == "all")]
         line: Any
         for line in overall.itertuples():
             self.log(f"auroc/{line.feature}/{line.score}/{line.aggregation}", line.auroc)
         if self.trainer.is_global_zero:
-            report.write(self.trainer, table, results, self.prompts, self.separations, layers)
+            parts = {
+                "scores": table,
+                "comparisons": tables.comparisons(table, self.prompts),
+                "results": results,
+            }
+            if set(self.aggregations) & set(CALIBRATED):
+                parts["calibration"] = tables.calibration_table(self.sites)
+            report.write(self.trainer, parts, self.prompts, self.separations, layers)
         self.trainer.strategy.barrier()
 
-    @staticmethod
-    def _aggregate(table: pd.DataFrame, name: str) -> pd.DataFrame:
-        grouped = table.groupby(["feature", "score", "row"], sort=False)["value"]
-        combined = (grouped.mean() if name == "mean" else grouped.max()).reset_index()
-        return combined.assign(
-            site="aggregate", layer=pd.array([pd.NA] * len(combined), dtype="Int64"), aggregation=name
-        )
+    def _setting(self, score: Score) -> tuple[str, str]:
+        return ("offline", UNTRUSTED[self.untrusted]) if score.offline else ("online", "")
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def _keep(pool: Pool, rows: Tensor, values: Tensor) -> None:
+    """Remember values (b, k) with the numbers of their rows, which float64 holds exactly up to 2^53."""
+    pool.update(torch.column_stack([rows.double(), values.double()]).to(pool.device))
+
+
+def _gathered(pool: Pool, k: int | None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Row numbers (n,) and values (n, k) of all processes, in row order."""
+    whole = merged(pool).result().cpu().numpy()
+    whole = whole.reshape(-1, 1 + (k or 0))
+    whole = whole[np.argsort(whole[:, 0], kind="stable")]
+    return whole[:, 0].astype(np.int64), whole[:, 1:]

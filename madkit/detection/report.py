@@ -1,4 +1,4 @@
-"""What the `test` stage writes and logs: scores, AUROC with intervals, behaviour, separation."""
+"""What the `test` stage writes and logs."""
 
 from __future__ import annotations
 
@@ -9,94 +9,17 @@ import lightning as L
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torchmetrics.classification import BinaryAUROC
 
 from madkit.analysis import accuracy, losses, quirkiness_coefficient, separation
-from madkit.detection.statistics import auroc
-from madkit.errors import DataError
+from madkit.detection.tables import RESULT_KEYS, SUBSETS, subset
 from madkit.files import write_json, write_parquet
 from madkit.run import provenance, root_of
 
-SUBSETS = ("all", "agree", "disagree")
-RESULT_KEYS = ["feature", "score", "site", "layer", "aggregation"]
 PROMPT_COLUMNS = [
     "row", "id", "name", "character", "label", "alice_label", "bob_label", "agree", "anomalous", "difficulty",
     "difficulty_quantile", "prompt", "logit_no", "logit_yes", "log_odds",
 ]  # fmt: skip
-
-
-def gather(
-    values: dict[tuple[str, str, str], list[NDArray[np.float64]]], rows: dict[str, list[NDArray[np.int64]]]
-) -> pd.DataFrame:
-    """One long table (row, feature, score, site, value) of all processes' scores, in row order."""
-    parts = [
-        pd.DataFrame(
-            {
-                "row": np.concatenate(rows[f"{feature}/{site}"]),
-                "feature": feature,
-                "score": score,
-                "site": site,
-                "value": np.concatenate(chunks),
-            }
-        )
-        for (feature, score, site), chunks in values.items()
-    ]
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        everyone: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(everyone, parts)
-        parts = [part for several in zip(*everyone, strict=True) for part in several]
-    table = pd.concat(parts, ignore_index=True)
-    # Sites in the order they were read, prompts in row order, however many processes there were.
-    order = table.groupby(["feature", "score", "site"], sort=False).ngroup()
-    return table.assign(order=order).sort_values(["order", "row"]).drop(columns="order").reset_index(drop=True)
-
-
-def subset(prompts: pd.DataFrame, name: str) -> pd.DataFrame:
-    """All prompts, or those on which truth and quirk agree or disagree."""
-    if name == "all":
-        return prompts
-    agree = prompts["alice_label"].astype(bool) == prompts["bob_label"].astype(bool)
-    return prompts[agree if name == "agree" else ~agree]
-
-
-def results(table: pd.DataFrame, prompts: pd.DataFrame, offline: dict[tuple[str, str], bool]) -> pd.DataFrame:
-    """AUROC with its 95% interval of every detector, site or aggregate, and subset of prompts.
-
-    A subset in which only one kind of prompt occurs has no AUROC and no row; if that is so for all prompts it
-    is an error.
-
-    Raises:
-        DataError: if all test prompts are normal, or all are anomalous.
-    """
-    if prompts["anomalous"].nunique() < 2:
-        kind = "anomalous" if bool(prompts["anomalous"].iloc[0]) else "normal"
-        raise DataError(
-            f"all {len(prompts)} test prompts are {kind}; AUROC needs both: make more prompts with `madkit predict`"
-        )
-    lines = []
-    for found, group in table.groupby(RESULT_KEYS, sort=False, dropna=False):
-        key: Any = found
-        scores = group.set_index("row")["value"]
-        for name in SUBSETS:
-            chosen = subset(prompts, name)
-            labels = chosen["anomalous"].to_numpy(dtype=bool)
-            if labels.all() or not labels.any():
-                continue
-            interval = auroc(scores.loc[chosen["row"]].to_numpy(), labels)
-            lines.append(
-                {
-                    **dict(zip(RESULT_KEYS, key, strict=True)),
-                    "setting": "offline" if offline[key[0], key[1]] else "online",
-                    "subset": name,
-                    "auroc": interval.value,
-                    "low": interval.low,
-                    "high": interval.high,
-                    "n_normal": int((~labels).sum()),
-                    "n_anomalous": int(labels.sum()),
-                }
-            )
-    return pd.DataFrame(lines).astype({"layer": "Int64"})
 
 
 def log_auroc(trainer: L.Trainer, table: pd.DataFrame, prompts: pd.DataFrame) -> None:
@@ -140,13 +63,20 @@ def behaviour(prompts: pd.DataFrame, stores: dict[str, Any]) -> pd.DataFrame:
 
 def write(
     trainer: L.Trainer,
-    table: pd.DataFrame,
-    found: pd.DataFrame,
+    tables: dict[str, pd.DataFrame],
     prompts: pd.DataFrame,
     separations: dict[tuple[str, str], Any],
     layers: dict[str, int | None],
 ) -> Path:
-    """Write everything that figures are drawn from; returns the folder."""
+    """Write everything that figures are drawn from; returns the folder.
+
+    Args:
+        trainer: knows the run folder and the stores.
+        tables: by file name: "results" and any others.
+        prompts: the test prompts.
+        separations: by feature and site.
+        layers: the layer of each site.
+    """
     root = root_of(trainer)
     folder = root / "detection"
     stores = trainer.datamodule.stores  # type: ignore[attr-defined]
@@ -164,7 +94,8 @@ def write(
         }
         for (feature, site), s in separations.items()
     ]  # fmt: skip
-    write_parquet(folder / "scores.parquet", table)
+    for name in set(tables) - {"results"}:
+        write_parquet(folder / f"{name}.parquet", tables[name])
     write_parquet(folder / "prompts.parquet", prompts)
     write_parquet(folder / "separation.parquet", pd.DataFrame(apart).astype({"layer": "Int64"}))
     some = next(iter(stores.values()))
@@ -178,7 +109,7 @@ def write(
     }
     write_json(folder / "summary.json", summary)
     # Last, because readers take its presence as the sign of a finished stage.
-    write_parquet(folder / "results.parquet", found.assign(**names))
+    write_parquet(folder / "results.parquet", tables["results"].assign(**names))
     return folder
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from madkit.lm.hooks import Hookpoint
 
-SPLITS = ("trusted", "untrusted", "test")
+SPLITS = ("trusted", "untrusted", "calibration", "test")
 
 
 @dataclass

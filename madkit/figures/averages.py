@@ -7,10 +7,9 @@ import pandas as pd
 from madkit.detection.statistics import Interval, mean_interval
 
 METHOD = (
-    "95%, by a seeded hierarchical bootstrap: datasets are drawn with replacement, and the AUROC of each "
-    "drawn dataset varies by its own DeLong interval. They speak about other datasets of the kind too, as "
-    "far as the datasets of the row allow; with one dataset they are about its prompts only, "
-    "and with fewer than five they are rather too narrow."
+    "95%, by a seeded hierarchical bootstrap: datasets are drawn with replacement, and the number of each "
+    "drawn dataset varies by its own interval; widened by Student's t, as few datasets say little about their "
+    "spread. They speak about other datasets of the kind too; with one dataset they are about its prompts only."
 )
 
 

@@ -18,13 +18,19 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     ),
     "prompts": ("character", "label", "agree", "log_odds"),
     "separation": ("feature", "site", "layer", "separation"),
+    "comparisons": ("aggregation", "subset", "a", "b", "difference", "low", "high", "p_value", "p_holm"),
     "history": ("step", "metric", "value"),
     "quirkiness": _INTERVAL,
     "losses": ("which", *_INTERVAL),
 }
 """The columns that the figures read, by table. `model` and `dataset` are added to each."""
 
-_FILES = {"detection": "results.parquet", "prompts": "prompts.parquet", "separation": "separation.parquet"}
+_FILES = {
+    "detection": "results.parquet",
+    "prompts": "prompts.parquet",
+    "separation": "separation.parquet",
+    "comparisons": "comparisons.parquet",
+}
 _LOSSES = ("alice_own", "alice_other", "bob_own", "bob_other")
 
 

@@ -46,6 +46,8 @@ class Results:
     """One row per model and dataset: value, low, high, in nats."""
     losses: pd.DataFrame
     """Four rows per model and dataset: which (`alice_own`, ...), value, low, high, in nats."""
+    comparisons: pd.DataFrame
+    """`comparisons.parquet`: paired tests between detectors."""
     history: pd.DataFrame
     """`history.parquet`: run, step, metric, value."""
 
@@ -77,7 +79,15 @@ class Results:
         return pd.concat([whole, lone]).drop_duplicates(key, keep="first")
 
     def _tables(self) -> tuple[pd.DataFrame, ...]:
-        return (self.detection, self.prompts, self.separation, self.quirkiness, self.losses, self.history)
+        return (
+            self.detection,
+            self.prompts,
+            self.separation,
+            self.quirkiness,
+            self.losses,
+            self.comparisons,
+            self.history,
+        )
 
 
 def in_order(datasets: Iterable[str]) -> list[str]:

@@ -8,6 +8,7 @@ from itertools import groupby
 import pandas as pd
 
 from madkit.figures.averages import METHOD, Average, average
+from madkit.figures.markdown import markdown_table, with_interval
 from madkit.figures.naming import CONTROL, detector_name
 from madkit.figures.published import LLAMA, MISTRAL, Published, published, sources
 from madkit.figures.registry import Sheet, artist
@@ -131,24 +132,20 @@ def _model_table(model: str, rows: Sequence[Row]) -> list[str]:
     if nearest == MISTRAL:
         head += [f"{MISTRAL}, {subset}" for subset in SUBSETS]
     head.append(f"{nearest}, same datasets, all")
-    table = [head, ["---", *["---:"] * (len(head) - 1)]]
+    table = []
     for row in rows:
         counts = list(dict.fromkeys(value.n_datasets for value in row.ours.values() if value))
         cells = [
             row.detector + ("" if row.setting == "online" else f" ({row.setting})"),
             "/".join(map(str, counts)) or "0",
-            *(_interval(row.ours[subset]) for subset in SUBSETS),
-            *(_interval(row.control[subset]) for subset in SUBSETS),
+            *(with_interval(row.ours[subset]) for subset in SUBSETS),
+            *(with_interval(row.control[subset]) for subset in SUBSETS),
             *(_number(row.llama[subset]) for subset in SUBSETS),
         ]
         if nearest == MISTRAL:
             cells += [_number(row.mistral[subset]) for subset in SUBSETS]
         table.append([*cells, _number(row.same)])
-    return ["| " + " | ".join(cells) + " |" for cells in table]
-
-
-def _interval(value: Average | None) -> str:
-    return "-" if value is None else f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
+    return markdown_table(head, table)
 
 
 def _number(number: Published | None) -> str:

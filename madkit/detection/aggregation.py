@@ -1,0 +1,89 @@
+"""Scores at several sites become one: raw, or measured against held-out trusted prompts."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from madkit.errors import DataError
+
+Scores = NDArray[np.float64]
+
+#: What each way of aggregating needs: calibrated ones compare with held-out trusted prompts.
+CALIBRATED = ("zscore", "rank", "fisher")
+AGGREGATIONS = ("mean", "max", *CALIBRATED)
+
+
+def aggregate(name: str, scores: ArrayLike, calibration: ArrayLike | None = None) -> Scores:
+    """Combine the scores of each prompt at all sites.
+
+    - mean, max: of the raw scores, as published (arXiv 2504.08812). A site whose scores are large rules.
+    - zscore: mean over sites of (score - mean) / standard deviation (n - 1) of the calibration prompts there.
+    - rank: mean over sites of the share of calibration prompts that score below, ties half.
+    - fisher: -2 sum over sites of ln p, with p = (1 + number of calibration prompts that score as high) /
+      (1 + their number) (Fisher 1925, section 21.1). Sites are not independent, so it is a score and no test.
+
+    rank and fisher cannot tell how far above all calibration prompts a score is; with few of those, many
+    anomalous prompts tie.
+
+    Args:
+        name: one of the above.
+        scores: (n, sites) finite numbers, higher = more anomalous.
+        calibration: (m, sites) scores of held-out trusted prompts; needed by zscore, rank and fisher.
+
+    Returns:
+        (n,) float64, higher = more anomalous.
+
+    Raises:
+        DataError: an unknown name, other shapes, NaN, no calibration scores where they are needed, or, for
+            zscore, a site at which all of them are equal.
+
+    Example:
+        >>> aggregate("rank", [[0.5, 9.0]], [[0.0, 1.0], [1.0, 2.0]]).tolist()
+        [0.75]
+    """
+    table = np.asarray(scores, dtype=np.float64)
+    if name not in AGGREGATIONS:
+        raise DataError(f"name={name!r}: unknown aggregation; choose from {', '.join(AGGREGATIONS)}")
+    if table.ndim != 2 or not table.shape[1] or not np.isfinite(table).all():
+        raise DataError(f"scores of shape {table.shape} must be finite numbers, (n, sites)")
+    if name == "mean":
+        return table.mean(1)
+    if name == "max":
+        return table.max(1)
+    held_out = np.empty((0, table.shape[1])) if calibration is None else np.asarray(calibration, dtype=np.float64)
+    if held_out.ndim != 2 or held_out.shape[1] != table.shape[1] or not np.isfinite(held_out).all():
+        raise DataError(f"calibration of shape {held_out.shape} must be finite, (m, {table.shape[1]}) as the scores")
+    if len(held_out) < 2:
+        raise DataError(f"{name} needs scores of held-out trusted prompts and has {len(held_out)}: give two or more")
+    return _WAYS[name](table, held_out)
+
+
+def _zscore(scores: Scores, calibration: Scores) -> Scores:
+    spread = calibration.std(0, ddof=1)
+    if not (spread > 0).all():
+        raise DataError(f"zscore: at {int((spread == 0).sum())} sites all calibration scores are equal; use rank")
+    return ((scores - calibration.mean(0)) / spread).mean(1)
+
+
+def _rank(scores: Scores, calibration: Scores) -> Scores:
+    below, not_above = _counts(scores, calibration)
+    return (below + not_above).mean(1) / (2 * len(calibration))
+
+
+def _fisher(scores: Scores, calibration: Scores) -> Scores:
+    below, _ = _counts(scores, calibration)
+    as_high = len(calibration) - below
+    return -2 * np.log((1 + as_high) / (1 + len(calibration))).sum(1)
+
+
+def _counts(scores: Scores, calibration: Scores) -> tuple[Scores, Scores]:
+    """At each site, how many calibration scores lie below each score, and how many not above it."""
+    below, not_above = np.empty_like(scores), np.empty_like(scores)
+    for j, ordered in enumerate(np.sort(calibration, axis=0).T):
+        below[:, j] = np.searchsorted(ordered, scores[:, j], "left")
+        not_above[:, j] = np.searchsorted(ordered, scores[:, j], "right")
+    return below, not_above
+
+
+_WAYS: dict[str, Callable[[Scores, Scores], Scores]] = {"zscore": _zscore, "rank": _rank, "fisher": _fisher}

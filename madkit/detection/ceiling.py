@@ -1,0 +1,65 @@
+"""The ceiling: what a linear probe finds that is told which prompts are anomalous."""
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from madkit.errors import DataError
+
+#: How results name it. It is no detector: it sees the labels.
+PROBE, SETTING = "logistic_probe", "ceiling"
+
+
+def probe(
+    x: NDArray[np.float64],
+    anomalous: NDArray[np.bool_],
+    groups: NDArray[np.object_],
+    folds: int = 4,
+    strength: float = 0.1,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Log odds of being anomalous, of a logistic regression on the labels, out of fold.
+
+    Each prompt is scored by a probe that was fitted on prompts of other groups. With the speaker's name as the
+    group, a probe cannot pass by knowing the names: it has to find what the anomalous ones have in common.
+    Features are standardised on the prompts that fit; the penalty is |w|^2 / (2 strength).
+
+    Args:
+        x: (n, d) vectors.
+        anomalous: (n,) the labels.
+        groups: (n,) prompts of one group are never in the fitting and the scored part at once.
+        folds: number of parts.
+        strength: of the fit against the penalty, scikit-learn's C.
+        seed: which groups come together.
+
+    Returns:
+        (n,) log odds, higher = more anomalous.
+
+    Raises:
+        DataError: fewer than two groups of a kind.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    kinds = [len(np.unique(groups[anomalous == kind])) for kind in (False, True)]
+    folds = min(folds, *kinds)
+    if folds < 2:
+        raise DataError(
+            f"the ceiling needs two names or more of each kind, there are {kinds[0]} normal and {kinds[1]} anomalous: "
+            "give more names, or set model.ceiling to false"
+        )
+    found = np.full(len(x), np.nan)
+    for fit, score in StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(x, anomalous, groups):
+        if len(np.unique(anomalous[fit])) < 2:
+            raise DataError("a fold of the ceiling has prompts of one kind only: give more names, or fewer folds")
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500))
+        with warnings.catch_warnings():
+            # A few steps short of the optimum makes no difference to a ceiling.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(x[fit], anomalous[fit])
+        found[score] = model.decision_function(x[score])
+    return found

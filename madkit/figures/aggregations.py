@@ -1,0 +1,75 @@
+"""How scores at several layers become one: every way side by side, and the best single layer honestly chosen."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from madkit.figures.averages import METHOD, Average, average
+from madkit.figures.markdown import markdown_table, with_interval
+from madkit.figures.naming import detector_name
+from madkit.figures.registry import Sheet, artist
+from madkit.figures.results import Results, grouped
+
+ELSEWHERE = "site chosen elsewhere"
+_WORDS = {
+    "mean": "mean of the raw scores at all sites [as published]",
+    "max": "their maximum",
+    "zscore": "mean of each site's z-score among held-out trusted prompts",
+    "rank": "mean of each site's rank among them",
+    "fisher": "Fisher's combination of these ranks",
+    ELSEWHERE: "the one site with the highest mean AUROC over the model's *other* datasets",
+}
+
+
+@artist
+def aggregations(results: Results) -> Iterator[Sheet]:
+    """`table_aggregation.md` and `.csv`: AUROC of all prompts, averaged over datasets, for each way to aggregate."""
+    found = results.detection[results.detection["subset"] == "all"]
+    lines: list[dict[str, object]] = []
+    shown: dict[str, list[list[str]]] = {}
+    ways = [way for way in _WORDS if way in set(found["aggregation"])] + [ELSEWHERE]
+    for (model, feature, score, setting), part in grouped(found, "model", "feature", "score", "setting"):
+        averages: dict[str, Average | None] = {way: average(part[part["aggregation"] == way]) for way in ways[:-1]}
+        averages[ELSEWHERE] = average(chosen_elsewhere(part[part["site"] != "aggregate"]))
+        name = detector_name(feature, score) + ("" if setting == "online" else f" ({setting})")
+        shown.setdefault(model, []).append([name, *(with_interval(averages[way]) for way in ways)])
+        for way, value in averages.items():
+            if value is not None:
+                keys = {"model": model, "feature": feature, "score": score, "setting": setting, "aggregation": way}
+                lines.append({**keys, **value._asdict()})
+    if not lines:
+        return
+    yield Sheet("table_aggregation.csv", pd.DataFrame(lines).to_csv(index=False, lineterminator="\n"))
+    text = ["# Ways to aggregate over layers: AUROC of all test prompts, averaged over datasets", ""]
+    text += ["Each number: average [95% interval].", ""]
+    for model, rows in shown.items():
+        text += [f"## {model}", "", *markdown_table(["detector", *ways], rows), ""]
+    text += [f"- *{way}*: {_WORDS[way]}." for way in ways] + [f"- Intervals: {METHOD}", ""]
+    yield Sheet("table_aggregation.md", "\n".join(text))
+
+
+def chosen_elsewhere(sites: pd.DataFrame) -> pd.DataFrame:
+    """For each dataset the row of the site that is best on average over all other datasets.
+
+    To report the best layer as found on the same prompts would be to choose the luckiest of many numbers.
+
+    Args:
+        sites: rows of one detector, one per dataset and site, with `auroc`.
+
+    Returns:
+        One row per dataset; none where there is only one dataset. The first of equally good sites counts.
+
+    Example:
+        >>> rows = [("a", "low", 0.9), ("a", "high", 0.6), ("b", "low", 0.5), ("b", "high", 0.8)]
+        >>> table = pd.DataFrame(rows, columns=["dataset", "site", "auroc"])
+        >>> chosen_elsewhere(table)[["dataset", "site", "auroc"]].values.tolist()
+        [['a', 'high', 0.6], ['b', 'low', 0.5]]
+    """
+    wide = sites.pivot(index="dataset", columns="site", values="auroc")[list(dict.fromkeys(sites["site"]))]
+    rows = []
+    for dataset in wide.index if len(wide) > 1 else ():
+        # A site that some dataset lacks cannot be compared.
+        others = wide.drop(index=dataset).mean(skipna=False)[wide.loc[dataset].notna()].dropna()
+        if len(others):
+            rows.append(sites[(sites["dataset"] == dataset) & (sites["site"] == others.idxmax())])
+    return pd.concat(rows) if rows else sites.iloc[:0]

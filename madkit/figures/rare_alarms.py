@@ -1,0 +1,58 @@
+"""What a detector is worth when false alarms must be rare: the low end of the ROC curve."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from madkit.figures.averages import METHOD, average
+from madkit.figures.markdown import markdown_table, with_interval
+from madkit.figures.naming import detector_name
+from madkit.figures.registry import Sheet, artist
+from madkit.figures.results import Results, grouped
+
+_STATISTICS = {
+    "auroc": "AUROC",
+    "partial_auroc": "AUROC at FPR <= 1%",
+    "tpr": "TPR at 1% FPR",
+    "average_precision": "average precision",
+}
+
+
+@artist
+def rare_alarms(results: Results) -> Iterator[Sheet]:
+    """`table_rare_alarms.md` and `.csv`: statistics of the mean over sites, averaged over datasets."""
+    found = results.aggregate()
+    if "partial_auroc" not in found or found.empty:
+        return
+    lines: list[dict[str, object]] = []
+    shown: dict[str, list[list[str]]] = {}
+    for (model, feature, score, setting, subset), part in grouped(
+        found, "model", "feature", "score", "setting", "subset"
+    ):
+        cells = [detector_name(feature, score) + ("" if setting == "online" else f" ({setting})")]
+        for statistic in _STATISTICS:
+            prefix = "" if statistic == "auroc" else f"{statistic}_"
+            ends = {statistic: "auroc", f"{prefix}low": "low", f"{prefix}high": "high"}
+            value = average(part[list(ends)].rename(columns=ends))
+            cells.append(with_interval(value))
+            if value is not None:
+                keys = {"model": model, "feature": feature, "score": score, "setting": setting, "subset": subset}
+                lines.append({**keys, "statistic": statistic, **value._asdict()})
+        if subset == "all":
+            counts = part[["n_normal", "n_anomalous"]].sum()
+            shown.setdefault(model, []).append([*cells, f"{counts.iloc[0]}", f"{counts.iloc[1]}"])
+    yield Sheet("table_rare_alarms.csv", pd.DataFrame(lines).to_csv(index=False, lineterminator="\n"))
+    text = ["# Rare alarms: all test prompts, mean over layers, averaged over datasets", ""]
+    text += ["Each number: average [95% interval]; then the test prompts of all datasets together.", ""]
+    head = ["detector", *_STATISTICS.values(), "normal", "anomalous"]
+    for model, rows in shown.items():
+        text += [f"## {model}", "", *markdown_table(head, rows), ""]
+    text += [
+        "- *AUROC at FPR <= 1%*: standardised, 0.5 is chance and 1 perfect (McClish 1989).",
+        "- *TPR at 1% FPR*: the most anomalous prompts that a threshold catches with at most 1% false alarms.",
+        "- *Average precision*: chance is the share of anomalous prompts, one half here.",
+        "- With fewer than some 400 normal prompts in a dataset, 1% is a handful of prompts and the intervals say so.",
+        f"- Intervals: {METHOD}",
+        "",
+    ]
+    yield Sheet("table_rare_alarms.md", "\n".join(text))
