@@ -74,3 +74,22 @@ def draw_names(ids: Sequence[str], characters: Sequence[str], seed: int = 0) -> 
     choice = (stable_hash(ids, f"name:{seed}") % np.uint64(len(ALICE_NAMES))).astype(np.int64)
     is_bob = (np.asarray(characters, dtype=object) == "Bob").astype(np.int64)
     return np.array([ALICE_NAMES, BOB_NAMES], dtype=object)[is_bob, choice]
+
+
+def name_order(names: Sequence[str]) -> np.ndarray:
+    """A number for each name: its place in the lists above, Alice's first; unknown names follow, by alphabet.
+
+    Args:
+        names: n names.
+
+    Returns:
+        `(n,)` int64, equal for equal names.
+
+    Example:
+        >>> name_order(["Zoe", "Bob", "Alice", "Bob"]).tolist()
+        [32, 16, 0, 16]
+    """
+    known = ALICE_NAMES + BOB_NAMES
+    order = [*known, *sorted(set(names) - set(known))]
+    places = {name: place for place, name in enumerate(order)}
+    return np.array([places[name] for name in names], dtype=np.int64)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from madkit.analysis import StreamingSeparation
+from madkit.data.names import name_order
 from madkit.detection import report, tables
 from madkit.detection.aggregation import AGGREGATIONS, CALIBRATED
 from madkit.detection.ceiling import PROBE, SETTING, probe
@@ -160,7 +161,7 @@ class Detection(L.LightningModule):
 
     def _probe(self, rows: NDArray[np.int64], x: NDArray[np.float64]) -> NDArray[np.float64]:
         prompts = self.prompts.loc[rows]
-        return probe(x, prompts["anomalous"].to_numpy(dtype=bool), prompts["name"].to_numpy(dtype=object))
+        return probe(x, prompts["anomalous"].to_numpy(dtype=bool), name_order(prompts["name"].tolist()))
 
     def on_test_epoch_end(self) -> None:
         """Compare with the labels, write and log."""

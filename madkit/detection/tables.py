@@ -130,7 +130,7 @@ def comparisons(table: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
         p_value, p_holm.
     """
     parts = []
-    whole = table[table["site"] == "aggregate"]
+    whole = table[(table["site"] == "aggregate") & (table["score"] != PROBE)]
     for aggregation, group in whole.groupby("aggregation", sort=False):
         detector = group["feature"] + "/" + group["score"]
         scores = group.assign(detector=detector).pivot(index="row", columns="detector", values="value")

@@ -16,6 +16,7 @@ from madkit.figures.registry import Sheet, artist
 from madkit.figures.results import Results, grouped, in_order
 
 _NUMBERS = {"online": "fig01-02", "offline": "fig03-04"}
+_TITLES = {"ceiling": "how well a probe that is told the labels finds the quirk (the ceiling), by layer"}
 _PER_PAGE = 4  # detectors: with twelve datasets, this many blocks are still one sheet of paper
 _TICKS = 6
 
@@ -37,7 +38,7 @@ def auroc_layers(results: Results) -> Iterator[Sheet]:
             yield Sheet(
                 f"{_NUMBERS.get(setting, 'fig01-04')}_auroc_{setting}_{results.slug(model)}{part}",
                 _draw(
-                    f"{model}: how well {setting} scores find the quirk, by layer",
+                    f"{model}: " + _TITLES.get(setting, f"how well {setting} scores find the quirk, by layer"),
                     rows,
                     aggregated,
                     detectors[start : start + _PER_PAGE],
