@@ -140,9 +140,14 @@ def test_results_are_tidy_and_have_intervals(finished):
     model, _, folder = finished
     results = pd.read_parquet(folder / "detection" / "results.parquet")
     assert set(results["subset"]) == {"all", "agree", "disagree"}
-    assert set(results["feature"]) == {"activations", "base_activations"}
+    assert set(results["feature"]) == {"activations", "base_activations", "answers"}
+    named = {"online": {""}, "offline": {"untrusted split"}, "ceiling": {""}}
+    assert results.groupby("setting")["untrusted"].agg(set).to_dict() == named
+    assert set(results[results["setting"] == "ceiling"]["score"]) == {"logistic_probe"}
+    for name in ("partial_auroc", "tpr", "average_precision"):
+        assert results[f"{name}_low"].le(results[name]).all() and results[name].le(results[f"{name}_high"]).all()
     assert {"mahalanobis", "lof"} <= set(results["score"])
-    assert {"mean", "max", ""} == set(results["aggregation"])
+    assert {"mean", "max", "zscore", "rank", "fisher", ""} == set(results["aggregation"])
     assert not results.duplicated(["feature", "score", "site", "aggregation", "subset"]).any()
     assert ((results["low"] <= results["auroc"]) & (results["auroc"] <= results["high"])).all()
     assert (results[results["subset"] == "all"]["n_normal"] == results[results["subset"] == "all"]["n_anomalous"]).all()
@@ -172,6 +177,59 @@ def test_the_aggregate_is_the_mean_over_sites(finished):
     mean = one[one["aggregation"] == ""].groupby("row")["value"].mean()
     written = one[one["aggregation"] == "mean"].set_index("row")["value"]
     np.testing.assert_allclose(written.loc[mean.index], mean, rtol=1e-12)
+
+
+def test_calibrated_aggregates_come_from_held_out_trusted_prompts(finished):
+    from madkit.detection import aggregate
+
+    _, _, folder = finished
+    scores = pd.read_parquet(folder / "detection" / "scores.parquet")
+    calibration = pd.read_parquet(folder / "detection" / "calibration.parquet")
+    store = FeatureStore.current(folder / "features" / "activations")
+    held_out = store.rows[store.rows["split"] == "calibration"]
+    trusted = store.rows[store.rows["split"] == "trusted"]
+    assert not set(held_out["id"]) & set(trusted["id"]) and set(held_out["name"]) <= set(trusted["name"])
+    assert set(held_out["character"]) == {"Alice"} and held_out["difficulty_quantile"].max() < 0.25
+    wide = []
+    for table in (scores[scores["aggregation"] == ""], calibration):
+        one = table[(table["feature"] == "activations") & (table["score"] == "lof")]
+        wide.append(one.pivot(index="row", columns="site", values="value")[store.sites])
+    assert wide[1].index.tolist() == held_out["row"].tolist()
+    for way in ("zscore", "rank", "fisher"):
+        written = scores[(scores["feature"] == "activations") & (scores["score"] == "lof")]
+        written = written[written["aggregation"] == way].set_index("row")["value"]
+        np.testing.assert_allclose(written.loc[wide[0].index], aggregate(way, *wide), rtol=1e-9, atol=1e-12)
+
+
+def test_offline_scores_may_learn_from_the_test_prompts_and_say_so(finished, tmp_path):
+    """Transductive: the same score, fitted by hand on the test prompts, gives the same numbers."""
+    import shutil
+
+    from madkit.scores import QuantumEntropy
+
+    model, _, folder = finished
+    copy = tmp_path / model / "addition"
+    shutil.copytree(folder, copy)
+    options = ["--model.untrusted", "test", "--model.ceiling", "false", "--model.aggregations", "[mean]"]
+    run("test", "--config", RECIPES / model / "detect.yaml", "--run", copy.parent, *options)
+    results = pd.read_parquet(copy / "detection" / "results.parquet")
+    assert set(results[results["setting"] == "offline"]["untrusted"]) == {"test prompts"}
+    assert "ceiling" not in set(results["setting"]) and set(results["aggregation"]) == {"mean", ""}
+    store = FeatureStore.current(copy / "features" / "activations")
+    site = store.sites[0]
+    (_, trusted), (rows, test) = (store.read(site, split) for split in ("trusted", "test"))
+    expected = pd.Series(QuantumEntropy().fit(trusted, test)(test).numpy(), index=rows.numpy())
+    scores = pd.read_parquet(copy / "detection" / "scores.parquet")
+    written = scores[(scores["score"] == "quantum_entropy") & (scores["site"] == site)].set_index("row")["value"]
+    np.testing.assert_allclose(written.loc[expected.index], expected, rtol=1e-9)
+
+
+def test_a_store_without_calibration_prompts_names_the_way_out(finished, capsys, tmp_path):
+    model, base, folder = finished
+    options = ["--run", str(tmp_path / model), "--model.base", str(base), *SHORT_DATA, "--data.max_calibration", "0"]
+    run("predict", "--config", RECIPES / model / "features.yaml", *options, "--model.adapter", folder / "adapter")
+    assert main(["test", "--config", str(RECIPES / model / "detect.yaml"), "--run", str(tmp_path / model)]) == 2
+    assert "no calibration prompts" in capsys.readouterr().err
 
 
 def test_fitted_scores_reload_and_give_the_same_numbers(finished):
@@ -253,5 +311,5 @@ def test_the_whole_chain_from_random_weights(model, tmp_path):
     run("figures", runs, "--out", tmp_path / "figures", "--formats", "pdf")
     results = pd.read_parquet(runs / "squaring" / "detection" / "results.parquet")
     sites = results[results["aggregation"] == ""]
-    assert sorted(sites["layer"].unique()) == [1, 2, 3, 4]
+    assert sorted(sites["layer"].dropna().unique()) == [1, 2, 3, 4]
     assert (sites[sites["subset"] == "all"]["n_anomalous"] == 60).all()

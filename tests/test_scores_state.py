@@ -39,7 +39,28 @@ MAKERS = {
     "quantum_entropy": scores.QuantumEntropy,
     "quantum_entropy_trusted": lambda: scores.QuantumEntropy(about="trusted"),
     "likelihood_ratio": scores.LikelihoodRatio,
+    "knn_k5": lambda: scores.KNearestNeighbours(k=5),
+    "knn_k5_mean": lambda: scores.KNearestNeighbours(k=5, reduce="mean"),
+    "knn_k5_cosine": lambda: scores.KNearestNeighbours(k=5, metric="cosine"),
+    "principal_residual": scores.PrincipalResidual,
+    "principal_residual_keep2": lambda: scores.PrincipalResidual(keep=2),
+    "gaussian_mixture_components2": lambda: scores.GaussianMixture(components=2),
+    "gaussian_mixture_dims3_seed1": lambda: scores.GaussianMixture(dims=3, seed=1),
+    "max_softmax": scores.MaxSoftmax,
+    "energy": scores.Energy,
+    "energy_temperature2.0": lambda: scores.Energy(temperature=2.0),
+    "sklearn_one_class_svm_nu0.1_seed1": lambda: scores.Estimator("sklearn.svm.OneClassSVM", {"nu": 0.1}, seed=1),
+    "sklearn_local_outlier_factor_n_neighbors5_novelty": lambda: scores.Estimator(
+        "sklearn.neighbors.LocalOutlierFactor", {"novelty": True, "n_neighbors": 5}
+    ),
+    "pyod_ecod": lambda: scores.Estimator("pyod.models.ecod.ECOD"),
+    "pyod_knn_mean_n_neighbors5": lambda: scores.Estimator("pyod.models.knn.KNN", {"n_neighbors": 5, "method": "mean"}),
 }
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:pyod_ecod scores a row by its batch too"),
+    # PyOD asks SciPy for the skewness of a constant feature.
+    pytest.mark.filterwarnings("ignore:Precision loss occurred in moment calculation"),
+]
 every = pytest.mark.parametrize("name", MAKERS)
 
 
@@ -138,7 +159,8 @@ def test_a_collection_remembers_once_and_computes_once(monkeypatch):
     monkeypatch.setattr(torch.linalg, "eigh", lambda x: calls.append(len(x)) or whole(x))
     search = Index._search
     monkeypatch.setattr(Index, "_search", lambda *args: calls.append("search") or search(*args))
-    names = ["mahalanobis", "mahalanobis_relative", "mahalanobis_ledoit-wolf", "lof_k5", "lof_k5_simplified"]
+    names = ["mahalanobis", "mahalanobis_relative", "mahalanobis_ledoit-wolf", "principal_residual"]
+    names += ["lof_k5", "lof_k5_simplified", "knn_k5", "knn_k5_mean"]
     together = collect(names)
     together.update(rows())
     assert len({id(a) for score in together for a in score.accumulators.values()}) == 2
@@ -455,7 +477,7 @@ WORKER = """
     from madkit.analysis import StreamingSeparation
     from test_scores_state import MAKERS, rows
     from madkit.errors import DataError
-    from madkit.scores import Mahalanobis
+    from madkit.scores import Mahalanobis, ScoreCollection
     rank = int(sys.argv[2])
     dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}/meet", rank=rank, world_size=2)
     results = {}
@@ -470,6 +492,14 @@ WORKER = """
                     score.update(batch, untrusted=split)
             score.finalize()
             results[f"{cut}/{name}"] = score(rows(20, seed=2))
+        together = ScoreCollection({name: make() for name, make in MAKERS.items()})
+        for split, part in ((False, rows()[mine]), (True, rows(40, seed=1)[mine])):
+            for batch in part.split(7) if len(part) else ():
+                together.update(batch, untrusted=split)
+        together.finalize()
+        assert all(score.d == 6 for score in together)
+        for name, values in together(rows(20, seed=2)).items():
+            results[f"{cut}/{name}/together"] = values
         apart = StreamingSeparation()
         if len(rows()[mine]):
             apart.update(rows()[mine], (torch.arange(60) % 3 == 0)[mine])
@@ -504,6 +534,6 @@ def test_two_processes_agree_with_one(tmp_path):
     expected = {name: fitted(name)(rows(20, seed=2)) for name in MAKERS} | {"separation": apart}
     for rank in range(2):
         results = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert len(results) == 2 * len(expected)
+        assert len(results) == 2 * (len(expected) + len(MAKERS))
         for key, values in results.items():
             close(values, expected[key.split("/")[1]])

@@ -43,7 +43,8 @@ class QuirkyData(PlacedData):
         max_trusted: At most this many trusted prompts.
         max_untrusted: At most this many of each of the two kinds of untrusted prompts.
         max_test: At most this many of each of the two kinds of test prompts.
-        max_calibration: At most this many prompts like the trusted ones that no detector is fitted on.
+        max_calibration: At most this many prompts like the trusted ones that no detector is fitted on; 0 for
+            none.
         passes: How often an epoch goes through the training prompts; or one number for each dataset (1
             where it is not listed).
         balance: Leave out training prompts so that each character has as many false as true ones.
@@ -96,6 +97,9 @@ class QuirkyData(PlacedData):
         positive = {k: v for k, v in self.options.items() if k.startswith("max_") and v is not None}
         positive |= {k: self.options[k] for k in ("batch_size", "predict_batch_size", "shard_size")}
         positive |= {"passes": self.passes}
+        if max_calibration < 0:
+            raise ConfigError(f"max_calibration={max_calibration} must be at least 0")
+        del positive["max_calibration"]
         for name, value in positive.items():
             if value < 1:
                 raise ConfigError(f"{name}={value} must be at least 1")

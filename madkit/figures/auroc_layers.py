@@ -27,6 +27,8 @@ Detector = tuple[str, str]
 def auroc_layers(results: Results) -> Iterator[Sheet]:
     """One sheet per model and setting: a block per detector, a panel per dataset, the control in grey."""
     table = results.detection[results.detection["subset"] == "all"]
+    # What has no layer has no curve over them.
+    table = table[table["feature"].isin(set(results.inside()["feature"]))]
     whole = results.aggregate()
     colors = style.model_colors(results.models)
     for (model, setting), rows in grouped(table[table["site"] != "aggregate"], "model", "setting"):

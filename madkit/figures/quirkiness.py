@@ -22,7 +22,9 @@ def quirkiness(results: Results) -> Iterator[Sheet]:
     whole = results.aggregate()
     points = whole[whole["subset"] == "all"].merge(results.quirkiness.rename(columns=columns), on=["model", "dataset"])
     points = points.dropna(subset=["auroc", "quirkiness"])
-    for feature in sorted({name for name in points["feature"] if not name.startswith(CONTROL)}):
+    points = points[points["setting"] != "ceiling"]
+    layered = set(results.inside()["feature"])
+    for feature in sorted({name for name in points["feature"] if name in layered and not name.startswith(CONTROL)}):
         yield _sheet(results, points, feature)
 
 

@@ -78,6 +78,16 @@ class Results:
         lone = sites[~sites.duplicated(key, keep=False)]
         return pd.concat([whole, lone]).drop_duplicates(key, keep="first")
 
+    def inside(self) -> pd.DataFrame:
+        """The rows of detectors that read the model's layers: not its answers alone, and not the ceiling.
+
+        Returns:
+            Rows of `detection`.
+        """
+        layered = set(self.detection.loc[self.detection["layer"].notna(), "feature"])
+        own = self.detection["feature"].isin(layered) & (self.detection["setting"] != "ceiling")
+        return self.detection[own]
+
     def _tables(self) -> tuple[pd.DataFrame, ...]:
         return (
             self.detection,

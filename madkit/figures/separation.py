@@ -19,7 +19,8 @@ from madkit.figures.results import Results, grouped
 def separation(results: Results) -> Iterator[Sheet]:
     """One sheet per feature that has a separation: a panel per score, a point per model, dataset, layer."""
     at_sites = results.separation[["model", "dataset", "feature", "site", "separation"]]
-    rows = results.detection[(results.detection["site"] != "aggregate") & (results.detection["subset"] == "all")]
+    rows = results.inside()
+    rows = rows[(rows["site"] != "aggregate") & (rows["subset"] == "all")]
     points = rows.merge(at_sites, on=["model", "dataset", "feature", "site"])
     # A log axis has no place for 0: characters that do not differ at all at a site.
     points = points[(points["separation"] > 0) & points["auroc"].notna()]

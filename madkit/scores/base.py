@@ -1,7 +1,6 @@
 """The interface of every score: rows stream in, the state is frozen, rows get a number."""
 
 import inspect
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from madkit.errors import ConfigError, DataError, NotFittedError
+from madkit.scores.naming import labelled, snake
 from madkit.scores.rows import Rows, checked, chunks, finite
 from madkit.scores.state import Accumulator, device_only, merged
 
@@ -46,7 +46,7 @@ class Score(nn.Module):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "short" not in vars(cls):
-            cls.short = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+            cls.short = snake(cls.__name__)
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Score(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The constructor arguments: plain numbers, strings and booleans."""
+        """The constructor arguments: plain numbers, strings and booleans, or dictionaries of these."""
         missing = [name for name in self.options() if not hasattr(self, name)]
         if missing:
             raise ConfigError(f"{type(self).__name__} does not keep {missing}: set self.{missing[0]} in __init__")
@@ -82,15 +82,18 @@ class Score(nn.Module):
     @property
     def name(self) -> str:
         """The name in results: `short` and each option not at its default, as in ``mahalanobis_relative``."""
-        parts = [self.short]
-        for name, value in self.config.items():
-            if value == self.options()[name].default:
-                continue
-            if isinstance(value, bool):
-                parts.append(name if value else f"no_{name}")
-            else:
-                parts.append(value if isinstance(value, str) else f"{name}{value}")
-        return re.sub(r"[^\w.+-]", "-", "_".join(parts))
+        options = self.options()
+        return labelled(self.short, {key: v for key, v in self.config.items() if v != options[key].default})
+
+    @property
+    def libraries(self) -> dict[str, str]:
+        """Versions, by package, that a saved score needs again to give the same numbers; none unless given."""
+        return {}
+
+    @classmethod
+    def restored(cls: type[Self], options: dict[str, Any]) -> Self:
+        """The score with the options that a file names. What a file names must never be imported for that."""
+        return cls(**options)
 
     def extra_repr(self) -> str:
         """Constructor arguments and state, for ``print``."""
@@ -198,7 +201,7 @@ class Score(nn.Module):
 
         Raises:
             NotFittedError: the score is not finalized.
-            DataError: x has another d than the trusted rows, or NaN or infinite values.
+            DataError: x has another d than the trusted rows, or NaN or infinite values, or gets such a score.
         """
         if not self.fitted:
             raise NotFittedError(f"{self.short} is not fitted: call fit(), or update() and finalize(), first")
@@ -208,8 +211,16 @@ class Score(nn.Module):
         return torch.cat(scores) if scores else torch.zeros(0, dtype=torch.float64, device=device)
 
     def scored(self, x: Tensor) -> Tensor:
-        """Score a chunk of checked rows: (b, d) float64 on the fitted tensors' device -> (b,)."""
-        return self.score(self.prepared(x))
+        """Score a chunk of checked rows: (b, d) float64 on the fitted tensors' device -> (b,).
+
+        Raises:
+            DataError: a finite row gets a score that is not, which would silently spoil every AUROC.
+        """
+        scores = self.score(self.prepared(x))
+        if not finite(scores):
+            bad = int((~torch.isfinite(scores)).sum())
+            raise DataError(f"{self.name} of {bad} of {len(x)} rows is NaN or infinite: rescale x or drop these rows")
+        return scores
 
     def device(self, x: Tensor) -> torch.device:
         """Where the fitted tensors are; without any, where x is."""
@@ -243,6 +254,9 @@ class Score(nn.Module):
             if not finite(tensor):
                 raise DataError(f"{self.short}: fitted {name!r} is not finite: x is too large, rescale it")
             self.register_buffer(name, tensor)
+        for accumulator in self.accumulators.values():
+            # A torchmetrics Metric is part of a reference cycle: without this its rows would wait for the collector.
+            accumulator.reset()  # type: ignore[operator]
         self.accumulators.clear()
         self.fitted = True
 

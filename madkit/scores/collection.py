@@ -102,7 +102,10 @@ class ScoreCollection(nn.Module):
             return
         with sharing(self._neighbours):
             results = {key: score.gathered(key[0]) for key, score in self._leaders.items()}
+            d = self._d
             for score, kind in zip(self, self._kinds, strict=True):
+                # A process without rows has learned it from the others, for the leaders only.
+                score.d = d
                 score.settle({split: results[split, kind] for split in score.splits})
 
     def fit(self, trusted: Rows, untrusted: Rows | None = None) -> "ScoreCollection":

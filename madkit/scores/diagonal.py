@@ -9,7 +9,19 @@ from madkit.scores.variances import FeatureStatistics, Variances
 
 
 class DiagonalMahalanobis(Score):
-    """Mean over features of (x_i - mu_i)^2 / v_i, with v the trusted variances (1/n).
+    """Mean squared z-score of the features: Mahalanobis distance that takes them for uncorrelated.
+
+    Formula: mean over i of (x_i - mu_i)^2 / v_i, with mu and v (1/n) the trusted mean and variances.
+
+    Source: the diagonal case of Mahalanobis (1936); on latents of sparse autoencoders EleutherAI's second update on
+    mechanistic anomaly detection, blog.eleuther.ai/mad_research_update_2.
+
+    Blind to: correlations: values that are ordinary one by one in a combination that trusted rows never show. Without
+    `ridge` also to features that are constant on them, such as unused latents, which `NovelLatents` counts. A latent
+    that few trusted prompts use has a tiny variance and a loud voice.
+
+    Use when: there are many more features than trusted prompts, such as latents of a sparse autoencoder; sparse rows
+    stay sparse.
 
     Args:
         ridge: None leaves constant features out and takes the mean over the rest. A number r replaces v_i by

@@ -5,19 +5,29 @@ from torch import Tensor
 
 from madkit.errors import ConfigError
 from madkit.scores.base import Score
+from madkit.scores.covariance import Statistics
 from madkit.scores.mahalanobis import leading
-from madkit.scores.moments import Moments, Statistics
+from madkit.scores.moments import Moments
 from madkit.scores.projection import centred
 
 
 class QuantumEntropy(Score):
-    """z' U z / Tr U with U = expm(alpha S / |S|), offline (Dong, Hopkins and Li 2019, QUE scoring).
+    """Squared distance that looks mostly along the directions in which untrusted rows stand out.
 
-    z is a row whitened by the trusted mean and covariance, S the covariance of the whitened untrusted rows,
-    |S| its largest eigenvalue.
+    Formula: z' U z / Tr U, U = expm(alpha S / |S|), with z a row whitened by the trusted mean and covariance, S the
+    covariance of the whitened untrusted rows and |S| its largest eigenvalue.
+
+    Source: Dong, Hopkins and Li (2019), arXiv 1906.11366, QUE scoring; there S is that of the rows that are scored.
+
+    Blind to: anomalies that have no direction in common, or too few of them among the untrusted rows to show in
+    their covariance; directions outside the span of the trusted rows. About "untrusted" also to a shift that all
+    untrusted rows share.
+
+    Use when: untrusted prompts are at hand that contain a minority of anomalies of one kind.
 
     Args:
-        alpha: 0 weighs all directions equally, infinity looks along the top one only.
+        alpha: 0 weighs all directions equally, infinity looks along the top one only; 4 in the published study,
+            arXiv 2504.08812.
         rcond: directions whose trusted variance is at most `rcond` times the largest are dropped.
         about: "untrusted" centres S on the untrusted mean; "trusted" takes the second moment about the
             trusted mean, which also sees a shift of all untrusted rows.

@@ -10,11 +10,21 @@ from madkit.scores.pool import Pool
 
 
 class IsolationForest(Score):
-    """Isolation forest (Liu, Ting and Zhou 2008), seeded: near 1 is anomalous, 0.5 and below is ordinary.
+    """How few random cuts isolate a row: near 1 is anomalous, 0.5 and below is ordinary. Seeded.
 
     Fitted by scikit-learn; equals minus its ``score_samples``. As there, rows are rounded to float32. What is
     kept is the trees themselves, as arrays, so that a saved forest needs neither pickle nor the same
     scikit-learn.
+
+    Formula: 2^(-h(x) / c), with h(x) the mean depth over the trees at which x ends, and c the mean depth of a failed
+    search among as many rows as a tree has seen.
+
+    Source: Liu, Ting and Zhou (2008), ICDM.
+
+    Blind to: correlations, as each cut looks at one feature; with thousands of features most cuts are made where
+    nothing is to be seen. How far outside the trusted range a value lies does not count.
+
+    Use when: the features are few and of different scales, which change nothing here.
 
     Args:
         trees: number of trees.

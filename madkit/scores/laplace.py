@@ -9,9 +9,17 @@ from madkit.scores.state import Count
 
 
 class LaplaceNLL(Score):
-    """Negative log density of independent Laplace(0, 1) coordinates: sum_i |z_i| + d ln 2, in nats.
+    """Negative log density of independent Laplace(0, 1) coordinates; given and not fitted.
 
-    The density is given, not fitted; fitting only fixes d.
+    Formula: sum_i |z_i| + d ln 2, in nats.
+
+    Source: Laplace (1774); as the prior of a normalising flow EleutherAI's second update on mechanistic anomaly
+    detection, blog.eleuther.ai/mad_research_update_2, which reports the log density without the minus.
+
+    Blind to: all that the trusted rows could tell: their mean, scale and correlations. Of a flow's outputs it is the
+    density of these and not of the activations, as the flow's change of volume is left out.
+
+    Use when: the rows are outputs of a normalising flow that was trained with this prior.
 
     Example:
         >>> import torch

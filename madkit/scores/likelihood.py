@@ -7,15 +7,23 @@ from torch import Tensor
 
 from madkit.errors import DataError
 from madkit.scores.base import Score
-from madkit.scores.moments import Moments, Statistics
+from madkit.scores.covariance import Statistics
+from madkit.scores.moments import Moments
 from madkit.scores.shrinkage import optimal_linear
 
 
 class LikelihoodRatio(Score):
-    """log N(x; untrusted) - log N(x; trusted), in nats, offline.
+    """How much better a Gaussian of the untrusted rows explains a row than one of the trusted rows does.
 
-    Both covariances are shrunk optimally towards the identity (Bodnar, Gupta and Parolya 2014), which keeps
-    them invertible with fewer rows than features.
+    Formula: log N(x; untrusted) - log N(x; trusted), in nats, with both covariances shrunk optimally towards the
+    identity, which keeps them invertible with fewer rows than features.
+
+    Source: Neyman and Pearson (1933); the shrinkage is that of Bodnar, Gupta and Parolya (2014), arXiv 1308.2608.
+
+    Blind to: anomalies of a kind that the untrusted rows do not contain. Where these are mostly normal both
+    Gaussians are the same, and where they differ for other reasons the score shows those.
+
+    Use when: untrusted prompts are at hand of which a large part is anomalous, and both kinds are about one cloud.
 
     Raises:
         DataError: when fitting, a split has too few rows for a positive definite covariance.

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from madkit.errors import ConfigError, DataError
 from madkit.scores.base import Score
-from madkit.scores.neighbours import Index, index
+from madkit.scores.neighbours import Index, current, index
 from madkit.scores.pool import Pool
 
 # Added to every mean distance, as scikit-learn does, so that duplicates have a density.
@@ -12,16 +12,29 @@ TINY = 1e-10
 
 
 class LocalOutlierFactor(Score):
-    """Novelty form of the local outlier factor (Breunig et al. 2000): about 1 inside, larger outside.
+    """How much sparser a row lies than its trusted neighbours do: about 1 inside, larger outside.
+
+    Formula: mean over j of r(t_j) / r(x), with t_1, ..., t_k the trusted rows nearest to x and r(x) one over the mean
+    over j of max(|x - t_j|, kdist(t_j)), where kdist is the distance to the k-th neighbour.
+
+    Source: Breunig, Kriegel, Ng and Sander (2000), SIGMOD. "simplified": Schubert, Zimek and Kriegel (2014).
+
+    Blind to: distance as such: beside a sparse cluster a row may be far off and ordinary. Features of large variance
+    drown the others, and with very many features all distances are alike. A group of more than k anomalies among
+    the trusted rows is normal to it.
+
+    Use when: the trusted prompts are several clusters of different density, and some hundreds or more.
 
     Neighbours, their k-distances and their densities come from the trusted rows only. Equals scikit-learn's
     ``LocalOutlierFactor(n_neighbors=k, novelty=True)`` with the sign changed. Exactly k neighbours count;
     where different rows tie for the last place, the values of the rows decide and not their order.
 
     Args:
-        k: number of neighbours, less than the number of trusted rows.
-        variant: "breunig", or "simplified" (Schubert et al. 2014), where the density of a point is one over
-            its own k-distance: the mean over neighbours of kdist(x) / kdist(neighbour).
+        k: number of neighbours, less than the number of trusted rows; 20 in the published study,
+            arXiv 2504.08812.
+        variant: "breunig", or "simplified", where the density of a point is one over its own k-distance: the mean
+            over neighbours of kdist(x) / kdist(neighbour). Published numbers are of this kind, with the test batch
+            among the neighbours.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -64,8 +77,7 @@ class LocalOutlierFactor(Score):
 
     def score(self, x: Tensor) -> Tensor:
         """See the base class."""
-        if self._index is None:
-            self._index = Index(self.pool)
+        self._index = current(self._index, self.pool)
         distances, neighbours = self._index.nearest(x, self.k)
         own = self._density(distances, self.reach[neighbours])
         return self.density[neighbours].mean(1) / own

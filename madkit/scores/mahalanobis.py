@@ -5,7 +5,8 @@ from torch import Tensor
 
 from madkit.errors import ConfigError
 from madkit.scores.base import Score
-from madkit.scores.moments import Moments, Statistics
+from madkit.scores.covariance import Statistics
+from madkit.scores.moments import Moments
 from madkit.scores.projection import centred, outside, projected, unit
 from madkit.scores.shrinkage import ledoit_wolf
 
@@ -21,11 +22,12 @@ class Mahalanobis(Score):
     Blind to: what lies outside the span of the trusted rows, which with fewer rows than features is most of the
     space; `shrinkage` and `residual` are two ways to see it. Takes the trusted rows for one Gaussian.
 
-    Use when: always, as the first score to try; `shrinkage` or `residual` with few trusted prompts; `normalize`
+    Use when: always, as the first score to try. `shrinkage` or `residual` with few trusted prompts; `normalize`
     where the lengths of vectors differ for reasons that do not matter.
 
     Args:
-        rcond: directions whose variance is at most `rcond` times the largest are dropped.
+        rcond: directions whose variance is at most `rcond` times the largest are dropped; 1e-3 in the published
+            study, arXiv 2504.08812.
         relative: subtract sum_i (x - mu)_i^2 / C_ii / d, the distance that ignores correlations; constant
             features are left out of that sum.
         shrinkage: "ledoit-wolf" (with 1/n as there) replaces C by its optimal mixture with the scaled

@@ -1,97 +1,11 @@
 """Mean and covariance of rows that stream in, exact however they are split up."""
 
-from functools import cached_property
-from typing import NamedTuple, cast
-
 import torch
 from torch import Tensor
 
-from madkit.errors import DataError
+from madkit.scores.covariance import Statistics, statistics_of
 from madkit.scores.pool import appended, canonical
 from madkit.scores.state import Accumulator, bounded
-
-
-class Spectrum(NamedTuple):
-    """Eigenvalues of a covariance above rounding, descending (r,), and their unit eigenvectors as rows (r, d)."""
-
-    variances: Tensor
-    directions: Tensor
-
-
-class Statistics:
-    """Mean and covariance of n rows, float64; what is dear is computed once, when first asked for.
-
-    Of fewer rows than features the rows themselves are kept: their n by n products hold all there is to know
-    of the d by d covariance.
-
-    Args:
-        n: number of rows.
-        mean: (d,).
-        centred: (n, d), the rows minus their mean; or None.
-        m2: (d, d) sum of centred products, where there is no `centred`.
-        fourth: scalar, sum of the fourth powers of the centred rows' norms.
-    """
-
-    def __init__(self, n: int, mean: Tensor, centred: Tensor | None, m2: Tensor | None, fourth: Tensor) -> None:
-        self.n, self.mean, self.fourth = n, mean, fourth
-        self._centred, self._m2 = centred, m2
-
-    def varied(self, score: str) -> "Statistics":
-        """These statistics, if there are two rows or more that are not all equal.
-
-        Raises:
-            DataError: there is no covariance.
-        """
-        if self.n < 2 or not self.diagonal.any():
-            raise DataError(f"{score} has n={self.n} rows without variance: give two different rows or more")
-        return self
-
-    @cached_property
-    def covariance(self) -> Tensor:
-        """The unbiased covariance (d, d)."""
-        m2 = self._m2 if self._centred is None else self._centred.T @ self._centred
-        return cast(Tensor, m2) / (self.n - 1)
-
-    @cached_property
-    def _products(self) -> Tensor:
-        """A matrix with the covariance's non-zero eigenvalues: the covariance, or that of rows with rows."""
-        return self.covariance if self._centred is None else self._centred @ self._centred.T / (self.n - 1)
-
-    @cached_property
-    def diagonal(self) -> Tensor:
-        """The variance of each feature (d,)."""
-        if self._centred is None:
-            return self.covariance.diagonal().clone()
-        return self._centred.square().sum(0) / (self.n - 1)
-
-    @cached_property
-    def trace(self) -> Tensor:
-        """Sum of all variances, scalar."""
-        return self.diagonal.sum()
-
-    @cached_property
-    def squared(self) -> Tensor:
-        """Sum of squares of the covariance's elements, scalar."""
-        return self._products.square().sum()
-
-    @cached_property
-    def spectrum(self) -> Spectrum:
-        """The directions in which the rows vary by more than rounding."""
-        variances, vectors = torch.linalg.eigh(self._products)
-        variances, vectors = variances.flip(0), vectors.flip(1)
-        kept = variances > len(variances) * torch.finfo(torch.float64).eps * variances[0]
-        variances, directions = variances[kept], vectors[:, kept].T
-        if self._centred is not None:
-            directions = directions @ self._centred
-            directions /= torch.linalg.vector_norm(directions, dim=1, keepdim=True)
-        return Spectrum(variances, directions.contiguous())
-
-    def within(self, factor: Tensor) -> Tensor:
-        """The covariance (r, r) of the rows times `factor`, (d, r)."""
-        if self._centred is None:
-            return factor.T @ self.covariance @ factor
-        turned = self._centred @ factor
-        return turned.T @ turned / (self.n - 1)
 
 
 class Moments(Accumulator):
@@ -151,13 +65,8 @@ class Moments(Accumulator):
     def result(self) -> Statistics:
         """See the base class."""
         if self.kept:
-            # In an order of their own and relative to one of them: constant features stay exactly so.
-            rows = canonical(self.rows[: int(self.kept)])
-            shifted = rows - rows[0]
-            mean = shifted.mean(0)
-            centred = shifted - mean
-            fourth = bounded(centred.square().sum(1).square().sum())
-            return Statistics(int(self.n), rows[0] + mean, centred, None, fourth)
+            # In an order of their own, whatever the order in which they came.
+            return statistics_of(canonical(self.rows[: int(self.kept)]))
         bounded(self.fourth)
         return Statistics(int(self.n), self.origin + self.mean, None, (self.m2 + self.m2.T) / 2, self.fourth.clone())
 

@@ -131,3 +131,8 @@ class Index:
 def index(rows: Tensor) -> Index:
     """The index of rows (n, d) float64."""
     return Index(rows)
+
+
+def current(found: Index | None, rows: Tensor) -> Index:
+    """The index of a score that keeps `rows`: the one `found` so far, unless there is none or the rows have moved."""
+    return found if found is not None and found.rows.device == rows.device else Index(rows)

@@ -41,7 +41,18 @@ class Seen(Accumulator):
 
 
 class NovelLatents(Score):
-    """Number of non-zero latents that were zero on all trusted rows (the l0 of novelty).
+    """Number of latents in use that no trusted row has ever used (the l0 of novelty).
+
+    Formula: the number of i with x_i != 0 and t_i = 0 in all trusted rows t.
+
+    Source: EleutherAI's second update on mechanistic anomaly detection, blog.eleuther.ai/mad_research_update_2, there
+    called l0.
+
+    Blind to: how strong a latent is, and new combinations of latents that have been seen. With many trusted prompts
+    hardly any latent is novel. Of dense rows, where every feature is in use, nothing is.
+
+    Use when: the rows are latents of a sparse autoencoder, and one wants to know which concepts are new; sparse rows
+    stay sparse.
 
     Example:
         >>> trusted = torch.tensor([[0.0, 3.0, 0.0], [0.0, 0.0, 2.0]])

@@ -1,6 +1,6 @@
 """How far a covariance is drawn towards the identity, so that it can be inverted with fewer rows than features."""
 
-from madkit.scores.moments import Statistics
+from madkit.scores.covariance import Statistics
 
 
 def ledoit_wolf(statistics: Statistics) -> tuple[float, float]:

@@ -34,6 +34,7 @@ def save_score(score: Score, folder: str | Path) -> None:
         "class": class_path(type(score)),
         "init": score.config,
         "d": score.d,
+        "libraries": score.libraries,
         "state_sha256": hashlib.sha256(state).hexdigest(),
         "madkit_version": madkit.__version__,
     }
@@ -53,8 +54,8 @@ def load_score(folder: str | Path, cls: type[S] = Score) -> S:  # type: ignore[a
         cls: the class to expect; a subclass will do.
 
     Raises:
-        StoreError: the folder is missing, half-written or damaged, its class is unknown, or it is not a
-            `cls`.
+        StoreError: the folder is missing, half-written or damaged, its class is unknown, it is not a `cls`, or
+            it needs another version of a library to give the same numbers.
     """
     folder = Path(folder)
     try:
@@ -71,9 +72,14 @@ def load_score(folder: str | Path, cls: type[S] = Score) -> S:  # type: ignore[a
     if not issubclass(known[path], cls):
         raise StoreError(f"folder={str(folder)!r} holds a {path}, not a {cls.__name__}: use load_score(folder)")
     try:
-        score = known[path](**init)
+        score = known[path].restored(init)
     except TypeError as error:
         raise StoreError(f"{folder / CONFIG} does not fit this {path} ({error}): fit it again") from error
+    if (needed := config.get("libraries", {})) != score.libraries:
+        raise StoreError(
+            f"folder={str(folder)!r} was fitted with {needed}, here is {score.libraries}, which may give other "
+            "numbers: install those versions, or fit again"
+        )
     score.d = d
     score.freeze(safetensors.torch.load(state))
     return score  # type: ignore[return-value]

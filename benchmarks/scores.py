@@ -1,0 +1,249 @@
+"""Time and memory of madkit's scores against named alternatives: same rows, same run.
+
+    python benchmarks/scores.py                          # 4,000 + 4,000 rows of 4,096 features, 11 sites
+    python benchmarks/scores.py --device cuda            # madkit on the GPU, the alternatives on the CPU
+    python benchmarks/scores.py --only lof --rounds 3
+
+Rows are float32, as stored activations are, and come one site at a time. The alternatives get them as the float64 they
+need; that conversion is in madkit's time and not in theirs. Each part runs in a process of its own, after a warm-up on
+few rows. Fails if numbers that should be equal are not, or if memory grows with the number of sites. Needs Linux.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from importlib import import_module, metadata, util
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.covariance import EmpiricalCovariance
+from sklearn.neighbors import LocalOutlierFactor
+from torch import Tensor
+
+from madkit import scores
+
+K, TOPK, SHARE = 20, 64, 32  # the dense route of the sparse part runs at one SHARE-th of the latents
+TOLERANCE, GROWTH = 1e-9, 1.1  # of numbers, and of peak memory: what an allocator may keep, but not another site
+DEFAULT = {"trusted": 4000, "test": 4000, "d": 4096, "sites": 11, "latents": 131072, "rounds": 1}
+LEAST = {"trusted": 64, "test": 64, "d": 32, "sites": 1, "latents": TOPK * SHARE, "rounds": 1}
+Works = dict[str, Callable[[], Any]]
+
+
+class Row(NamedTuple):
+    """A line of the table: `ratio` is to the line it is compared with; `limit` is of the ratio, else of the value."""
+
+    name: str
+    value: float = np.nan
+    unit: str = ""
+    ratio: float | None = None
+    note: str = ""
+    limit: float | None = None
+
+    def line(self) -> str:
+        """Its cells in Markdown."""
+        value = "-" if np.isnan(self.value) else f"{self.value:.3g} {self.unit}".strip()
+        ratio, limit = (f"{self.ratio:.2f}" if self.ratio else ""), (f"at most {self.limit:g}" if self.limit else "")
+        return f"{self.name} | {value} | {ratio} | {'; '.join(filter(None, (self.note, limit)))} |"
+
+    def failed(self) -> bool:
+        """Whether it is above its limit, or not a number."""
+        return self.limit is not None and not (self.ratio or self.value) <= self.limit
+
+
+def make_site(number: int, options: argparse.Namespace) -> tuple[Tensor, ...]:
+    """Rows (trusted, d) and (test, d) with a power-law spectrum about a far mean; half of the test rows lie off."""
+    draw = partial(torch.randn, generator=torch.Generator().manual_seed(number))
+    scale = torch.arange(1, options.d + 1).pow(-0.5)
+    mixing, mean = draw(options.d, options.d) * (scale / scale.norm())[:, None], 10 * draw(options.d)
+    trusted, test = draw(options.trusted, options.d) @ mixing + mean, draw(options.test, options.d) @ mixing
+    test[::2] = 1.2 * test[::2] + 0.3 * draw(options.d) @ mixing
+    return trusted.to(options.device), (test + mean).to(options.device)
+
+
+def make_latents(latents: int, options: argparse.Namespace) -> tuple[Tensor, ...]:
+    """Sparse rows of `TOPK` latents each, some of which are used far more often than others."""
+    draw, step = partial(torch.rand, generator=torch.Generator().manual_seed(0)), latents // TOPK
+    uniform = draw(options.trusted, TOPK).pow(3), draw(options.test, TOPK).pow(2.5)
+    chosen = ((u * step).long() + torch.arange(TOPK) * step for u in uniform)
+    return tuple(scores.sparse_rows(i, draw(i.shape) + 0.1, latents).to(options.device) for i in chosen)
+
+
+def fit_and_score(make: Callable[[], Any], site: tuple[Tensor, ...]) -> Any:
+    """Scores of the test rows, which offline scores also learn from."""
+    return make().fit(*site)(site[1])
+
+
+def timed(works: Works, options: argparse.Namespace) -> tuple[list[Row], list[Any]]:
+    """Of each work, by name, the line with its best time and the ratio to the first one's, and what it returns."""
+    rows, results = list[Row](), []
+    for name, work in works.items():
+        times = []
+        for _ in range(options.rounds):
+            start = time.perf_counter()
+            result = work()
+            if options.device == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+        rows.append(Row(name, min(times), "s", min(times) / (rows[0].value if rows else min(times))))
+        results.append(result)
+        if options.progress:
+            print(f"  {name}: {min(times):.3f} s", file=sys.stderr, flush=True)
+    return rows, results
+
+
+def memory(device: str) -> tuple[float, float]:
+    """Memory of this process now and at its peak, in GiB: of the GPU's allocator, or resident."""
+    if device == "cuda":
+        return torch.cuda.memory_allocated() / 2**30, torch.cuda.max_memory_allocated() / 2**30
+    # Not getrusage, whose peak starts with that of the process which started this one.
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines["VmRSS"].split()[0]) / 2**20, int(lines["VmHWM"].split()[0]) / 2**20
+
+
+def difference(name: str, found: Tensor, expected: Any, note: str = "", scale: Any = 1e-300) -> Row:
+    """The line on the largest difference relative to the expected value, or to `scale` where that is larger."""
+    found, expected = found.cpu().double(), torch.as_tensor(expected).cpu().double()
+    apart = float(((found - expected).abs() / expected.abs().clamp(min=scale)).max())
+    return Row(f"largest difference to {name}", apart, note=note, limit=TOLERANCE)
+
+
+def lof(options: argparse.Namespace) -> list[Row]:
+    """Local outlier factor against scikit-learn and PyOD, and against the matrix products it needs."""
+    site, works = make_site(0, options), Works()
+    trusted, test = (part.double() for part in site)
+    left, right = trusted.cpu().numpy(), test.cpu().numpy()
+    works[f"madkit LocalOutlierFactor() on {options.device}"] = partial(fit_and_score, scores.LocalOutlierFactor, site)
+    works[f"bare float64 products on {options.device}"] = lambda: (trusted @ trusted.T, test @ trusted.T)
+    same = partial(LocalOutlierFactor, n_neighbors=K, novelty=True)
+    works["scikit-learn LocalOutlierFactor on cpu"] = lambda: -same().fit(left).score_samples(right)
+    if util.find_spec("pyod"):
+        pyod = partial(import_module("pyod.models.lof").LOF, n_neighbors=K, novelty=True)
+        works["PyOD LOF on cpu"] = lambda: pyod().fit(left).decision_function(right)
+    rows, (found, _, *others) = timed(works, options)
+    rows += [difference(row.name, found, x) for row, x in zip(rows[2:], others, strict=True)]
+    return rows if len(others) == 2 else [*rows, Row("PyOD LOF on cpu", note="not run: pyod is not installed")]
+
+
+def mahalanobis(options: argparse.Namespace) -> list[Row]:
+    """Mahalanobis distance against scikit-learn, and against the product and eigenvectors it needs."""
+    site, works = make_site(0, options), Works()
+    (n, d), (left, right) = site[0].shape, (part.double().cpu().numpy() for part in site)
+    # Of fewer rows than features the products of rows with rows have the same eigenvalues and are fewer.
+    x = (site[0] if n >= d else site[0].T).double()
+    works[f"madkit Mahalanobis() on {options.device}"] = partial(fit_and_score, scores.Mahalanobis, site)
+    works[f"bare product and eigh, {min(n, d)} square, on {options.device}"] = lambda: torch.linalg.eigh(x.T @ x)
+    sklearn = "scikit-learn EmpiricalCovariance, whose cut-off is rounding and not rcond 1e-3, on cpu"
+    works[sklearn] = lambda: EmpiricalCovariance().fit(left).mahalanobis(right)
+    # One definition where the covariance has full rank: scikit-learn divides it by n, and no distance by d.
+    few = min(d, n // 4, 256)
+    found = scores.Mahalanobis(rcond=0).fit(site[0][:, :few])(site[1][:, :few]) * few * n / (n - 1)
+    fitted = EmpiricalCovariance().fit(left[:, :few])
+    note = f"at {few} features, rcond 0, condition number {np.linalg.cond(fitted.covariance_):.0e}"
+    return [*timed(works, options)[0], difference("scikit-learn", found, fitted.mahalanobis(right[:, :few]), note)]
+
+
+def twelve() -> list[scores.Score]:
+    """The scores of the table, not fitted."""
+    return [
+        scores.Mahalanobis(), scores.Mahalanobis(relative=True), scores.Mahalanobis(shrinkage="ledoit-wolf"),
+        scores.Mahalanobis(residual=1.0), scores.Mahalanobis(normalize=True), scores.DiagonalMahalanobis(),
+        scores.LocalOutlierFactor(K), scores.KNearestNeighbours(K), scores.PrincipalResidual(), scores.QuantumEntropy(),
+        scores.LikelihoodRatio(), scores.IsolationForest(),
+    ]  # fmt: skip
+
+
+def on_site(number: int, makers: Works, options: argparse.Namespace) -> tuple[dict[str, float], list[Any], float]:
+    """Seconds by name, numbers, and the peak of memory so far, of scores or collections on one site."""
+    site = make_site(number, options)
+    rows, found = timed({name: partial(fit_and_score, make, site) for name, make in makers.items()}, options)
+    return {row.name: row.value for row in rows}, found, memory(options.device)[1]
+
+
+def table(options: argparse.Namespace) -> list[Row]:
+    """Twelve scores of a site together, against one by one; memory of one site and of all."""
+    empty, n = memory(options.device)[0], options.sites
+    whole = [on_site(i, {"together": lambda: scores.ScoreCollection(twelve())}, options) for i in range(n)]
+    makers: Works = {score.name: partial(type(score), **score.config) for score in twelve()}
+    alone = [on_site(i, makers, options) for i in range(n if options.full else 1)]
+    all_at_once, peak = [seconds["together"] for seconds, *_ in whole], [peak for *_, peak in whole]
+    rows = [Row(f"{name} alone, 1 site", t, "s", t / all_at_once[0]) for name, t in alone[0][0].items()]
+    guessed = "" if options.full else f" (1 site times {n})"
+    for what, sites, how in (("1 site", 1, ""), (f"{n} sites", n, guessed)):
+        total = sum(all_at_once[:sites])
+        each = {name: float(np.mean([seconds[name] for seconds, *_ in alone[:sites]])) * sites for name in makers}
+        slowest, added = max(each, key=each.__getitem__), sum(each.values())
+        rows.append(Row(f"{len(each)} scores together, {what}", total, "s", 1.0))
+        rows.append(Row(f"slowest alone, {what}{how}", each[slowest], "s", each[slowest] / total, slowest))
+        rows.append(Row(f"sum one by one, {what}{how}", added, "s", added / total))
+    rows.append(Row("peak memory, 1 site", peak[0], "GiB", 1.0, f"{empty:.2f} GiB of it before the first site"))
+    rows.append(Row(f"peak memory, {n} sites", peak[-1], "GiB", peak[-1] / peak[0], limit=GROWTH))
+    found, expected = (torch.stack(x).cpu() for x in ([*whole[0][1][0].values()], alone[0][1]))
+    largest = expected.abs().amax(1, keepdim=True)  # of each score, since some cross zero
+    return [*rows, difference("one by one", found, expected, "relative to the score's largest value", largest)]
+
+
+def sparse(options: argparse.Namespace) -> list[Row]:
+    """Scores of sparse latents: time and memory of the sparse route and of the dense one."""
+    before, few = memory(options.device)[0], options.latents // SHARE
+    makers, site = (scores.NovelLatents, scores.DiagonalMahalanobis), make_latents(options.latents, options)
+    own, _ = timed({f"{make.__name__}, sparse": partial(fit_and_score, make, site) for make in makers}, options)
+    used = max(memory(options.device)[1] - before, 2**-18)  # a page at least, where all fits into what was free
+    thin, note, rows = make_latents(few, options), f"run at {few:,} latents, times {SHARE}", []
+    for make, row in zip(makers, own, strict=True):
+        name, dense = make.__name__, (thin[0].to_dense(), thin[1].to_dense())
+        (wide,), (values,) = timed({f"{name}, dense": partial(fit_and_score, make, dense)}, options)
+        rows += [row._replace(ratio=1.0), Row(wide.name, SHARE * wide.value, "s", SHARE * wide.value / row.value, note)]
+        rows.append(difference("dense rows", fit_and_score(make, thin), values, f"{name} at {few:,} latents"))
+    rows.append(Row("memory, sparse", used, "GiB", 1.0, f"rows and both scores, {options.latents:,} latents"))
+    size = (options.trusted + options.test) * options.latents * 4 / 2**30
+    return [*rows, Row("memory, dense", size, "GiB", size / used, "float32 rows alone; computed, not run")]
+
+
+PARTS = {"lof": lof, "mahalanobis": mahalanobis, "table": table, "sparse": sparse}
+
+
+def run_part(part: str, options: argparse.Namespace) -> list[Row]:
+    """The part's rows, after a warm-up."""
+    PARTS[part](argparse.Namespace(**{**vars(options), **LEAST, "progress": False}))
+    return PARTS[part](options)
+
+
+def main() -> None:
+    """Each part in a process of its own, whose peak of memory is nobody else's; then the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, value in DEFAULT.items():
+        parser.add_argument(f"--{name}", type=int, default=value, help=f"default {value:,}, at least {LEAST[name]:,}")
+    parser.add_argument("--device", choices=["cpu", "cuda"][: 1 + torch.cuda.is_available()], default="cpu")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--full", action="store_true", help="time single scores on all sites, not on one")
+    parser.add_argument("--out", type=Path, help="write the rows as JSON")
+    options = parser.parse_args(namespace=argparse.Namespace(progress=True))
+    if any(getattr(options, name) < least for name, least in LEAST.items()):
+        parser.error(f"too small: give at least {LEAST}")
+    # Freed memory goes back to the system, so that the peak is what was in use and not what glibc kept for later.
+    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**22))
+    found = list[tuple[str, Row]]()
+    for part in options.only:
+        print(part, file=sys.stderr, flush=True)
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            found += [(part, row) for row in process.submit(run_part, part, options).result()]
+    about = f"{options.trusted:,} trusted, {options.test:,} test rows, d = {options.d:,}; fit and score, best of "
+    about += f"{options.rounds}; {torch.get_num_threads()} threads, scikit-learn {metadata.version('scikit-learn')}"
+    print(f"{about}\n\n| part | measured | value | ratio | note |\n|---|---|---:|---:|---|")
+    print(*(f"| {part} | {row.line()}" for part, row in found), sep="\n")
+    if options.out:
+        facts = {"about": about, "rows": [{"part": part, **row._asdict()} for part, row in found]}
+        options.out.write_text(json.dumps(facts, indent=1).replace("NaN", "null") + "\n")
+    sys.exit("\n".join(f"above its limit: {part}, {row.name}" for part, row in found if row.failed()) or None)
+
+
+if __name__ == "__main__":
+    main()
