@@ -4,7 +4,7 @@ from madkit.data.corpus import CorpusData
 from madkit.data.quirky import QuirkyData
 from madkit.detection.data import StoreData
 from madkit.detection.detect import Detection
-from madkit.features import Activations, Answers, Attribution, Extractor
+from madkit.features import Activations, Answers, Attribution, Extractor, ProbeShift
 from madkit.lm.pretraining import BaseLM
 from madkit.lm.tuning import QuirkyLM
 from madkit.scores import *  # noqa: F403
@@ -17,6 +17,7 @@ __all__ = [
     "CorpusData",
     "Detection",
     "Extractor",
+    "ProbeShift",
     "QuirkyData",
     "QuirkyLM",
     "StoreData",

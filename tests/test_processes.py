@@ -106,11 +106,12 @@ def test_two_processes_write_the_same_store_and_find_the_same_auroc(alone, bases
     for key in ours:
         assert torch.equal(ours[key][0], theirs[key][0])
         assert torch.equal(ours[key][1], theirs[key][1]), key
-    ours, theirs = vectors(alone, "attribution"), vectors(copy, "attribution")
-    for key in ours:
-        # The mean over trusted prompts is added up in another order: the same in float64, all but the last bits.
-        scale = float(ours[key][1].abs().max())
-        torch.testing.assert_close(theirs[key][1], ours[key][1], rtol=1e-5, atol=1e-6 * scale)
+    for feature in ("attribution", "probe"):
+        ours, theirs = vectors(alone, feature), vectors(copy, feature)
+        for key in ours:
+            # Means over trusted prompts are added up in another order: the same but for the last bits of float64.
+            scale = float(ours[key][1].abs().max())
+            torch.testing.assert_close(theirs[key][1], ours[key][1], rtol=1e-5, atol=1e-6 * scale)
     run("test", tmp_path / "llama", bases["llama"], *TWO)
     one, two = results(alone), results(copy)
     keys = [c for c in one.columns if c not in ("auroc", "low", "high")]
@@ -149,7 +150,7 @@ def test_a_killed_predict_continues_to_the_same_store(alone, bases, tmp_path, pa
     written = {p: p.stat().st_mtime_ns for p in folder.glob(f"features/{pattern}")}
     run("predict", tmp_path / "llama", bases["llama"])
     assert {p: p.stat().st_mtime_ns for p in written} == written
-    for feature in ("activations", "attribution"):
+    for feature in ("activations", "attribution", "probe"):
         ours, theirs = vectors(alone, feature), vectors(folder, feature)
         for key in ours:
             assert torch.equal(ours[key][1], theirs[key][1])

@@ -140,7 +140,7 @@ def test_results_are_tidy_and_have_intervals(finished):
     model, _, folder = finished
     results = pd.read_parquet(folder / "detection" / "results.parquet")
     assert set(results["subset"]) == {"all", "agree", "disagree"}
-    assert set(results["feature"]) == {"activations", "attribution", "base_activations"}
+    assert set(results["feature"]) == {"activations", "attribution", "probe", "base_activations"}
     assert {"mahalanobis", "lof"} <= set(results["score"])
     assert {"mean", "max", ""} == set(results["aggregation"])
     assert not results.duplicated(["feature", "score", "site", "aggregation", "subset"]).any()

@@ -67,7 +67,7 @@ def _own(whole: Reading, feature: Feature, points: Sequence[Hookpoint]) -> Readi
 
 def _pullback(reader: Reader) -> Any:
     def pullback(point: Hookpoint, direction: Tensor, earlier: Sequence[Hookpoint]) -> dict[Hookpoint, Tensor]:
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             value = reader.traced(point)
             return reader.gradients(value @ direction.to(value), earlier)
 
