@@ -42,7 +42,7 @@ def output_projection(lm: nn.Module, layer: str) -> str:
             f"(looked for {', '.join(OUTPUTS)}), and attribution needs one; leave the feature out for this model"
         )
     name, module = found[0]
-    width = int(module.in_features)  # type: ignore[arg-type]
+    width = int(module.in_features)
     if width % heads(lm):
         raise ConfigError(
             f"model.base: {layer}.{name} takes {width} numbers, which do not divide into "
