@@ -53,6 +53,7 @@ lint: $(READY) ## ruff and mypy
 
 bench: $(READY) ## speed and memory against named alternatives (benchmarks/)
 	$(BIN)/python benchmarks/tuning.py
+	$(BIN)/python benchmarks/attribution.py
 
 clean: ## remove runs, figures and the environment
 	rm -rf $(VENV) $(RUNS) $(OUT) .pytest_cache .mypy_cache .ruff_cache

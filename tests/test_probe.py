@@ -8,7 +8,7 @@ from gradients import SHAPES, compute, log_odds, make_batch, make_model, patched
 from madkit.errors import ConfigError, DataError
 from madkit.features import Activations, Attribution, ProbeShift
 from madkit.features.learning import learn
-from madkit.features.probe import STRENGTHS, fit_probe
+from madkit.features.logistic import FOLDS, STRENGTHS, fit_probe, fold_of
 
 
 def trusted(n=60):
@@ -70,22 +70,36 @@ def test_neither_padding_nor_batch_mates_matter():
             torch.testing.assert_close(together[site][[row]], vector, rtol=1e-3, atol=1e-3)
 
 
-def test_the_probe_is_the_one_scikit_learn_chooses():
+@pytest.mark.parametrize(("n", "d", "noise"), [(200, 8, 1.0), (60, 100, 0.5), (90, 30, 0.0)])
+def test_the_probe_is_the_one_that_scikit_learn_chooses(n, d, noise):
     from sklearn.linear_model import LogisticRegressionCV
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import PredefinedSplit
 
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(200, 8)) * np.arange(1, 9) + 3
-    label = (x[:, 2] / 3 + rng.normal(size=200) > 1).astype(int)
-    z = (x - x.mean(0)) / x.std(0)
+    x = rng.normal(size=(n, d)) * np.linspace(0.1, 9, d) + 3
+    x[:, 1] = 5  # a constant
+    label = ((x[:, 2] - 3) / x[:, 2].std() + noise * rng.normal(size=n) > 0.3).astype(int)
+    z = x - x.mean(0)
+    z /= np.where(z.std(0) > 0, z.std(0), 1)
+    folds = fold_of(torch.from_numpy(label), FOLDS)
     theirs = LogisticRegressionCV(
-        Cs=list(STRENGTHS), cv=StratifiedKFold(5, shuffle=True, random_state=0), scoring="neg_log_loss", max_iter=500,
+        Cs=list(STRENGTHS), cv=PredefinedSplit(folds), scoring="neg_log_loss", max_iter=5000, tol=1e-8,
         use_legacy_attributes=False, l1_ratios=(0,),
     ).fit(z, label)  # fmt: skip
-    ours = fit_probe(x, label)
+    ours = fit_probe(torch.from_numpy(x), torch.from_numpy(label))
     assert ours["C"] == pytest.approx(float(theirs.C_))
-    np.testing.assert_allclose(x @ ours["direction"] + ours["intercept"], theirs.decision_function(z), atol=2e-3)
-    assert 0.6 < ours["accuracy"] < 1
+    logits = x @ ours["direction"].numpy() + ours["intercept"]
+    np.testing.assert_allclose(logits, theirs.decision_function(z), rtol=1e-4, atol=1e-4)
+    assert 0.5 < ours["accuracy"] <= 1
+
+
+@pytest.mark.parametrize("classes", [(40, 60), (3, 17), (2, 2)])
+def test_folds_hold_the_same_share_of_each_class(classes):
+    label = torch.tensor([0] * classes[0] + [1] * classes[1])[torch.randperm(sum(classes))]
+    folds = min(FOLDS, *classes)
+    for value in (0, 1):
+        sizes = torch.bincount(fold_of(label, folds)[label == value], minlength=folds)
+        assert int(sizes.max() - sizes.min()) <= 1 and int(sizes.min()) >= 1
 
 
 def test_the_probe_and_the_means_are_of_trusted_prompts(monkeypatch):

@@ -29,6 +29,9 @@ class Extractor(L.LightningModule):
     last site unless a feature needs logits, and one backward pass from the log odds if features need gradients. What
     features learn from trusted prompts is learned in one pass before. What is on disk is not computed again.
 
+    Features made from gradients keep the forward pass of a batch, from their first site on, in memory until its
+    backward pass is done; where that is too much, lower ``predict_batch_size`` of the data.
+
     Args:
         base: hub name or folder of the base model.
         adapter: PEFT folder or hub name of the quirky LM; ``null`` is the run's own ``adapter`` folder and ``none`` the

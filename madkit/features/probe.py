@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from itertools import accumulate
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from madkit.errors import ConfigError, DataError
+from madkit.errors import ConfigError
 from madkit.features.base import Feature, Reading
+from madkit.features.logistic import fit_probe
 from madkit.lm.hooks import Hookpoint, every
 from madkit.scores.pool import Pool
 from madkit.scores.state import Accumulator
-
-STRENGTHS = tuple(10.0**k for k in range(-5, 2))
-FOLDS = 5
 
 
 class ProbeShift(Feature):
@@ -85,8 +81,8 @@ class ProbeShift(Feature):
         """By layer the mean (d,); from the second on the probe's direction (d,), intercept, C and accuracy."""
         learned: dict[str, Tensor] = {}
         for i, (layer, rows) in enumerate(statistics.items()):
-            x, label = rows[:, :-1].cpu().numpy(), rows[:, -1].cpu().numpy().astype(int)
-            learned[f"{layer}.mean"] = torch.from_numpy(x.mean(0))
+            x, label = rows[:, :-1], rows[:, -1].long()
+            learned[f"{layer}.mean"] = x.mean(0)
             if i:
                 found = fit_probe(x, label)
                 learned |= {f"{layer}.{name}": torch.as_tensor(value) for name, value in found.items()}
@@ -113,47 +109,3 @@ class ProbeShift(Feature):
     def options(self) -> dict[str, Any]:
         """Plain options."""
         return {"class": "ProbeShift", "first": self.first, "step": self.step, "adapter": self.adapter}
-
-
-def fit_probe(x: np.ndarray, label: np.ndarray) -> dict[str, Any]:
-    """A logistic probe with cross-validated L2 penalty.
-
-    Args:
-        x: (n, d) float64.
-        label: (n,) 0 or 1.
-
-    Returns:
-        `direction` (d,) and `intercept`, so that the logit is x . direction + intercept; `C`, the strength of the fit
-        against the penalty; `accuracy`, cross-validated.
-
-    Raises:
-        DataError: fewer than two prompts of a class.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-
-    counts = np.bincount(label, minlength=2)
-    if counts.min() < 2:
-        raise DataError(
-            f"trusted prompts have {counts[0]} false and {counts[1]} true labels, and a probe needs two of both: "
-            "raise max_trusted or n_train, or leave ProbeShift out"
-        )
-    mean, scale = x.mean(0), x.std(0)
-    scale[scale == 0] = 1
-    z = (x - mean) / scale
-    folds = StratifiedKFold(min(FOLDS, int(counts.min())), shuffle=True, random_state=0)
-    losses, right = [], []
-    with warnings.catch_warnings():
-        # The weakest penalties may not get to the optimum; then their loss, as far as they got, decides.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for strength in STRENGTHS:
-            probe = LogisticRegression(C=strength, max_iter=500)
-            log_p = cross_val_predict(probe, z, label, cv=folds, method="predict_log_proba")
-            losses.append(-log_p[np.arange(len(label)), label].mean())
-            right.append(float((log_p.argmax(1) == label).mean()))
-        best = int(np.argmin(losses))
-        probe = LogisticRegression(C=STRENGTHS[best], max_iter=500).fit(z, label)
-    direction = probe.coef_[0] / scale
-    intercept = float(probe.intercept_[0] - mean @ direction)
-    return {"direction": direction, "intercept": intercept, "C": STRENGTHS[best], "accuracy": right[best]}
