@@ -35,8 +35,8 @@ def fit_probe(x: Tensor, label: Tensor) -> dict[str, Any]:
     Example:
         >>> x = torch.arange(20.0).double()[:, None]
         >>> probe = fit_probe(x, (x[:, 0] > 9).long())
-        >>> round(float(-probe["intercept"] / probe["direction"]), 2), probe["accuracy"]
-        (9.5, 1.0)
+        >>> round(float(-probe["intercept"] / probe["direction"]), 2), probe["C"]
+        (9.5, 10.0)
     """
     counts = [int((label == value).sum()) for value in (0, 1)]
     if min(counts) < 2:
@@ -78,20 +78,25 @@ def fold_of(label: Tensor, folds: int) -> Tensor:
 
 def _minimise(start: Tensor, z: Tensor, sign: Tensor, kept: Tensor, strength: float) -> Tensor:
     """Weights (d + 1, problems), the intercepts last, at the minimum of every problem's penalised loss."""
-    weights = start.clone()
-    weights.grad = torch.zeros_like(weights)
     # Divided by the weight of all prompts together, so that one tolerance fits all strengths.
     unit = strength * len(z)
+    penalty = torch.full_like(start[:, :1], 1 / unit)
+    penalty[-1] = 0
+    # In these units the curvature is about 1 in all directions, however strong the penalty is.
+    size = (penalty + 0.25).rsqrt()
+    scaled = start / size
+    scaled.grad = torch.zeros_like(scaled)
     optimizer = torch.optim.LBFGS(
-        [weights], max_iter=1000, tolerance_grad=1e-7, tolerance_change=0, line_search_fn="strong_wolfe"
+        [scaled], max_iter=1000, tolerance_grad=1e-7, tolerance_change=0, line_search_fn="strong_wolfe"
     )
 
     def loss() -> Tensor:
         with torch.no_grad():
+            weights = scaled * size
             margin = sign * (z @ weights)
-            weights.grad = -(z.T @ (kept * sign * torch.sigmoid(-margin))) / len(z)
-            weights.grad[:-1] += weights[:-1] / unit
-            return (kept * softplus(-margin)).sum() / len(z) + weights[:-1].square().sum() / (2 * unit)
+            slope = penalty * weights - z.T @ (kept * sign * torch.sigmoid(-margin)) / len(z)
+            scaled.grad = size * slope
+            return (kept * softplus(-margin)).sum() / len(z) + (penalty * weights.square()).sum() / 2
 
     optimizer.step(loss)
-    return weights
+    return scaled * size
