@@ -143,8 +143,11 @@ class Extractor(L.LightningModule):
         if self._to_learn:
             loader = data.loader([s for s in data.shards if s.split == "trusted"])
             batches = (self.trainer.strategy.batch_to_device(batch, self.device) for batch in loader)
-            for name, tensors in learn(self.model, self._to_learn, self.points, batches).items():
-                if self.trainer.is_global_zero:
+            # Numbers as in `predict_step`, should the trainer's precision be mixed.
+            with self.trainer.precision_plugin.predict_step_context():
+                found = learn(self.model, self._to_learn, self.points, batches)
+            if self.trainer.is_global_zero:
+                for name, tensors in found.items():
                     save_learned(self.stores[name].folder, tensors)
             self.trainer.strategy.barrier()
         # All processes read the one file, and so does a run that continues: they agree to the last bit.
