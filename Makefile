@@ -54,6 +54,7 @@ lint: $(READY) ## ruff and mypy
 bench: $(READY) ## speed and memory against named alternatives (benchmarks/)
 	$(BIN)/python benchmarks/tuning.py
 	$(BIN)/python benchmarks/scores.py
+	$(BIN)/python benchmarks/attribution.py
 
 clean: ## remove runs, figures and the environment
 	rm -rf $(VENV) $(RUNS) $(OUT) .pytest_cache .mypy_cache .ruff_cache
@@ -75,10 +76,10 @@ define STAGES
 $(RUNS)/$(1)/$(2)/fit.json: recipes/$(1).yaml recipes/$(1)/data.yaml $(RUNS)/$(1)/base/fit.json | $(READY)
 	$$(MADKIT) fit --config $$< --run $$(RUNS)/$(1) --model.base $$(RUNS)/$(1)/base/model --data.dataset $(2)
 
-$(RUNS)/$(1)/$(2)/features/activations/current.json: recipes/$(1)/features.yaml $(RUNS)/$(1)/$(2)/fit.json | $(READY)
+$(RUNS)/$(1)/$(2)/predict.json: recipes/$(1)/features.yaml $(RUNS)/$(1)/$(2)/fit.json | $(READY)
 	$$(MADKIT) predict --config $$< --run $$(RUNS)/$(1) --model.base $$(RUNS)/$(1)/base/model --data.dataset $(2)
 
-$(RUNS)/$(1)/$(2)/detection/results.parquet: recipes/$(1)/detect.yaml $(RUNS)/$(1)/$(2)/features/activations/current.json | $(READY)
+$(RUNS)/$(1)/$(2)/detection/results.parquet: recipes/$(1)/detect.yaml $(RUNS)/$(1)/$(2)/predict.json | $(READY)
 	$$(MADKIT) test --config $$< --run $$(RUNS)/$(1) --data.dataset $(2)
 endef
 

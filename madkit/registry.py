@@ -4,7 +4,7 @@ from madkit.data.corpus import CorpusData
 from madkit.data.quirky import QuirkyData
 from madkit.detection.data import StoreData
 from madkit.detection.detect import Detection
-from madkit.features import Activations, Answers, Extractor
+from madkit.features import Activations, Answers, Attribution, Extractor, ProbeShift
 from madkit.lm.pretraining import BaseLM
 from madkit.lm.tuning import QuirkyLM
 from madkit.scores import *  # noqa: F403
@@ -12,10 +12,12 @@ from madkit.scores import *  # noqa: F403
 __all__ = [
     "Activations",
     "Answers",
+    "Attribution",
     "BaseLM",
     "CorpusData",
     "Detection",
     "Extractor",
+    "ProbeShift",
     "QuirkyData",
     "QuirkyLM",
     "StoreData",

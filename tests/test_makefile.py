@@ -21,7 +21,7 @@ def project(tmp_path):
     for path in tmp_path.rglob("*"):
         os.utime(path, (1000, 1000))
     made = [".venv/.ready", *(f"runs/{m}/base/fit.json" for m in MODELS)]
-    for stage in ("fit.json", "features/activations/current.json", "detection/results.parquet"):
+    for stage in ("fit.json", "predict.json", "detection/results.parquet"):
         made += [f"runs/{m}/{d}/{stage}" for m in MODELS for d in DATASETS]
     for age, name in enumerate([*made, "figures/table1.md"]):
         path = tmp_path / name

@@ -140,7 +140,7 @@ def test_results_are_tidy_and_have_intervals(finished):
     model, _, folder = finished
     results = pd.read_parquet(folder / "detection" / "results.parquet")
     assert set(results["subset"]) == {"all", "agree", "disagree"}
-    assert set(results["feature"]) == {"activations", "base_activations", "answers"}
+    assert set(results["feature"]) == {"activations", "attribution", "probe", "base_activations", "answers"}
     named = {"online": {""}, "offline": {"untrusted split"}, "ceiling": {""}}
     assert results.groupby("setting")["untrusted"].agg(set).to_dict() == named
     assert set(results[results["setting"] == "ceiling"]["score"]) == {"logistic_probe"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -202,9 +202,19 @@ class QuirkyData(PlacedData):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """The batches of this process' shards that are not done yet."""
-        shards = [s for s in self.shards[self._rank :: self._world] if s.index not in self.done_shards]
+        return self.loader(self.shards, done=self.done_shards)
+
+    def loader(self, shards: Sequence[Shard], done: Collection[int] = ()) -> DataLoader[Any]:
+        """The batches of this process' share of some shards, but for those that are done.
+
+        Args:
+            shards: The shards of all processes.
+            done: Indices of shards to leave out. They are dealt out with the others, so that processes which
+                look at different times never leave a shard to each other.
+        """
+        mine = [s for s in shards[self._rank :: self._world] if s.index not in done]
         size = self.options["predict_batch_size"]
-        return DataLoader(ShardBatches(self.predict_prompts, shards, size), batch_size=None)
+        return DataLoader(ShardBatches(self.predict_prompts, mine, size), batch_size=None)
 
     def _set_accumulation(self) -> None:
         """Make the trainer accumulate as many micro-batches as the effective batch needs."""

@@ -2,8 +2,10 @@
 
 from madkit.features.activations import Activations
 from madkit.features.answers import Answers
+from madkit.features.attribution import Attribution
 from madkit.features.base import Feature, Reading
 from madkit.features.extract import Extractor
+from madkit.features.probe import ProbeShift
 from madkit.features.store import FeatureStore
 
-__all__ = ["Activations", "Answers", "Extractor", "Feature", "FeatureStore", "Reading"]
+__all__ = ["Activations", "Answers", "Attribution", "Extractor", "Feature", "FeatureStore", "ProbeShift", "Reading"]

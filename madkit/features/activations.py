@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from madkit.errors import ConfigError
 from madkit.features.base import Feature, Reading
-from madkit.lm.hooks import Hookpoint, layer_names
+from madkit.lm.hooks import Hookpoint, every, layer_names
 
 
 class Activations(Feature):
@@ -33,12 +33,8 @@ class Activations(Feature):
 
     def sites(self, lm: nn.Module) -> list[str]:
         """The layers' module names; the last layer's output is its name with ``.output``."""
-        layers = layer_names(lm)
-        if self.first >= len(layers):
-            raise ConfigError(
-                f"Activations(first={self.first}): the model has layers 0..{len(layers) - 1}; choose a smaller `first`"
-            )
-        return layers[self.first :: self.step] + ([f"{layers[-1]}.output"] if self.final else [])
+        layers = every(lm, self.first, self.step, "Activations")
+        return layers + ([f"{layer_names(lm)[-1]}.output"] if self.final else [])
 
     def layers(self, lm: nn.Module) -> list[int | None]:
         """Layer numbers; what leaves the last layer would enter the next one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -12,21 +11,27 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 import madkit
-from madkit.errors import ConfigError, DataError
+from madkit.errors import ConfigError
 from madkit.features.activations import Activations
 from madkit.features.answers import Answers
-from madkit.features.base import Feature, Reading
+from madkit.features.base import Feature
+from madkit.features.learning import FILE, learn, load_learned, require_finite, save_learned
+from madkit.features.passes import read
 from madkit.features.store import FeatureStore
-from madkit.lm import forward, identity, loading
-from madkit.lm.hooks import Hookpoint, Reader
-from madkit.run import root_of
+from madkit.files import write_json
+from madkit.lm import identity, loading
+from madkit.run import provenance, root_of
 
 
 class Extractor(L.LightningModule):
     """Compute features of trusted, untrusted and test prompts and write them to the run's feature stores.
 
     Each batch takes one forward pass per model (quirky, and base where a feature asks for it), which stops after the
-    last site unless a feature needs logits. Shards that are on disk are not computed again.
+    last site unless a feature needs logits, and one backward pass from the log odds if features need gradients. What
+    features learn from trusted prompts is learned in one pass before. What is on disk is not computed again.
+
+    Features made from gradients keep the forward pass of a batch, from their first site on, in memory until its
+    backward pass is done; where that is too much, lower ``predict_batch_size`` of the data.
 
     Args:
         base: hub name or folder of the base model.
@@ -56,6 +61,7 @@ class Extractor(L.LightningModule):
         self.trust_remote_code = trust_remote_code
         self.model: Any = None
         self.stores: dict[str, FeatureStore] = {}
+        self.learned: dict[str, dict[str, Tensor]] = {}
         self._collected: dict[str, list[dict[str, Tensor]]] = {}
         names = [feature.name for feature in self.features]
         if len(set(names)) < len(names):
@@ -108,6 +114,12 @@ class Extractor(L.LightningModule):
                 FeatureStore.create(root, made_by, sites, shards, data.table, feature.layers(lm))
             self.trainer.strategy.barrier()
             self.stores[feature.name] = FeatureStore(root / FeatureStore.key(made_by))
+        # Asked here, because every process has to come to the same answer before one of them has learned anything.
+        self._to_learn = [
+            feature
+            for feature in self.features
+            if feature.statistics(lm) and not (self.stores[feature.name].folder / FILE).exists()
+        ]
         data.done_shards = {s.index for s in data.shards if not self._wanted(s.index, s.split)}
 
     def _wanted(self, shard: int, split: str) -> list[Feature]:
@@ -124,39 +136,47 @@ class Extractor(L.LightningModule):
         )
         self.model = lm if self.adapter_name is None else loading.load_adapter(lm, self.adapter_name)
 
+    def on_predict_start(self) -> None:
+        """Let features learn from trusted prompts, unless an interrupted extraction has left that behind."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.model is None:
+            return
+        if self._to_learn:
+            loader = data.loader([s for s in data.shards if s.split == "trusted"])
+            batches = (self.trainer.strategy.batch_to_device(batch, self.device) for batch in loader)
+            # Numbers as in `predict_step`, should the trainer's precision be mixed.
+            with self.trainer.precision_plugin.predict_step_context():
+                found = learn(self.model, self._to_learn, self.points, batches)
+            if self.trainer.is_global_zero:
+                for name, tensors in found.items():
+                    save_learned(self.stores[name].folder, tensors)
+            self.trainer.strategy.barrier()
+        # All processes read the one file, and so does a run that continues: they agree to the last bit.
+        for feature in self.features:
+            folder = self.stores[feature.name].folder
+            self.learned[feature.name] = load_learned(folder, self.device) if (folder / FILE).exists() else {}
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Compute the features of one batch; write the shard when this was its last batch."""
         features = self._wanted(batch["shard"], batch["split"])
         for adapter in (True, False):
             group = [feature for feature in features if feature.adapter is adapter]
             if group:
-                self._read(group, batch, adapter=adapter)
+                self._read(group, batch)
         if batch["last_in_shard"]:
             for feature in features:
                 self._write(feature, batch["shard"])
 
-    def _read(self, features: list[Feature], batch: dict[str, Any], *, adapter: bool) -> None:
-        lm = forward.plain(self.model)
-        points: list[Hookpoint] = [point for feature in features for point in self.points[feature.name]]
-        needs_logits = any(feature.needs_logits for feature in features)
-        logits = None
-        switched = self.model.disable_adapter() if not adapter else nullcontext()
-        with switched, Reader(lm, points, stop=not needs_logits) as reader:
-            hidden = forward.hidden_states(
-                lm, batch["input_ids"], batch["attention_mask"], padded=forward.is_padded(batch["attention_mask"])
-            )
-            if needs_logits:
-                logits = forward.logits_of(lm, hidden[:, -1])
+    def _read(self, features: list[Feature], batch: dict[str, Any]) -> None:
+        readings = read(self.model, features, self.points, batch)
         for feature in features:
-            values = {point: reader.values[point] for point in self.points[feature.name]}
-            vectors = feature(Reading(values, batch, logits))
+            reading = readings.pop(feature.name)
+            reading.learned = self.learned[feature.name]
+            vectors = feature(reading)
             for site, x in vectors.items():
-                if not bool(torch.isfinite(x).all()):
-                    rows = batch["row"][~torch.isfinite(x).all(dim=1)].tolist()
-                    raise DataError(
-                        f"feature {feature.name!r} is NaN or infinite at site {site!r} for rows {rows[:5]}; "
-                        f"try another `--model.dtype` (now {self.dtype_name!r}) or check the adapter"
-                    )
+                require_finite(feature.name, site, x, batch["row"])
             self._collected.setdefault(feature.name, []).append({"row": batch["row"], **vectors})
 
     def _write(self, feature: Feature, shard: int) -> None:
@@ -171,3 +191,6 @@ class Extractor(L.LightningModule):
         if self.trainer.is_global_zero and not getattr(self.trainer, "fast_dev_run", False):
             for store in self.stores.values():
                 store.finish()
+            # Last, because its presence says that the whole stage is done.
+            made = {name: store.folder.name for name, store in self.stores.items()}
+            write_json(root_of(self.trainer) / "predict.json", {"features": made, "made_by": provenance()})

@@ -43,8 +43,9 @@ def hidden_states(lm: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor
 
 
 def logits_of(lm: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """Logits (n, vocabulary) in float32 of the given final hidden states (n, d)."""
-    return lm.get_output_embeddings()(hidden).float()
+    """Logits (n, vocabulary), in float32 or better, of the given final hidden states (n, d)."""
+    logits = lm.get_output_embeddings()(hidden)
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def choice_logits(logits: Tensor, choices: Tensor) -> Tensor:

@@ -1,11 +1,12 @@
-"""Read what passes through an LM by module name, and stop the forward pass after the last reading."""
+"""Read what passes through an LM by module name, with gradients where wanted, and stop after the last reading."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from madkit.errors import ConfigError
@@ -42,6 +43,20 @@ def layer_names(lm: nn.Module) -> list[str]:
     )
 
 
+def every(lm: nn.Module, first: int, step: int, feature: str) -> list[str]:
+    """Names of every ``step``-th decoder layer from ``first`` on.
+
+    Raises:
+        ConfigError: if the model has no layer ``first``.
+    """
+    layers = layer_names(lm)
+    if first >= len(layers):
+        raise ConfigError(
+            f"{feature}(first={first}): the model has layers 0..{len(layers) - 1}; choose a smaller `first`"
+        )
+    return layers[first::step]
+
+
 class Reader:
     """A context in which one forward pass leaves the last-token vectors of the given hookpoints in ``values``.
 
@@ -49,17 +64,25 @@ class Reader:
     kept, not the sequences they come from. With ``stop=True`` the forward pass ends as soon as the last hookpoint
     has been read, by a ``StopForward`` that the context swallows.
 
+    Gradients are taken with respect to traced hookpoints, by ``gradients`` and after the context if need be. All
+    weights being frozen, the first traced tensor is where the graph starts: what comes before it leaves none.
+
     Args:
         lm: the model whose ``named_modules`` the hookpoints name.
         hookpoints: what to read.
         stop: end the forward pass after the last reading.
+        traced: those of the hookpoints that gradients will be asked for. Needs gradient mode.
     """
 
-    def __init__(self, lm: nn.Module, hookpoints: Iterable[Hookpoint], *, stop: bool) -> None:
+    def __init__(
+        self, lm: nn.Module, hookpoints: Iterable[Hookpoint], *, stop: bool, traced: Iterable[Hookpoint] = ()
+    ) -> None:
         self.points = list(dict.fromkeys(hookpoints))
         self.modules = {point: lm.get_submodule(point.module) for point in self.points}
         self.stop = stop
         self.values: dict[Hookpoint, Tensor] = {}
+        self._traced = frozenset(traced)
+        self._tensors: dict[Hookpoint, Tensor] = {}
         self._handles: list[Any] = []
 
     def __enter__(self) -> Reader:
@@ -79,20 +102,43 @@ class Reader:
         self._handles.clear()
         return kind is StopForward
 
-    def _keep(self, point: Hookpoint, tensor: Tensor) -> None:
+    def gradients(self, of: Tensor, points: Sequence[Hookpoint]) -> dict[Hookpoint, Tensor]:
+        """Gradients (B, d) at the last token of traced hookpoints, by one backward pass that ends at the earliest.
+
+        Args:
+            of: a number for each prompt (B,), computed from this pass.
+            points: traced hookpoints that come before it.
+        """
+        # Prompts do not see each other, so the gradient of the sum is that of each prompt's own number.
+        found = torch.autograd.grad(of.sum(), [self._tensors[p] for p in points], retain_graph=True)
+        return {p: g[:, -1].clone() for p, g in zip(points, found, strict=True)}
+
+    def traced(self, point: Hookpoint) -> Tensor:
+        """The last-token vectors (B, d) of a traced hookpoint, through which gradients flow."""
+        return self._tensors[point][:, -1]
+
+    def _keep(self, point: Hookpoint, tensor: Tensor) -> Tensor:
         # A clone, because a view would keep the whole sequence alive.
         self.values[point] = tensor[:, -1].detach().clone()
         if self.stop and len(self.values) == len(self.points):
             raise StopForward
+        if point in self._traced:
+            tensor = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
+            self._tensors[point] = tensor
+        return tensor
 
     def _before(self, point: Hookpoint) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self._keep(point, args[0] if args else kwargs["hidden_states"])
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if args:
+                return (self._keep(point, args[0]), *args[1:]), kwargs
+            return args, {**kwargs, "hidden_states": self._keep(point, kwargs["hidden_states"])}
 
         return hook
 
     def _after(self, point: Hookpoint) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            self._keep(point, output[0] if isinstance(output, tuple) else output)
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            if isinstance(output, tuple):
+                return (self._keep(point, output[0]), *output[1:])
+            return self._keep(point, output)
 
         return hook
