@@ -2,21 +2,31 @@
 
 from madkit.data.corpus import CorpusData
 from madkit.data.quirky import QuirkyData
+from madkit.data.text import TextData
 from madkit.detection.data import StoreData
 from madkit.detection.detect import Detection
 from madkit.features import Activations, Answers, Extractor
+from madkit.heads.data import ActivationData
+from madkit.heads.flow import FlowHead
+from madkit.heads.sae import SAEHead
+from madkit.heads.stored import StoredActivations
 from madkit.lm.pretraining import BaseLM
 from madkit.lm.tuning import QuirkyLM
 from madkit.scores import *  # noqa: F403
 
 __all__ = [
+    "ActivationData",
     "Activations",
     "Answers",
     "BaseLM",
     "CorpusData",
     "Detection",
     "Extractor",
+    "FlowHead",
     "QuirkyData",
     "QuirkyLM",
+    "SAEHead",
     "StoreData",
+    "StoredActivations",
+    "TextData",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
@@ -42,23 +42,41 @@ def layer_names(lm: nn.Module) -> list[str]:
     )
 
 
-class Reader:
-    """A context in which one forward pass leaves the last-token vectors of the given hookpoints in ``values``.
+def last_token(tensor: Tensor) -> Tensor:
+    """The vectors (B, d) at the last position, which holds every prompt's last token if padding is on the left."""
+    return tensor[:, -1]
 
-    Inputs are padded on the left, so the last position holds every prompt's last token. Only those vectors are
-    kept, not the sequences they come from. With ``stop=True`` the forward pass ends as soon as the last hookpoint
+
+def all_tokens(tensor: Tensor) -> Tensor:
+    """The vectors (B, T, d) at all positions."""
+    return tensor
+
+
+class Reader:
+    """A context in which one forward pass leaves the vectors of the given hookpoints in ``values``.
+
+    By default those of the last token, and then not the sequences they come from. With ``stop=True`` the forward pass ends as soon as the last hookpoint
     has been read, by a ``StopForward`` that the context swallows.
 
     Args:
         lm: the model whose ``named_modules`` the hookpoints name.
         hookpoints: what to read.
         stop: end the forward pass after the last reading.
+        keep: which positions of (B, T, d) are kept.
     """
 
-    def __init__(self, lm: nn.Module, hookpoints: Iterable[Hookpoint], *, stop: bool) -> None:
+    def __init__(
+        self,
+        lm: nn.Module,
+        hookpoints: Iterable[Hookpoint],
+        *,
+        stop: bool,
+        keep: Callable[[Tensor], Tensor] = last_token,
+    ) -> None:
         self.points = list(dict.fromkeys(hookpoints))
         self.modules = {point: lm.get_submodule(point.module) for point in self.points}
         self.stop = stop
+        self.keep = keep
         self.values: dict[Hookpoint, Tensor] = {}
         self._handles: list[Any] = []
 
@@ -81,7 +99,7 @@ class Reader:
 
     def _keep(self, point: Hookpoint, tensor: Tensor) -> None:
         # A clone, because a view would keep the whole sequence alive.
-        self.values[point] = tensor[:, -1].detach().clone()
+        self.values[point] = self.keep(tensor).detach().clone()
         if self.stop and len(self.values) == len(self.points):
             raise StopForward
 
