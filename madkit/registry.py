@@ -5,7 +5,7 @@ from madkit.data.quirky import QuirkyData
 from madkit.data.text import TextData
 from madkit.detection.data import StoreData
 from madkit.detection.detect import Detection
-from madkit.features import Activations, Answers, Extractor
+from madkit.features import SAE, Activations, Answers, Extractor, Flow
 from madkit.heads.data import ActivationData
 from madkit.heads.flow import FlowHead
 from madkit.heads.sae import SAEHead
@@ -15,6 +15,7 @@ from madkit.lm.tuning import QuirkyLM
 from madkit.scores import *  # noqa: F403
 
 __all__ = [
+    "SAE",
     "ActivationData",
     "Activations",
     "Answers",
@@ -22,6 +23,7 @@ __all__ = [
     "CorpusData",
     "Detection",
     "Extractor",
+    "Flow",
     "FlowHead",
     "QuirkyData",
     "QuirkyLM",

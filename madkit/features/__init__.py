@@ -4,6 +4,7 @@ from madkit.features.activations import Activations
 from madkit.features.answers import Answers
 from madkit.features.base import Feature, Reading
 from madkit.features.extract import Extractor
+from madkit.features.heads import SAE, Flow
 from madkit.features.store import FeatureStore
 
-__all__ = ["Activations", "Answers", "Extractor", "Feature", "FeatureStore", "Reading"]
+__all__ = ["SAE", "Activations", "Answers", "Extractor", "Feature", "FeatureStore", "Flow", "Reading"]
