@@ -1,7 +1,7 @@
 # The pipeline. Every stage is one command that reads and writes a run folder; a target is the file a stage writes last,
 # so what is up to date is skipped and what was interrupted continues.
 #
-#   make figures                     everything: two small base models, their quirky LMs, detection, figures
+#   make figures                     everything: two small base models, heads, quirky LMs, detection, figures
 #   make figures MODELS=tiny-llama DATASETS="addition squaring"
 #   make figures JOBS=8              eight stages side by side (default: one per core, one thread each)
 #   make figures LAUNCH="srun -c 8"  each stage through a scheduler
@@ -53,6 +53,7 @@ lint: $(READY) ## ruff and mypy
 
 bench: $(READY) ## speed and memory against named alternatives (benchmarks/)
 	$(BIN)/python benchmarks/tuning.py
+	$(BIN)/python benchmarks/sae.py
 
 clean: ## remove runs, figures and the environment
 	rm -rf $(VENV) $(RUNS) $(OUT) .pytest_cache .mypy_cache .ruff_cache
@@ -70,11 +71,18 @@ $(RUNS)/$(1)/base/fit.json: recipes/$(1)/base.yaml | $(READY)
 	$$(MADKIT) fit --config $$< --run $$(RUNS)/$(1)/base
 endef
 
+# A flow and a sparse autoencoder per site of the base model; every dataset of the model uses the same ones.
+HEADS := flow sae
+define HEAD
+$(RUNS)/$(1)/$(2)/fit.json: recipes/$(1)/$(2).yaml recipes/$(1)/texts.yaml $(RUNS)/$(1)/base/fit.json | $(READY)
+	$$(MADKIT) fit --config $$< --run $$(RUNS)/$(1)/$(2) --data.base $$(RUNS)/$(1)/base/model
+endef
+
 define STAGES
 $(RUNS)/$(1)/$(2)/fit.json: recipes/$(1).yaml recipes/$(1)/data.yaml $(RUNS)/$(1)/base/fit.json | $(READY)
 	$$(MADKIT) fit --config $$< --run $$(RUNS)/$(1) --model.base $$(RUNS)/$(1)/base/model --data.dataset $(2)
 
-$(RUNS)/$(1)/$(2)/features/activations/current.json: recipes/$(1)/features.yaml $(RUNS)/$(1)/$(2)/fit.json | $(READY)
+$(RUNS)/$(1)/$(2)/features/activations/current.json: recipes/$(1)/features.yaml $(RUNS)/$(1)/$(2)/fit.json $(HEADS:%=$(RUNS)/$(1)/%/fit.json) | $(READY)
 	$$(MADKIT) predict --config $$< --run $$(RUNS)/$(1) --model.base $$(RUNS)/$(1)/base/model --data.dataset $(2)
 
 $(RUNS)/$(1)/$(2)/detection/results.parquet: recipes/$(1)/detect.yaml $(RUNS)/$(1)/$(2)/features/activations/current.json | $(READY)
@@ -82,4 +90,5 @@ $(RUNS)/$(1)/$(2)/detection/results.parquet: recipes/$(1)/detect.yaml $(RUNS)/$(
 endef
 
 $(foreach m,$(MODELS),$(eval $(call BASE,$(m))))
+$(foreach m,$(MODELS),$(foreach h,$(HEADS),$(eval $(call HEAD,$(m),$(h)))))
 $(foreach m,$(MODELS),$(foreach d,$(DATASETS),$(eval $(call STAGES,$(m),$(d)))))

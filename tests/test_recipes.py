@@ -39,9 +39,23 @@ def test_every_recipe_is_covered():
     """A new recipe has to be one of these kinds, or needs a test of its own."""
     kinds = {path.relative_to(RECIPES).as_posix() for path in RECIPES.rglob("*.yaml")}
     expected = {f"{m}.yaml" for m in MODELS}
-    expected |= {f"{m}/{part}.yaml" for m in MODELS for part in ("data", "features", "detect")}
+    parts = ("data", "features", "detect", "texts", "flow", "sae")
+    expected |= {f"{m}/{part}.yaml" for m in MODELS for part in parts}
     expected |= {f"{m}/base.yaml" for m in MODELS if m.startswith("tiny-")}
     assert kinds == expected
+
+
+def fit_heads(model, base, runs, folder):
+    """Train the flow and the SAE of a model's recipes for a few steps."""
+    (folder / "texts").mkdir(parents=True, exist_ok=True)
+    (folder / "texts" / "a.txt").write_text("".join(f"Statement: {i} + {i} = {2 * i}\n" for i in range(400)))
+    few = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.texts.batch_size", "16"]
+    few += ["--data.statistics_batches", "4", "--data.texts.n_validation", "8", "--data.base", base]
+    if not model.startswith("tiny-"):  # layers and texts of the real models are not at hand
+        few += ["--data.layers", "[2, 3]", "--data.texts.source", folder / "texts", "--data.texts.name", "null"]
+    few_of = {"flow": [] if model.startswith("tiny-") else ["--model.hidden", "16"], "sae": []}
+    for kind, options in few_of.items():
+        run("fit", "--config", RECIPES / model / f"{kind}.yaml", "--run", runs / kind, *few, *options)
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -51,6 +65,7 @@ def finished(request, bases, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs") / model
     common = ["--run", runs, "--model.base", base, *SHORT_DATA]
     run("fit", "--config", RECIPES / f"{model}.yaml", *common, *SHORT_FIT)
+    fit_heads(model, base, runs, tmp_path_factory.mktemp("texts"))
     run("predict", "--config", RECIPES / model / "features.yaml", *common)
     run("test", "--config", RECIPES / model / "detect.yaml", "--run", runs)
     return model, base, runs / "addition"
@@ -140,8 +155,11 @@ def test_results_are_tidy_and_have_intervals(finished):
     model, _, folder = finished
     results = pd.read_parquet(folder / "detection" / "results.parquet")
     assert set(results["subset"]) == {"all", "agree", "disagree"}
-    assert set(results["feature"]) == {"activations", "base_activations"}
-    assert {"mahalanobis", "lof"} <= set(results["score"])
+    assert set(results["feature"]) == {"activations", "base_activations", "flow", "sae"}
+    pairs = {("flow", "laplace_nll"), ("flow", "mahalanobis"), ("sae", "diagonal_mahalanobis"), ("sae", "novel_latents")}
+    assert pairs | {("activations", "mahalanobis"), ("activations", "lof")} <= set(
+        zip(results["feature"], results["score"], strict=True)
+    )
     assert {"mean", "max", ""} == set(results["aggregation"])
     assert not results.duplicated(["feature", "score", "site", "aggregation", "subset"]).any()
     assert ((results["low"] <= results["auroc"]) & (results["auroc"] <= results["high"])).all()
@@ -248,6 +266,7 @@ def test_the_whole_chain_from_random_weights(model, tmp_path):
     few = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.max_train", "256"]
     run("fit", "--config", RECIPES / f"{model}.yaml", *common, *few, "--data.max_validation", "64")
     limits = [f"--data.max_{split}=60" for split in ("trusted", "untrusted", "test")]
+    fit_heads(model, base, runs, tmp_path)
     run("predict", "--config", RECIPES / model / "features.yaml", *common, *limits)
     run("test", "--config", RECIPES / model / "detect.yaml", "--run", runs, "--data.dataset", "squaring")
     run("figures", runs, "--out", tmp_path / "figures", "--formats", "pdf")

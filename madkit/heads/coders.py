@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
@@ -50,7 +51,7 @@ def load_coder(folder: Path) -> Any:
     """
     try:
         coder = _library().SparseCoder.load_from_disk(folder)
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ConfigError(
             f"{str(folder)!r} holds no sparse autoencoder of sparsify's ({str(error).splitlines()[0]}); "
             "train one with `madkit fit --config .../sae.yaml` or name another folder"

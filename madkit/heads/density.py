@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -153,7 +154,7 @@ class LaplaceFlow(nn.Module):
         try:
             flow = cls(**json.loads((folder / "config.json").read_text())["flow"])
             flow.load_state_dict(load_file(folder / "model.safetensors"))
-        except (OSError, KeyError, TypeError, RuntimeError, ValueError) as error:
+        except (OSError, KeyError, TypeError, RuntimeError, ValueError, SafetensorError) as error:
             raise ConfigError(
                 f"{str(folder)!r} holds no flow that can be read ({str(error).splitlines()[0]}); "
                 "train one with `madkit fit --config .../flow.yaml`"
