@@ -130,7 +130,12 @@ def test_training_beats_the_gaussian_on_what_is_not_gaussian():
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [({"width": 1}, "width=1"), ({"couplings": 0}, "couplings=0"), ({"splines": 1}, "splines=1"), ({"blocks": -1}, "blo")],
+    [
+        ({"width": 1}, "width=1"),
+        ({"couplings": 0}, "couplings=0"),
+        ({"splines": 1}, "splines=1"),
+        ({"blocks": -1}, "blocks=-1"),
+    ],
 )
 def test_bad_options_are_named(options, named):
     with pytest.raises(ConfigError, match=named):

@@ -59,12 +59,20 @@ def kill_when(condition, *args, timeout=120):
 
 
 @pytest.fixture(scope="module")
-def alone(bases, tmp_path_factory):
+def alone(bases, fit_heads, tmp_path_factory):
     """All stages in one undisturbed process each."""
     runs = tmp_path_factory.mktemp("alone") / "llama"
+    fit_heads("llama", bases["llama"], runs)
     for stage in ("fit", "predict", "test"):
         run(stage, runs, bases["llama"])
     return runs / "addition"
+
+
+def share(alone, folder):
+    """Give another run folder what `predict` needs."""
+    (folder / "adapter").symlink_to(alone / "adapter")
+    for kind in ("flow", "sae"):
+        (folder.parent / kind).symlink_to(alone.parent / kind)
 
 
 def history(folder):
@@ -99,7 +107,7 @@ def test_two_processes_train_the_same_adapter(alone, bases, tmp_path):
 def test_two_processes_write_the_same_store_and_find_the_same_auroc(alone, bases, tmp_path):
     copy = tmp_path / "llama" / "addition"
     copy.mkdir(parents=True)
-    (copy / "adapter").symlink_to(alone / "adapter")
+    share(alone, copy)
     run("predict", tmp_path / "llama", bases["llama"], *TWO)
     ours, theirs = vectors(alone), vectors(copy)
     assert ours.keys() == theirs.keys()
@@ -130,7 +138,7 @@ def test_a_killed_fit_continues_to_the_same_adapter(alone, bases, tmp_path):
 def test_a_killed_predict_continues_to_the_same_store(alone, bases, tmp_path):
     folder = tmp_path / "llama" / "addition"
     folder.mkdir(parents=True)
-    (folder / "adapter").symlink_to(alone / "adapter")
+    share(alone, folder)
     kill_when(
         lambda: len(list(folder.glob("features/activations/*/shard-*.safetensors"))) >= 2,
         "predict",

@@ -45,27 +45,14 @@ def test_every_recipe_is_covered():
     assert kinds == expected
 
 
-def fit_heads(model, base, runs, folder):
-    """Train the flow and the SAE of a model's recipes for a few steps."""
-    (folder / "texts").mkdir(parents=True, exist_ok=True)
-    (folder / "texts" / "a.txt").write_text("".join(f"Statement: {i} + {i} = {2 * i}\n" for i in range(400)))
-    few = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.texts.batch_size", "16"]
-    few += ["--data.statistics_batches", "4", "--data.texts.n_validation", "8", "--data.base", base]
-    if not model.startswith("tiny-"):  # layers and texts of the real models are not at hand
-        few += ["--data.layers", "[2, 3]", "--data.texts.source", folder / "texts", "--data.texts.name", "null"]
-    few_of = {"flow": [] if model.startswith("tiny-") else ["--model.hidden", "16"], "sae": []}
-    for kind, options in few_of.items():
-        run("fit", "--config", RECIPES / model / f"{kind}.yaml", "--run", runs / kind, *few, *options)
-
-
 @pytest.fixture(scope="module", params=MODELS)
-def finished(request, bases, tmp_path_factory):
+def finished(request, bases, fit_heads, tmp_path_factory):
     """The run folder after fit, predict and test of one model's recipes."""
     model, base = request.param, bases[architecture(request.param)]
     runs = tmp_path_factory.mktemp("runs") / model
     common = ["--run", runs, "--model.base", base, *SHORT_DATA]
     run("fit", "--config", RECIPES / f"{model}.yaml", *common, *SHORT_FIT)
-    fit_heads(model, base, runs, tmp_path_factory.mktemp("texts"))
+    fit_heads(model, base, runs)
     run("predict", "--config", RECIPES / model / "features.yaml", *common)
     run("test", "--config", RECIPES / model / "detect.yaml", "--run", runs)
     return model, base, runs / "addition"
@@ -156,7 +143,12 @@ def test_results_are_tidy_and_have_intervals(finished):
     results = pd.read_parquet(folder / "detection" / "results.parquet")
     assert set(results["subset"]) == {"all", "agree", "disagree"}
     assert set(results["feature"]) == {"activations", "base_activations", "flow", "sae"}
-    pairs = {("flow", "laplace_nll"), ("flow", "mahalanobis"), ("sae", "diagonal_mahalanobis"), ("sae", "novel_latents")}
+    pairs = {
+        ("flow", "laplace_nll"),
+        ("flow", "mahalanobis"),
+        ("sae", "diagonal_mahalanobis"),
+        ("sae", "novel_latents"),
+    }
     assert pairs | {("activations", "mahalanobis"), ("activations", "lof")} <= set(
         zip(results["feature"], results["score"], strict=True)
     )
@@ -249,7 +241,7 @@ def test_a_store_of_another_adapter_is_refused(finished, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("model", [m for m in MODELS if m.startswith("tiny-")])
-def test_the_whole_chain_from_random_weights(model, tmp_path):
+def test_the_whole_chain_from_random_weights(model, fit_heads, tmp_path):
     """base, fit, predict, test, figures: each stage finds what the one before it wrote."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -266,7 +258,7 @@ def test_the_whole_chain_from_random_weights(model, tmp_path):
     few = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.max_train", "256"]
     run("fit", "--config", RECIPES / f"{model}.yaml", *common, *few, "--data.max_validation", "64")
     limits = [f"--data.max_{split}=60" for split in ("trusted", "untrusted", "test")]
-    fit_heads(model, base, runs, tmp_path)
+    fit_heads(model, base, runs)
     run("predict", "--config", RECIPES / model / "features.yaml", *common, *limits)
     run("test", "--config", RECIPES / model / "detect.yaml", "--run", runs, "--data.dataset", "squaring")
     run("figures", runs, "--out", tmp_path / "figures", "--formats", "pdf")

@@ -90,8 +90,8 @@ class TextData(PlacedData):
         held, size = self.options["n_validation"], self.options["batch_size"]
         if len(order) < held + size:
             raise DataError(
-                f"source={self.options['source']!r} has {len(order)} texts: too few for n_validation={held} and a batch "
-                f"of {size}"
+                f"source={self.options['source']!r} has {len(order)} texts: too few for n_validation={held} "
+                f"and a batch of {size}"
             )
         return order[:-held], order[-held:]
 

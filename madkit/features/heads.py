@@ -23,8 +23,8 @@ class HeadFeature(Feature):
     """A head that was trained on a base model, applied to what passes the same tensor of the quirky LM.
 
     Args:
-        head: folder (or, for SAEs, hub name) with a subfolder per site; null for ``<run>/flow/head`` or ``<run>/sae/head``,
-            beside the datasets' folders.
+        head: folder (or, for SAEs, hub name) with a subfolder per site; null for ``<run>/flow/head`` or
+            ``<run>/sae/head``, beside the datasets' folders.
         sites: subfolders to use; null for all.
         adapter: ``false`` reads the same prompts with the LoRA switched off, a control; it is called ``base_...``.
     """

@@ -33,7 +33,7 @@ def new_coder(width: int, latents: int, k: int, *, multi_topk: bool = False) -> 
         ConfigError: k is larger than there are latents to choose from.
     """
     needed = 4 * k if multi_topk else k
-    if not 1 <= k or needed > latents:
+    if k < 1 or needed > latents:
         raise ConfigError(
             f"k={k} of {latents} latents: k must be at least 1 and "
             + ("4 k" if multi_topk else "k")
@@ -95,7 +95,7 @@ def losses(coder: Any, x: Tensor, dead: Tensor | None = None) -> Losses:
         acts, chosen = pre.topk(k, dim=1, sorted=False)
     residual = x - coder.decode(acts, chosen)
     auxk = multi = zero
-    if revive:
+    if dead is not None and revive:
         # As many as half of the coordinates; fewer dead latents than that count for less.
         wanted = max(width // 2, 1)
         values, latents = pre.masked_fill(~dead, -torch.inf).topk(min(wanted, revive), dim=1, sorted=False)
@@ -142,7 +142,7 @@ class ScaledCoder(nn.Module):
         return losses(self.coder, self.scaled(x), dead)
 
     def scaled(self, x: Tensor) -> Tensor:
-        """x (n, d) as the coder sees it."""
+        """Raw activations x (n, d) as the coder sees them."""
         return x.to(self.scale.dtype) / self.scale
 
     @torch.no_grad()

@@ -108,16 +108,16 @@ class LaplaceFlow(nn.Module):
         return x.to(self.whitening.mean.dtype)
 
     def transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """z (n, d) and log |det dz/dx| (n,), in the flow's own number format even under autocast."""
+        """Give z (n, d) and log |det dz/dx| (n,), in the flow's own number format even under autocast."""
         with torch.autocast(x.device.type, enabled=False):
             return self.stack(self._own(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        """z (n, d): Laplace(0, 1) where the flow has learned what x (n, d) is like."""
+        """Map x (n, d) to z (n, d), which is Laplace(0, 1) where the flow has learned what x is like."""
         return self.transform(x)[0]
 
     def inverse(self, z: Tensor) -> Tensor:
-        """x (n, d) of z (n, d)."""
+        """Map z (n, d) back to x (n, d)."""
         with torch.autocast(z.device.type, enabled=False):
             return self.stack.inverse(self._own(z))[0]
 
@@ -131,7 +131,7 @@ class LaplaceFlow(nn.Module):
         return self.log_prob(x) / (-self.width * math.log(2))
 
     def gaussian_bits(self, x: Tensor) -> Tensor:
-        """The same under the Gaussian that has the whitening's mean and (rotated) variances: what a flow has to beat."""
+        """The same under the Gaussian that has the whitening's mean and variances: what a flow has to beat."""
         with torch.autocast(x.device.type, enabled=False):
             z, log_det = self.whitening(self._own(x))
         nats = 0.5 * z.square().sum(1) + 0.5 * self.width * math.log(2 * math.pi) - log_det
@@ -142,7 +142,9 @@ class LaplaceFlow(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         config = {**about, "flow": {"width": self.width, **self.options}}
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-        save_file({k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+        save_file(
+            {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors"
+        )
 
     @classmethod
     def load(cls, folder: Path) -> LaplaceFlow:

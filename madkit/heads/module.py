@@ -26,9 +26,9 @@ Batch = dict[str, dict[str, Tensor]]
 class HeadModule(L.LightningModule):
     """One head per site, all trained in one run on activations of the same forward passes.
 
-    The data module says which sites there are and gives batches ``{"x": {site: (n, d)}}``; it also holds the frozen LM,
-    so that checkpoints hold heads only. The loss is the sum over sites, and gradients are clipped site by site, so that a
-    head comes out as if it had been trained alone.
+    The data module says which sites there are and gives batches ``{"x": {site: (n, d)}}``; it also holds the frozen
+    LM, so that checkpoints hold heads only. The loss is the sum over sites, and gradients are clipped site by site, so
+    that a head comes out as if it had been trained alone.
 
     Args:
         optimizer: any optimizer, by class path.
@@ -97,12 +97,13 @@ class HeadModule(L.LightningModule):
 
     def _standardise(self) -> None:
         """Once, before anything is trained; a resumed run has it in its checkpoint."""
-        if bool(self.standardised):
+        done: Any = self.standardised
+        if bool(done):
             return
         found = self.data.statistics(self.statistics, self.device)
         for site, head in zip(self.sites, self.heads, strict=True):
             self.standardise(head, found[site])
-        self.standardised.fill_(True)
+        done.fill_(True)
 
     def on_sanity_check_start(self) -> None:
         """Validation needs standardised heads too."""
@@ -117,9 +118,7 @@ class HeadModule(L.LightningModule):
         rows = float(len(next(iter(batch["x"].values()))))
         # DDP averages gradients over processes, so each divides by the mean number of rows a process has.
         count = self.trainer.strategy.reduce(torch.tensor(rows, device=self.device), reduce_op="mean")
-        losses = [
-            self.loss(head, batch["x"][site], count) for site, head in zip(self.sites, self.heads, strict=True)
-        ]
+        losses = [self.loss(head, batch["x"][site], count) for site, head in zip(self.sites, self.heads, strict=True)]
         total = torch.stack(losses).sum()
         self._losses.append(torch.stack(losses).detach())
         return total
@@ -139,7 +138,9 @@ class HeadModule(L.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip the norm of each head's gradient by itself."""
-        for head in self.heads if gradient_clip_val else ():
+        if not gradient_clip_val:
+            return
+        for head in self.heads:
             nn.utils.clip_grad_norm_(head.parameters(), gradient_clip_val)
 
     def configure_optimizers(self) -> Any:
@@ -162,8 +163,8 @@ class HeadModule(L.LightningModule):
             for site, value in zip(self.sites, by_site, strict=True):
                 if not torch.isfinite(torch.tensor(value)):
                     raise DataError(
-                        f"val/{name} of site {site!r} is {value} after step {self.trainer.global_step}: lower the learning "
-                        "rate (--model.optimizer.lr) or clip gradients (--trainer.gradient_clip_val 1)"
+                        f"val/{name} of site {site!r} is {value} after step {self.trainer.global_step}: lower the "
+                        "learning rate (--model.optimizer.lr) or clip gradients (--trainer.gradient_clip_val 1)"
                     )
                 self.log(f"val/{name}/{site}", value)
             self.log(f"val/{name}", sum(by_site) / len(by_site), prog_bar=True)

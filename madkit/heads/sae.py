@@ -23,11 +23,11 @@ MULTI_TOPK = 1 / 8
 class SAEHead(HeadModule):
     """A top-k sparse autoencoder per site, in the file format of sparsify (Gao et al., arXiv 2406.04093).
 
-    The loss is the squared error over the variance of the activations, plus AuxK (dead latents predict the residual) and
-    Multi-TopK where asked for. Decoder rows are kept at unit norm, and the part of their gradient that would only
+    The loss is the squared error over the variance of the activations, plus AuxK (dead latents predict the residual)
+    and Multi-TopK where asked for. Decoder rows are kept at unit norm, and the part of their gradient that would only
     lengthen them is taken out. Logged: ``train/loss``; ``val/fvu``, the fraction of variance unexplained, and
-    ``val/dead``, the share of latents that no training token of late has used, by site and as their means; after training,
-    a histogram of how often each latent is used.
+    ``val/dead``, the share of latents that no training token of late has used, by site and as their means; after
+    training, a histogram of how often each latent is used.
 
     Args:
         expansion: latents for each coordinate of the activations.

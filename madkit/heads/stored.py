@@ -121,8 +121,10 @@ class StoredActivations(PlacedData):
         """This process' rows of the batch of a step of the run."""
         rows = self._parts[0]
         places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        rounds = {r: np.random.default_rng([self.seed, 1, r]).permutation(rows) for r in set(places // len(rows))}
-        return self._rows(np.array([rounds[place // len(rows)][place % len(rows)] for place in places]))
+        rounds = {
+            r: np.random.default_rng([self.seed, 1, r]).permutation(rows) for r in set((places // len(rows)).tolist())
+        }
+        return self._rows(np.array([rounds[int(place) // len(rows)][place % len(rows)] for place in places]))
 
     def statistics(self, make: Callable[[], Metric], device: torch.device) -> dict[str, Any]:
         """Exact statistics of all rows to learn from, over all processes; see `ActivationData.statistics`."""
@@ -133,7 +135,7 @@ class StoredActivations(PlacedData):
 
     def train_dataloader(self) -> CorpusBatches:
         """`steps_per_epoch` batches in an epoch."""
-        return CorpusBatches(self.train_batch, self.steps_per_epoch, self._position)  # type: ignore[arg-type]
+        return CorpusBatches(self.train_batch, self.steps_per_epoch, self._position)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """All held-out rows in one batch."""

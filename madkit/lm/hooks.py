@@ -55,8 +55,8 @@ def all_tokens(tensor: Tensor) -> Tensor:
 class Reader:
     """A context in which one forward pass leaves the vectors of the given hookpoints in ``values``.
 
-    By default those of the last token, and then not the sequences they come from. With ``stop=True`` the forward pass ends as soon as the last hookpoint
-    has been read, by a ``StopForward`` that the context swallows.
+    By default those of the last token, and then not the sequences they come from. With ``stop=True`` the forward pass
+    ends as soon as the last hookpoint has been read, by a ``StopForward`` that the context swallows.
 
     Args:
         lm: the model whose ``named_modules`` the hookpoints name.

@@ -109,6 +109,4 @@ def none_of(x: Tensor) -> Tensor:
     if x.layout == torch.strided:
         return x[:0]
     shape = 0, x.shape[1]
-    return torch.sparse_coo_tensor(
-        x.indices()[:, :0], x.values()[:0], shape, is_coalesced=True, check_invariants=False
-    )
+    return torch.sparse_coo_tensor(x.indices()[:, :0], x.values()[:0], shape, is_coalesced=True, check_invariants=False)
