@@ -87,9 +87,15 @@ class HeadModule(L.LightningModule):
             return
         widths = self.data.widths
         self.sites = list(widths)
-        self.heads = nn.ModuleList(self.make(width) for width in widths.values())
+        self.heads = nn.ModuleList(self._seeded(width) for width in widths.values())
         self.totals = nn.ModuleList(self.make_totals(width) for width in widths.values())
         self.register_buffer("standardised", torch.tensor(False))
+
+    def _seeded(self, width: int) -> nn.Module:
+        """A fresh head whose random weights depend on the seed alone, not on what was drawn before it was made."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(torch.initial_seed())
+            return self.make(width)
 
     def configure_callbacks(self) -> list[Callback]:
         """The curves as a table, the best weights as a folder."""
@@ -138,20 +144,17 @@ class HeadModule(L.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip the norm of each head's gradient by itself."""
-        if not gradient_clip_val:
-            return
         for head in self.heads:
-            nn.utils.clip_grad_norm_(head.parameters(), gradient_clip_val)
+            if gradient_clip_val:
+                nn.utils.clip_grad_norm_(head.parameters(), gradient_clip_val)
 
     def configure_optimizers(self) -> Any:
         """The recipe's optimizer under the warm-up and decay schedule, stepped every optimizer step."""
         optimizer = self.optimizer([p for p in self.heads.parameters() if p.requires_grad])
         total = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, trapezoid(total, self.warmup, self.decay))
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"},
-        }
+        scheduler = {"scheduler": schedule, "interval": "step", "name": "learning_rate"}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def log_values(self, values: dict[str, list[float]]) -> None:
         """Log each value by site, and its mean over sites.
