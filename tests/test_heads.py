@@ -109,6 +109,14 @@ def test_a_finished_fit_is_not_repeated(trained, bases, capsys):
     assert "already been fitted" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("kind", "metric"), [("flow", "val/bits_per_dim"), ("sae", "val/fvu")])
+def test_validate_repeats_the_numbers_of_fit(trained, bases, capsys, kind, metric):
+    capsys.readouterr()
+    assert main(["validate", *words(kind, trained, bases["llama"])[1:]]) == 0
+    value = json.loads((trained / kind / "fit.json").read_text())["metrics"][metric]
+    assert f"{value:.6f}"[:6] in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_train_the_same_heads(trained, bases, tmp_path, kind):
     run(kind, tmp_path, bases["llama"], *TWO)
@@ -258,6 +266,22 @@ def test_a_published_sae_reads_the_output_of_the_module_it_is_named_after(bases,
     sparsify.SparseCoder(16, sparsify.SparseCoderConfig(expansion_factor=2, k=3)).save_to_disk(tmp_path / "layers.2")
     with pytest.raises(ConfigError, match="width 16"):
         SAE(head=str(tmp_path)).prepare(lm, "any", tmp_path / "run" / "addition")
+
+
+def test_only_the_chosen_saes_of_a_hub_repository_are_fetched(bases, tmp_path, monkeypatch):
+    import huggingface_hub
+    import sparsify
+
+    from madkit.features import SAE
+    from madkit.lm import loading
+
+    sparsify.SparseCoder(32, sparsify.SparseCoderConfig(expansion_factor=2, k=3)).save_to_disk(tmp_path / "layers.2")
+    asked = {}
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda n, **k: asked.update(name=n, **k) or tmp_path)
+    feature = SAE(head="someone/sae", sites=["layers.2"])
+    feature.prepare(loading.skeleton(str(bases["llama"])), "any", tmp_path / "addition")
+    assert asked["name"] == "someone/sae"
+    assert all(pattern.startswith("layers.2/") for pattern in asked["allow_patterns"])
 
 
 def test_heads_can_be_trained_on_a_store(trained, predicted, tmp_path):

@@ -70,6 +70,16 @@ def test_auxiliary_losses_reach_the_encoder(case, part):
         assert float(found["encoder.weight"][~dead].abs().sum()) == 0
 
 
+def test_auxiliary_losses_under_bfloat16_are_near_those_of_float32(case):
+    coder, x, dead = case
+    exact = losses(coder, x, dead)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = losses(coder, x, dead)
+    for part in ("error", "auxk", "multi"):
+        torch.testing.assert_close(getattr(found, part).float(), getattr(exact, part), rtol=0.05, atol=0.5)
+    assert float(gradients(coder, found.auxk + found.multi)["encoder.weight"].abs().sum()) > 0
+
+
 def test_without_auxiliary_losses_values_and_gradients_are_the_librarys(case):
     _, x, _ = case
     coder = new_coder(12, 48, 4)

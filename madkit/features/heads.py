@@ -60,7 +60,7 @@ class HeadFeature(Feature):
                 f"{type(self).__name__}(head=null) and there is no {str(default)!r}; train it with "
                 f"`madkit fit --config .../{self.kind}.yaml`, name another folder, or leave the feature out"
             )
-        root = default if self.head is None else local_folder(self.head)
+        root = default if self.head is None else local_folder(self.head, self.chosen)
         found = {path.name: path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")}
         names = sorted(found, key=_natural) if self.chosen is None else self.chosen
         if not names or set(names) - set(found):
