@@ -42,9 +42,7 @@ class HeadModule(L.LightningModule):
     def __init__(self, optimizer: OptimizerCallable, warmup: float, decay: float) -> None:
         super().__init__()
         if not (0 <= warmup <= 1 and 0 <= decay <= 1 and warmup + decay <= 1 + 1e-9):
-            raise ConfigError(
-                f"warmup={warmup} and decay={decay} are shares of all steps: each in 0..1, together at most 1"
-            )
+            raise ConfigError(f"warmup={warmup} and decay={decay}: shares of all steps, together at most 1")
         self.optimizer = optimizer
         self.warmup = warmup
         self.decay = decay
@@ -111,13 +109,8 @@ class HeadModule(L.LightningModule):
             self.standardise(head, found[site])
         done.fill_(True)
 
-    def on_sanity_check_start(self) -> None:
-        """Validation needs standardised heads too."""
-        self._standardise()
-
-    def on_train_start(self) -> None:
-        """See `_standardise`."""
-        self._standardise()
+    on_sanity_check_start = _standardise  # validation needs it too
+    on_train_start = _standardise
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The sum of the sites' losses."""
