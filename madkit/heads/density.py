@@ -25,8 +25,8 @@ class LaplaceFlow(nn.Module):
     Couplings rather than autoregressive layers, because both directions take one pass, and a coupling's network needs
     no hidden layer as wide as the input. Affine rather than spline couplings by default: at d = 4096 with
     hidden = 1024 and two blocks one has 10 million parameters; with 8 bins it would have 54 million and turn each row
-    into 47,000 numbers. At d = 64 splines are as cheap as they are good. Correlations are taken out by the whitening
-    before the couplings, whose log determinant counts, so a density is always one of the activation itself.
+    into 47,000 numbers. Correlations are taken out by the whitening before the couplings, whose log determinant counts,
+    so a density is always one of the activation itself.
 
     Args:
         width: d, the number of coordinates.
