@@ -1,7 +1,7 @@
 # The pipeline. Every stage is one command that reads and writes a run folder; a target is the file a stage writes last,
 # so what is up to date is skipped and what was interrupted continues.
 #
-#   make figures                     everything: two small base models, their quirky LMs, detection, figures
+#   make figures                     everything: two small base models, heads, quirky LMs, detection, figures
 #   make figures MODELS=tiny-llama DATASETS="addition squaring"
 #   make figures JOBS=8              eight stages side by side (default: one per core, one thread each)
 #   make figures LAUNCH="srun -c 8"  each stage through a scheduler
@@ -55,6 +55,7 @@ bench: $(READY) ## speed and memory against named alternatives (benchmarks/)
 	$(BIN)/python benchmarks/tuning.py
 	$(BIN)/python benchmarks/scores.py
 	$(BIN)/python benchmarks/attribution.py
+	$(BIN)/python benchmarks/sae.py
 
 clean: ## remove runs, figures and the environment
 	rm -rf $(VENV) $(RUNS) $(OUT) .pytest_cache .mypy_cache .ruff_cache
@@ -67,21 +68,34 @@ figures: $(OUT)/table1.md ## train, detect and draw (under 20 minutes on two cor
 $(OUT)/table1.md: $(RESULTS) | $(READY)
 	$(BIN)/madkit figures $(addprefix $(RUNS)/,$(MODELS)) --out $(OUT)
 
+# A model with a base.yaml has a base of its own; the recipes of the others name one.
+OWN := $(patsubst recipes/%/base.yaml,%,$(wildcard recipes/*/base.yaml))
+BASED = $(if $(filter $(1),$(OWN)),$(RUNS)/$(1)/base/fit.json)
+FROM = $(if $(filter $(2),$(OWN)),--$(1).base $(RUNS)/$(2)/base/model)
+
 define BASE
 $(RUNS)/$(1)/base/fit.json: recipes/$(1)/base.yaml | $(READY)
 	$$(MADKIT) fit --config $$< --run $$(RUNS)/$(1)/base
 endef
 
-define STAGES
-$(RUNS)/$(1)/$(2)/fit.json: recipes/$(1).yaml recipes/$(1)/data.yaml $(RUNS)/$(1)/base/fit.json | $(READY)
-	$$(MADKIT) fit --config $$< --run $$(RUNS)/$(1) --model.base $$(RUNS)/$(1)/base/model --data.dataset $(2)
-
-$(RUNS)/$(1)/$(2)/predict.json: recipes/$(1)/features.yaml $(RUNS)/$(1)/$(2)/fit.json | $(READY)
-	$$(MADKIT) predict --config $$< --run $$(RUNS)/$(1) --model.base $$(RUNS)/$(1)/base/model --data.dataset $(2)
-
-$(RUNS)/$(1)/$(2)/detection/results.parquet: recipes/$(1)/detect.yaml $(RUNS)/$(1)/$(2)/predict.json | $(READY)
-	$$(MADKIT) test --config $$< --run $$(RUNS)/$(1) --data.dataset $(2)
+# A flow and a sparse autoencoder per site of the base model; every dataset of the model uses the same ones.
+HEADS := flow sae
+define HEAD
+$(RUNS)/$(1)/$(2)/fit.json: recipes/$(1)/$(2).yaml recipes/$(1)/texts.yaml $(call BASED,$(1)) | $(READY)
+	$$(MADKIT) fit --config $$< --run $$(RUNS)/$(1)/$(2) $(call FROM,data,$(1))
 endef
 
-$(foreach m,$(MODELS),$(eval $(call BASE,$(m))))
+define STAGES
+$(RUNS)/$(1)/$(2)/fit.json: recipes/$(1).yaml recipes/$(1)/data.yaml $(call BASED,$(1)) | $(READY)
+	$$(MADKIT) fit --config $$< --run $$(RUNS)/$(1) $(call FROM,model,$(1)) --data.dataset $(2)
+
+$(RUNS)/$(1)/$(2)/predict.json: recipes/$(1)/features.yaml recipes/$(1)/features-heads.yaml $(RUNS)/$(1)/$(2)/fit.json $(HEADS:%=$(RUNS)/$(1)/%/fit.json) | $(READY)
+	$$(MADKIT) predict --config $$< --config recipes/$(1)/features-heads.yaml --run $$(RUNS)/$(1) $(call FROM,model,$(1)) --data.dataset $(2)
+
+$(RUNS)/$(1)/$(2)/detection/results.parquet: recipes/$(1)/detect.yaml recipes/$(1)/detect-heads.yaml $(RUNS)/$(1)/$(2)/predict.json | $(READY)
+	$$(MADKIT) test --config $$< --config recipes/$(1)/detect-heads.yaml --run $$(RUNS)/$(1) --data.dataset $(2)
+endef
+
+$(foreach m,$(filter $(OWN),$(MODELS)),$(eval $(call BASE,$(m))))
+$(foreach m,$(MODELS),$(foreach h,$(HEADS),$(eval $(call HEAD,$(m),$(h)))))
 $(foreach m,$(MODELS),$(foreach d,$(DATASETS),$(eval $(call STAGES,$(m),$(d)))))

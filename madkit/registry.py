@@ -2,14 +2,21 @@
 
 from madkit.data.corpus import CorpusData
 from madkit.data.quirky import QuirkyData
+from madkit.data.text import TextData
 from madkit.detection.data import StoreData
 from madkit.detection.detect import Detection
-from madkit.features import Activations, Answers, Attribution, Extractor, ProbeShift
+from madkit.features import SAE, Activations, Answers, Attribution, Extractor, Flow, ProbeShift
+from madkit.heads.data import ActivationData
+from madkit.heads.flow import FlowHead
+from madkit.heads.sae import SAEHead
+from madkit.heads.stored import StoredActivations
 from madkit.lm.pretraining import BaseLM
 from madkit.lm.tuning import QuirkyLM
 from madkit.scores import *  # noqa: F403
 
 __all__ = [
+    "SAE",
+    "ActivationData",
     "Activations",
     "Answers",
     "Attribution",
@@ -17,8 +24,13 @@ __all__ = [
     "CorpusData",
     "Detection",
     "Extractor",
+    "Flow",
+    "FlowHead",
     "ProbeShift",
     "QuirkyData",
     "QuirkyLM",
+    "SAEHead",
     "StoreData",
+    "StoredActivations",
+    "TextData",
 ]

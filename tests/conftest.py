@@ -64,3 +64,26 @@ def bases(tmp_path_factory):
     """Model folders by architecture."""
     root = tmp_path_factory.mktemp("bases")
     return {name: make_base(root / name, name) for name in ARCHITECTURES}
+
+
+@pytest.fixture(scope="session")
+def fit_heads(tmp_path_factory):
+    """A function that trains the flow and the SAE of a model's recipes for a few steps into `<runs>/flow` and `sae`."""
+    from madkit.cli import main
+
+    recipes = Path(__file__).resolve().parents[1] / "recipes"
+    texts = tmp_path_factory.mktemp("texts")
+    (texts / "a.txt").write_text("".join(f"Statement: {i} + {i} = {2 * i}\n" for i in range(400)))
+    short = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.texts.batch_size", "16"]
+    short += ["--data.statistics_batches", "4", "--data.texts.n_validation", "8"]
+
+    def fit(model, base, runs):
+        few = [*short, "--data.base", str(base)]
+        if not model.startswith("tiny-"):  # the layers and texts of the real models are not at hand
+            few += ["--data.layers", "[2, 3]", "--data.texts.source", str(texts), "--data.texts.name", "null"]
+        for kind in ("flow", "sae"):
+            small = ["--model.hidden", "16"] if kind == "flow" else []
+            recipe = recipes / model / f"{kind}.yaml"
+            assert main(["fit", "--config", str(recipe), "--run", str(Path(runs) / kind), *few, *small]) == 0
+
+    return fit

@@ -21,6 +21,7 @@ def project(tmp_path):
     for path in tmp_path.rglob("*"):
         os.utime(path, (1000, 1000))
     made = [".venv/.ready", *(f"runs/{m}/base/fit.json" for m in MODELS)]
+    made += [f"runs/{m}/{head}/fit.json" for m in MODELS for head in ("flow", "sae")]
     for stage in ("fit.json", "predict.json", "detection/results.parquet"):
         made += [f"runs/{m}/{d}/{stage}" for m in MODELS for d in DATASETS]
     for age, name in enumerate([*made, "figures/table1.md"]):
@@ -58,10 +59,14 @@ def test_nothing_is_left_to_do(project):
     ("recipe", "expected"),
     [
         ("recipes/tiny-llama/detect.yaml", {"test": 5, "figures": 1}),
+        ("recipes/tiny-llama/detect-heads.yaml", {"test": 5, "figures": 1}),
+        ("recipes/tiny-llama/features-heads.yaml", {"predict": 5, "test": 5, "figures": 1}),
         ("recipes/tiny-llama/features.yaml", {"predict": 5, "test": 5, "figures": 1}),
         ("recipes/tiny-mistral.yaml", {"fit": 5, "predict": 5, "test": 5, "figures": 1}),
         ("recipes/tiny-mistral/data.yaml", {"fit": 5, "predict": 5, "test": 5, "figures": 1}),
-        ("recipes/tiny-mistral/base.yaml", {"fit": 6, "predict": 5, "test": 5, "figures": 1}),
+        ("recipes/tiny-mistral/flow.yaml", {"fit": 1, "predict": 5, "test": 5, "figures": 1}),
+        ("recipes/tiny-mistral/texts.yaml", {"fit": 2, "predict": 5, "test": 5, "figures": 1}),
+        ("recipes/tiny-mistral/base.yaml", {"fit": 8, "predict": 5, "test": 5, "figures": 1}),
     ],
 )
 def test_a_touched_recipe_redoes_what_depends_on_it(project, recipe, expected):

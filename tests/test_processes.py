@@ -28,8 +28,10 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF
 
 
 def command(stage, runs, base, *options):
-    recipe = {"fit": "llama.yaml", "predict": "llama/features.yaml", "test": "llama/detect.yaml"}[stage]
-    line = [sys.executable, "-m", "madkit", stage, "--config", str(RECIPES / recipe), "--run", str(runs)]
+    names = {"fit": [""], "predict": ["/features", "/features-heads"], "test": ["/detect", "/detect-heads"]}[stage]
+    line = [sys.executable, "-m", "madkit", stage, "--run", str(runs)]
+    for name in names:
+        line += ["--config", str(RECIPES / f"llama{name}.yaml")]
     if stage != "test":
         line += ["--model.base", str(base), *DATA]
     if stage == "fit":
@@ -59,12 +61,20 @@ def kill_when(condition, *args, timeout=120):
 
 
 @pytest.fixture(scope="module")
-def alone(bases, tmp_path_factory):
+def alone(bases, fit_heads, tmp_path_factory):
     """All stages in one undisturbed process each."""
     runs = tmp_path_factory.mktemp("alone") / "llama"
+    fit_heads("llama", bases["llama"], runs)
     for stage in ("fit", "predict", "test"):
         run(stage, runs, bases["llama"])
     return runs / "addition"
+
+
+def share(alone, folder):
+    """Give another run folder what `predict` needs."""
+    (folder / "adapter").symlink_to(alone / "adapter")
+    for kind in ("flow", "sae"):
+        (folder.parent / kind).symlink_to(alone.parent / kind)
 
 
 def history(folder):
@@ -99,7 +109,7 @@ def test_two_processes_train_the_same_adapter(alone, bases, tmp_path):
 def test_two_processes_write_the_same_store_and_find_the_same_auroc(alone, bases, tmp_path):
     copy = tmp_path / "llama" / "addition"
     copy.mkdir(parents=True)
-    (copy / "adapter").symlink_to(alone / "adapter")
+    share(alone, copy)
     run("predict", tmp_path / "llama", bases["llama"], *TWO)
     ours, theirs = vectors(alone), vectors(copy)
     assert ours.keys() == theirs.keys()
@@ -139,7 +149,7 @@ def test_a_killed_fit_continues_to_the_same_adapter(alone, bases, tmp_path):
 def test_a_killed_predict_continues_to_the_same_store(alone, bases, tmp_path, pattern, count):
     folder = tmp_path / "llama" / "addition"
     folder.mkdir(parents=True)
-    (folder / "adapter").symlink_to(alone / "adapter")
+    share(alone, folder)
     kill_when(
         lambda: len(list(folder.glob(f"features/{pattern}"))) >= count,
         "predict",

@@ -31,6 +31,11 @@ def architecture(model):
     return "mistral" if "mistral" in model else "llama"
 
 
+def recipes(model, stage):
+    """A stage's recipe with that of the heads laid over it."""
+    return ["--config", RECIPES / model / f"{stage}.yaml", "--config", RECIPES / model / f"{stage}-heads.yaml"]
+
+
 def run(*args):
     assert main([str(arg) for arg in args]) == 0
 
@@ -39,20 +44,22 @@ def test_every_recipe_is_covered():
     """A new recipe has to be one of these kinds, or needs a test of its own."""
     kinds = {path.relative_to(RECIPES).as_posix() for path in RECIPES.rglob("*.yaml")}
     expected = {f"{m}.yaml" for m in MODELS}
-    expected |= {f"{m}/{part}.yaml" for m in MODELS for part in ("data", "features", "detect")}
+    parts = ("data", "features", "features-heads", "detect", "detect-heads", "texts", "flow", "sae")
+    expected |= {f"{m}/{part}.yaml" for m in MODELS for part in parts}
     expected |= {f"{m}/base.yaml" for m in MODELS if m.startswith("tiny-")}
     assert kinds == expected
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def finished(request, bases, tmp_path_factory):
+def finished(request, bases, fit_heads, tmp_path_factory):
     """The run folder after fit, predict and test of one model's recipes."""
     model, base = request.param, bases[architecture(request.param)]
     runs = tmp_path_factory.mktemp("runs") / model
     common = ["--run", runs, "--model.base", base, *SHORT_DATA]
     run("fit", "--config", RECIPES / f"{model}.yaml", *common, *SHORT_FIT)
-    run("predict", "--config", RECIPES / model / "features.yaml", *common)
-    run("test", "--config", RECIPES / model / "detect.yaml", "--run", runs)
+    fit_heads(model, base, runs)
+    run("predict", *recipes(model, "features"), *common)
+    run("test", *recipes(model, "detect"), "--run", runs)
     return model, base, runs / "addition"
 
 
@@ -140,7 +147,15 @@ def test_results_are_tidy_and_have_intervals(finished):
     model, _, folder = finished
     results = pd.read_parquet(folder / "detection" / "results.parquet")
     assert set(results["subset"]) == {"all", "agree", "disagree"}
-    assert set(results["feature"]) == {"activations", "attribution", "probe", "base_activations", "answers"}
+    assert set(results["feature"]) == {
+        "activations",
+        "attribution",
+        "probe",
+        "base_activations",
+        "answers",
+        "flow",
+        "sae",
+    }
     named = {"online": {""}, "offline": {"untrusted split"}, "ceiling": {""}}
     assert results.groupby("setting")["untrusted"].agg(set).to_dict() == named
     assert set(results[results["setting"] == "ceiling"]["score"]) == {"logistic_probe"}
@@ -261,7 +276,7 @@ def test_repeated_stages_do_no_work(finished, capsys):
     common = ["--run", folder.parent, "--model.base", base, *SHORT_DATA]
     run("fit", "--config", RECIPES / f"{model}.yaml", *common, *SHORT_FIT)
     assert "already been fitted" in capsys.readouterr().err
-    run("predict", "--config", RECIPES / model / "features.yaml", *common)
+    run("predict", *recipes(model, "features"), *common)
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
@@ -289,7 +304,7 @@ def test_a_store_of_another_adapter_is_refused(finished, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("model", [m for m in MODELS if m.startswith("tiny-")])
-def test_the_whole_chain_from_random_weights(model, tmp_path):
+def test_the_whole_chain_from_random_weights(model, fit_heads, tmp_path):
     """base, fit, predict, test, figures: each stage finds what the one before it wrote."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -306,8 +321,9 @@ def test_the_whole_chain_from_random_weights(model, tmp_path):
     few = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.max_train", "256"]
     run("fit", "--config", RECIPES / f"{model}.yaml", *common, *few, "--data.max_validation", "64")
     limits = [f"--data.max_{split}=60" for split in ("trusted", "untrusted", "test")]
-    run("predict", "--config", RECIPES / model / "features.yaml", *common, *limits)
-    run("test", "--config", RECIPES / model / "detect.yaml", "--run", runs, "--data.dataset", "squaring")
+    fit_heads(model, base, runs)
+    run("predict", *recipes(model, "features"), *common, *limits)
+    run("test", *recipes(model, "detect"), "--run", runs, "--data.dataset", "squaring")
     run("figures", runs, "--out", tmp_path / "figures", "--formats", "pdf")
     results = pd.read_parquet(runs / "squaring" / "detection" / "results.parquet")
     sites = results[results["aggregation"] == ""]

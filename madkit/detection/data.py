@@ -12,6 +12,7 @@ from madkit.errors import ConfigError, DataError, StoreError
 from madkit.features.store import FeatureStore
 from madkit.lm import identity
 from madkit.run import root_of
+from madkit.scores.rows import none_of
 
 
 class SiteBlocks(Dataset[dict[str, Any]]):
@@ -51,7 +52,7 @@ class SiteBlocks(Dataset[dict[str, Any]]):
             rows, x = self.store.read(self.site, split, start, stop)
         else:
             rows, x = self.store.read(self.site, split, 0, 1)
-            rows, x = rows[:0], x[:0]
+            rows, x = rows[:0], none_of(x)
         feature = self.store.folder.parent.name
         return {
             "feature": feature,

@@ -64,8 +64,8 @@ class Detection(L.LightningModule):
         untrusted: what offline scores learn from besides trusted prompts: ``untrusted``, the split of easy normal
             and easy quirky prompts [the study's words], or ``test``, the unlabelled test prompts themselves
             (transductive) [what the study's code did]. Results name it.
-        ceiling: also cross-validate a logistic probe on the labels of the test prompts, at every site. It is no
-            detector, and results call it ``logistic_probe`` with the setting ``ceiling``.
+        ceiling: also cross-validate a logistic probe on the labels of the test prompts, at every site of a
+            dense feature. It is no detector, and results call it ``logistic_probe`` with the setting ``ceiling``.
 
     Raises:
         ConfigError: no detector, two of one name, or an unknown aggregation.
@@ -99,6 +99,7 @@ class Detection(L.LightningModule):
         self._scores: ScoreCollection
         self._seen: dict[str, Pool] = {}
         self._apart: StreamingSeparation
+        self._probing = False
         self.sites: dict[tuple[str, str], tables.Site] = {}
         self.separations: dict[tuple[str, str], Any] = {}
 
@@ -131,8 +132,10 @@ class Detection(L.LightningModule):
         if part == "test":
             is_bob = self.prompts.loc[rows.cpu().numpy(), "anomalous"].to_numpy(dtype=bool)
             self._apart.update(x, torch.tensor(is_bob, device=x.device))
-            if self.ceiling:
-                _keep(self._seen["vectors"], rows, x.to_dense() if x.layout != torch.strided else x)
+            # Every process, with rows or without, comes to the same answer: a feature is sparse for all of them.
+            self._probing = self.ceiling and x.layout == torch.strided
+            if self._probing:
+                _keep(self._seen["vectors"], rows, x)
         if block["last"]:
             self._end_site(block["feature"], block["site"])
 
@@ -148,7 +151,7 @@ class Detection(L.LightningModule):
         names = list(self._scores.names)
         rows, values = _gathered(self._seen["test"], len(names))
         held_out, calibration = _gathered(self._seen["calibration"], len(names))
-        if self.ceiling:
+        if self._probing:
             values = np.column_stack([values, self._probe(*_gathered(self._seen["vectors"], self._scores[names[0]].d))])
             calibration = np.column_stack([calibration, np.full(len(calibration), np.nan)])
             names.append(PROBE)

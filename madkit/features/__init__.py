@@ -5,7 +5,19 @@ from madkit.features.answers import Answers
 from madkit.features.attribution import Attribution
 from madkit.features.base import Feature, Reading
 from madkit.features.extract import Extractor
+from madkit.features.heads import SAE, Flow
 from madkit.features.probe import ProbeShift
 from madkit.features.store import FeatureStore
 
-__all__ = ["Activations", "Answers", "Attribution", "Extractor", "Feature", "FeatureStore", "ProbeShift", "Reading"]
+__all__ = [
+    "SAE",
+    "Activations",
+    "Answers",
+    "Attribution",
+    "Extractor",
+    "Feature",
+    "FeatureStore",
+    "Flow",
+    "ProbeShift",
+    "Reading",
+]

@@ -62,3 +62,13 @@ class Activations(Feature):
             "final": self.final,
             "adapter": self.adapter,
         }
+
+
+def entering_layer(point: Hookpoint, names: list[str]) -> int | None:
+    """The number of the decoder layer that a tensor enters; what leaves the last one would enter the next.
+
+    Example:
+        >>> entering_layer(Hookpoint("layers.1", "output"), ["layers.0", "layers.1"])
+        2
+    """
+    return names.index(point.module) + (point.side == "output") if point.module in names else None

@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -62,6 +63,15 @@ class Feature(ABC):
     needs_gradients: bool = False
     splits: tuple[str, ...] = SPLITS
 
+    def prepare(self, lm: nn.Module, base: str, folder: Path) -> None:  # noqa: B027 - most have nothing to load
+        """Load what the feature needs besides the LM, before it is asked for anything else.
+
+        Args:
+            lm: a skeleton of the base model, without weights.
+            base: the fingerprint of its weights.
+            folder: the run folder.
+        """
+
     @abstractmethod
     def hookpoints(self, lm: nn.Module) -> list[Hookpoint]:
         """Where to read; ``lm`` may be a skeleton without weights."""
@@ -74,9 +84,13 @@ class Feature(ABC):
         """The layer that each site belongs to, counted from 0, where it belongs to one."""
         return [layer_of(site) for site in self.sites(lm)]
 
+    def widths(self, lm: nn.Module) -> dict[str, int]:
+        """The length of the vectors of each sparse site; a site that is not here is dense."""
+        return {}
+
     @abstractmethod
     def __call__(self, reading: Reading) -> dict[str, Tensor]:
-        """The vectors (B, d) of a batch by site."""
+        """The vectors (B, d) of a batch by site; of a sparse site, ``<site>.indices`` and ``<site>.values`` (B, k)."""
 
     def statistics(self, lm: nn.Module) -> dict[str, Accumulator]:
         """Empty statistics of trusted prompts by name, or none where the feature has nothing to learn."""

@@ -104,6 +104,8 @@ class Extractor(L.LightningModule):
             "prompts": data.identity(),
         }
         adapter = None if self.adapter_name is None else identity.fingerprint(self.adapter_name)
+        for feature in self.features:
+            feature.prepare(lm, str(model["base"]), root_of(self.trainer))
         self.points = {feature.name: feature.hookpoints(lm) for feature in self.features}
         for feature in self.features:
             sites = feature.sites(lm)
@@ -111,7 +113,7 @@ class Extractor(L.LightningModule):
             shards = [s for s in data.shards if s.split in feature.splits]
             root = root_of(self.trainer) / "features" / feature.name
             if self.trainer.is_global_zero:
-                FeatureStore.create(root, made_by, sites, shards, data.table, feature.layers(lm))
+                FeatureStore.create(root, made_by, sites, shards, data.table, feature.layers(lm), feature.widths(lm))
             self.trainer.strategy.barrier()
             self.stores[feature.name] = FeatureStore(root / FeatureStore.key(made_by))
         # Asked here, because every process has to come to the same answer before one of them has learned anything.

@@ -7,7 +7,8 @@ A run keeps one store per feature in ``features/<feature>/<key>/``:
 ``rows.parquet``
     one line per prompt, in row order;
 ``shard-00000.safetensors``
-    a tensor (rows of the shard, d) per site and the row numbers, for prompts of one split.
+    a tensor (rows of the shard, d) per site and the row numbers, for prompts of one split. Sites of sparse latents have
+    two instead, ``<site>.indices`` and ``<site>.values`` (rows, k), and their d in the manifest.
 
 The key is a digest of the identity, so another model, adapter or set of prompts goes to another folder, and an
 interrupted extraction finds the shards it has already written. ``features/<feature>/current.json`` names the key of the
@@ -32,6 +33,7 @@ from madkit.data.shards import Shard
 from madkit.errors import StoreError
 from madkit.files import write_atomically, write_json, write_parquet
 from madkit.lm.identity import digest
+from madkit.scores.rows import sparse_rows
 
 FORMAT = 1
 
@@ -78,6 +80,7 @@ class FeatureStore:
         shards: list[Shard],
         rows: pd.DataFrame,
         layers: list[int | None] | None = None,
+        widths: dict[str, int] | None = None,
     ) -> FeatureStore:
         """Make an empty store, or open the one that an interrupted extraction has begun.
 
@@ -88,6 +91,7 @@ class FeatureStore:
             shards: how the prompts are cut.
             rows: the prompts, one line each, with a ``row`` column.
             layers: the layer number of each site, where it has one.
+            widths: the length of the vectors of each sparse site.
         """
         folder = root / cls.key(identity)
         if not (folder / "manifest.json").exists():
@@ -95,7 +99,7 @@ class FeatureStore:
             layout = [{"index": s.index, "split": s.split, "first": s.rows[0], "count": len(s.rows)} for s in shards]
             manifest = {
                 "format": FORMAT, "identity": identity, "sites": sites, "layers": layers or [None] * len(sites),
-                "shards": layout, "complete": False,
+                "widths": widths or {}, "shards": layout, "complete": False,
             }  # fmt: skip
             write_json(folder / "manifest.json", manifest)
         return cls(folder)
@@ -139,6 +143,11 @@ class FeatureStore:
         """The layer number of each site, where it has one."""
         return dict(zip(self.sites, self.manifest["layers"], strict=True))
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """The length of the vectors of each sparse site."""
+        return self.manifest.get("widths", {})
+
     @cached_property
     def rows(self) -> pd.DataFrame:
         """The prompts, in row order."""
@@ -158,7 +167,7 @@ class FeatureStore:
         Args:
             index: the shard.
             rows: row numbers (n,), int64.
-            vectors: a tensor (n, d) per site.
+            vectors: a tensor (n, d) per dense site; ``<site>.indices`` and ``<site>.values`` (n, k) per sparse one.
         """
         order = torch.argsort(rows)
         content = {site: v.cpu()[order].contiguous() for site, v in vectors.items()}
@@ -187,6 +196,8 @@ class FeatureStore:
     def read(self, site: str, split: str, start: int = 0, stop: int | None = None) -> tuple[Tensor, Tensor]:
         """Row numbers (n,) and vectors (n, d) of the ``start``-th to ``stop``-th prompt of a split.
 
+        Vectors of a sparse site are a coalesced COO tensor.
+
         Raises:
             StoreError: if the site or split is not in the store, or a shard is damaged.
         """
@@ -196,7 +207,8 @@ class FeatureStore:
                 f"store {str(self.folder)!r} has no prompts of split {split!r} in {start}:{stop}; "
                 f"it holds {sorted({s['split'] for s in self.manifest['shards']})}"
             )
-        return torch.cat([rows for rows, _ in parts]), torch.cat([x for _, x in parts])
+        rows, x = torch.cat([rows for rows, _ in parts]), torch.cat([x for _, x in parts])
+        return rows, x if x.layout == torch.strided else x.coalesce()
 
     def _slices(self, site: str, split: str, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
         if site not in self.sites:
@@ -213,7 +225,11 @@ class FeatureStore:
     def _slice(self, index: int, site: str, first: int, last: int) -> tuple[Tensor, Tensor]:
         try:
             with safe_open(self.path(index), framework="pt") as file:
-                return file.get_slice("row")[first:last], file.get_slice(site)[first:last]
+                rows = file.get_slice("row")[first:last]
+                if site not in self.widths:
+                    return rows, file.get_slice(site)[first:last]
+                indices, values = (file.get_slice(f"{site}.{part}")[first:last] for part in ("indices", "values"))
+                return rows, sparse_rows(indices.long(), values, self.widths[site])
         except (SafetensorError, OSError) as error:
             raise StoreError(
                 f"{str(self.path(index))!r} is missing or damaged ({error}); delete it and run `madkit predict` again"

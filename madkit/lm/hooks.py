@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
@@ -57,12 +57,21 @@ def every(lm: nn.Module, first: int, step: int, feature: str) -> list[str]:
     return layers[first::step]
 
 
-class Reader:
-    """A context in which one forward pass leaves the last-token vectors of the given hookpoints in ``values``.
+def last_token(tensor: Tensor) -> Tensor:
+    """The vectors (B, d) at the last position, which holds every prompt's last token if padding is on the left."""
+    return tensor[:, -1]
 
-    Inputs are padded on the left, so the last position holds every prompt's last token. Only those vectors are
-    kept, not the sequences they come from. With ``stop=True`` the forward pass ends as soon as the last hookpoint
-    has been read, by a ``StopForward`` that the context swallows.
+
+def all_tokens(tensor: Tensor) -> Tensor:
+    """The vectors (B, T, d) at all positions."""
+    return tensor
+
+
+class Reader:
+    """A context in which one forward pass leaves the vectors of the given hookpoints in ``values``.
+
+    By default those of the last token, and then not the sequences they come from. With ``stop=True`` the forward pass
+    ends as soon as the last hookpoint has been read, by a ``StopForward`` that the context swallows.
 
     Gradients are taken with respect to traced hookpoints, by ``gradients`` and after the context if need be. All
     weights being frozen, the first traced tensor is where the graph starts: what comes before it leaves none.
@@ -72,14 +81,22 @@ class Reader:
         hookpoints: what to read.
         stop: end the forward pass after the last reading.
         traced: those of the hookpoints that gradients will be asked for. Needs gradient mode.
+        keep: which positions of (B, T, d) are kept.
     """
 
     def __init__(
-        self, lm: nn.Module, hookpoints: Iterable[Hookpoint], *, stop: bool, traced: Iterable[Hookpoint] = ()
+        self,
+        lm: nn.Module,
+        hookpoints: Iterable[Hookpoint],
+        *,
+        stop: bool,
+        traced: Iterable[Hookpoint] = (),
+        keep: Callable[[Tensor], Tensor] = last_token,
     ) -> None:
         self.points = list(dict.fromkeys(hookpoints))
         self.modules = {point: lm.get_submodule(point.module) for point in self.points}
         self.stop = stop
+        self.keep = keep
         self.values: dict[Hookpoint, Tensor] = {}
         self._traced = frozenset(traced)
         self._tensors: dict[Hookpoint, Tensor] = {}
@@ -119,7 +136,7 @@ class Reader:
 
     def _keep(self, point: Hookpoint, tensor: Tensor) -> Tensor:
         # A clone, because a view would keep the whole sequence alive.
-        self.values[point] = tensor[:, -1].detach().clone()
+        self.values[point] = self.keep(tensor).detach().clone()
         if self.stop and len(self.values) == len(self.points):
             raise StopForward
         if point in self._traced:

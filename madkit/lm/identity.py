@@ -59,15 +59,22 @@ def weights_fingerprint(folder: Path) -> str:
     return digest(content)
 
 
-def local_folder(name: str) -> Path:
-    """The folder of a model or adapter: itself when local, else its snapshot in the hub's cache."""
+def local_folder(name: str, subfolders: list[str] | None = None) -> Path:
+    """The folder of a model or adapter: itself when local, else its snapshot in the hub's cache.
+
+    Args:
+        name: folder or hub name.
+        subfolders: parts of the hub's repository that are enough; None for all of it.
+    """
     path = Path(name)
     if path.is_dir():
         return path
     from huggingface_hub import snapshot_download
 
+    kinds = ["*.safetensors", "*.json", "*.model", "*.txt"]
+    wanted = kinds if subfolders is None else [f"{part}/{kind}" for part in subfolders for kind in kinds]
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.model", "*.txt"]))
+        return Path(snapshot_download(name, allow_patterns=wanted))
     except Exception as error:  # the hub client raises many unrelated types when a name cannot be had
         raise ConfigError(
             f"{name!r} is no local folder and could not be had from the Hugging Face hub; "

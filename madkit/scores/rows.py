@@ -97,3 +97,16 @@ def sparse_rows(indices: Tensor, values: Tensor, d: int) -> Tensor:
     rows = torch.arange(len(indices), device=indices.device).repeat_interleave(indices.shape[1])
     places = torch.stack([rows, indices.reshape(-1)])
     return torch.sparse_coo_tensor(places, values.reshape(-1), (len(indices), d), check_invariants=False).coalesce()
+
+
+def none_of(x: Tensor) -> Tensor:
+    """No rows (0, d) of the kind of x (n, d), dense or coalesced COO, which cannot be sliced by rows.
+
+    Example:
+        >>> none_of(torch.eye(3).to_sparse()).shape, none_of(torch.eye(3)).shape
+        (torch.Size([0, 3]), torch.Size([0, 3]))
+    """
+    if x.layout == torch.strided:
+        return x[:0]
+    shape = 0, x.shape[1]
+    return torch.sparse_coo_tensor(x.indices()[:, :0], x.values()[:0], shape, is_coalesced=True, check_invariants=False)
