@@ -29,9 +29,8 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF
 
 def command(stage, runs, base, *options):
     names = {"fit": [""], "predict": ["/features", "/features-heads"], "test": ["/detect", "/detect-heads"]}[stage]
-    line = [sys.executable, "-m", "madkit", stage, "--run", str(runs)]
-    for name in names:
-        line += ["--config", str(RECIPES / f"llama{name}.yaml")]
+    recipes = [word for name in names for word in ("--config", str(RECIPES / f"llama{name}.yaml"))]
+    line = [sys.executable, "-m", "madkit", stage, *recipes, "--run", str(runs)]
     if stage != "test":
         line += ["--model.base", str(base), *DATA]
     if stage == "fit":
