@@ -37,6 +37,7 @@ def test_most_datasets_are_clearly_quirky(model):
 def test_auroc_differs_between_layers_scores_and_datasets(model):
     found = results(model)
     quirky = found[(found["feature"] == "activations") & (found["subset"] == "all")]
+    quirky = quirky[quirky["score"].isin(["mahalanobis", "lof"])]
     sites = quirky[quirky["aggregation"] == ""]
     assert sites.groupby("site")["auroc"].mean().max() > 0.8
     assert sites["auroc"].round(2).nunique() > 8
@@ -47,14 +48,35 @@ def test_auroc_differs_between_layers_scores_and_datasets(model):
 def test_the_control_is_near_chance(model):
     found = results(model)
     control = found[(found["feature"] == "base_activations") & (found["subset"] == "all")]
+    control = control[control["setting"] == "online"]
     assert abs(control[control["aggregation"] == "mean"]["auroc"].mean() - 0.5) < 0.1
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_table1_has_every_feature(model):
+    found = results(model)
+    assert {"activations", "attribution", "probe", "flow", "sae", "answers"} <= set(found["feature"])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_heads_have_learned(model):
+    history = {kind: pd.read_parquet(ROOT / "runs" / model / kind / "history.parquet") for kind in ("flow", "sae")}
+    bits = history["flow"].query("metric == 'val/bits_per_dim'")["value"]
+    gaussian = history["flow"].query("metric == 'val/gaussian_bits_per_dim'")["value"]
+    assert bits.min() < gaussian.min()
+    assert history["sae"].query("metric == 'val/fvu'")["value"].min() < 0.3
 
 
 def test_every_figure_is_there():
     names = {path.name for path in (ROOT / "figures").iterdir()}
-    assert {"table1.md", "table1.csv"} <= names
+    for table in ("table1", "table_aggregation", "table_comparisons", "table_rare_alarms"):
+        assert {f"{table}.md", f"{table}.csv"} <= names
     for model in MODELS:
-        for figure in ("fig01-02_auroc_online", "fig05-06_log_odds", "fig09-10_losses", "training"):
-            assert f"{figure}_{model}.png" in names and f"{figure}_{model}.pdf" in names
+        own = ["fig05-06_log_odds", "fig09-10_losses", "training"]
+        own += ["fig01-02_auroc_online", "fig03-04_auroc_offline", "fig01-04_auroc_ceiling"]
+        for figure in own:
+            # Many detectors take several pages.
+            for kind in ("png", "pdf"):
+                assert any(name.startswith(f"{figure}_{model}") and name.endswith(kind) for name in names)
     assert "fig07_auroc_vs_quirkiness_activations.png" in names
     assert "fig11_auroc_vs_separation_activations.png" in names
