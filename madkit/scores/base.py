@@ -124,7 +124,10 @@ class Score(nn.Module):
         self.d = x.shape[1]
         accumulator = self._accumulator(split, x.device)
         for rows in chunks(x, dense=not accumulator.sparse):
-            accumulator.update(self.prepared(rows.to(accumulator.device).double()))
+            rows = rows.to(accumulator.device)
+            # A copy of its own, which the accumulator may keep: the caller's rows may change later.
+            rows = rows.to(torch.float64, copy=True) if rows.layout == torch.strided else rows.double()
+            accumulator.update(self.prepared(rows))
 
     def prepared(self, x: Tensor) -> Tensor:
         """Rows (b, d) float64 after `prepare`."""

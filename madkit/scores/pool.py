@@ -37,23 +37,29 @@ class Pool(Accumulator):
 
 
 def appended(buffer: Tensor, used: int, rows: Tensor) -> Tensor:
-    """The buffer with `rows` after its first `used` rows; a larger one where they do not fit."""
+    """The buffer with `rows` after its first `used` rows; a larger one where they do not fit.
+
+    The first rows become the buffer themselves.
+    """
+    if not used:
+        return rows
     end = used + len(rows)
     if end > len(buffer):
         # Doubling: a million one-row updates copy each row about twice, not a million times.
         grown = rows.new_empty(max(2 * used, end), rows.shape[1])
-        if used:
-            grown[:used] = buffer[:used]
+        grown[:used] = buffer[:used]
         buffer = grown
     buffer[used:end] = rows
     return buffer
 
 
 def canonical(rows: Tensor) -> Tensor:
-    """Sort rows (n, d) by the bytes of their values, so that ties between them never depend on arrival."""
+    """Sort rows (n, d) by the bytes of their values, so that ties between them never depend on arrival.
+
+    -0.0 in `rows` becomes 0.0, in place: the same number in other bytes.
+    """
     if not rows.numel():
         return rows
-    # Adding zero turns -0.0 into 0.0, which is the same number in other bytes.
-    keys = np.ascontiguousarray((rows + 0.0).cpu().numpy())
+    keys = np.ascontiguousarray(rows.add_(0.0).cpu().numpy())
     order = np.argsort(keys.view(np.dtype((np.void, keys.shape[1] * keys.itemsize)))[:, 0], kind="stable")
     return rows[torch.from_numpy(order).to(rows.device)]
