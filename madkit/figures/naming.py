@@ -28,7 +28,7 @@ def detector_name(feature: str, score: str) -> str:
         ('attribution lof mean', 'sae l0')
     """
     words = score.replace("_", " ").lower()
-    suffix = " mean" if feature in _REFERENCED else ""
+    suffix = " mean" if feature in _REFERENCED and words != "logistic probe" else ""
     return f"{feature.replace('_', ' ')} {_SCORES.get(words, words)}{suffix}"
 
 
