@@ -1,7 +1,7 @@
 """Reading activations and answers of a batch: madkit's pass against what one would write with transformers alone.
 
     python benchmarks/extraction.py            # 8B-shaped in bf16 on a GPU, a small Llama in float32 on a CPU
-    python benchmarks/extraction.py --size cpu --batch 8 --rounds 5
+    python benchmarks/extraction.py --size cpu --batch 4 --rounds 5
 
 Everyone reads the last token's residual stream at every third layer, and the next token's logits, of the same random
 weights and prompts. `hidden states` is transformers' own `output_hidden_states=True`; `hooks` has a hook on every layer
@@ -164,9 +164,9 @@ def main() -> None:
     gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="8b" if gpu else "cpu")
-    parser.add_argument("--batch", type=int, default=64 if gpu else 16)
+    parser.add_argument("--batch", type=int, default=64 if gpu else 8)
     parser.add_argument("--length", type=int, default=80)
-    parser.add_argument("--passes", type=int, default=20 if gpu else 5)
+    parser.add_argument("--passes", type=int, default=20 if gpu else 3)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
