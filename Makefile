@@ -55,6 +55,7 @@ bench: $(READY) ## speed and memory against named alternatives (benchmarks/)
 	$(BIN)/python benchmarks/tuning.py
 	$(BIN)/python benchmarks/scores.py
 	$(BIN)/python benchmarks/attribution.py
+	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python benchmarks/sae.py
 
 clean: ## remove runs, figures and the environment

@@ -5,7 +5,17 @@ from madkit.data.quirky import QuirkyData
 from madkit.data.text import TextData
 from madkit.detection.data import StoreData
 from madkit.detection.detect import Detection
-from madkit.features import SAE, Activations, Answers, Attribution, Extractor, Flow, ProbeShift
+from madkit.features import (
+    SAE,
+    Activations,
+    Answers,
+    Attribution,
+    Extractor,
+    Flow,
+    ProbeShift,
+    StoredExtractor,
+    StoredShards,
+)
 from madkit.heads.data import ActivationData
 from madkit.heads.flow import FlowHead
 from madkit.heads.sae import SAEHead
@@ -32,5 +42,7 @@ __all__ = [
     "SAEHead",
     "StoreData",
     "StoredActivations",
+    "StoredExtractor",
+    "StoredShards",
     "TextData",
 ]

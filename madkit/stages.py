@@ -61,14 +61,18 @@ def _parser_options(stage: str) -> dict[str, Any]:
 
 
 class SaveRecipe(SaveConfigCallback):
-    """Write the resolved recipe into the run folder as ``<stage>.yaml``, headed by version and commit."""
+    """Write the resolved recipe into the run folder as ``<stage>.yaml``, headed by version and commit.
+
+    A module whose ``recipe`` is another name keeps its own apart from those of the modules it builds on.
+    """
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Write once, from the first process; a repeated stage overwrites its own file."""
         if self.already_saved or not trainer.is_global_zero:
             return
         text = self.parser.dump(self.config, skip_none=False)
-        save_recipe(root_of(trainer) / f"{stage_of(trainer)}.yaml", text)
+        name = getattr(pl_module, "recipe", stage_of(trainer))
+        save_recipe(root_of(trainer) / f"{name}.yaml", text)
         self.already_saved = True
 
 

@@ -44,7 +44,7 @@ def test_every_recipe_is_covered():
     """A new recipe has to be one of these kinds, or needs a test of its own."""
     kinds = {path.relative_to(RECIPES).as_posix() for path in RECIPES.rglob("*.yaml")}
     expected = {f"{m}.yaml" for m in MODELS}
-    parts = ("data", "features", "features-heads", "detect", "detect-heads", "texts", "flow", "sae")
+    parts = ("data", "features", "features-heads", "heads-stored", "detect", "detect-heads", "texts", "flow", "sae")
     expected |= {f"{m}/{part}.yaml" for m in MODELS for part in parts}
     expected |= {f"{m}/base.yaml" for m in MODELS if m.startswith("tiny-")}
     assert kinds == expected
@@ -301,6 +301,52 @@ def test_a_store_of_another_adapter_is_refused(finished, capsys, tmp_path):
     save_file({name: value + 1 for name, value in load_file(path).items()}, path)
     assert main(["test", "--config", str(RECIPES / model / "detect.yaml"), "--run", str(copy.parent)]) == 2
     assert "another adapter" in capsys.readouterr().err
+
+
+def contents(folder, name):
+    """The files of a feature's current store."""
+    return {p.name: p.read_bytes() for p in FeatureStore.current(folder / "features" / name).folder.iterdir()}
+
+
+def test_heads_of_stored_activations_are_those_of_the_lm(finished, monkeypatch, capsys, tmp_path):
+    """The same files in a store of the same key, and no language model."""
+    import shutil
+
+    from madkit.lm import loading
+
+    model, base, folder = finished
+    copy = tmp_path / model / "addition"
+    shutil.copytree(folder, copy)
+    for kind in ("flow", "sae"):
+        (copy.parent / kind).symlink_to(folder.parent / kind)
+        shutil.rmtree(copy / "features" / kind)
+    with_lm = ["predict", "--config", RECIPES / model / "features.yaml", "--run", copy.parent, "--model.base", base]
+    with_lm += SHORT_DATA
+    without = ["predict", "--config", RECIPES / model / "heads-stored.yaml", "--run", copy.parent, "--model.base", base]
+    if not model.startswith("tiny-"):  # every third layer is stored, and the heads of this test read others
+        assert main([str(word) for word in without]) == 2
+        assert "choose first and step of Activations in features.yaml" in capsys.readouterr().err
+        features = [{"class_path": "Activations", "init_args": {"step": 1}}, {"class_path": "Answers"}]
+        (tmp_path / "all.yaml").write_text(yaml.safe_dump({"model": {"init_args": {"features": features}}}))
+        run(*with_lm, "--config", tmp_path / "all.yaml")
+    before, stamp = json.loads((copy / "predict.json").read_text()), (copy / "predict.json").stat().st_mtime_ns
+    recipe = (copy / "predict.yaml").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "load_causal_lm", None)
+        run(*without)
+    after = json.loads((copy / "predict.json").read_text())
+    for kind in ("flow", "sae"):
+        theirs, ours = (FeatureStore.current(f / "features" / kind) for f in (folder, copy))
+        assert theirs.folder.name == ours.folder.name == after["features"][kind]
+        assert contents(folder, kind) == contents(copy, kind)
+        assert after["stored"][kind]["made_from"] == {"activations": after["features"]["activations"]}
+    assert after["made_by"] == before["made_by"] and after["features"] | before["features"] == after["features"]
+    assert (copy / "predict.json").stat().st_mtime_ns == stamp and (copy / "predict.yaml").read_bytes() == recipe
+    assert "StoredExtractor" in (copy / "predict-stored.yaml").read_text()
+    # Whoever asks the LM later finds them done.
+    written = {p: p.stat().st_mtime_ns for kind in ("flow", "sae") for p in copy.glob(f"features/{kind}/*/shard-*")}
+    run(*with_lm, "--config", RECIPES / model / "features-heads.yaml")
+    assert written and {p: p.stat().st_mtime_ns for p in written} == written
 
 
 @pytest.mark.parametrize("model", [m for m in MODELS if m.startswith("tiny-")])

@@ -8,9 +8,9 @@ import lightning as L
 import pandas as pd
 from torch.utils.data import DataLoader, Dataset
 
-from madkit.errors import ConfigError, DataError, StoreError
+from madkit.errors import ConfigError, DataError
+from madkit.features.current import matching_stores
 from madkit.features.store import FeatureStore
-from madkit.lm import identity
 from madkit.run import root_of
 from madkit.scores.rows import none_of
 
@@ -93,22 +93,8 @@ class StoreData(L.LightningDataModule):
         names = list(dict.fromkeys(detection.features))
         if (root / "features" / "answers").exists() and "answers" not in names:
             names.append("answers")
-        self.stores = {name: FeatureStore.current(root / "features" / name) for name in names}
-        adapter = root / "adapter"
-        expected = identity.fingerprint(str(adapter)) if adapter.exists() else None
-        first = next(iter(self.stores.values()))
+        self.stores = matching_stores(root, names)
         for name, store in self.stores.items():
-            if expected is not None and store.identity["adapter"] != expected:
-                raise StoreError(
-                    f"store {str(store.folder)!r} was made by another adapter ({store.identity['adapter']}) than "
-                    f"{str(adapter)!r} ({expected}); run `madkit predict` again"
-                )
-            for part in ("base", "adapter", "prompts"):
-                if store.identity[part] != first.identity[part]:
-                    raise StoreError(
-                        f"stores {str(first.folder)!r} and {str(store.folder)!r} differ in {part}; "
-                        "run `madkit predict` again with all features in one recipe"
-                    )
             for _, split in detection.feeds(name) if name in detection.features else ():
                 if not store.count(split):
                     raise DataError(

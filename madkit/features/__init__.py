@@ -7,7 +7,9 @@ from madkit.features.base import Feature, Reading
 from madkit.features.extract import Extractor
 from madkit.features.heads import SAE, Flow
 from madkit.features.probe import ProbeShift
+from madkit.features.replay import StoredShards
 from madkit.features.store import FeatureStore
+from madkit.features.stored import StoredExtractor
 
 __all__ = [
     "SAE",
@@ -20,4 +22,6 @@ __all__ = [
     "Flow",
     "ProbeShift",
     "Reading",
+    "StoredExtractor",
+    "StoredShards",
 ]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import lightning as L
-import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -15,15 +14,14 @@ from madkit.errors import ConfigError
 from madkit.features.activations import Activations
 from madkit.features.answers import Answers
 from madkit.features.base import Feature
-from madkit.features.learning import FILE, learn, load_learned, require_finite, save_learned
+from madkit.features.learning import FILE, learn, load_learned, save_learned
 from madkit.features.passes import read
-from madkit.features.store import FeatureStore
-from madkit.files import write_json
+from madkit.features.writing import StoreWriter
 from madkit.lm import identity, loading
-from madkit.run import provenance, root_of
+from madkit.run import root_of
 
 
-class Extractor(L.LightningModule):
+class Extractor(StoreWriter):
     """Compute features of trusted, untrusted and test prompts and write them to the run's feature stores.
 
     Each batch takes one forward pass per model (quirky, and base where a feature asks for it), which stops after the
@@ -52,20 +50,14 @@ class Extractor(L.LightningModule):
         attention: str = "sdpa",
         trust_remote_code: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(features if features is not None else [Activations(), Answers()])
         self.base = base
-        self.features = features if features is not None else [Activations(), Answers()]
         self.adapter = adapter
         self.dtype_name = dtype
         self.attention = attention
         self.trust_remote_code = trust_remote_code
         self.model: Any = None
-        self.stores: dict[str, FeatureStore] = {}
         self.learned: dict[str, dict[str, Tensor]] = {}
-        self._collected: dict[str, list[dict[str, Tensor]]] = {}
-        names = [feature.name for feature in self.features]
-        if len(set(names)) < len(names):
-            raise ConfigError(f"model.features={names}: each feature may be listed once")
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -102,31 +94,15 @@ class Extractor(L.LightningModule):
             "dtype": self.dtype_name,
             "attention": self.attention,
             "prompts": data.identity(),
+            "adapter": None if self.adapter_name is None else identity.fingerprint(self.adapter_name),
         }
-        adapter = None if self.adapter_name is None else identity.fingerprint(self.adapter_name)
-        for feature in self.features:
-            feature.prepare(lm, str(model["base"]), root_of(self.trainer))
-        self.points = {feature.name: feature.hookpoints(lm) for feature in self.features}
-        for feature in self.features:
-            sites = feature.sites(lm)
-            made_by = {**model, "adapter": adapter, "feature": feature.options(), "sites": sites}
-            shards = [s for s in data.shards if s.split in feature.splits]
-            root = root_of(self.trainer) / "features" / feature.name
-            if self.trainer.is_global_zero:
-                FeatureStore.create(root, made_by, sites, shards, data.table, feature.layers(lm), feature.widths(lm))
-            self.trainer.strategy.barrier()
-            self.stores[feature.name] = FeatureStore(root / FeatureStore.key(made_by))
+        self.open_stores(lm, model)
         # Asked here, because every process has to come to the same answer before one of them has learned anything.
         self._to_learn = [
             feature
             for feature in self.features
             if feature.statistics(lm) and not (self.stores[feature.name].folder / FILE).exists()
         ]
-        data.done_shards = {s.index for s in data.shards if not self._wanted(s.index, s.split)}
-
-    def _wanted(self, shard: int, split: str) -> list[Feature]:
-        """The features that this shard still lacks."""
-        return [f for f in self.features if split in f.splits and not self.stores[f.name].path(shard).exists()]
 
     def configure_model(self) -> None:
         """Load base and adapter, unless everything has been computed."""
@@ -158,41 +134,10 @@ class Extractor(L.LightningModule):
             folder = self.stores[feature.name].folder
             self.learned[feature.name] = load_learned(folder, self.device) if (folder / FILE).exists() else {}
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Compute the features of one batch; write the shard when this was its last batch."""
-        features = self._wanted(batch["shard"], batch["split"])
-        for adapter in (True, False):
-            group = [feature for feature in features if feature.adapter is adapter]
-            if group:
-                self._read(group, batch)
-        if batch["last_in_shard"]:
-            for feature in features:
-                self._write(feature, batch["shard"])
-
-    def _read(self, features: list[Feature], batch: dict[str, Any]) -> None:
+    def read(self, features: Sequence[Feature], batch: dict[str, Any]) -> None:
+        """One pass of a batch through the model, for all features that read the same one."""
         readings = read(self.model, features, self.points, batch)
         for feature in features:
             reading = readings.pop(feature.name)
             reading.learned = self.learned[feature.name]
-            vectors = feature(reading)
-            for site, x in vectors.items():
-                require_finite(feature.name, site, x, batch["row"])
-            self._collected.setdefault(feature.name, []).append({"row": batch["row"], **vectors})
-
-    def _write(self, feature: Feature, shard: int) -> None:
-        parts = self._collected.pop(feature.name)
-        whole = {key: torch.cat([part[key].cpu() for part in parts]) for key in parts[0]}
-        rows = whole.pop("row")
-        self.stores[feature.name].write(shard, rows, whole)
-
-    def on_predict_end(self) -> None:
-        """Once every process has written its shards, declare the stores complete."""
-        self.trainer.strategy.barrier()
-        if self.trainer.is_global_zero and not getattr(self.trainer, "fast_dev_run", False):
-            for store in self.stores.values():
-                store.finish()
-            # Last, because its presence says that the whole stage is done.
-            made = {name: store.folder.name for name, store in self.stores.items()}
-            write_json(root_of(self.trainer) / "predict.json", {"features": made, "made_by": provenance()})
+            self.collect(feature, batch["row"], feature(reading))

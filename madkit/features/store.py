@@ -220,9 +220,14 @@ class FeatureStore:
             first, last = max(start - offset, 0), min(stop - offset, shard["count"])
             offset += shard["count"]
             if first < last:
-                yield self._slice(shard["index"], site, first, last)
+                yield self.read_shard(shard["index"], site, first, last)
 
-    def _slice(self, index: int, site: str, first: int, last: int) -> tuple[Tensor, Tensor]:
+    def read_shard(self, index: int, site: str, first: int = 0, last: int | None = None) -> tuple[Tensor, Tensor]:
+        """Row numbers (n,) and vectors (n, d) of the ``first``-th to ``last``-th prompt of a shard.
+
+        Raises:
+            StoreError: if the shard is missing or damaged.
+        """
         try:
             with safe_open(self.path(index), framework="pt") as file:
                 rows = file.get_slice("row")[first:last]

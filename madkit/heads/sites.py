@@ -102,6 +102,16 @@ def site_name(point: Hookpoint) -> str:
     return point.module if point.side == "input" else f"{point.module}.output"
 
 
+def hookpoint_of(site: str) -> Hookpoint:
+    """The hookpoint that `site_name` gave a name to.
+
+    Example:
+        >>> hookpoint_of("model.layers.3.output")
+        Hookpoint(module='model.layers.3', side='output')
+    """
+    return Hookpoint(site.removesuffix(".output"), "output" if site.endswith(".output") else "input")
+
+
 def layer_hookpoints(lm: nn.Module, layers: list[int] | None, side: str) -> list[Hookpoint]:
     """What enters or leaves decoder layers.
 

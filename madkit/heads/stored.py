@@ -17,7 +17,7 @@ from madkit.data.corpus import CorpusBatches
 from madkit.data.place import PlacedData
 from madkit.errors import ConfigError, DataError
 from madkit.features.store import FeatureStore
-from madkit.heads.sites import LAST
+from madkit.heads.sites import LAST, hookpoint_of
 from madkit.lm.hooks import Hookpoint
 from madkit.scores.state import merged
 
@@ -82,10 +82,7 @@ class StoredActivations(PlacedData):
     @property
     def hookpoints(self) -> dict[str, Hookpoint]:
         """The tensor of each site."""
-        return {
-            site: Hookpoint(site.removesuffix(".output"), "output" if site.endswith(".output") else "input")
-            for site in self.vectors
-        }
+        return {site: hookpoint_of(site) for site in self.vectors}
 
     @property
     def widths(self) -> dict[str, int]:
