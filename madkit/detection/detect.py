@@ -103,12 +103,17 @@ class Detection(L.LightningModule):
         self.sites: dict[tuple[str, str], tables.Site] = {}
         self.separations: dict[tuple[str, str], Any] = {}
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether an aggregation needs the scores of calibration prompts."""
+        return bool(set(self.aggregations) & set(CALIBRATED))
+
     def feeds(self, feature: str) -> list[tuple[str, str]]:
         """The parts that vectors of a feature play, each with the split that they come from, in order."""
         feeds = [("trusted", "trusted"), ("test", "test")]
         if any(d.score.offline for d in self.detectors if d.feature == feature):
             feeds.insert(1, ("untrusted", self.untrusted))
-        if set(self.aggregations) & set(CALIBRATED):
+        if self.calibrated:
             feeds.insert(-1, ("calibration", "calibration"))
         return feeds
 
@@ -185,7 +190,7 @@ class Detection(L.LightningModule):
                 "comparisons": tables.comparisons(table, self.prompts),
                 "results": results,
             }
-            if set(self.aggregations) & set(CALIBRATED):
+            if self.calibrated:
                 parts["calibration"] = tables.calibration_table(self.sites)
             report.write(self.trainer, parts, self.prompts, self.separations, layers)
         self.trainer.strategy.barrier()

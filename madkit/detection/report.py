@@ -12,7 +12,7 @@ import torch
 from torchmetrics.classification import BinaryAUROC
 
 from madkit.analysis import accuracy, losses, quirkiness_coefficient, separation
-from madkit.detection.tables import RESULT_KEYS, SUBSETS, subset
+from madkit.detection.tables import RESULT_KEYS, contested
 from madkit.files import write_json, write_parquet
 from madkit.run import provenance, root_of
 
@@ -30,18 +30,16 @@ def log_auroc(trainer: L.Trainer, table: pd.DataFrame, prompts: pd.DataFrame) ->
     writer: Any = getattr(trainer.logger, "experiment", None)
     if not trainer.is_global_zero or not hasattr(writer, "add_scalar"):
         return
+    subsets = contested(prompts)
     for found, group in table.groupby(RESULT_KEYS, sort=False, dropna=False):
         key: Any = found
         feature, score, _, layer, aggregation = key
         scores = group.set_index("row")["value"]
-        for name in SUBSETS:
-            chosen = subset(prompts, name)
-            if chosen["anomalous"].nunique() < 2:
-                continue
+        for name, (rows, labels) in subsets.items():
             metric = BinaryAUROC(thresholds=None, normalization=None, sync_on_compute=False)
             metric.update(
-                torch.from_numpy(scores.loc[chosen["row"]].to_numpy(copy=True)),
-                torch.from_numpy(chosen["anomalous"].to_numpy(dtype=np.int64)),
+                torch.from_numpy(scores.loc[rows].to_numpy(copy=True)),
+                torch.from_numpy(labels.astype(np.int64)),
             )
             tag = f"auroc_{aggregation}" if aggregation else "auroc_by_layer"
             step = int(layer) if pd.notna(layer) else 0

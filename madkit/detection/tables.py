@@ -14,7 +14,7 @@ from madkit.detection.aggregation import CALIBRATED, aggregate
 from madkit.detection.ceiling import PROBE
 from madkit.detection.lowfpr import low_fpr
 from madkit.detection.pairs import compare_all
-from madkit.detection.statistics import auroc
+from madkit.detection.statistics import Interval, auroc
 from madkit.errors import DataError
 
 SUBSETS = ("all", "agree", "disagree")
@@ -90,31 +90,25 @@ def results(
         raise DataError(
             f"all {len(prompts)} test prompts are {kind}; AUROC needs both: make more prompts with `madkit predict`"
         )
+    subsets = contested(prompts)
     lines = []
     for found, group in table.groupby(RESULT_KEYS, sort=False, dropna=False):
         key: Any = found
         scores = group.set_index("row")["value"]
         setting, untrusted = settings[key[0], key[1]]
-        for name in SUBSETS:
-            chosen = subset(prompts, name)
-            labels = chosen["anomalous"].to_numpy(dtype=bool)
-            if labels.all() or not labels.any():
-                continue
-            values = scores.loc[chosen["row"]].to_numpy()
+        for name, (rows, labels) in subsets.items():
+            values = scores.loc[rows].to_numpy()
             rare = low_fpr(values, labels, LOW)
-            statistics = {"": auroc(values, labels), "partial_auroc_": rare.partial_auroc}
-            statistics |= {"tpr_": rare.tpr, "average_precision_": rare.average_precision}
             lines.append(
                 {
                     **dict(zip(RESULT_KEYS, key, strict=True)),
                     "setting": setting,
                     "untrusted": untrusted,
                     "subset": name,
-                    **{
-                        (prefix + end if end != "value" else prefix[:-1] or "auroc"): number
-                        for prefix, interval in statistics.items()
-                        for end, number in interval._asdict().items()
-                    },
+                    **_columns("auroc", auroc(values, labels), prefix=""),
+                    **_columns("partial_auroc", rare.partial_auroc, prefix="partial_auroc_"),
+                    **_columns("tpr", rare.tpr, prefix="tpr_"),
+                    **_columns("average_precision", rare.average_precision, prefix="average_precision_"),
                     "n_normal": int((~labels).sum()),
                     "n_anomalous": int(labels.sum()),
                 }
@@ -130,29 +124,34 @@ def comparisons(table: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
         p_value, p_holm.
     """
     parts = []
+    subsets = contested(prompts)
     whole = table[(table["site"] == "aggregate") & (table["score"] != PROBE)]
     for aggregation, group in whole.groupby("aggregation", sort=False):
         detector = group["feature"] + "/" + group["score"]
         scores = group.assign(detector=detector).pivot(index="row", columns="detector", values="value")
         scores = scores[detector.drop_duplicates().tolist()]
-        for subset_name in SUBSETS:
-            chosen = subset(prompts, subset_name)
-            labels = chosen["anomalous"].to_numpy(dtype=bool)
-            if labels.all() or not labels.any():
-                continue
-            some = scores.loc[chosen["row"]]
-            columns = {str(name): some[name].to_numpy() for name in some}
-            parts.append(compare_all(columns, labels).assign(aggregation=aggregation, subset=subset_name))
-    columns_ = ["aggregation", "subset", "a", "b", "difference", "low", "high", "p_value", "p_holm"]
-    return pd.concat(parts, ignore_index=True)[columns_] if parts else pd.DataFrame(columns=columns_)
+        for name, (rows, labels) in subsets.items():
+            some = scores.loc[rows]
+            found = compare_all({str(detector): some[detector].to_numpy() for detector in some}, labels)
+            parts.append(found.assign(aggregation=aggregation, subset=name))
+    columns = ["aggregation", "subset", "a", "b", "difference", "low", "high", "p_value", "p_holm"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
-def subset(prompts: pd.DataFrame, name: str) -> pd.DataFrame:
-    """All prompts, or those on which truth and quirk agree or disagree."""
-    if name == "all":
-        return prompts
-    agree = prompts["alice_label"].astype(bool) == prompts["bob_label"].astype(bool)
-    return prompts[agree if name == "agree" else ~agree]
+def contested(prompts: pd.DataFrame) -> dict[str, tuple[pd.Index, NDArray[np.bool_]]]:
+    """Row numbers and labels of all prompts, and of those on which truth and quirk agree or disagree.
+
+    A subset without prompts of both kinds is left out: it has no AUROC.
+    """
+    agree = (prompts["alice_label"].astype(bool) == prompts["bob_label"].astype(bool)).to_numpy()
+    members = {"all": np.ones(len(prompts), dtype=bool), "agree": agree, "disagree": ~agree}
+    rows, labels = prompts["row"].to_numpy(), prompts["anomalous"].to_numpy(dtype=bool)
+    both = {name: labels[members[name]] for name in SUBSETS}
+    return {name: (pd.Index(rows[members[name]]), own) for name, own in both.items() if own.any() and not own.all()}
+
+
+def _columns(name: str, interval: Interval, prefix: str) -> dict[str, float]:
+    return {name: interval.value, f"{prefix}low": interval.low, f"{prefix}high": interval.high}
 
 
 def _by_feature(sites: dict[tuple[str, str], Site]) -> dict[str, list[Site]]:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from madkit.figures.averages import METHOD, Average, average
 from madkit.figures.markdown import markdown_table, with_interval
-from madkit.figures.naming import detector_name
+from madkit.figures.naming import detector_name, with_setting
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results import Results, grouped
 
@@ -31,7 +31,7 @@ def aggregations(results: Results) -> Iterator[Sheet]:
     for (model, feature, score, setting), part in grouped(found, "model", "feature", "score", "setting"):
         averages: dict[str, Average | None] = {way: average(part[part["aggregation"] == way]) for way in ways[:-1]}
         averages[ELSEWHERE] = average(chosen_elsewhere(part[part["site"] != "aggregate"]))
-        name = detector_name(feature, score) + ("" if setting == "online" else f" ({setting})")
+        name = with_setting(detector_name(feature, score), setting)
         shown.setdefault(model, []).append([name, *(with_interval(averages[way]) for way in ways)])
         for way, value in averages.items():
             if value is not None:

@@ -32,6 +32,16 @@ def detector_name(feature: str, score: str) -> str:
     return f"{feature.replace('_', ' ')} {_SCORES.get(words, words)}{suffix}"
 
 
+def with_setting(name: str, setting: str) -> str:
+    """A detector's name, with its setting unless that is the usual one.
+
+    Example:
+        >>> with_setting("activations lof", "online"), with_setting("activations que", "offline")
+        ('activations lof', 'activations que (offline)')
+    """
+    return name if setting == "online" else f"{name} ({setting})"
+
+
 def slug(text: str) -> str:
     """Letters, digits, dots, hyphens and underscores: safe in a file name on any system.
 

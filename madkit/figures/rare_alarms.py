@@ -6,7 +6,7 @@ import pandas as pd
 
 from madkit.figures.averages import METHOD, average
 from madkit.figures.markdown import markdown_table, with_interval
-from madkit.figures.naming import detector_name
+from madkit.figures.naming import detector_name, with_setting
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results import Results, grouped
 
@@ -29,7 +29,7 @@ def rare_alarms(results: Results) -> Iterator[Sheet]:
     for (model, feature, score, setting, subset), part in grouped(
         found, "model", "feature", "score", "setting", "subset"
     ):
-        cells = [detector_name(feature, score) + ("" if setting == "online" else f" ({setting})")]
+        cells = [with_setting(detector_name(feature, score), setting)]
         for statistic in _STATISTICS:
             prefix = "" if statistic == "auroc" else f"{statistic}_"
             ends = {statistic: "auroc", f"{prefix}low": "low", f"{prefix}high": "high"}

@@ -9,7 +9,7 @@ import pandas as pd
 
 from madkit.figures.averages import METHOD, Average, average
 from madkit.figures.markdown import markdown_table, with_interval
-from madkit.figures.naming import CONTROL, detector_name
+from madkit.figures.naming import CONTROL, detector_name, with_setting
 from madkit.figures.published import LLAMA, MISTRAL, Published, published, sources
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results import Results, grouped, in_order
@@ -136,7 +136,7 @@ def _model_table(model: str, rows: Sequence[Row]) -> list[str]:
     for row in rows:
         counts = list(dict.fromkeys(value.n_datasets for value in row.ours.values() if value))
         cells = [
-            row.detector + ("" if row.setting == "online" else f" ({row.setting})"),
+            with_setting(row.detector, row.setting),
             "/".join(map(str, counts)) or "0",
             *(with_interval(row.ours[subset]) for subset in SUBSETS),
             *(with_interval(row.control[subset]) for subset in SUBSETS),

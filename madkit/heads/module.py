@@ -18,7 +18,7 @@ from madkit.errors import ConfigError, DataError
 from madkit.heads.sites import HeadSite
 from madkit.heads.totals import Totals
 from madkit.lm.export import ExportBest, History
-from madkit.lm.schedule import trapezoid
+from madkit.lm.schedule import require_shares, trapezoid
 
 Batch = dict[str, dict[str, Tensor]]
 
@@ -41,8 +41,7 @@ class HeadModule(L.LightningModule):
 
     def __init__(self, optimizer: OptimizerCallable, warmup: float, decay: float) -> None:
         super().__init__()
-        if not (0 <= warmup <= 1 and 0 <= decay <= 1 and warmup + decay <= 1 + 1e-9):
-            raise ConfigError(f"warmup={warmup} and decay={decay}: shares of all steps, together at most 1")
+        require_shares(warmup, decay)
         self.optimizer = optimizer
         self.warmup = warmup
         self.decay = decay

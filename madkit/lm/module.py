@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from madkit.errors import ConfigError
 from madkit.lm import forward, loading
 from madkit.lm.export import ExportBest, History
-from madkit.lm.schedule import trapezoid
+from madkit.lm.schedule import require_shares, trapezoid
 
 Batch = dict[str, Any]
 
@@ -55,10 +55,7 @@ class LanguageModel(L.LightningModule):
         trust_remote_code: bool = False,
     ) -> None:
         super().__init__()
-        if not (0 <= warmup <= 1 and 0 <= decay <= 1 and warmup + decay <= 1 + 1e-9):
-            raise ConfigError(
-                f"warmup={warmup} and decay={decay} are shares of all steps: each in 0..1, together at most 1"
-            )
+        require_shares(warmup, decay)
         self.base = base
         self.optimizer = optimizer
         self.warmup = warmup

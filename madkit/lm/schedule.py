@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from madkit.errors import ConfigError
+
+
+def require_shares(warmup: float, decay: float) -> None:
+    """Refuse a warm-up and a decay that do not fit into a run.
+
+    Raises:
+        ConfigError: one is not a share, or together they are more than all steps.
+    """
+    if not (0 <= warmup <= 1 and 0 <= decay <= 1 and warmup + decay <= 1 + 1e-9):
+        raise ConfigError(
+            f"warmup={warmup} and decay={decay} are shares of all steps: each in 0..1, together at most 1"
+        )
+
 
 def trapezoid(total: int, warmup: float, decay: float) -> Callable[[int], float]:
     """The factor on the learning rate at each optimizer step.
