@@ -568,3 +568,14 @@ def test_comparisons_count_what_the_adjusted_tests_decide(drawn: list[Path]) -> 
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[1:] == [f"{shown['difference'].mean():+.3f}", str(first), str(second), str(2 - first - second)]
     assert "base" not in text
+
+
+def test_curves_of_heads_are_not_among_those_in_nats(tmp_path: Path) -> None:
+    write_run(tmp_path, "m", "addition", layers=2, n=60)
+    for kind, metric in (("flow", "val/bits_per_dim"), ("sae", "val/fvu")):
+        (tmp_path / "m" / kind).mkdir()
+        rows = [(step, name, 3.0) for step in (1, 2) for name in ("train/loss", metric)]
+        history = pd.DataFrame(rows, columns=["step", "metric", "value"]).assign(run=f"m/{kind}")
+        history.to_parquet(tmp_path / "m" / kind / "history.parquet")
+    titles = {ax.get_title() for ax in sheets_of([tmp_path])["training_m"].axes}
+    assert "addition" in titles and not {"flow", "sae"} & titles

@@ -20,6 +20,8 @@ _LOOKS = {
     "val/bob_truth_accuracy": ("Bob prompts, the truth", None, ":"),
 }
 """Label, colour (None: the model's own) and line of each metric."""
+_HEADS = ("val/bits_per_dim", "val/fvu")
+"""What flows and sparse autoencoders are validated by: their losses are in other units than nats."""
 _KINDS = {"loss": "loss (nats)", "accuracy": "accuracy"}
 
 
@@ -27,7 +29,10 @@ _KINDS = {"loss": "loss (nats)", "accuracy": "accuracy"}
 def training(results: Results) -> Iterator[Sheet]:
     """One sheet per model: a block of losses and a block of accuracies, a panel per dataset."""
     colors = style.model_colors(results.models)
-    known = results.history[results.history["metric"].isin(_LOOKS)]
+    history = results.history
+    places = pd.MultiIndex.from_frame(history[["model", "dataset"]])
+    language = ~places.isin(places[history["metric"].isin(_HEADS)])
+    known = history[language & history["metric"].isin(_LOOKS)]
     for (model,), rows in grouped(known, "model"):
         kinds = {kind: rows[rows["metric"].str.endswith(kind)] for kind in _KINDS}
         kinds = {kind: part for kind, part in kinds.items() if not part.empty}
