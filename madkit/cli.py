@@ -32,6 +32,7 @@ The stages, in order; each reads and writes the run folder <run>/<dataset>:
              madkit figures runs/ --out figures/
 
 Also:
+  data       make, look at and check the records of a dataset: madkit data --help
   validate   repeat the validation of a fitted quirky LM
   monitor    watch runs in TensorBoard: madkit monitor runs/
 
@@ -83,10 +84,14 @@ def _run(command: str, options: list[str]) -> int:
         from madkit.figures.command import figures
 
         return figures(options)
+    if command == "data":
+        from madkit.data.command import data
+
+        return data(options)
     if command == "monitor":
         return _monitor(options)
     raise ConfigError(
-        f"{command!r} is not a command of madkit; choose fit, predict, test, figures, validate or monitor"
+        f"{command!r} is not a command of madkit; choose fit, predict, test, figures, data, validate or monitor"
     )
 
 

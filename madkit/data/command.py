@@ -1,0 +1,72 @@
+"""The `madkit data` commands: make, look at and check the records of a dataset.
+
+The signature of a function is its command line: parameters without a default are positional, the others are options,
+and what its docstring says of them is their help.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+from madkit.errors import ConfigError
+from madkit.messages import one_line
+
+#: Subcommand: the function that runs it (its arguments are the options, it returns the exit status); a line of help.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "show": ("madkit.data.showing.show", "print some prompts of a dataset, with the answer of each"),
+}
+
+
+def overview() -> str:
+    """What `madkit data` can do."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: madkit data COMMAND [options]",
+            "",
+            "Make, look at and check the records of a dataset.",
+            "",
+            *lines,
+            "",
+            "All options of a command: madkit data COMMAND --help",
+            "",
+        ]
+    )
+
+
+def data(options: list[str]) -> int:
+    """Run one of the commands.
+
+    Args:
+        options: The command line after `madkit data`.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ConfigError: There is no such command, or it has no such option.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    if not options or options[0] in ("-h", "--help", "help"):
+        print(overview(), end="")
+        return 0
+    name, *rest = options
+    if name not in COMMANDS:
+        raise ConfigError(f"data {name!r} is not a command; choose {', '.join(COMMANDS)}")
+    function = _function(COMMANDS[name][0])
+    parser = ArgumentParser(prog=f"madkit data {name}", exit_on_error=False, description=COMMANDS[name][1])
+    parser.add_function_arguments(function, as_positional=True)
+    try:
+        arguments = parser.parse_args(rest)
+    except ArgumentError as error:
+        message = one_line(str(error)).partition("; all options")[0]
+        raise ConfigError(f"data {name}: {message}; all options: madkit data {name} --help") from error
+    return function(**parser.instantiate_classes(arguments).as_dict())
+
+
+def _function(path: str) -> Callable[..., int]:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
