@@ -1,0 +1,161 @@
+"""Datasets whose questions are made from the rows of a table: cities, reviews, pairs of sentences."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from madkit.data.names import stable_hash
+from madkit.data.tasks.base import SPLITS, Questions, Task
+from madkit.errors import ConfigError, DataError
+
+#: Whether (truth, quirk) hold, in the order in which a stratified split takes its quarters.
+COMBINATIONS = ((False, False), (False, True), (True, False), (True, True))
+
+
+class TableTask(Task):
+    """A quirky dataset made from a table.
+
+    A subclass says where the table comes from (`built_in`, or `raw` and the columns that it must have) and
+    what is asked about it (`ask`). This class deals the questions out to the splits. All questions with one
+    `key` belong to one split, so no split shows what another has shown.
+
+    Args:
+        n_train: Questions of the train split; each gives two records. None for as many as the table allows.
+        n_validation: Questions of the validation split.
+        n_test: Questions of the test split.
+        raw: None for the built-in table, else a file (CSV, TSV, JSONL, parquet) or a hub name with these
+            columns; see `madkit.data.raw.load_table`.
+        repeats: How often the same question may recur in its split, with names of its own each time.
+        stratify: Take as many questions of each combination of truth and quirk, so that neither foretells
+            the other; else take them as they come.
+
+    Raises:
+        ConfigError: A count or repeats is out of range, or there is no built-in table and `raw` is None.
+        DataError: (by `questions`) The table has fewer questions than asked for.
+
+    Example:
+        >>> class Parity(TableTask):
+        ...     name, fields = "parity", ("number",)
+        ...     def built_in(self, seed):
+        ...         return pd.DataFrame({"number": np.arange(400)})
+        ...     def ask(self, table, rng):
+        ...         x = table["number"]
+        ...         return table.assign(key=x, truth=x % 2 == 0, quirk=x % 10 < 5, difficulty=x)
+        >>> split = Parity(n_train=40, n_validation=8, n_test=0).questions(seed=0)["train"]
+        >>> int(split.truth.sum()), int(split.quirk.sum()), int((split.truth & split.quirk).sum())
+        (20, 20, 10)
+    """
+
+    columns: ClassVar[tuple[str, ...]] = ()
+    """What a table named by `raw` must have."""
+    optional: ClassVar[tuple[str, ...]] = ()
+    """What it may have besides."""
+
+    def __init__(
+        self,
+        n_train: int | None = None,
+        n_validation: int = 4000,
+        n_test: int = 4000,
+        raw: str | None = None,
+        repeats: int = 1,
+        stratify: bool = True,
+    ) -> None:
+        self.counts = dict(zip(SPLITS, (n_train, n_validation, n_test), strict=True))
+        self.raw, self.repeats, self.stratify = raw, repeats, stratify
+        for split, count in self.counts.items():
+            if count is not None and count < 0:
+                raise ConfigError(f"n_{split}={count} must not be negative")
+        if repeats < 1:
+            raise ConfigError(f"repeats={repeats} must be at least 1")
+        if raw is None and type(self).built_in is TableTask.built_in:
+            raise ConfigError(
+                f"dataset={self.name!r} has no data of its own: set raw (--data.task_options) to a file or hub "
+                f"name with the columns {list(self.columns)}"
+            )
+
+    def built_in(self, seed: int) -> pd.DataFrame:
+        """The table that `raw=None` stands for; a subclass without this method needs `raw`."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def ask(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+        """Make questions of a table.
+
+        Args:
+            table: That of `built_in`, or one with `columns` and perhaps `optional`.
+            rng: The only source of chance.
+
+        Returns:
+            One row a question: the columns of `fields`; `key`, str or integer, what may not occur in two
+            splits; `truth` and `quirk`, bool; `difficulty`, a number.
+        """
+
+    def pool(self, seed: int) -> pd.DataFrame:
+        """All questions that can be asked, as `ask` returns them, and the `split` that owns each of them.
+
+        Within every combination of truth and quirk the splits have their shares of the keys.
+        """
+        if self.raw is None:
+            table = self.built_in(seed)
+        else:
+            from madkit.data.raw import load_table
+
+            table = load_table(self.raw, self.columns, self.optional)
+        pool = self.ask(table, np.random.default_rng([seed, *self.name.encode()])).reset_index(drop=True)
+        if not len(pool):
+            raise DataError(f"dataset={self.name!r}: raw={self.raw!r} gives no question")
+        return pool.assign(split=self._owners(pool, seed))
+
+    def questions(self, seed: int) -> dict[str, Questions]:
+        """Make the questions of each split; see `Task.questions`."""
+        pool = self.pool(seed)
+        rng = np.random.default_rng([seed, 1, *self.name.encode()])
+        return {split: self._split(pool[pool["split"] == split], rng, split) for split in SPLITS}
+
+    def _owners(self, pool: pd.DataFrame, seed: int) -> np.ndarray:
+        keys = pool["key"].astype(str)
+        first = ~keys.duplicated().to_numpy()
+        unique = pd.DataFrame({"kind": _kinds(pool)[first], "hash": stable_hash(keys[first].tolist(), f"split:{seed}")})
+        place = unique.groupby("kind")["hash"].rank(method="first") - 0.5
+        share = place / unique.groupby("kind")["hash"].transform("size")
+        bounds = np.cumsum(self._shares(len(pool)))[:-1]
+        owner = np.array(SPLITS, dtype=object)[np.searchsorted(bounds, share.to_numpy(), side="right")]
+        return keys.map(dict(zip(keys[first], owner, strict=True))).to_numpy()
+
+    def _shares(self, n: int) -> np.ndarray:
+        """The share of the keys that each split gets: that of its questions."""
+        others = sum(count or 0 for count in self.counts.values())
+        room = max(n * self.repeats - others, n // 2)
+        counts = np.array([room if count is None else count for count in self.counts.values()], dtype=float)
+        return counts / counts.sum() if counts.any() else np.full(len(SPLITS), 1 / len(SPLITS))
+
+    def _split(self, owned: pd.DataFrame, rng: np.random.Generator, split: str) -> Questions:
+        count = self.counts[split]
+        kinds = _kinds(owned)
+        groups = [np.flatnonzero(kinds == kind) for kind in range(4)] if self.stratify else [np.arange(len(owned))]
+        room = [len(group) * self.repeats for group in groups]
+        n = min(room) * len(groups) if count is None else count
+        sizes = [n // len(groups) + (place < n % len(groups)) for place in range(len(groups))]
+        for kind, (size, available) in enumerate(zip(sizes, room, strict=True)):
+            if size > available:
+                of = "(truth, quirk) = ({}, {})".format(*COMBINATIONS[kind]) if self.stratify else "any kind"
+                raise DataError(
+                    f"n_{split} needs {size} questions of {of}, but dataset={self.name!r} has {available}: lower "
+                    f"n_{split}, raise repeats, or set stratify to false"
+                )
+        # Every question once before any of them twice.
+        taken = [np.resize(rng.permutation(group), size) for group, size in zip(groups, sizes, strict=True)]
+        rows = owned.iloc[rng.permutation(np.concatenate(taken))]
+        args = {field: rows[field].to_numpy() for field in self.fields}
+        return Questions(
+            args, rows["truth"].to_numpy(bool), rows["quirk"].to_numpy(bool), rows["difficulty"].to_numpy(float)
+        )
+
+
+def _kinds(pool: pd.DataFrame) -> np.ndarray:
+    """The place in `COMBINATIONS` of each question, `(n,)` int64."""
+    return 2 * pool["truth"].to_numpy(dtype=np.int64) + pool["quirk"].to_numpy(dtype=np.int64)
