@@ -1,0 +1,151 @@
+"""Rows of CSV, JSON and parquet files, also compressed ones."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pandas.errors import ParserError, ParserWarning
+
+from madkit.errors import ConfigError, DataError
+
+_TABLES = {".csv": ",", ".tsv": "\t"}
+_LINES = (".jsonl", ".ndjson")
+SUFFIXES = (*_TABLES, *_LINES, ".json", ".parquet")
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+
+
+def kind_of(file: Path) -> str | None:
+    """The suffix that says what a file holds, without that of its compression; None for other files.
+
+    Example:
+        >>> kind_of(Path("books.CSV.gz")), kind_of(Path("EleutherAI/quirky_sciq_raw"))
+        ('.csv', None)
+    """
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    if suffixes and suffixes[-1] in _COMPRESSED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes and suffixes[-1] in SUFFIXES else None
+
+
+def read_columns(file: Path, encoding: str = "utf-8", separator: str | None = None, header: bool = True) -> list[Any]:
+    """The names of a file's columns; their places if it is a CSV file without a header.
+
+    Raises:
+        ConfigError: It cannot be opened.
+        DataError: It is damaged, or in another encoding.
+    """
+    kind = kind_of(file)
+    if kind == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        try:
+            return pa.parquet.read_schema(file).names
+        except pa.ArrowException as error:
+            raise DataError(f"{str(file)!r} is not a whole parquet file: {_first_line(error)}") from None
+    if kind in _TABLES:
+        return _read_csv(file, encoding, separator, header, nrows=0 if header else 1).columns.to_list()
+    # Later rows of a JSON file may have keys that the first one lacks.
+    return _read_json(file, encoding).columns.to_list()
+
+
+def read_rows(
+    file: Path, columns: list[Any], encoding: str = "utf-8", separator: str | None = None, header: bool = True
+) -> tuple[pd.DataFrame, int]:
+    """Some columns of a file, and how many malformed lines of it were left out.
+
+    The values of a CSV file are text. Only an empty cell counts as missing: there are books called "None" and towns
+    called "Nan".
+
+    Raises:
+        ConfigError: It cannot be opened.
+        DataError: It is damaged, or in another encoding.
+    """
+    kind = kind_of(file)
+    if kind == ".parquet":
+        return pd.read_parquet(file, columns=columns), 0
+    if kind in _TABLES:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ParserWarning)
+            rows = _read_csv(file, encoding, separator, header, usecols=columns)
+        return rows, sum(str(warning.message).count("Skipping line") for warning in caught)
+    return _read_json(file, encoding)[columns], 0
+
+
+def _read_csv(file: Path, encoding: str, separator: str | None, header: bool, **options: Any) -> pd.DataFrame:
+    wanted = options.pop("usecols", None)
+    if header and wanted is not None:
+        options["usecols"] = lambda name: name.strip() in wanted
+    elif wanted is not None:
+        options["usecols"] = wanted
+    try:
+        found = pd.read_csv(
+            file,
+            sep=separator or _TABLES[kind_of(file) or ".csv"],
+            header=0 if header else None,
+            dtype=str,
+            keep_default_na=False,
+            na_values=[""],
+            # A byte-order mark would become part of the first column's name.
+            encoding="utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding,
+            on_bad_lines="warn",
+            low_memory=False,
+            **options,
+        )
+    except UnicodeError as error:
+        raise _encoding_error(file, encoding, error) from None
+    except LookupError:
+        raise ConfigError(f"encoding={encoding!r} is not known: try utf-8, latin-1 or utf-16") from None
+    except (ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{str(file)!r} is malformed: {_first_line(error)}; check its separator and quoting") from None
+    except OSError as error:
+        raise ConfigError(f"{str(file)!r} cannot be read: {error.strerror or error}") from None
+    return found.rename(columns=str.strip) if header else found
+
+
+def _read_json(file: Path, encoding: str) -> pd.DataFrame:
+    """A file of one object a line, or of one list of objects."""
+    from pandas.io.common import get_handle
+
+    try:
+        with get_handle(file, "r", encoding=encoding, compression="infer") as handle:
+            stream: Any = handle.handle
+            if kind_of(file) in _LINES:
+                rows = [_parse(file, number, line) for number, line in enumerate(stream, 1) if line.strip()]
+            else:
+                rows = _whole(file, stream.read())
+    except UnicodeError as error:
+        raise _encoding_error(file, encoding, error) from None
+    except OSError as error:
+        raise ConfigError(f"{str(file)!r} cannot be read: {error.strerror or error}") from None
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f'{str(file)!r} holds no rows: each must be an object, such as {{"title": "Emma"}}')
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names})
+
+
+def _whole(file: Path, text: str) -> list[Any]:
+    """The rows of a `.json` file, which may hold a list or, in spite of its name, lines."""
+    if text.lstrip()[:1] == "[":
+        return _parse(file, 1, text)
+    return [_parse(file, number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+
+
+def _parse(file: Path, number: int, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{str(file)!r} is malformed: line {number} is not JSON ({error})") from None
+
+
+def _encoding_error(file: Path, encoding: str, error: UnicodeError) -> DataError:
+    reason = getattr(error, "reason", error)
+    return DataError(f"{str(file)!r} is not {encoding} ({reason}): set its encoding, such as latin-1 or utf-16")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
