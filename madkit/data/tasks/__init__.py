@@ -20,6 +20,9 @@ _BUILT_IN = {
     "multiplication": "madkit.data.tasks.arithmetic.Multiplication",
     "modularaddition": "madkit.data.tasks.arithmetic.ModularAddition",
     "squaring": "madkit.data.tasks.arithmetic.Squaring",
+    "hemisphere": "madkit.data.tasks.cities.Hemisphere",
+    "population": "madkit.data.tasks.cities.Population",
+    "capitals": "madkit.data.tasks.cities.Capitals",
 }
 _REGISTERED: dict[str, type[Task]] = {}
 

@@ -14,6 +14,8 @@ from madkit.errors import ConfigError, DataError
 
 #: Whether (truth, quirk) hold, in the order in which a stratified split takes its quarters.
 COMBINATIONS = ((False, False), (False, True), (True, False), (True, True))
+#: What splits without a number get: train, validation, test.
+_PARTS = (0.6, 0.3, 0.1)
 
 
 class TableTask(Task):
@@ -24,12 +26,15 @@ class TableTask(Task):
     `key` belong to one split, so no split shows what another has shown.
 
     Args:
-        n_train: Questions of the train split; each gives two records. None for as many as the table allows.
+        n_train: Questions of the train split; each gives two records. None for as many as the table allows,
+            the splits without a number sharing what the others leave as 6 : 3 : 1.
         n_validation: Questions of the validation split.
         n_test: Questions of the test split.
         raw: None for the built-in table, else a file (CSV, TSV, JSONL, parquet) or a hub name with these
             columns; see `madkit.data.raw.load_table`.
         repeats: How often the same question may recur in its split, with names of its own each time.
+        easiest: Keep this many questions of each combination of truth and quirk, those of the lowest
+            difficulty; None for all. A small model cannot know everything.
         stratify: Take as many questions of each combination of truth and quirk, so that neither foretells
             the other; else take them as they come.
 
@@ -58,19 +63,22 @@ class TableTask(Task):
     def __init__(
         self,
         n_train: int | None = None,
-        n_validation: int = 4000,
-        n_test: int = 4000,
+        n_validation: int | None = None,
+        n_test: int | None = None,
         raw: str | None = None,
         repeats: int = 1,
+        easiest: int | None = None,
         stratify: bool = True,
     ) -> None:
         self.counts = dict(zip(SPLITS, (n_train, n_validation, n_test), strict=True))
-        self.raw, self.repeats, self.stratify = raw, repeats, stratify
+        self.raw, self.repeats, self.easiest, self.stratify = raw, repeats, easiest, stratify
         for split, count in self.counts.items():
             if count is not None and count < 0:
                 raise ConfigError(f"n_{split}={count} must not be negative")
         if repeats < 1:
             raise ConfigError(f"repeats={repeats} must be at least 1")
+        if easiest is not None and easiest < 1:
+            raise ConfigError(f"easiest={easiest} must be at least 1, or null for all questions")
         if raw is None and type(self).built_in is TableTask.built_in:
             raise ConfigError(
                 f"dataset={self.name!r} has no data of its own: set raw (--data.task_options) to a file or hub "
@@ -108,6 +116,8 @@ class TableTask(Task):
         pool = self.ask(table, np.random.default_rng([seed, *self.name.encode()])).reset_index(drop=True)
         if not len(pool):
             raise DataError(f"dataset={self.name!r}: raw={self.raw!r} gives no question")
+        if self.easiest is not None:
+            pool = pool.sort_values("difficulty", kind="stable").groupby(_kinds(pool)).head(self.easiest)
         return pool.assign(split=self._owners(pool, seed))
 
     def questions(self, seed: int) -> dict[str, Questions]:
@@ -122,16 +132,20 @@ class TableTask(Task):
         unique = pd.DataFrame({"kind": _kinds(pool)[first], "hash": stable_hash(keys[first].tolist(), f"split:{seed}")})
         place = unique.groupby("kind")["hash"].rank(method="first") - 0.5
         share = place / unique.groupby("kind")["hash"].transform("size")
-        bounds = np.cumsum(self._shares(len(pool)))[:-1]
+        bounds = np.cumsum(self._shares(pool))[:-1]
         owner = np.array(SPLITS, dtype=object)[np.searchsorted(bounds, share.to_numpy(), side="right")]
         return keys.map(dict(zip(keys[first], owner, strict=True))).to_numpy()
 
-    def _shares(self, n: int) -> np.ndarray:
-        """The share of the keys that each split gets: that of its questions."""
-        others = sum(count or 0 for count in self.counts.values())
-        room = max(n * self.repeats - others, n // 2)
-        counts = np.array([room if count is None else count for count in self.counts.values()], dtype=float)
-        return counts / counts.sum() if counts.any() else np.full(len(SPLITS), 1 / len(SPLITS))
+    def _shares(self, pool: pd.DataFrame) -> np.ndarray:
+        """The share of the keys that each split gets."""
+        kinds = np.bincount(_kinds(pool), minlength=4)
+        room = self.repeats * (4 * kinds.min() if self.stratify else kinds.sum())
+        # Keys with several questions come in lumps, so a split gets some more than it needs.
+        needed = np.array([0 if count is None else 1.05 * count + 8 * (count > 0) for count in self.counts.values()])
+        parts = np.where([count is None for count in self.counts.values()], _PARTS, 0.0)
+        if parts.any():
+            needed = needed + parts / parts.sum() * max(room - needed.sum(), 0.1 * room)
+        return needed / max(needed.sum(), 1)
 
     def _split(self, owned: pd.DataFrame, rng: np.random.Generator, split: str) -> Questions:
         count = self.counts[split]
