@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,24 @@ def kind_of(file: Path) -> str | None:
     return suffixes[-1] if suffixes and suffixes[-1] in SUFFIXES else None
 
 
-def read_columns(file: Path, encoding: str = "utf-8", separator: str | None = None, header: bool = True) -> list[Any]:
-    """The names of a file's columns; their places if it is a CSV file without a header.
+def read_rows(
+    file: Path,
+    choose: Callable[[list[Any]], list[Any]],
+    encoding: str = "utf-8",
+    separator: str | None = None,
+    header: bool = True,
+) -> tuple[pd.DataFrame, int]:
+    """Some columns of a file, and how many malformed lines of it were left out.
+
+    The values of a CSV file are text. Only an empty cell counts as missing: there are books called "None" and towns
+    called "Nan".
+
+    Args:
+        file: What to read.
+        choose: Given the names of all columns (their places, if there is no header), says which are wanted.
+        encoding: Of a CSV or JSON file.
+        separator: Of a CSV file; None for a comma, or a tabulator in `.tsv`.
+        header: Whether the first line of a CSV file names the columns.
 
     Raises:
         ConfigError: It cannot be opened.
@@ -44,36 +61,18 @@ def read_columns(file: Path, encoding: str = "utf-8", separator: str | None = No
         import pyarrow.parquet
 
         try:
-            return pa.parquet.read_schema(file).names
+            wanted = choose(pa.parquet.read_schema(file).names)
+            return pd.read_parquet(file, columns=wanted), 0
         except pa.ArrowException as error:
             raise DataError(f"{str(file)!r} is not a whole parquet file: {_first_line(error)}") from None
     if kind in _TABLES:
-        return _read_csv(file, encoding, separator, header, nrows=0 if header else 1).columns.to_list()
-    # Later rows of a JSON file may have keys that the first one lacks.
-    return _read_json(file, encoding).columns.to_list()
-
-
-def read_rows(
-    file: Path, columns: list[Any], encoding: str = "utf-8", separator: str | None = None, header: bool = True
-) -> tuple[pd.DataFrame, int]:
-    """Some columns of a file, and how many malformed lines of it were left out.
-
-    The values of a CSV file are text. Only an empty cell counts as missing: there are books called "None" and towns
-    called "Nan".
-
-    Raises:
-        ConfigError: It cannot be opened.
-        DataError: It is damaged, or in another encoding.
-    """
-    kind = kind_of(file)
-    if kind == ".parquet":
-        return pd.read_parquet(file, columns=columns), 0
-    if kind in _TABLES:
+        wanted = choose(_read_csv(file, encoding, separator, header, nrows=0 if header else 1).columns.to_list())
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ParserWarning)
-            rows = _read_csv(file, encoding, separator, header, usecols=columns)
+            rows = _read_csv(file, encoding, separator, header, usecols=wanted)
         return rows, sum(str(warning.message).count("Skipping line") for warning in caught)
-    return _read_json(file, encoding)[columns], 0
+    found = _read_json(file, encoding)
+    return found[choose(found.columns.to_list())], 0
 
 
 def _read_csv(file: Path, encoding: str, separator: str | None, header: bool, **options: Any) -> pd.DataFrame:
@@ -109,11 +108,10 @@ def _read_csv(file: Path, encoding: str, separator: str | None, header: bool, **
 
 def _read_json(file: Path, encoding: str) -> pd.DataFrame:
     """A file of one object a line, or of one list of objects."""
-    from pandas.io.common import get_handle
+    import fsspec
 
     try:
-        with get_handle(file, "r", encoding=encoding, compression="infer") as handle:
-            stream: Any = handle.handle
+        with fsspec.open(str(file), "rt", encoding=encoding, compression="infer") as stream:
             if kind_of(file) in _LINES:
                 rows = [_parse(file, number, line) for number, line in enumerate(stream, 1) if line.strip()]
             else:
@@ -124,6 +122,7 @@ def _read_json(file: Path, encoding: str) -> pd.DataFrame:
         raise ConfigError(f"{str(file)!r} cannot be read: {error.strerror or error}") from None
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError(f'{str(file)!r} holds no rows: each must be an object, such as {{"title": "Emma"}}')
+    # Later rows may have keys that the first one lacks.
     names = dict.fromkeys(name for row in rows for name in row)
     return pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names})
 

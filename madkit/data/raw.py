@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from madkit.data.files import SUFFIXES, kind_of, read_columns, read_rows
+from madkit.data.files import SUFFIXES, kind_of, read_rows
 from madkit.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -165,33 +165,32 @@ def _part(
 ) -> pd.DataFrame:
     """The wanted columns of one file or split, under their own names."""
     header = not any(isinstance(name, int) for name in source.columns.values())
-    if isinstance(part, Path):
-        present: list[Any] = read_columns(part, source.encoding, source.separator, header)
-    else:
-        present = part.column_names
     found: dict[str, Any] = {}
-    for name in (*columns, *optional):
-        called = source.columns.get(name)
-        there = called if called is not None else _match((name, *aliases.get(name, ())), present)
-        if there in present:
-            found[name] = there
-    if missing := [name for name in (*columns, *source.columns) if name not in found]:
-        raise DataError(
-            f"raw={source.path!r} lacks the columns {missing}: it has {present}; say which they are with "
-            f"raw.columns, such as {{{missing[0]}: {present[0]!r}}}"
-        )
-    wanted = list(dict.fromkeys(found.values()))
+
+    def choose(present: list[Any]) -> list[Any]:
+        for name in (*columns, *optional):
+            called = source.columns.get(name)
+            there = called if called is not None else _match((name, *aliases.get(name, ())), present)
+            if there in present:
+                found[name] = there
+        if missing := [name for name in dict.fromkeys((*columns, *source.columns)) if name not in found]:
+            raise DataError(
+                f"raw={source.path!r} lacks the columns {missing}: it has {present}; say which they are with "
+                f"raw.columns, such as {{{missing[0]}: {present[0]!r}}}"
+            )
+        return list(dict.fromkeys(found.values()))
+
     if isinstance(part, Path):
-        rows, left_out = read_rows(part, wanted, source.encoding, source.separator, header)
-        if left_out:
-            log.warning("raw=%r: %d malformed lines of %s are left out", source.path, left_out, part.name)
+        rows, left_out = read_rows(part, choose, source.encoding, source.separator, header)
         if left_out > max(10, len(rows) // 100):
             raise DataError(
                 f"raw={source.path!r}: {left_out} lines of {part.name} are malformed and {len(rows)} are not: check "
                 "its separator and quoting"
             )
+        if left_out:
+            log.warning("raw=%r: %d malformed lines of %s are left out", source.path, left_out, part.name)
     else:
-        rows = part.select_columns(wanted).with_format("arrow")[:].to_pandas()
+        rows = part.select_columns(choose(part.column_names)).with_format("arrow")[:].to_pandas()
     return pd.DataFrame({name: rows[there] for name, there in found.items()})
 
 
@@ -217,7 +216,7 @@ def _numbers(source: RawSource, name: str, column: pd.Series) -> pd.Series:
     if (bad := found.isna() & values.notna()).any():
         example = values[bad].iloc[0]
         raise DataError(
-            f"raw={source.path!r}: column {name!r} has {int(bad.sum())} values that are not numbers, such as {example!r}"
+            f"raw={source.path!r}: {int(bad.sum())} values of column {name!r} are not numbers, such as {example!r}"
         )
     if np.isinf(found).any():
         raise DataError(f"raw={source.path!r}: column {name!r} has infinite values")

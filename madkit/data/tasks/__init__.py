@@ -23,6 +23,8 @@ _BUILT_IN = {
     "hemisphere": "madkit.data.tasks.cities.Hemisphere",
     "population": "madkit.data.tasks.cities.Population",
     "capitals": "madkit.data.tasks.cities.Capitals",
+    "sciq": "madkit.data.tasks.sciq.SciQ",
+    "authors": "madkit.data.tasks.authors.Authors",
 }
 _REGISTERED: dict[str, type[Task]] = {}
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -30,13 +31,13 @@ class TableTask(Task):
             the splits without a number sharing what the others leave as 6 : 3 : 1.
         n_validation: Questions of the validation split.
         n_test: Questions of the test split.
-        raw: None for the built-in table, else a file (CSV, TSV, JSONL, parquet) or a hub name with these
-            columns; see `madkit.data.raw.load_table`.
+        raw: None for the built-in table, else a file (CSV, TSV, JSONL, parquet), a folder of them or a hub name, or a
+            mapping that says more about it; see `madkit.data.raw.RawSource`.
         repeats: How often the same question may recur in its split, with names of its own each time.
         easiest: Keep this many questions of each combination of truth and quirk, those of the lowest
             difficulty; None for all. A small model cannot know everything.
-        stratify: Take as many questions of each combination of truth and quirk, so that neither foretells
-            the other; else take them as they come.
+        stratify: Give each combination of truth and quirk its share (`shares`): a quarter, unless the dataset's rule
+            forbids some, so that neither foretells the other; else take questions as they come.
 
     Raises:
         ConfigError: A count or repeats is out of range, or there is no built-in table and `raw` is None.
@@ -59,13 +60,19 @@ class TableTask(Task):
     """What a table named by `raw` must have."""
     optional: ClassVar[tuple[str, ...]] = ()
     """What it may have besides."""
+    numbers: ClassVar[tuple[str, ...]] = ()
+    """Which of these are numbers; the others are text."""
+    aliases: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """What well-known tables call them."""
+    shares: ClassVar[tuple[float, ...]] = (1 / 4, 1 / 4, 1 / 4, 1 / 4)
+    """The share of each of `COMBINATIONS` in a stratified split; they sum to 1."""
 
     def __init__(
         self,
         n_train: int | None = None,
         n_validation: int | None = None,
         n_test: int | None = None,
-        raw: str | None = None,
+        raw: str | dict[str, Any] | None = None,
         repeats: int = 1,
         easiest: int | None = None,
         stratify: bool = True,
@@ -112,7 +119,7 @@ class TableTask(Task):
         else:
             from madkit.data.raw import load_table
 
-            table = load_table(self.raw, self.columns, self.optional)
+            table = load_table(self.raw, self.columns, self.optional, numbers=self.numbers, aliases=self.aliases)
         pool = self.ask(table, np.random.default_rng([seed, *self.name.encode()])).reset_index(drop=True)
         if not len(pool):
             raise DataError(f"dataset={self.name!r}: raw={self.raw!r} gives no question")
@@ -123,6 +130,11 @@ class TableTask(Task):
     def questions(self, seed: int) -> dict[str, Questions]:
         """Make the questions of each split; see `Task.questions`."""
         pool = self.pool(seed)
+        if unknown := int(pool["difficulty"].isna().sum()):
+            raise DataError(
+                f"dataset={self.name!r}: {unknown} of {len(pool)} questions of raw={self.raw!r} have no difficulty: "
+                "give the table a column `difficulty`, which `madkit data difficulty` can compute"
+            )
         rng = np.random.default_rng([seed, 1, *self.name.encode()])
         return {split: self._split(pool[pool["split"] == split], rng, split) for split in SPLITS}
 
@@ -139,7 +151,9 @@ class TableTask(Task):
     def _shares(self, pool: pd.DataFrame) -> np.ndarray:
         """The share of the keys that each split gets."""
         kinds = np.bincount(_kinds(pool), minlength=4)
-        room = self.repeats * (4 * kinds.min() if self.stratify else kinds.sum())
+        shares = np.array(self.shares)
+        most = (kinds[shares > 0] / shares[shares > 0]).min() if self.stratify else kinds.sum()
+        room = self.repeats * most
         # Keys with several questions come in lumps, so a split gets some more than it needs.
         needed = np.array([0 if count is None else 1.05 * count + 8 * (count > 0) for count in self.counts.values()])
         parts = np.where([count is None for count in self.counts.values()], _PARTS, 0.0)
@@ -150,13 +164,20 @@ class TableTask(Task):
     def _split(self, owned: pd.DataFrame, rng: np.random.Generator, split: str) -> Questions:
         count = self.counts[split]
         kinds = _kinds(owned)
-        groups = [np.flatnonzero(kinds == kind) for kind in range(4)] if self.stratify else [np.arange(len(owned))]
-        room = [len(group) * self.repeats for group in groups]
-        n = min(room) * len(groups) if count is None else count
-        sizes = [n // len(groups) + (place < n % len(groups)) for place in range(len(groups))]
-        for kind, (size, available) in enumerate(zip(sizes, room, strict=True)):
+        if self.stratify:
+            chosen = [kind for kind, share in enumerate(self.shares) if share]
+            groups = [np.flatnonzero(kinds == kind) for kind in chosen]
+            shares = np.array([self.shares[kind] for kind in chosen])
+        else:
+            chosen, groups, shares = [], [np.arange(len(owned))], np.ones(1)
+        room = np.array([len(group) * self.repeats for group in groups])
+        n = int((room / shares + 1e-9).min()) if count is None else count
+        if self.stratify and count is None:
+            # Whole shares only, so that none is one question short.
+            n -= n % round(1 / shares.min())
+        for place, (size, available) in enumerate(zip(sizes := _sizes(n, shares), room, strict=True)):
             if size > available:
-                of = "(truth, quirk) = ({}, {})".format(*COMBINATIONS[kind]) if self.stratify else "any kind"
+                of = "(truth, quirk) = ({}, {})".format(*COMBINATIONS[chosen[place]]) if chosen else "any kind"
                 raise DataError(
                     f"n_{split} needs {size} questions of {of}, but dataset={self.name!r} has {available}: lower "
                     f"n_{split}, raise repeats, or set stratify to false"
@@ -168,6 +189,13 @@ class TableTask(Task):
         return Questions(
             args, rows["truth"].to_numpy(bool), rows["quirk"].to_numpy(bool), rows["difficulty"].to_numpy(float)
         )
+
+
+def _sizes(n: int, shares: np.ndarray) -> list[int]:
+    """Whole numbers that sum to n in these shares; what is over goes to the first ones."""
+    sizes = np.floor(n * shares + 1e-9).astype(int)
+    sizes[np.argsort(sizes - n * shares, kind="stable")[: n - sizes.sum()]] += 1
+    return sizes.tolist()
 
 
 def _kinds(pool: pd.DataFrame) -> np.ndarray:
