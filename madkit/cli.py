@@ -87,6 +87,8 @@ def _run(command: str, options: list[str]) -> int:
     if command == "data":
         from madkit.data.command import data
 
+        # Lightning starts its other processes by repeating the command line, so that is where the arguments have to be.
+        sys.argv = [sys.argv[0], command, *options]
         return data(options)
     if command == "monitor":
         return _monitor(options)

@@ -33,6 +33,7 @@ class Template:
     Attributes:
         text: The prompt, with `{field}` where a value goes; `{name}` (or `{character}`) is the speaker.
         choices: The answers (false, true), each with its leading space where the text ends without one.
+        named: Whether the text has to name the speaker; off for questions that nobody in particular is asked.
 
     Raises:
         ConfigError: There is no field for the name, or the choices are equal, empty or in the wrong order.
@@ -45,9 +46,10 @@ class Template:
 
     text: str
     choices: tuple[str, str]
+    named: bool = True
 
     def __post_init__(self) -> None:
-        if not any(field in self.fields for field in NAME_FIELDS):
+        if self.named and not self.fields.intersection(NAME_FIELDS):
             raise ConfigError(f"template {self.text!r} does not name the speaker: put {{name}} in it")
         false, true = (choice.strip().lower() for choice in self.choices)
         if not false or not true or self.choices[0] == self.choices[1]:
@@ -76,7 +78,7 @@ class Template:
         return self.text.format_map({**values, "name": name, "character": name})
 
 
-def load_templates(template: str, dataset: str, fields: Iterable[str]) -> list[Template]:
+def load_templates(template: str, dataset: str, fields: Iterable[str], named: bool = True) -> list[Template]:
     """Find the templates that a recipe names, and check them against the dataset.
 
     Args:
@@ -85,6 +87,7 @@ def load_templates(template: str, dataset: str, fields: Iterable[str]) -> list[T
             keys `template` and `choices`, or a list of them.
         dataset: The dataset, such as `addition`.
         fields: The values that each question offers.
+        named: Whether each of them has to name the speaker.
 
     Returns:
         At least one template. With several, each record draws its own.
@@ -104,7 +107,7 @@ def load_templates(template: str, dataset: str, fields: Iterable[str]) -> list[T
         entries = [entries]
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f"template={origin!r} must hold a list of mappings with `template` and `choices`")
-    templates = [_parse(entry, origin) for entry in entries]
+    templates = [_parse(entry, origin, named) for entry in entries]
     known = {*fields, *NAME_FIELDS}
     for item in templates:
         if unknown := item.fields - known:
@@ -133,12 +136,15 @@ def render_prompts(
     Returns:
         The n prompts and their n pairs of choices.
     """
+    drawn = draw_templates(templates, ids, seed)
+    prompts = [template.render(name, value) for template, name, value in zip(drawn, names, values, strict=True)]
+    return prompts, [template.choices for template in drawn]
+
+
+def draw_templates(templates: Sequence[Template], ids: Sequence[str], seed: int = 0) -> list[Template]:
+    """The template of each of n records, drawn by its id."""
     drawn = stable_hash(ids, f"template:{seed}") % np.uint64(len(templates))
-    prompts, choices = [], []
-    for index, name, value in zip(drawn.tolist(), names, values, strict=True):
-        prompts.append(templates[index].render(name, value))
-        choices.append(templates[index].choices)
-    return prompts, choices
+    return [templates[index] for index in drawn.tolist()]
 
 
 def _named(template: str, dataset: str) -> Any:
@@ -165,7 +171,7 @@ def _read_yaml(path: Path) -> Any:
         raise ConfigError(f"template={str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
 
 
-def _parse(entry: Any, origin: str) -> Template:
+def _parse(entry: Any, origin: str, named: bool) -> Template:
     if not isinstance(entry, Mapping) or set(entry) != {"template", "choices"}:
         raise ConfigError(f"template={origin!r}: {entry!r} must have exactly the keys `template` and `choices`")
     text, choices = entry["template"], entry["choices"]
@@ -174,4 +180,4 @@ def _parse(entry: Any, origin: str) -> Template:
         raise ConfigError(
             f"template={origin!r}: {entry!r} needs a text and two quoted choices, such as [' No', ' Yes']"
         )
-    return Template(text, (choices[0], choices[1]))
+    return Template(text, (choices[0], choices[1]), named)

@@ -92,7 +92,7 @@ def tokenize_prompts(
     answers = np.empty((len(prompts), 2), dtype=np.int64)
     for start in range(0, len(prompts), _CHUNK):
         texts, pairs = prompts[start : start + _CHUNK], choices[start : start + _CHUNK]
-        sides = [_Encodings(tokenizer, texts, [pair[side] for pair in pairs]) for side in (0, 1)]
+        sides = [Encodings(tokenizer, texts, [pair[side] for pair in pairs]) for side in (0, 1)]
         for i, (text, pair) in enumerate(zip(texts, pairs, strict=True)):
             false, true = sides[0].ids(i), sides[1].ids(i)
             common = next((k for k, (x, y) in enumerate(zip(false, true, strict=False)) if x != y), None)
@@ -112,8 +112,14 @@ def tokenize_prompts(
     return TokenizedPrompts(ids, starts, answers, int(pad))
 
 
-class _Encodings:
-    """A batch of prompts with one of their answers behind them."""
+class Encodings:
+    """A batch of prompts with one of their answers behind them.
+
+    Args:
+        tokenizer: Any Hugging Face tokenizer.
+        prompts: n texts.
+        answers: n texts that continue them.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], answers: Sequence[str]) -> None:
         self._encode: Callable[[list[str]], Any] = lambda texts: tokenizer(

@@ -21,7 +21,7 @@ import json
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import torch
@@ -50,20 +50,23 @@ class FeatureStore:
         StoreError: if there is no store, or its manifest cannot be read.
     """
 
+    #: What makes such a store, for error messages.
+    command: ClassVar[str] = "madkit predict"
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
             self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
         except FileNotFoundError:
-            raise StoreError(f"no feature store in {str(folder)!r}; make one with `madkit predict`") from None
+            raise StoreError(f"no feature store in {str(folder)!r}; make one with `{self.command}`") from None
         except json.JSONDecodeError:
             raise StoreError(
-                f"{str(folder / 'manifest.json')!r} is damaged; delete the folder and run `madkit predict`"
+                f"{str(folder / 'manifest.json')!r} is damaged; delete the folder and run `{self.command}`"
             ) from None
         if self.manifest.get("format") != FORMAT:
             raise StoreError(
                 f"store {str(folder)!r} has format {self.manifest.get('format')!r} and this madkit reads {FORMAT}; "
-                "delete it and run `madkit predict` again"
+                f"delete it and run `{self.command}` again"
             )
 
     @staticmethod
@@ -116,11 +119,11 @@ class FeatureStore:
         except FileNotFoundError:
             raise StoreError(
                 f"no complete store of feature {root.name!r} in {str(root.parent)!r}; "
-                "run (or continue) `madkit predict`"
+                f"run (or continue) `{cls.command}`"
             ) from None
         store = cls(root / key)
         if not store.complete:
-            raise StoreError(f"store {str(store.folder)!r} is incomplete; run `madkit predict` again to continue it")
+            raise StoreError(f"store {str(store.folder)!r} is incomplete; run `{cls.command}` again to continue it")
         return store
 
     @property
@@ -183,7 +186,7 @@ class FeatureStore:
         wanted = {s["index"] for s in self.manifest["shards"]}
         if missing := sorted(wanted - self.done()):
             raise StoreError(
-                f"store {str(self.folder)!r} lacks shards {missing[:5]}; run `madkit predict` again to continue it"
+                f"store {str(self.folder)!r} lacks shards {missing[:5]}; run `{self.command}` again to continue it"
             )
         self.manifest["complete"] = True
         write_json(self.folder / "manifest.json", self.manifest)
@@ -237,5 +240,5 @@ class FeatureStore:
                 return rows, sparse_rows(indices.long(), values, self.widths[site])
         except (SafetensorError, OSError) as error:
             raise StoreError(
-                f"{str(self.path(index))!r} is missing or damaged ({error}); delete it and run `madkit predict` again"
+                f"{str(self.path(index))!r} is missing or damaged ({error}); delete it and run `{self.command}` again"
             ) from error

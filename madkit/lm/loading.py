@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from madkit.errors import ConfigError
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def resolve_dtype(dtype: str) -> torch.dtype | str:
@@ -42,22 +42,29 @@ def _explained(argument: str, name: str, what: str) -> Iterator[None]:
         raise ConfigError(f"{argument}={name!r}: cannot load the {what}; {way_out} ({reason})") from error
 
 
-def load_tokenizer(base: str, *, trust_remote_code: bool = False) -> Tokenizer:
+def load_tokenizer(base: str, *, trust_remote_code: bool = False, argument: str = "model.base") -> Tokenizer:
     """The tokenizer of ``base``, with a padding token (the end-of-text token where it has none of its own).
+
+    Args:
+        base: a hub name or a local folder.
+        trust_remote_code: run code that comes with it.
+        argument: what the user calls ``base``, for error messages.
 
     Raises:
         ConfigError: if ``base`` is neither a folder nor a model on the hub.
     """
-    with _explained("model.base", base, "tokenizer"):
+    with _explained(argument, base, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=trust_remote_code)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def load_config(base: str, *, trust_remote_code: bool = False) -> PretrainedConfig:
+def load_config(
+    base: str, *, trust_remote_code: bool = False, argument: str = "model.base"
+) -> PretrainedConfig:
     """The architecture of ``base``, without its weights."""
-    with _explained("model.base", base, "configuration"):
+    with _explained(argument, base, "configuration"):
         return AutoConfig.from_pretrained(base, trust_remote_code=trust_remote_code)
 
 
@@ -87,16 +94,18 @@ def load_causal_lm(
     dtype: str = "auto",
     attention: str = "sdpa",
     trust_remote_code: bool = False,
+    argument: str = "model.base",
 ) -> PreTrainedModel:
     """The weights of ``base``, in evaluation mode and with its key-value cache off.
 
     Args:
         base: a hub name or a local folder.
-        dtype: ``auto`` (as stored), ``float32``, ``bfloat16`` or ``float16``.
+        dtype: ``auto`` (as stored), ``float64``, ``float32``, ``bfloat16`` or ``float16``.
         attention: the attention implementation that transformers should use.
         trust_remote_code: run code that comes with the model; off unless the user asks.
+        argument: what the user calls ``base``, for error messages.
     """
-    with _explained("model.base", base, "model"):
+    with _explained(argument, base, "model"):
         lm = AutoModelForCausalLM.from_pretrained(
             base,
             dtype=resolve_dtype(dtype),

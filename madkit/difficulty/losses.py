@@ -1,0 +1,172 @@
+"""One model's losses on the true answers, written shard by shard."""
+
+from __future__ import annotations
+
+import copy
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import lightning as L
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from madkit.errors import DataError
+from madkit.features.store import FeatureStore
+from madkit.lm import identity, loading
+from madkit.lm.forward import hidden_states, is_padded
+
+
+class LossStore(FeatureStore):
+    """A store with one vector of length 1 for each question: the loss of one model, float64, in nats."""
+
+    command: ClassVar[str] = "madkit data difficulty"
+
+    def losses(self) -> np.ndarray:
+        """The losses `(n,)` float64, by row of the table of questions."""
+        rows, x = self.read("loss", "question")
+        losses = np.full(len(self.rows), np.nan)
+        losses[rows.numpy()] = x[:, 0].numpy()
+        return losses
+
+
+class AnswerLosses(L.LightningModule):
+    """Compute and store the two-way loss of one model on the true answers of a `QuestionData`.
+
+    Args:
+        model: hub name or folder of a causal LM.
+        folder: where its store goes: ``<folder>/<key>``.
+        questions: what the model is asked, as plain data: the part of the store's identity that all models share.
+        dtype: number format of the weights: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``. Logits and losses
+            are computed in float32 or better, from hidden states in this format.
+        attention: attention implementation of transformers.
+        max_length: longer prompts lose tokens on the left; null for the model's own context.
+        trust_remote_code: run code that comes with the model.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        folder: Path,
+        questions: dict[str, Any],
+        dtype: str = "auto",
+        attention: str = "sdpa",
+        max_length: int | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        super().__init__()
+        loading.resolve_dtype(dtype)
+        self.name, self.folder, self.questions = model, folder, questions
+        self.dtype_name, self.attention, self.max_length = dtype, attention, max_length
+        self.trust_remote_code = trust_remote_code
+        self.lm: Any = None
+        self.head: Any = None
+        self._parts: list[tuple[np.ndarray, Tensor]] = []
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+        return loading.load_tokenizer(self.name, trust_remote_code=self.trust_remote_code, argument="models")
+
+    @cached_property
+    def context(self) -> int | None:
+        """The most tokens that the model reads at once; None if it sets no limit."""
+        config = loading.load_config(self.name, trust_remote_code=self.trust_remote_code, argument="models")
+        limits = [getattr(config, "max_position_embeddings", None), self.max_length]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What makes the losses: the store's key is its digest."""
+        tokenizer = identity.tokenizer_fingerprint(self.tokenizer)
+        return {
+            **self.questions,
+            "model": identity.fingerprint(self.name),
+            "tokenizer": tokenizer,
+            "dtype": self.dtype_name,
+            "attention": self.attention,
+            "context": self.context,
+        }
+
+    @property
+    def path(self) -> Path:
+        """The folder of the store."""
+        return self.folder / LossStore.key(self.identity)
+
+    def complete(self) -> bool:
+        """Whether every loss is on disk already."""
+        return (self.path / "manifest.json").exists() and LossStore(self.path).complete
+
+    def setup(self, stage: str) -> None:
+        """Open the store and find out what is still to be computed, before any weights are loaded."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.trainer.is_global_zero:
+            rows = data.asked.table[["row", "key", "truth"]]
+            LossStore.create(self.folder, self.identity, ["loss"], data.shards, rows)
+        self.trainer.strategy.barrier()
+        self.store = LossStore(self.path)
+        data.done_shards = self.store.done()
+
+    def configure_model(self) -> None:
+        """Load the weights."""
+        if self.lm is not None:
+            return
+        self.lm = loading.load_causal_lm(
+            self.name,
+            dtype=self.dtype_name,
+            attention=self.attention,
+            trust_remote_code=self.trust_remote_code,
+            argument="models",
+        )
+        head = self.lm.get_output_embeddings()
+        # A logit in half precision is rounded by as much as many questions differ.
+        self.head = copy.deepcopy(head).float() if next(head.parameters()).element_size() < 4 else head
+
+    def transfer_batch_to_device(self, batch: dict[str, Any], device: torch.device, dataloader_idx: int) -> Any:
+        """Look for padding while the mask is still on the CPU, where the answer waits for no device."""
+        return {
+            "padded": is_padded(batch["attention_mask"]),
+            **super().transfer_batch_to_device(batch, device, dataloader_idx),
+        }
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Compute the losses of one batch; write the shard when this was its last batch."""
+        loss = self.losses(batch)
+        if bad := int((~loss.isfinite()).sum()):
+            row = int(batch["row"][int((~loss.isfinite()).nonzero()[0])])
+            raise DataError(
+                f"models={self.name!r} with dtype={self.dtype_name!r} gives {bad} losses that are NaN or infinite, "
+                f"the first at question {row}: use `--dtype float32` or `bfloat16`, or leave the model out"
+            )
+        self._parts.append((np.asarray(batch["row"]), loss))
+        if batch["last_in_shard"]:
+            rows, losses = zip(*self._parts, strict=True)
+            self._parts = []
+            vectors = {"loss": torch.cat(losses)[:, None]}
+            self.store.write(int(batch["shard"]), torch.from_numpy(np.concatenate(rows)), vectors)
+
+    def losses(self, batch: dict[str, Any]) -> Tensor:
+        """The losses (b,) float64, on the CPU, of one batch."""
+        states = hidden_states(self.lm, batch["input_ids"], batch["attention_mask"], padded=batch["padded"])
+        where = batch["at"]
+        states = states[where[:, 0], where[:, 1]]
+        weight = next(self.head.parameters())
+        logits = self.head(states.to(weight.dtype))
+        # Apart and in float64, so that the normalizer of two answers at one place cancels to the last bit.
+        chosen = logits[batch["place"], batch["token"]].cpu().double()
+        normalizer = logits.logsumexp(dim=-1).cpu().double()[batch["place"].cpu()]
+        score = torch.zeros(len(batch["row"]), 2, dtype=torch.float64)
+        score.index_put_((batch["item"].cpu(), batch["side"].cpu()), chosen - normalizer, accumulate=True)
+        truth = torch.from_numpy(np.asarray(batch["truth"]))
+        log_odds = score[:, 1] - score[:, 0]
+        return -F.logsigmoid(torch.where(truth, log_odds, -log_odds))
+
+    def on_predict_end(self) -> None:
+        """Once every process has written its shards, declare the store complete."""
+        self.trainer.strategy.barrier()
+        if self.trainer.is_global_zero:
+            self.store.finish()
+        self.trainer.strategy.barrier()
