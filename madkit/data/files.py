@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,22 @@ def kind_of(file: Path) -> str | None:
     return suffixes[-1] if suffixes and suffixes[-1] in SUFFIXES else None
 
 
+def names_in(file: Path) -> list[str]:
+    """The names of a file's columns; those of its first row, if it is JSON.
+
+    Raises:
+        ConfigError: It cannot be opened.
+        DataError: It is damaged.
+    """
+    kind = kind_of(file)
+    if kind == ".parquet":
+        return _parquet_names(file)
+    if kind in _TABLES:
+        return _read_csv(file, "utf-8", None, True, nrows=0).columns.to_list()
+    rows = _read_json(file, "utf-8", limit=1)
+    return rows.columns.to_list()
+
+
 def read_rows(
     file: Path,
     choose: Callable[[list[Any]], list[Any]],
@@ -57,14 +74,7 @@ def read_rows(
     """
     kind = kind_of(file)
     if kind == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet
-
-        try:
-            wanted = choose(pa.parquet.read_schema(file).names)
-            return pd.read_parquet(file, columns=wanted), 0
-        except pa.ArrowException as error:
-            raise DataError(f"{str(file)!r} is not a whole parquet file: {_first_line(error)}") from None
+        return pd.read_parquet(file, columns=choose(_parquet_names(file))), 0
     if kind in _TABLES:
         wanted = choose(_read_csv(file, encoding, separator, header, nrows=0 if header else 1).columns.to_list())
         with warnings.catch_warnings(record=True) as caught:
@@ -73,6 +83,16 @@ def read_rows(
         return rows, sum(str(warning.message).count("Skipping line") for warning in caught)
     found = _read_json(file, encoding)
     return found[choose(found.columns.to_list())], 0
+
+
+def _parquet_names(file: Path) -> list[str]:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        return pa.parquet.read_schema(file).names
+    except pa.ArrowException as error:
+        raise DataError(f"{str(file)!r} is not a whole parquet file: {_first_line(error)}") from None
 
 
 def _read_csv(file: Path, encoding: str, separator: str | None, header: bool, **options: Any) -> pd.DataFrame:
@@ -106,20 +126,17 @@ def _read_csv(file: Path, encoding: str, separator: str | None, header: bool, **
     return found.rename(columns=str.strip) if header else found
 
 
-def _read_json(file: Path, encoding: str) -> pd.DataFrame:
-    """A file of one object a line, or of one list of objects."""
+def _read_json(file: Path, encoding: str, limit: int | None = None) -> pd.DataFrame:
+    """The first rows of a file of one object a line, or of one list of objects."""
     import fsspec
 
     try:
         with fsspec.open(str(file), "rt", encoding=encoding, compression="infer") as stream:
-            if kind_of(file) in _LINES:
-                rows = [_parse(file, number, line) for number, line in enumerate(stream, 1) if line.strip()]
-            else:
-                rows = _whole(file, stream.read())
+            rows = list(itertools.islice(_objects(file, stream), limit))
     except UnicodeError as error:
         raise _encoding_error(file, encoding, error) from None
-    except OSError as error:
-        raise ConfigError(f"{str(file)!r} cannot be read: {error.strerror or error}") from None
+    except (OSError, EOFError) as error:
+        raise ConfigError(f"{str(file)!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError(f'{str(file)!r} holds no rows: each must be an object, such as {{"title": "Emma"}}')
     # Later rows may have keys that the first one lacks.
@@ -127,11 +144,15 @@ def _read_json(file: Path, encoding: str) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names})
 
 
-def _whole(file: Path, text: str) -> list[Any]:
-    """The rows of a `.json` file, which may hold a list or, in spite of its name, lines."""
-    if text.lstrip()[:1] == "[":
-        return _parse(file, 1, text)
-    return [_parse(file, number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+def _objects(file: Path, stream: Any) -> Iterator[Any]:
+    """The rows of a JSON file; one called `.json` may hold a list or, in spite of its name, lines."""
+    first = next((line for line in stream if line.strip()), "")
+    if kind_of(file) == ".json" and first.lstrip()[0:1] == "[":
+        yield from _parse(file, 1, first + stream.read())
+        return
+    for number, line in enumerate(itertools.chain([first], stream), 1):
+        if line.strip():
+            yield _parse(file, number, line)
 
 
 def _parse(file: Path, number: int, line: str) -> Any:

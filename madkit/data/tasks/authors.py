@@ -44,7 +44,10 @@ class Authors(TableTask):
     fields: ClassVar[tuple[str, ...]] = ("author", "title")
     columns: ClassVar[tuple[str, ...]] = ("title", "authors", "ratings_count")
     numbers: ClassVar[tuple[str, ...]] = ("ratings_count",)
-    aliases: ClassVar[dict[str, tuple[str, ...]]] = {"authors": ("author",), "ratings_count": ("ratings", "num_ratings")}
+    aliases: ClassVar[dict[str, tuple[str, ...]]] = {
+        "authors": ("author",),
+        "ratings_count": ("ratings", "num_ratings"),
+    }
     shares: ClassVar[tuple[float, ...]] = (1 / 4, 1 / 4, 0, 1 / 2)
 
     def ask(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
