@@ -106,7 +106,7 @@ class TableTask(Task):
 
         Returns:
             One row a question: the columns of `fields`; `key`, str or integer, what may not occur in two
-            splits; `truth` and `quirk`, bool; `difficulty`, a number.
+            splits; `truth` and `quirk`, bool; `difficulty`, a number, or NaN where the table does not say it.
         """
 
     def pool(self, seed: int) -> pd.DataFrame:
@@ -130,11 +130,6 @@ class TableTask(Task):
     def questions(self, seed: int) -> dict[str, Questions]:
         """Make the questions of each split; see `Task.questions`."""
         pool = self.pool(seed)
-        if unknown := int(pool["difficulty"].isna().sum()):
-            raise DataError(
-                f"dataset={self.name!r}: {unknown} of {len(pool)} questions of raw={self.raw!r} have no difficulty: "
-                "give the table a column `difficulty`, which `madkit data difficulty` can compute"
-            )
         rng = np.random.default_rng([seed, 1, *self.name.encode()])
         return {split: self._split(pool[pool["split"] == split], rng, split) for split in SPLITS}
 
