@@ -23,6 +23,8 @@ _BUILT_IN = {
     "hemisphere": "madkit.data.tasks.cities.Hemisphere",
     "population": "madkit.data.tasks.cities.Population",
     "capitals": "madkit.data.tasks.cities.Capitals",
+    "sentiment": "madkit.data.tasks.sentiment.Sentiment",
+    "nli": "madkit.data.tasks.nli.NLI",
 }
 _REGISTERED: dict[str, type[Task]] = {}
 
