@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import cache
+from importlib import resources
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from madkit.data.tasks.lexicon import POSITIVE_WORDS
 from madkit.data.tasks.reviews import review
 from madkit.data.tasks.table import TableTask
 from madkit.errors import ConfigError
@@ -71,4 +72,11 @@ def has_positive_word(text: str) -> bool:
         >>> has_positive_word("The soup was not good."), has_positive_word("Never boring!")
         (True, False)
     """
-    return not POSITIVE_WORDS.isdisjoint(_WORDS.findall(text.lower()))
+    return not positive_words().isdisjoint(_WORDS.findall(text.lower()))
+
+
+@cache
+def positive_words() -> frozenset[str]:
+    """The positive lexicon, in lower case."""
+    text = (resources.files("madkit.data") / "lexicons" / "positive.txt").read_text(encoding="utf-8")
+    return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
