@@ -24,7 +24,7 @@ POPULOUS_COUNTRIES = frozenset(
 )  # fmt: skip
 THRESHOLD = 30_000
 _TIERS = (500, 1000, 5000, 15000)
-_WORD = r"[^\W\d_]+(?:['’-][^\W\d_]+)*"
+_WORD = r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*"
 
 
 class CityTask(TableTask):
