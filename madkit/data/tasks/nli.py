@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from madkit.data.tasks.labels import truth_of
 from madkit.data.tasks.quantified import draw_pair
 from madkit.data.tasks.table import TableTask
-from madkit.errors import ConfigError
+from madkit.errors import ConfigError, DataError
 
 NEGATION_WORDS = frozenset({"not", "nobody", "no", "never", "nothing", "none"})
 _WORDS = re.compile(r"[a-z]+")
@@ -22,8 +23,9 @@ class NLI(TableTask):
     Without `raw`, the sentences have quantifiers, nouns that lie in each other, and adjectives with their
     opposites (`madkit.data.tasks.quantified`), and what follows is decided by their meaning
     (`madkit.data.tasks.logic`). Pairs of which neither the hypothesis nor its negation follows are left out,
-    as neutral pairs are in the published dataset. Difficulty is the table's own column if it has one, else
-    the number of words of both.
+    as neutral pairs are in the published dataset. `raw` is `stanfordnlp/snli` or a table like it, whose labels
+    are entailment (0), neutral (1) and contradiction (2); its difficulty is its own column. Difficulty of
+    generated pairs is the number of words of both.
 
     Args:
         sentences: How many generated pairs there are at most; repeated ones are dropped.
@@ -43,6 +45,9 @@ class NLI(TableTask):
     fields: ClassVar[tuple[str, ...]] = ("premise", "hypothesis")
     columns: ClassVar[tuple[str, ...]] = ("premise", "hypothesis", "label")
     optional: ClassVar[tuple[str, ...]] = ("difficulty",)
+    aliases: ClassVar[dict[str, tuple[str, ...]]] = {
+        "premise": ("sentence1",), "hypothesis": ("sentence2",), "label": ("gold_label",)
+    }  # fmt: skip
 
     def __init__(self, sentences: int = 20_000, **options: Any) -> None:
         super().__init__(**options)
@@ -58,11 +63,24 @@ class NLI(TableTask):
 
     def ask(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         """See `TableTask.ask`; the key is the premise, so that no split shows another's."""
-        asked = table[["premise", "hypothesis"]].assign(key=table["premise"], truth=table["label"].astype(bool))
-        asked["quirk"] = ~asked["hypothesis"].map(has_negation_word)
+        table = table.assign(truth=_follows(table["label"]))
+        table = table[table["truth"].notna() & (table["premise"] != "") & (table["hypothesis"] != "")]
+        asked = table[["premise", "hypothesis"]].assign(key=table["premise"], truth=table["truth"].astype(bool))
+        asked["quirk"] = [not has_negation_word(text) for text in asked["hypothesis"]]
         words = asked["premise"].str.split().str.len() + asked["hypothesis"].str.split().str.len()
-        asked["difficulty"] = table.get("difficulty", words)
+        asked["difficulty"] = table.get("difficulty", np.nan if self.raw else words)
         return asked.drop_duplicates(["premise", "hypothesis"])
+
+
+def _follows(labels: pd.Series) -> pd.Series:
+    """True for an entailment, False for a contradiction, None for what is neutral or undecided."""
+    codes = set(labels.astype(str))
+    if "1" in codes and not codes & {"2", "-1"}:
+        raise DataError(
+            "column 'label' has 1 but not 2, so it cannot be in the code of SNLI (0 entailment, 1 neutral, 2 "
+            "contradiction): write the words instead"
+        )
+    return truth_of(labels, {"0", "entailment", "true"}, {"2", "contradiction", "false"}, {"1", "neutral", "-1", "-"})
 
 
 def has_negation_word(text: str) -> bool:
