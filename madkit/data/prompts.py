@@ -99,22 +99,48 @@ def load_templates(template: str, dataset: str, fields: Iterable[str], named: bo
         >>> load_templates("standardized", "addition", ["op1", "op2", "result"])[0].choices
         (' No', ' Yes')
     """
-    if template.endswith((".yaml", ".yml")):
-        origin, entries = template, _read_yaml(Path(template))
-    else:
-        origin, entries = template, _named(template, dataset)
+    fields = list(fields)
+    return [as_template(entry, template, dataset, fields, named) for entry in read_entries(template, dataset)]
+
+
+def read_entries(template: str, dataset: str) -> list[Any]:
+    """What a list of templates or a YAML file holds, as it is: at least one entry.
+
+    Args:
+        template: As for `load_templates`.
+        dataset: The dataset.
+
+    Raises:
+        ConfigError: There is no such list or file, or it is empty.
+    """
+    entries = _read_yaml(Path(template)) if template.endswith((".yaml", ".yml")) else _named(template, dataset)
     if isinstance(entries, Mapping):
         entries = [entries]
     if not isinstance(entries, list) or not entries:
-        raise ConfigError(f"template={origin!r} must hold a list of mappings with `template` and `choices`")
-    templates = [_parse(entry, origin, named) for entry in entries]
+        raise ConfigError(f"template={template!r} must hold a list of mappings with `template` and `choices`")
+    return entries
+
+
+def as_template(entry: Any, origin: str, dataset: str, fields: Iterable[str], named: bool = True) -> Template:
+    """Make a template of one entry.
+
+    Args:
+        entry: A mapping with `template` and `choices`.
+        origin: Where it stands, for the message.
+        dataset: Whose questions it is to ask.
+        fields: The values that each of these offers.
+        named: Whether it has to name the speaker.
+
+    Raises:
+        ConfigError: It is no template, or does not fit the dataset.
+    """
+    made = _parse(entry, origin, named)
     known = {*fields, *NAME_FIELDS}
-    for item in templates:
-        if unknown := item.fields - known:
-            raise ConfigError(
-                f"template {item.text!r} needs {sorted(unknown)}, but {dataset!r} offers only {sorted(known)}"
-            )
-    return templates
+    if unknown := made.fields - known:
+        raise ConfigError(
+            f"template {made.text!r} needs {sorted(unknown)}, but {dataset!r} offers only {sorted(known)}"
+        )
+    return made
 
 
 def load_asides(dataset: str, fields: Iterable[str]) -> list[Template]:
