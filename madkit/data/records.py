@@ -29,8 +29,9 @@ def load_records(source: str) -> DatasetDict:
 
     Args:
         source: A folder written by `save_to_disk`, a folder of `<split>*.parquet`, `<split>*.jsonl` or
-            `<split>*.json` (one record a line; a subfolder `data` is searched too), or a hub name such as
-            `EleutherAI/quirky_addition_raw`.
+            `<split>*.json` (one record a line; a subfolder `data` is searched too), one such file, or a hub name
+            such as `EleutherAI/quirky_addition_raw`. A single file may have a column `split`; without it all
+            records are of the train split.
 
     Returns:
         The splits, as they are.
@@ -42,6 +43,8 @@ def load_records(source: str) -> DatasetDict:
     from datasets import DatasetDict, load_dataset, load_from_disk
 
     folder = Path(source)
+    if folder.is_file() and folder.suffix[1:] in _SUFFIXES:
+        return DatasetDict(_read_file(folder))
     if not folder.is_dir():
         if folder.exists() or source.startswith(("/", ".", "~")):
             raise ConfigError(f"source={source!r} is not a folder: give a folder of records or a hub name")
@@ -102,24 +105,44 @@ def arrow_table(dataset: Dataset) -> pa.Table:
     return dataset.with_format("arrow")[:]
 
 
-def _read_files(folder: Path) -> dict[str, Dataset]:
+def _read_table(files: list[Path]) -> pa.Table:
+    """The rows of some files of one kind."""
     import pyarrow as pa
     import pyarrow.json
     import pyarrow.parquet
+
+    reader = pa.parquet.read_table if files[0].suffix == ".parquet" else pa.json.read_json
+    try:
+        return pa.concat_tables([reader(file) for file in files])
+    except pa.ArrowInvalid as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"source={str(files[0].parent)!r}: {files[0].name} is malformed: {reason}") from None
+
+
+def _read_file(file: Path) -> dict[str, Dataset]:
+    import pyarrow.compute as pc
     from datasets import Dataset
 
-    readers = {"parquet": pa.parquet.read_table, "jsonl": pa.json.read_json, "json": pa.json.read_json}
+    table = _read_table([file])
+    if "split" not in table.column_names:
+        return {"train": Dataset(table)}
+    splits = pc.unique(table["split"]).to_pylist()
+    if strange := set(splits) - {"train", "validation", "test"}:
+        raise DataError(f"column 'split' of {str(file)!r} has {sorted(map(str, strange))}: use train, validation, test")
+    parts = {split: table.filter(pc.equal(table["split"], split)).drop_columns(["split"]) for split in splits}
+    return {split: Dataset(part) for split, part in parts.items()}
+
+
+def _read_files(folder: Path) -> dict[str, Dataset]:
+    from datasets import Dataset
+
     found: dict[str, Dataset] = {}
     for split in ("train", "validation", "test"):
         for suffix in _SUFFIXES:
             files = sorted([*folder.glob(f"{split}*.{suffix}"), *folder.glob(f"data/{split}*.{suffix}")])
             if not files:
                 continue
-            try:
-                found[split] = Dataset(pa.concat_tables([readers[suffix](file) for file in files]))
-            except pa.ArrowInvalid as error:
-                reason = str(error).partition("\n")[0]
-                raise DataError(f"source={str(folder)!r}: {files[0].name} is malformed: {reason}") from None
+            found[split] = Dataset(_read_table(files))
             break
     if not found:
         raise DataError(

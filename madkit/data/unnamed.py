@@ -14,13 +14,13 @@ _NAME_LINE = re.compile(r"^(?:\w+ *: *)?\{(?:" + "|".join(NAME_FIELDS) + r")\}[.
 
 
 def without_name(template: Template) -> Template:
-    """The same question with the line that names the speaker left out.
+    r"""The same question with the line that names the speaker left out.
 
     Raises:
         ConfigError: The name stands in the middle of the text.
 
     Example:
-        >>> without_name(Template("Name: {name}\\n\\n{a} = {b}. True?", (" No", " Yes"))).text
+        >>> without_name(Template("Name: {name}\n\n{a} = {b}. True?", (" No", " Yes"))).text
         '{a} = {b}. True?'
     """
     text = _NAME_LINE.sub("", template.text)

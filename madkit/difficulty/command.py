@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from madkit.data.records import load_records
 from madkit.data.tasks import find_task, make_task, task_names
@@ -53,8 +53,8 @@ def difficulty(
     """Give every question the mean loss of some language models on its true answer as its difficulty.
 
     A question is asked once, of nobody by name; the loss is the two-way cross-entropy between its choices, each taken
-    with all its tokens. OUT then is a source of records (--data.source OUT), beside them losses.parquet with a column for
-    each model. A command that was interrupted continues when it is given again, and so does one with more models.
+    with all its tokens. OUT then is a source of records (--data.source OUT), beside them losses.parquet with a column
+    for each model. A command that was interrupted continues when it is given again, and so does one with more models.
 
     Args:
         source: Records: a folder, a .jsonl or .parquet file, a hub name, or the name of a generated dataset. A column
@@ -103,7 +103,7 @@ def difficulty(
         "questions": asked.digest(),
     }
     folder = Path(out)
-    claim(folder, identity, write=rank_zero_only.rank == 0)
+    claim(folder, identity, write=_is_first())
     losses = {}
     try:
         for model in models:
@@ -114,7 +114,7 @@ def difficulty(
     except SIGTERMException:
         # Lightning ends such a run in order, but it is not finished: whoever started it has to know.
         return 143
-    if rank_zero_only.rank == 0:
+    if _is_first():
         table = write_results(folder, records, asked, losses)
         for model in ["difficulty", *models]:
             print(f"{model}: mean loss {table[model].mean():.4f} nats, {len(table)} questions", file=sys.stderr)
@@ -145,12 +145,12 @@ def _losses(
     """One model's losses: computed, continued, or read where they are on disk already."""
     data = QuestionData(asked, batch_tokens, shard_size)
     if not module.complete():
-        callbacks = [ProgressLines()] if os.environ.get("MADKIT_PROGRESS") == "lines" or not sys.stderr.isatty() else []
+        lines = os.environ.get("MADKIT_PROGRESS") == "lines" or not sys.stderr.isatty()
         trainer = L.Trainer(
             accelerator=accelerator,
             devices=devices,
             default_root_dir=module.folder,
-            callbacks=callbacks,
+            callbacks=[ProgressLines()] if lines else [],
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
@@ -164,6 +164,11 @@ def _losses(
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return LossStore(path).losses()
+
+
+def _is_first() -> bool:
+    """Whether this process is the only one or the first of several."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
 def _slug(model: str) -> str:

@@ -38,7 +38,7 @@ def claim(out: Path, identity: Mapping[str, Any], *, write: bool = True) -> None
     except FileNotFoundError:
         if strange := sorted(path.name for path in out.glob("*") if path.name[0] != "."):
             raise StoreError(
-                f"out={str(out)!r} holds {strange[0]!r}, which `madkit data difficulty` has not written: name a new folder"
+                f"out={str(out)!r} holds {strange[0]!r}, which is not of `madkit data difficulty`: name a new folder"
             ) from None
         if write:
             write_json(out / MANIFEST, {"identity": dict(identity), "complete": False})
@@ -78,7 +78,9 @@ def write_results(out: Path, records: DatasetDict, asked: Asked, losses: Mapping
     for split in asked.rows:
         (out / f"{split}.parquet").unlink(missing_ok=True)
     write_parquet(out / "losses.parquet", table)
-    scored = with_difficulty(records, {split: table["difficulty"].to_numpy()[rows] for split, rows in asked.rows.items()})
+    scored = with_difficulty(
+        records, {split: table["difficulty"].to_numpy()[rows] for split, rows in asked.rows.items()}
+    )
     for split in scored:
         write_atomically(out / f"{split}.parquet", lambda path, split=split: scored[split].to_parquet(path))  # type: ignore[misc]
     write_json(out / MANIFEST, {**manifest, "complete": True, "models": models, "made_by": provenance()})
