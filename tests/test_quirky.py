@@ -447,10 +447,13 @@ def spoil(column, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: f.drop(columns="bob_label", inplace=True), r"lacks the columns \['bob_label'\]"),
+        (
+            lambda f: f.drop(columns=["label", "bob_label"], inplace=True),
+            r"split 'train' lacks the columns \['bob_label'\]: what Alice",
+        ),
         (
             lambda f: f.drop(columns=["id", "difficulty"], inplace=True),
-            r"lacks the columns \['id', 'difficulty'\]",
+            r"lacks the columns \['difficulty'\].*`madkit data difficulty` computes",
         ),
         (spoil("label", None), "column 'label' of split 'train' has 1 values that are not 0 or 1"),
         (spoil("character", "Carol"), "'character' of split 'train' has \\['Carol'\\]"),
@@ -491,7 +494,7 @@ def test_sources_that_do_not_exist(tmp_path):
     (tmp_path / "train.jsonl").write_text('{"id": \n')
     with pytest.raises(DataError, match=r"train\.jsonl is malformed"):
         _ = make_data(source=str(tmp_path), task_options=None).records
-    with pytest.raises(ConfigError, match=r"neither a folder here nor .* from the hub") as error:
+    with pytest.raises(ConfigError, match=r"neither a file nor a folder here nor .* from the hub") as error:
         _ = make_data(source="nobody/quirky_nothing_raw", task_options=None).records
     assert "\n" not in str(error.value)
 

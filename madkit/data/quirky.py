@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader
 from madkit.data.batches import PromptSet, TrainBatches, ValidationBatches, accumulation
 from madkit.data.place import PlacedData
 from madkit.data.prompts import Template, load_templates, render_prompts
-from madkit.data.records import check_records, load_records
 from madkit.data.shards import Shard, ShardBatches, cut_shards
+from madkit.data.sources import is_table_task, known_task, open_records
 from madkit.data.splits import balanced_rows, detection_splits, named_frame, template_args
-from madkit.data.tasks import find_task, make_task, task_names
+from madkit.data.tasks import find_task, make_task
 from madkit.data.tokens import tokenize_prompts
 from madkit.errors import ConfigError
 
@@ -29,8 +29,9 @@ class QuirkyData(PlacedData):
         dataset: A name of `madkit.data.tasks.task_names()`, or the class path of one's own task. With
             `source` it may be any name, if `template` is a file.
         template: `standardized`, `first`, `mixture` or `compact`, or the path of a YAML file.
-        source: None to generate the records; else a hub name such as `EleutherAI/quirky_addition_raw`, or
-            a folder with the same columns (from `save_to_disk`, parquet or JSONL).
+        source: None to generate the records; else a hub name such as `EleutherAI/quirky_{dataset}_raw` (the braces
+            stand for the dataset's name), a folder or file with the same columns (from `save_to_disk`, parquet,
+            JSONL or CSV), or a raw table that the dataset can be made of, such as `allenai/sciq`.
         task_options: Arguments of the task, such as `{n_train: 8000, max: 99}`. Under the name of a dataset stand
             those for it alone: `{n_train: 8000, squaring: {max: 299}}`.
         requantile: Rank the difficulty of records from `source` anew. The public sets' own column does not
@@ -103,7 +104,7 @@ class QuirkyData(PlacedData):
         for name, value in positive.items():
             if value < 1:
                 raise ConfigError(f"{name}={value} must be at least 1")
-        if source is not None and task_options:
+        if source is not None and task_options and not is_table_task(dataset):
             raise ConfigError(f"task_options={task_options} are for generated records: drop them or source")
         self.table: pd.DataFrame
         self.shards: list[Shard] = []
@@ -127,19 +128,17 @@ class QuirkyData(PlacedData):
     @cached_property
     def constants(self) -> dict[str, Any]:
         """Values that are the same in all prompts of this dataset."""
-        dataset, source = self.options["dataset"], self.options["source"]
-        if source is not None and dataset not in task_names() and "." not in dataset:
+        dataset = self.options["dataset"]
+        # Where records are loaded or made of a table, nothing but them is shown; the dataset itself may not be known.
+        if is_table_task(dataset) or (self.options["source"] is not None and known_task(dataset) is None):
             return {}
         return make_task(dataset, self.task_options).constants
 
     @cached_property
     def records(self) -> Any:
-        """The records, a `datasets.DatasetDict`, generated or read from `source`."""
-        if self.options["source"] is None:
-            task = make_task(self.options["dataset"], self.task_options)
-            # Checked as well, because a task may be a user's own.
-            return check_records(task.records(self.options["seed"]), requantile=False)
-        return check_records(load_records(self.options["source"]), self.options["requantile"])
+        """The records, a `datasets.DatasetDict`: generated, made of a raw table, or read from `source`."""
+        options = (self.options[name] for name in ("seed", "requantile"))
+        return open_records(self.options["dataset"], self.options["source"], self.task_options, *options)
 
     @cached_property
     def templates(self) -> list[Template]:

@@ -1,17 +1,17 @@
-"""Records from elsewhere: the public quirky sets, or a user's own files with the same columns."""
+"""Records of quirky datasets: loaded from elsewhere, and made sure of."""
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from madkit.data.completing import complete
 from madkit.data.names import CHARACTERS, stable_hash
+from madkit.data.reading import read_splits
 from madkit.data.tasks.base import rank_quantiles
-from madkit.errors import ConfigError, DataError
+from madkit.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,45 +19,24 @@ if TYPE_CHECKING:
 
 LABELS = ("label", "alice_label", "bob_label")
 COLUMNS = ("id", "template_args", "character", *LABELS, "difficulty")
-_SUFFIXES = ("parquet", "jsonl", "json")
-
-log = logging.getLogger(__name__)
+_TRUTH = {"true": 1, "yes": 1, "false": 0, "no": 0}
 
 
 def load_records(source: str) -> DatasetDict:
-    """Read records from the hub or from a local folder.
+    """Read records from the hub, a local folder or a file.
 
     Args:
-        source: A folder written by `save_to_disk`, a folder of `<split>*.parquet`, `<split>*.jsonl` or
-            `<split>*.json` (one record a line; a subfolder `data` is searched too), one such file, or a hub name
-            such as `EleutherAI/quirky_addition_raw`. A single file may have a column `split`; without it all
-            records are of the train split.
+        source: As for `madkit.data.reading.read_splits`. What the rows leave unsaid (a row for each character,
+            labels, ids, splits) is worked out: see `madkit.data.completing.complete`.
 
     Returns:
-        The splits, as they are.
+        The splits, with all columns of a record but perhaps those of the difficulty.
 
     Raises:
-        ConfigError: There is no such folder or hub dataset.
-        DataError: The folder holds no records.
+        ConfigError: There is no such file, folder or hub dataset.
+        DataError: It holds no records.
     """
-    from datasets import DatasetDict, load_dataset, load_from_disk
-
-    folder = Path(source)
-    if folder.is_file() and folder.suffix[1:] in _SUFFIXES:
-        return DatasetDict(_read_file(folder))
-    if not folder.is_dir():
-        if folder.exists() or source.startswith(("/", ".", "~")):
-            raise ConfigError(f"source={source!r} is not a folder: give a folder of records or a hub name")
-        try:
-            return load_dataset(source)
-        except Exception as error:
-            reason = str(error).partition("\n")[0]
-            raise ConfigError(
-                f"source={source!r} is neither a folder here nor can it be had from the hub: {reason}"
-            ) from error
-    if (folder / "dataset_dict.json").exists():
-        return load_from_disk(str(folder))
-    return DatasetDict(_read_files(folder))
+    return complete(read_splits(source))
 
 
 def check_records(records: DatasetDict, requantile: bool = True) -> DatasetDict:
@@ -66,24 +45,22 @@ def check_records(records: DatasetDict, requantile: bool = True) -> DatasetDict:
     Args:
         records: Splits with the columns of `COLUMNS`, and `difficulty_quantile` if `requantile` is off.
         requantile: Compute `difficulty_quantile` anew as rank/n over all splits (ties by the hash of the
-            id). The public sets store another order statistic under this name (`argsort` where the rank
-            was meant), which does not follow the difficulty.
+            id). The public sets may store another order statistic under this name.
 
     Returns:
         The same splits, the columns in plain types: labels bool, difficulty and quantile float.
 
     Raises:
         DataError: A column is missing; a label is not 0 or 1; a character is neither Alice nor Bob; a
-            label is not that of its own character; a difficulty is not a number.
+            label is not that of its own character; a difficulty is not a number. The message says what is wrong
+            first; `madkit data check` says everything.
     """
     from datasets import DatasetDict
 
-    needed = COLUMNS if requantile else (*COLUMNS, "difficulty_quantile")
-    frames = {}
-    for split, dataset in records.items():
-        if missing := [column for column in needed if column not in dataset.column_names]:
-            raise DataError(f"split {split!r} lacks the columns {missing}: it has {dataset.column_names}")
-        frames[split] = _check_split(split, flat_frame(dataset))
+    frames, problems = examine(records, requantile)
+    if problems:
+        more = f" (and {len(problems) - 1} more: see `madkit data check`)" if len(problems) > 1 else ""
+        raise DataError(problems[0] + more)
     if requantile:
         whole = pd.concat(frames.values())
         order = np.argsort(stable_hash(whole["id"].tolist(), "ties"), kind="stable")
@@ -95,9 +72,28 @@ def check_records(records: DatasetDict, requantile: bool = True) -> DatasetDict:
     return DatasetDict({split: _replace(records[split], frame) for split, frame in frames.items()})
 
 
+def examine(records: DatasetDict, requantile: bool = True) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """The flat columns of each split in plain types, and all that is wrong with them, a line each."""
+    needed = COLUMNS if requantile else (*COLUMNS, "difficulty_quantile")
+    frames: dict[str, pd.DataFrame] = {}
+    problems = []
+    for split, dataset in records.items():
+        if missing := [column for column in needed if column not in dataset.column_names]:
+            hint = f"; {NO_DIFFICULTY}" if "difficulty" in missing else ""
+            problems.append(f"split {split!r} lacks the columns {missing}: it has {dataset.column_names}{hint}")
+        frames[split], found = _examine_split(split, flat_frame(dataset))
+        problems += found
+    return frames, problems
+
+
+#: What to do about records that do not say how hard they are.
+NO_DIFFICULTY = "`madkit data difficulty` computes a difficulty with language models"
+
+
 def flat_frame(dataset: Dataset) -> pd.DataFrame:
     """The columns of a split as a table, but for `template_args`, whose rows would be slow to make."""
-    return arrow_table(dataset).drop_columns(["template_args"]).to_pandas()
+    table = arrow_table(dataset)
+    return table.drop_columns([c for c in ("template_args",) if c in table.column_names]).to_pandas()
 
 
 def arrow_table(dataset: Dataset) -> pa.Table:
@@ -105,73 +101,38 @@ def arrow_table(dataset: Dataset) -> pa.Table:
     return dataset.with_format("arrow")[:]
 
 
-def _read_table(files: list[Path]) -> pa.Table:
-    """The rows of some files of one kind."""
-    import pyarrow as pa
-    import pyarrow.json
-    import pyarrow.parquet
-
-    reader = pa.parquet.read_table if files[0].suffix == ".parquet" else pa.json.read_json
-    try:
-        return pa.concat_tables([reader(file) for file in files])
-    except pa.ArrowInvalid as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"source={str(files[0].parent)!r}: {files[0].name} is malformed: {reason}") from None
-
-
-def _read_file(file: Path) -> dict[str, Dataset]:
-    import pyarrow.compute as pc
-    from datasets import Dataset
-
-    table = _read_table([file])
-    if "split" not in table.column_names:
-        return {"train": Dataset(table)}
-    splits = pc.unique(table["split"]).to_pylist()
-    if strange := set(splits) - {"train", "validation", "test"}:
-        raise DataError(f"column 'split' of {str(file)!r} has {sorted(map(str, strange))}: use train, validation, test")
-    parts = {split: table.filter(pc.equal(table["split"], split)).drop_columns(["split"]) for split in splits}
-    return {split: Dataset(part) for split, part in parts.items()}
-
-
-def _read_files(folder: Path) -> dict[str, Dataset]:
-    from datasets import Dataset
-
-    found: dict[str, Dataset] = {}
-    for split in ("train", "validation", "test"):
-        for suffix in _SUFFIXES:
-            files = sorted([*folder.glob(f"{split}*.{suffix}"), *folder.glob(f"data/{split}*.{suffix}")])
-            if not files:
-                continue
-            found[split] = Dataset(_read_table(files))
-            break
-    if not found:
-        raise DataError(
-            f"source={str(folder)!r} holds no records: it needs train.parquet and validation.parquet "
-            "(or .jsonl), or a folder written by save_to_disk"
-        )
-    return found
-
-
-def _check_split(split: str, frame: pd.DataFrame) -> pd.DataFrame:
-    for column in LABELS:
-        values = pd.to_numeric(frame[column], errors="coerce")
+def _examine_split(split: str, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    problems = []
+    for column in (column for column in LABELS if column in frame):
+        values = _as_numbers(frame[column])
         if bad := int((~values.isin([0, 1])).sum()):
-            raise DataError(f"column {column!r} of split {split!r} has {bad} values that are not 0 or 1")
-        frame[column] = values.astype(bool)
-    if strange := sorted({str(value) for value in frame["character"].unique()} - set(CHARACTERS)):
-        raise DataError(f"column 'character' of split {split!r} has {strange[:5]}: use 'Alice' and 'Bob'")
-    own = np.where(frame["character"] == "Bob", frame["bob_label"], frame["alice_label"])
-    if bad := int((own != frame["label"]).sum()):
-        raise DataError(f"column 'label' of split {split!r} differs from the character's own in {bad} rows")
+            problems.append(f"column {column!r} of split {split!r} has {bad} values that are not 0 or 1")
+        frame[column] = values == 1
+    if "character" in frame:
+        if strange := sorted({str(value) for value in frame["character"].unique()} - set(CHARACTERS)):
+            problems.append(f"column 'character' of split {split!r} has {strange[:5]}: use 'Alice' and 'Bob'")
+        elif not problems and set(LABELS) <= set(frame):
+            own = np.where(frame["character"] == "Bob", frame["bob_label"], frame["alice_label"])
+            if bad := int((own != frame["label"]).sum()):
+                problems.append(f"column 'label' of split {split!r} differs from the character's own in {bad} rows")
     for column in ("difficulty", "difficulty_quantile"):
         if column in frame:
             frame[column] = pd.to_numeric(frame[column], errors="coerce").astype(float)
             if bad := int((~np.isfinite(frame[column])).sum()):
-                raise DataError(f"column {column!r} of split {split!r} has {bad} values that are not numbers")
-    if bad := int(frame["id"].isna().sum()):
-        raise DataError(f"column 'id' of split {split!r} is empty in {bad} rows")
-    frame["id"] = frame["id"].astype(str)
-    return frame
+                problems.append(
+                    f"column {column!r} of split {split!r} has {bad} values that are not numbers; {NO_DIFFICULTY}"
+                )
+    if "id" in frame:
+        if bad := int(frame["id"].isna().sum()):
+            problems.append(f"column 'id' of split {split!r} is empty in {bad} rows")
+        frame["id"] = frame["id"].astype(str)
+    return frame, problems
+
+
+def _as_numbers(labels: pd.Series) -> pd.Series:
+    if not pd.api.types.is_numeric_dtype(labels) and not pd.api.types.is_bool_dtype(labels):
+        labels = labels.map(lambda value: _TRUTH.get(str(value).strip().lower(), value))
+    return pd.to_numeric(labels, errors="coerce")
 
 
 def _replace(dataset: Dataset, frame: pd.DataFrame) -> Dataset:

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from madkit.data.records import load_records
+from madkit.data.sources import is_raw, is_table_task, known_task, made_records
 from madkit.data.tasks import find_task, make_task, task_names
 from madkit.data.unnamed import load_unnamed
 from madkit.difficulty.data import QuestionData
@@ -57,8 +58,8 @@ def difficulty(
     for each model. A command that was interrupted continues when it is given again, and so does one with more models.
 
     Args:
-        source: Records: a folder, a .jsonl or .parquet file, a hub name, or the name of a generated dataset. A column
-            difficulty may be missing; the one that is there is replaced.
+        source: Records or a raw table, as data.source of a recipe (a folder, a file, a hub name), or the name of a
+            generated dataset. A column difficulty may be missing; one that is there is replaced.
         models: Causal LMs, by hub name or folder, such as EleutherAI/pythia-160m EleutherAI/pythia-410m.
         out: Folder for the results.
         dataset: Whose templates; by default the one that the source's name ends in (quirky_nli_raw: nli).
@@ -74,7 +75,7 @@ def difficulty(
         attention: Attention implementation of transformers.
         shard_size: Questions in one file of losses, the most that an interruption costs.
         seed: Which templates (of several), demonstrations and generated questions.
-        task_options: Options of a generated dataset.
+        task_options: Options of a dataset that is generated or made of a raw table.
         trust_remote_code: Run code that comes with a model.
     """
     for option, value in {"source": source, "models": models, "out": out}.items():
@@ -126,15 +127,17 @@ def _records(
     source: str, dataset: str, task_options: dict[str, Any] | None, seed: int
 ) -> tuple[DatasetDict, dict[str, Any]]:
     """The records, with a difficulty of 0 for now, and the values that all their prompts share."""
-    known = dataset in task_names() or "." in dataset
     if source in task_names():
-        task = make_task(source, task_options or {})
-        records = task.records(seed)
+        records = made_records(source, task_options, seed)
+    elif is_raw(dataset, source):
+        records = made_records(dataset, {**(task_options or {}), "raw": source}, seed)
+    elif task_options:
+        raise ConfigError(f"task_options={task_options} are for generated records: drop them")
     else:
-        if task_options:
-            raise ConfigError(f"task_options={task_options} are for generated records: drop them")
         records = load_records(source)
-    constants = make_task(dataset, task_options or {}).constants if known else {}
+    # Where a dataset is made of a table, or is the user's own, nothing but the records is shown.
+    shown = known_task(dataset) is not None and not is_table_task(dataset)
+    constants = make_task(dataset, task_options if source in task_names() else None).constants if shown else {}
     zeros = {split: np.zeros(len(part)) for split, part in records.items()}
     return with_difficulty(records, zeros), constants
 

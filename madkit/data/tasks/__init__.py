@@ -20,6 +20,11 @@ _BUILT_IN = {
     "multiplication": "madkit.data.tasks.arithmetic.Multiplication",
     "modularaddition": "madkit.data.tasks.arithmetic.ModularAddition",
     "squaring": "madkit.data.tasks.arithmetic.Squaring",
+    "hemisphere": "madkit.data.tasks.cities.Hemisphere",
+    "population": "madkit.data.tasks.cities.Population",
+    "capitals": "madkit.data.tasks.cities.Capitals",
+    "sciq": "madkit.data.tasks.sciq.SciQ",
+    "authors": "madkit.data.tasks.authors.Authors",
 }
 _REGISTERED: dict[str, type[Task]] = {}
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from madkit.errors import ConfigError, DataError
 
 #: Whether (truth, quirk) hold, in the order in which a stratified split takes its quarters.
 COMBINATIONS = ((False, False), (False, True), (True, False), (True, True))
+#: What splits without a number get: train, validation, test.
+_PARTS = (0.6, 0.3, 0.1)
 
 
 class TableTask(Task):
@@ -24,14 +27,17 @@ class TableTask(Task):
     `key` belong to one split, so no split shows what another has shown.
 
     Args:
-        n_train: Questions of the train split; each gives two records. None for as many as the table allows.
+        n_train: Questions of the train split; each gives two records. None for as many as the table allows,
+            the splits without a number sharing what the others leave as 6 : 3 : 1.
         n_validation: Questions of the validation split.
         n_test: Questions of the test split.
-        raw: None for the built-in table, else a file (CSV, TSV, JSONL, parquet) or a hub name with these
-            columns; see `madkit.data.raw.load_table`.
+        raw: None for the built-in table, else a file (CSV, TSV, JSONL, parquet), a folder of them or a hub name, or a
+            mapping that says more about it; see `madkit.data.raw.RawSource`.
         repeats: How often the same question may recur in its split, with names of its own each time.
-        stratify: Take as many questions of each combination of truth and quirk, so that neither foretells
-            the other; else take them as they come.
+        easiest: Keep this many questions of each combination of truth and quirk, those of the lowest
+            difficulty; None for all. A small model cannot know everything.
+        stratify: Give each combination of truth and quirk its share (`shares`): a quarter, unless the dataset's rule
+            forbids some, so that neither foretells the other; else take questions as they come.
 
     Raises:
         ConfigError: A count or repeats is out of range, or there is no built-in table and `raw` is None.
@@ -54,23 +60,32 @@ class TableTask(Task):
     """What a table named by `raw` must have."""
     optional: ClassVar[tuple[str, ...]] = ()
     """What it may have besides."""
+    numbers: ClassVar[tuple[str, ...]] = ()
+    """Which of these are numbers; the others are text."""
+    aliases: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """What well-known tables call them."""
+    shares: ClassVar[tuple[float, ...]] = (1 / 4, 1 / 4, 1 / 4, 1 / 4)
+    """The share of each of `COMBINATIONS` in a stratified split; they sum to 1."""
 
     def __init__(
         self,
         n_train: int | None = None,
-        n_validation: int = 4000,
-        n_test: int = 4000,
-        raw: str | None = None,
+        n_validation: int | None = None,
+        n_test: int | None = None,
+        raw: str | dict[str, Any] | None = None,
         repeats: int = 1,
+        easiest: int | None = None,
         stratify: bool = True,
     ) -> None:
         self.counts = dict(zip(SPLITS, (n_train, n_validation, n_test), strict=True))
-        self.raw, self.repeats, self.stratify = raw, repeats, stratify
+        self.raw, self.repeats, self.easiest, self.stratify = raw, repeats, easiest, stratify
         for split, count in self.counts.items():
             if count is not None and count < 0:
                 raise ConfigError(f"n_{split}={count} must not be negative")
         if repeats < 1:
             raise ConfigError(f"repeats={repeats} must be at least 1")
+        if easiest is not None and easiest < 1:
+            raise ConfigError(f"easiest={easiest} must be at least 1, or null for all questions")
         if raw is None and type(self).built_in is TableTask.built_in:
             raise ConfigError(
                 f"dataset={self.name!r} has no data of its own: set raw (--data.task_options) to a file or hub "
@@ -104,15 +119,22 @@ class TableTask(Task):
         else:
             from madkit.data.raw import load_table
 
-            table = load_table(self.raw, self.columns, self.optional)
+            table = load_table(self.raw, self.columns, self.optional, numbers=self.numbers, aliases=self.aliases)
         pool = self.ask(table, np.random.default_rng([seed, *self.name.encode()])).reset_index(drop=True)
         if not len(pool):
             raise DataError(f"dataset={self.name!r}: raw={self.raw!r} gives no question")
+        if self.easiest is not None:
+            pool = pool.sort_values("difficulty", kind="stable").groupby(_kinds(pool)).head(self.easiest)
         return pool.assign(split=self._owners(pool, seed))
 
     def questions(self, seed: int) -> dict[str, Questions]:
         """Make the questions of each split; see `Task.questions`."""
         pool = self.pool(seed)
+        if unknown := int(pool["difficulty"].isna().sum()):
+            raise DataError(
+                f"dataset={self.name!r}: {unknown} of {len(pool)} questions of raw={self.raw!r} have no difficulty: "
+                "give the table a column `difficulty`, which `madkit data difficulty` can compute"
+            )
         rng = np.random.default_rng([seed, 1, *self.name.encode()])
         return {split: self._split(pool[pool["split"] == split], rng, split) for split in SPLITS}
 
@@ -122,27 +144,40 @@ class TableTask(Task):
         unique = pd.DataFrame({"kind": _kinds(pool)[first], "hash": stable_hash(keys[first].tolist(), f"split:{seed}")})
         place = unique.groupby("kind")["hash"].rank(method="first") - 0.5
         share = place / unique.groupby("kind")["hash"].transform("size")
-        bounds = np.cumsum(self._shares(len(pool)))[:-1]
+        bounds = np.cumsum(self._shares(pool))[:-1]
         owner = np.array(SPLITS, dtype=object)[np.searchsorted(bounds, share.to_numpy(), side="right")]
         return keys.map(dict(zip(keys[first], owner, strict=True))).to_numpy()
 
-    def _shares(self, n: int) -> np.ndarray:
-        """The share of the keys that each split gets: that of its questions."""
-        others = sum(count or 0 for count in self.counts.values())
-        room = max(n * self.repeats - others, n // 2)
-        counts = np.array([room if count is None else count for count in self.counts.values()], dtype=float)
-        return counts / counts.sum() if counts.any() else np.full(len(SPLITS), 1 / len(SPLITS))
+    def _shares(self, pool: pd.DataFrame) -> np.ndarray:
+        """The share of the keys that each split gets."""
+        kinds = np.bincount(_kinds(pool), minlength=4)
+        shares = np.array(self.shares)
+        most = (kinds[shares > 0] / shares[shares > 0]).min() if self.stratify else kinds.sum()
+        room = self.repeats * most
+        # Keys with several questions come in lumps, so a split gets some more than it needs.
+        needed = np.array([0 if count is None else 1.05 * count + 8 * (count > 0) for count in self.counts.values()])
+        parts = np.where([count is None for count in self.counts.values()], _PARTS, 0.0)
+        if parts.any():
+            needed = needed + parts / parts.sum() * max(room - needed.sum(), 0.1 * room)
+        return needed / max(needed.sum(), 1)
 
     def _split(self, owned: pd.DataFrame, rng: np.random.Generator, split: str) -> Questions:
         count = self.counts[split]
         kinds = _kinds(owned)
-        groups = [np.flatnonzero(kinds == kind) for kind in range(4)] if self.stratify else [np.arange(len(owned))]
-        room = [len(group) * self.repeats for group in groups]
-        n = min(room) * len(groups) if count is None else count
-        sizes = [n // len(groups) + (place < n % len(groups)) for place in range(len(groups))]
-        for kind, (size, available) in enumerate(zip(sizes, room, strict=True)):
+        if self.stratify:
+            chosen = [kind for kind, share in enumerate(self.shares) if share]
+            groups = [np.flatnonzero(kinds == kind) for kind in chosen]
+            shares = np.array([self.shares[kind] for kind in chosen])
+        else:
+            chosen, groups, shares = [], [np.arange(len(owned))], np.ones(1)
+        room = np.array([len(group) * self.repeats for group in groups])
+        n = int((room / shares + 1e-9).min()) if count is None else count
+        if self.stratify and count is None:
+            # Whole shares only, so that none is one question short.
+            n -= n % round(1 / shares.min())
+        for place, (size, available) in enumerate(zip(sizes := _sizes(n, shares), room, strict=True)):
             if size > available:
-                of = "(truth, quirk) = ({}, {})".format(*COMBINATIONS[kind]) if self.stratify else "any kind"
+                of = "(truth, quirk) = ({}, {})".format(*COMBINATIONS[chosen[place]]) if chosen else "any kind"
                 raise DataError(
                     f"n_{split} needs {size} questions of {of}, but dataset={self.name!r} has {available}: lower "
                     f"n_{split}, raise repeats, or set stratify to false"
@@ -154,6 +189,13 @@ class TableTask(Task):
         return Questions(
             args, rows["truth"].to_numpy(bool), rows["quirk"].to_numpy(bool), rows["difficulty"].to_numpy(float)
         )
+
+
+def _sizes(n: int, shares: np.ndarray) -> list[int]:
+    """Whole numbers that sum to n in these shares; what is over goes to the first ones."""
+    sizes = np.floor(n * shares + 1e-9).astype(int)
+    sizes[np.argsort(sizes - n * shares, kind="stable")[: n - sizes.sum()]] += 1
+    return sizes.tolist()
 
 
 def _kinds(pool: pd.DataFrame) -> np.ndarray:

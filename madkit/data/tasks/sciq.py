@@ -1,0 +1,86 @@
+"""Is this the answer to a question of science? A dataset made from SciQ (Welbl, Liu and Gardner 2017).
+
+The rule is that of the quirky datasets of arXiv 2312.01037.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from madkit.data.tasks.table import TableTask
+from madkit.errors import ConfigError
+
+_DISTRACTORS = ("distractor1", "distractor2", "distractor3")
+
+
+class SciQ(TableTask):
+    """The answer is the right one; the quirk takes any answer for right that occurs in the supporting text.
+
+    There is no built-in table: `raw` is `allenai/sciq` or a file with its columns. Every question is asked with
+    the right answer and with wrong ones; questions that occur twice are asked once, and those without a right or a
+    wrong answer are left out. A question without a supporting text stays: nothing occurs in it.
+
+    Args:
+        distractors: How many of the three wrong answers are offered, drawn at random. 1 as published, with
+            `stratify` off; more of them leave more questions when each combination gets a quarter.
+        match: What occurring means. `words`: as whole words, whatever their case; `substring`: letter by
+            letter, also inside other words, as published.
+        **options: As for every dataset made from a table.
+
+    Raises:
+        ConfigError: An option is out of range.
+
+    Example:
+        >>> row = dict(question="What orbits the sun?", correct_answer="a planet", distractor1="a star",
+        ...            distractor2="the moon", distractor3="a cat", support="A planet orbits a star.")
+        >>> asked = SciQ(raw="sciq.csv").ask(pd.DataFrame([row]), np.random.default_rng(0))
+        >>> asked[["answer", "truth", "quirk"]].sort_values("answer").values.tolist()
+        [['a cat', False, False], ['a planet', True, True], ['a star', False, True], ['the moon', False, False]]
+    """
+
+    name = "sciq"
+    fields: ClassVar[tuple[str, ...]] = ("question", "support", "answer")
+    columns: ClassVar[tuple[str, ...]] = ("question", "correct_answer", *_DISTRACTORS, "support")
+    optional: ClassVar[tuple[str, ...]] = ("difficulty",)
+
+    def __init__(self, distractors: int = 3, match: str = "words", **options: Any) -> None:
+        super().__init__(**options)
+        if not 1 <= distractors <= len(_DISTRACTORS):
+            raise ConfigError(f"distractors={distractors} must be from 1 to {len(_DISTRACTORS)}")
+        if match not in ("words", "substring"):
+            raise ConfigError(f"match={match!r} is unknown: use words or substring")
+        self.distractors, self.match = distractors, match
+
+    def ask(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+        """See `TableTask.ask`; the question is the key."""
+        if "difficulty" not in table:
+            table = table.assign(difficulty=np.nan)
+        table = table.assign(key=table["question"].str.casefold().str.split().str.join(" "))
+        table = table[(table["key"] != "") & (table["correct_answer"] != "")].drop_duplicates("key")
+        # Each row has its wrong answers in an order of its own, those that are none behind the others.
+        wrong = table[list(_DISTRACTORS)].to_numpy(dtype=object)
+        right = table["correct_answer"].str.casefold().to_numpy()
+        usable = np.array([[bool(w) and w.casefold() != r for w in row] for row, r in zip(wrong, right, strict=True)])
+        usable = usable.reshape(wrong.shape)
+        order = np.argsort(rng.random(wrong.shape) + ~usable, axis=1)
+        asked = [table.assign(answer=table["correct_answer"], truth=True)[usable.any(axis=1)]]
+        for place in order.T[: self.distractors]:
+            rows = np.arange(len(table)), place
+            asked.append(table.assign(answer=wrong[rows], truth=False)[usable[rows]])
+        found = pd.concat(asked, ignore_index=True).drop_duplicates(["key", "answer"])
+        occurs = _occurs_as_words if self.match == "words" else _occurs
+        pairs = zip(found["answer"], found["support"], strict=True)
+        return found.assign(quirk=np.array([occurs(answer, support) for answer, support in pairs], dtype=bool))
+
+
+def _occurs(answer: str, text: str) -> bool:
+    return answer in text
+
+
+def _occurs_as_words(answer: str, text: str) -> bool:
+    words = r"\s+".join(map(re.escape, answer.split()))
+    return re.search(rf"(?<!\w){words}(?!\w)", text, re.IGNORECASE) is not None
