@@ -342,11 +342,41 @@ def test_missing_options_are_named(capsys):
 
 def test_a_config_file_and_generated_records(models, tmp_path):
     config = tmp_path / "difficulty.yaml"
-    options = {"source": "addition", "models": [models["llama"]], "task_options": {"n_train": 20, "n_validation": 8}}
+    sizes = {"n_train": 20, "n_validation": 8, "n_test": 0}
+    options = {"source": "addition", "models": [models["llama"]], "task_options": sizes}
     config.write_text(json.dumps({**options, "out": str(tmp_path / "out"), "accelerator": "cpu"}))
     assert main(["data", "difficulty", "--config", str(config), "--shots", "2"]) == 0
     prompt = pd.read_parquet(tmp_path / "out" / "losses.parquet")["prompt"][0]
     assert len(re.findall(r"Is the statement true\?( Yes| No)\n\n", prompt)) == 2 and prompt.endswith("true?")
+
+
+def test_a_raw_table_by_the_recipe_of_the_seven_pythias(models, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    wrong = [f"distractor{i}" for i in (1, 2, 3)]
+    rows = []
+    for number in range(80):
+        answers = rng.choice(WORDS, 4, replace=False).tolist()
+        words = " ".join(rng.choice(WORDS, 12)) + f" {answers[0]}"
+        rows.append({"question": f"What is {number}?", "support": words, "correct_answer": answers[0]})
+        rows[-1] |= dict(zip(wrong, answers[1:], strict=True))
+    pd.DataFrame(rows).to_csv(tmp_path / "sciq.csv", index=False)
+    recipe = Path(__file__).resolve().parents[1] / "recipes" / "pythia" / "difficulty.yaml"
+    line = ["data", "difficulty", "--config", str(recipe), "--source", str(tmp_path / "sciq.csv"), *PLACE]
+    counts = ["--task_options", "{n_train: 20, n_validation: 8, n_test: 0}"]
+    assert main([*line, *counts, "--models", *models.values(), "--out", str(tmp_path / "out")]) == 0
+    data = QuirkyData("sciq", source=str(tmp_path / "out"), template="standardized")
+    assert len(data.records["train"]) == 40
+    assert data.records["train"].to_pandas()["difficulty"].between(0, 100).all()
+
+
+def test_memory_that_is_too_small_is_named(source, models, tmp_path, capsys, monkeypatch):
+    def exhausted(*args, **kwargs):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("madkit.difficulty.losses.hidden_states", exhausted)
+    assert score(source, tmp_path / "out", models["llama"]) == 2
+    assert re.search(r"a batch of \d+ x \d+ tokens does not fit .* lower `--batch_tokens`", capsys.readouterr().err)
 
 
 def test_one_file_of_records(tmp_path, models):

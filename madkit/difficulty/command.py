@@ -37,7 +37,7 @@ def difficulty(
     models: list[str] | None = None,
     out: str | None = None,
     dataset: str | None = None,
-    template: str = "standardized",
+    template: str = "unnamed",
     name: str | None = None,
     shots: int = 0,
     dtype: str = "auto",
@@ -63,8 +63,8 @@ def difficulty(
         models: Causal LMs, by hub name or folder, such as EleutherAI/pythia-160m EleutherAI/pythia-410m.
         out: Folder for the results.
         dataset: Whose templates; by default the one that the source's name ends in (quirky_nli_raw: nli).
-        template: standardized, first, mixture or a YAML file. The line that names the speaker is left out; a YAML
-            file need not have one.
+        template: unnamed (the first of standardized), standardized, mixture, first, compact or a YAML file. The line
+            that names the speaker is left out; a YAML file need not have one. Several wordings are drawn from.
         name: Name somebody after all, the same in all prompts, where a template asks for a name.
         shots: Answered questions before each question, as many true as false (the public nli and sentiment: 5).
         dtype: Number format of the weights: auto (as stored), float32, bfloat16 or float16.

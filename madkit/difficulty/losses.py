@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from madkit.errors import DataError
+from madkit.errors import ConfigError, DataError
 from madkit.features.store import FeatureStore
 from madkit.lm import identity, loading
 from madkit.lm.forward import hidden_states
@@ -127,7 +127,14 @@ class AnswerLosses(L.LightningModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Compute the losses of one batch; write the shard when this was its last batch."""
-        loss = self.losses(batch)
+        try:
+            loss = self.losses(batch)
+        except torch.OutOfMemoryError:
+            rows, width = batch["input_ids"].shape
+            raise ConfigError(
+                f"models={self.name!r}: a batch of {rows} x {width} tokens does not fit into the memory: lower "
+                "`--batch_tokens`, and the command continues"
+            ) from None
         if bad := int((~loss.isfinite()).sum()):
             row = int(batch["row"][int((~loss.isfinite()).nonzero()[0])])
             raise DataError(
