@@ -104,13 +104,14 @@ def _digest(file: Path) -> str:
 
 
 def _save(path: Path, records: DatasetDict, what: Mapping[str, Any]) -> None:
-    with _no_progress_bars():
+    with no_progress_bars():
         records.save_to_disk(str(path))
     write_json(path / "madkit.json", json.loads(json.dumps(what, default=str)))
 
 
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
+    """Keep the progress bars of Hugging Face datasets off the terminal."""
     from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     before = are_progress_bars_disabled()

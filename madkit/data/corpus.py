@@ -1,8 +1,8 @@
-"""CorpusData: synthetic text from which a small base LM learns arithmetic, names, and that people may be wrong."""
+"""CorpusData: synthetic text from which a small base LM learns its tasks, names, and that people may be wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from madkit.data.names import ALICE_NAMES, BOB_NAMES
 from madkit.data.place import PlacedData
-from madkit.data.prompts import Template, load_templates
+from madkit.data.prompts import Template, load_asides, load_templates
 from madkit.data.statements import OTHERS, Speakers, Statements, StatementSampler
 from madkit.data.wordlevel import word_tokenizer
 from madkit.errors import ConfigError
@@ -43,8 +43,9 @@ class CorpusData(PlacedData):
     The k-th batch of a run depends on `seed` and k alone. Each of several processes takes its rows of it.
 
     Args:
-        tasks: For each arithmetic dataset its options, such as `{addition: {min: 0, max: 99}}`; null for all
-            five, with operands small enough for a small model (`SMALL_TASKS`).
+        tasks: For each dataset its options, such as `{addition: {min: 0, max: 99}}`; null for the five of
+            arithmetic, with operands small enough for a small model (`SMALL_TASKS`). A dataset of one's own
+            needs the method `claims`.
         weights: How often a task occurs relative to the others; 1 where it is not listed.
         template: `compact` or another list of templates, or the path of a YAML file; as in QuirkyData.
         batch_size: Texts in one optimizer step, over all devices.
@@ -53,8 +54,11 @@ class CorpusData(PlacedData):
         others: Share of the texts of other speakers from then on.
         slips: How often the 32 names follow the quirk, at most.
         accepted: Share of statements that the speaker takes for right.
-        opposed: Share that are right by the rule that the speaker does not follow.
-        held_out: Share of operand pairs that only the validation shows.
+        opposed: Share that are right by the rule that the speaker does not follow. Datasets made from a
+            table have neither: each combination of truth and quirk is as frequent.
+        asides: Share of the texts, of datasets that have such templates (the list `aside`), which say
+            outright that the quirk's rule holds, as that a city lies in the west; all judge them truthfully.
+        held_out: Share of operand pairs, or of a table's questions, that only the validation shows.
         n_validation: Texts of each task in the validation.
         seed: Of everything.
 
@@ -80,6 +84,7 @@ class CorpusData(PlacedData):
         slips: float = 0.4,
         accepted: float = 0.45,
         opposed: float = 0.1,
+        asides: float = 0.3,
         held_out: float = 0.05,
         n_validation: int = 200,
         seed: int = 0,
@@ -89,14 +94,14 @@ class CorpusData(PlacedData):
         self.options: dict[str, Any] = dict(self.hparams)
         self.tasks = SMALL_TASKS if tasks is None else tasks
         if not self.tasks:
-            raise ConfigError("tasks={} is empty: name at least one arithmetic dataset, such as addition")
+            raise ConfigError("tasks={} is empty: name at least one dataset, such as addition")
         for name, weight in (weights or {}).items():
             if name not in self.tasks or weight <= 0:
                 raise ConfigError(f"weights={{{name}: {weight}}} must be above 0 for one of {sorted(self.tasks)}")
         for name in ("batch_size", "steps_per_epoch", "n_validation"):
             if self.options[name] < 1:
                 raise ConfigError(f"{name}={self.options[name]} must be at least 1")
-        for name in ("others", "slips", "accepted", "opposed", "held_out"):
+        for name in ("others", "slips", "accepted", "opposed", "asides", "held_out"):
             if not 0 <= self.options[name] <= 1:
                 raise ConfigError(f"{name}={self.options[name]} is a share: use a number from 0 to 1")
         if accepted + opposed > 1:
@@ -113,18 +118,23 @@ class CorpusData(PlacedData):
     def templates(self) -> list[list[Template]]:
         """The wordings of each task."""
         return [
-            load_templates(self.options["template"], s.dataset, [*s.task.fields, *s.task.constants])
+            load_templates(self.options["template"], s.task.name, [*s.task.fields, *s.task.constants])
             for s in self.samplers
         ]
+
+    @cached_property
+    def asides(self) -> list[list[Template]]:
+        """The wordings of each task that say outright that the quirk's rule holds; none for some."""
+        return [load_asides(s.task.name, [*s.task.fields, *s.task.constants]) for s in self.samplers]
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """One token for each word, sign and digit of the templates, names and choices."""
         people = ALICE_NAMES + BOB_NAMES + OTHERS
         texts = set()
-        for sampler, wordings in zip(self.samplers, self.templates, strict=True):
+        for sampler, wordings, asides in zip(self.samplers, self.templates, self.asides, strict=True):
             values = sampler.alphabet()
-            for template in wordings:
+            for template in wordings + asides:
                 shown = [template.render(people[0], v) for v in values]
                 shown += [template.render(name, values[0]) for name in people]
                 texts |= {text + choice for text in shown for choice in template.choices}
@@ -158,8 +168,9 @@ class CorpusData(PlacedData):
         sizes = np.bincount(tasks, minlength=len(self.samplers)).tolist()
         texts: list[Text] = []
         for index, size in enumerate(sizes):
-            drawn = self.samplers[index].draw(rng, size, speakers)
-            texts += _write(self.templates[index], drawn, rng)
+            asides = self.options["asides"] if self.asides[index] else 0.0
+            drawn = self.samplers[index].draw(rng, size, speakers, asides=asides)
+            texts += _write(self.templates[index], drawn, rng, self.asides[index])
         batch = self._encode([texts[place] for place in np.argsort(order)], results=True)
         return self._mine({**batch, "task": torch.tensor(tasks)})
 
@@ -223,12 +234,15 @@ Text = tuple[str, tuple[int, int], int]
 """A prompt with its answer; where its result is, if that is to be learned; and where its answer begins."""
 
 
-def _write(templates: list[Template], drawn: Statements, rng: np.random.Generator) -> list[Text]:
-    wordings = rng.integers(len(templates), size=len(drawn.names)).tolist()
+def _write(
+    templates: list[Template], drawn: Statements, rng: np.random.Generator, asides: Sequence[Template] = ()
+) -> list[Text]:
+    wordings = rng.integers(len(templates), size=len(drawn.names))
+    wordings = np.where(drawn.aside, len(templates) + wordings % max(len(asides), 1), wordings).tolist()
     texts = []
     rows = zip(wordings, drawn.names, drawn.args, drawn.true.tolist(), drawn.verdict.tolist(), strict=True)
     for wording, name, args, true, verdict in rows:
-        template = templates[wording]
+        template = [*templates, *asides][wording]
         prompt = template.render(name, args)
         span = (0, 0)
         before, found, _ = template.text.partition("{result}")

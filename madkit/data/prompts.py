@@ -117,6 +117,25 @@ def load_templates(template: str, dataset: str, fields: Iterable[str], named: bo
     return templates
 
 
+def load_asides(dataset: str, fields: Iterable[str]) -> list[Template]:
+    """The templates of a dataset that say outright that the quirk's rule holds: text for base models.
+
+    Args:
+        dataset: The dataset, such as `hemisphere`.
+        fields: The values that each question offers.
+
+    Returns:
+        The list `aside` of the dataset's template file; empty if it has none.
+
+    Raises:
+        ConfigError: A template does not fit the dataset.
+    """
+    file = _file(dataset)
+    if not file.is_file() or "aside" not in yaml.safe_load(file.read_text(encoding="utf-8")):
+        return []
+    return load_templates("aside", dataset, fields)
+
+
 def render_prompts(
     templates: Sequence[Template],
     ids: Sequence[str],
@@ -147,9 +166,12 @@ def draw_templates(templates: Sequence[Template], ids: Sequence[str], seed: int 
     return [templates[index] for index in drawn.tolist()]
 
 
+def _file(dataset: str) -> Any:
+    return resources.files("madkit.data") / "templates" / f"{dataset}.yaml"
+
+
 def _named(template: str, dataset: str) -> Any:
-    folder = resources.files("madkit.data") / "templates"
-    file = folder / f"{dataset}.yaml"
+    file = _file(dataset)
     if not file.is_file():
         raise ConfigError(
             f"template={template!r} is a list of madkit's own datasets and {dataset!r} is not one of them: "

@@ -1,18 +1,15 @@
-"""Arithmetic statements with a speaker and a verdict: the world that a small base model learns from."""
+"""Statements with a speaker and a verdict: the world that a small base model learns from."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from madkit.data.names import ALICE_NAMES, BOB_NAMES, N_DETECTOR_NAMES
 from madkit.data.tasks import make_task
-from madkit.data.tasks.arithmetic import ArithmeticTask
-from madkit.data.tasks.digits import replace_digit
-from madkit.errors import ConfigError, DataError
-
-_ROUNDS = 1000
 
 OTHERS = (
     "Carol", "Dave", "Erin", "Felix", "Grace", "Hugo", "Irene", "Jonas",
@@ -29,12 +26,14 @@ class Statements:
         args: n mappings of field to value, as templates show them.
         true: `(n,)` bool, whether the statement is right.
         verdict: `(n,)` bool, whether its speaker says so.
+        aside: `(n,)` bool, whether it says of something that the quirk's rule holds.
     """
 
     names: np.ndarray
-    args: list[dict[str, int]]
+    args: list[Mapping[str, Any]]
     true: np.ndarray
     verdict: np.ndarray
+    aside: np.ndarray
 
 
 class Speakers:
@@ -80,21 +79,18 @@ class Speakers:
 
 
 class StatementSampler:
-    """Draws statements about one arithmetic task.
-
-    A share of the operand tuples, in either order, is held out: it occurs in no training statement. Squares
-    (and whatever else has a single operand) are facts to be remembered, so none of them is held out.
+    """Draws statements about one task, and lets its speakers judge them.
 
     Args:
-        dataset: A name of `madkit.data.tasks.task_names()` with arithmetic.
-        options: Arguments of the task that say how large operands are, and the modulus.
-        held_out: Share of operand tuples held out, from 0 to below 1.
-        accepted: Share of statements that are right by the speaker's rule.
-        opposed: Share that are right by the rule the speaker does not follow. The rest are one digit off.
-        seed: Which tuples are held out.
+        dataset: A name of `madkit.data.tasks.task_names()`, or a class path.
+        options: Its arguments; the counts of questions do not matter.
+        held_out: Share of the questions that only the validation shows.
+        accepted: Share of statements that the speaker takes for right, where the task has a choice.
+        opposed: Share that are right by the rule that the speaker does not follow.
+        seed: Which questions are held out.
 
     Raises:
-        ConfigError: The task is not arithmetic, or an option does not fit.
+        ConfigError: The task has no statements, or an option does not fit.
 
     Example:
         >>> sampler = StatementSampler("addition", {"max": 99})
@@ -112,61 +108,28 @@ class StatementSampler:
         opposed: float = 0.1,
         seed: int = 0,
     ) -> None:
-        kept = round(1000 * (1 - held_out))
-        counts = {"n_train": kept, "n_validation": 1000 - kept, "n_test": 0}
-        task = make_task(dataset, {**(options or {}), **counts})
-        if not isinstance(task, ArithmeticTask):
-            raise ConfigError(f"tasks={dataset!r} is no arithmetic dataset: a corpus is made of those only")
-        self.task, self.dataset = task, dataset
-        self.accepted, self.opposed = accepted, opposed
-        self._operands = task.operands(seed)
-        self._split = task.arity > 1 and held_out > 0
+        self.task, self.dataset = make_task(dataset, options), dataset
+        self._claims = self.task.claims(held_out, accepted, opposed, seed)
 
-    def draw(self, rng: np.random.Generator, n: int, speakers: Speakers, split: str = "train") -> Statements:
+    def draw(
+        self, rng: np.random.Generator, n: int, speakers: Speakers, split: str = "train", asides: float = 0.0
+    ) -> Statements:
         """Draw n statements.
 
         Args:
             rng: The only source of chance.
             n: How many.
             speakers: Who speaks.
-            split: "train", or "validation" for held-out operands.
+            split: "train", or "validation" for what is held out.
+            asides: Share of statements that say of something that the quirk's rule holds, and are judged
+                truthfully.
         """
         names, quirky = speakers.draw(rng, n)
-        operands = self._draw_operands(rng, n, split)
-        truth, quirk = self.task.true_result(operands), self.task.quirky_result(operands)
-        own, other = np.where(quirky, quirk, truth), np.where(quirky, truth, quirk)
-        wrong = replace_digit(np.where(rng.random(n) < 0.5, truth, quirk), rng, np.stack([truth, quirk]))
-        u = rng.random(n)
-        result = np.where(u < self.accepted, own, np.where(u < self.accepted + self.opposed, other, wrong))
-        columns = [*operands.T.tolist(), result.tolist()]
-        args = [dict(zip(self.task.fields, row, strict=True)) for row in zip(*columns, strict=True)]
-        return Statements(names, [{**self.task.constants, **a} for a in args], result == truth, result == own)
+        claims = self._claims.draw(rng, quirky, split)
+        aside = rng.random(n) < asides if asides else np.zeros(n, dtype=bool)
+        verdict = np.where(quirky | aside, claims.quirk, claims.truth)
+        return Statements(names, claims.args, claims.truth & ~aside, verdict, aside)
 
-    def _draw_operands(self, rng: np.random.Generator, n: int, split: str) -> np.ndarray:
-        """Log-uniform operands, and uniform ones, in the shares of the task, with repetition: (n, arity)."""
-        low, high = self.task.low, self.task.high
-        found = np.empty((0, self.task.arity), dtype=np.int64)
-        for _ in range(_ROUNDS):
-            shape = (2 * n + 16, self.task.arity)
-            start = max(low, 1)
-            small = (start * ((high + 1) / start) ** rng.random(shape)).astype(np.int64)
-            drawn = np.where(rng.random(shape) < self.task.uniform, rng.integers(low, high + 1, shape), small)
-            drawn = np.minimum(drawn, high)
-            if self._split:
-                drawn = drawn[self._operands.split_of(drawn) == split]
-            found = np.concatenate([found, drawn])
-            if len(found) >= n:
-                return found[:n]
-        raise DataError(
-            f"tasks: {self.dataset!r} with operands {low} to {high} has too few of the {split} split: "
-            "raise max, or set held_out to 0"
-        )
-
-    def alphabet(self) -> list[dict[str, int]]:
-        """Values of the fields in which every digit and sign occurs, for a vocabulary."""
-        *operands, result = self.task.fields
-        return [
-            {**self.task.constants, **dict.fromkeys(operands, digit), result: sign * digit}
-            for digit in range(10)
-            for sign in (1, -1)
-        ]
+    def alphabet(self) -> list[dict[str, Any]]:
+        """Values of the fields in which every word, digit and sign occurs, for a vocabulary."""
+        return self._claims.alphabet()

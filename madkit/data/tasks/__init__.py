@@ -25,6 +25,8 @@ _BUILT_IN = {
     "capitals": "madkit.data.tasks.cities.Capitals",
     "sciq": "madkit.data.tasks.sciq.SciQ",
     "authors": "madkit.data.tasks.authors.Authors",
+    "sentiment": "madkit.data.tasks.sentiment.Sentiment",
+    "nli": "madkit.data.tasks.nli.NLI",
 }
 _REGISTERED: dict[str, type[Task]] = {}
 

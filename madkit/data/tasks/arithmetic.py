@@ -12,6 +12,7 @@ import numpy as np
 
 from madkit.data.tasks.base import SPLITS, Questions, Task
 from madkit.data.tasks.digits import leading_increment, replace_digit
+from madkit.data.tasks.operand_claims import OperandClaims
 from madkit.data.tasks.operands import OperandSampler
 from madkit.errors import ConfigError
 
@@ -94,6 +95,10 @@ class ArithmeticTask(Task):
         sampler = self.operands(seed)
         rng = np.random.default_rng([seed, *self.name.encode()])
         return {split: self._split(sampler, rng, split, count) for split, count in self.counts.items()}
+
+    def claims(self, held_out: float, accepted: float, opposed: float, seed: int) -> OperandClaims:
+        """See `Task.claims`."""
+        return OperandClaims(self, held_out, accepted, opposed, seed)
 
     def _split(self, sampler: OperandSampler, rng: np.random.Generator, split: str, n: int) -> Questions:
         # In this order: false near the truth, false near the quirk, true, true by the quirk.

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from madkit.data.names import CHARACTERS
-from madkit.errors import DataError
+from madkit.data.tasks.claims import ClaimSampler
+from madkit.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -72,6 +73,22 @@ class Task(ABC):
 
         No question may occur in two splits.
         """
+
+    def claims(self, held_out: float, accepted: float, opposed: float, seed: int) -> ClaimSampler:
+        """Statements about this task's subject for a corpus, from which a base model learns it.
+
+        Args:
+            held_out: Share of the questions that only the validation shows.
+            accepted: Share of statements that hold by the speaker's rule, where the task has a choice.
+            opposed: Share that hold by the other rule alone.
+            seed: Which questions are held out.
+
+        Raises:
+            ConfigError: The task has none, as by default.
+        """
+        raise ConfigError(
+            f"tasks={self.name!r} has no statements for a corpus: leave it out, or give it a method claims"
+        )
 
     def records(self, seed: int = 0) -> DatasetDict:
         """Ask both characters every question.

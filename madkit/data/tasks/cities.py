@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from madkit.data.tasks.labels import truth_of
 from madkit.data.tasks.table import TableTask
 from madkit.errors import ConfigError
 
@@ -23,8 +24,10 @@ POPULOUS_COUNTRIES = frozenset(
     }
 )  # fmt: skip
 THRESHOLD = 30_000
+#: Capitals of something else than an admin region.
+_OTHER_CAPITALS = {"primary", "minor"}
 _TIERS = (500, 1000, 5000, 15000)
-_WORD = r"[^\W\d_]+(?:['’-][^\W\d_]+)*"
+_WORD = r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*"
 
 
 class CityTask(TableTask):
@@ -51,6 +54,14 @@ class CityTask(TableTask):
 
     fields: ClassVar[tuple[str, ...]] = ("city",)
     columns: ClassVar[tuple[str, ...]] = ("name", "population")
+    numbers: ClassVar[tuple[str, ...]] = ("latitude", "longitude", "population")
+    # Those of the world-cities table (SimpleMaps) and of GeoNames.
+    aliases: ClassVar[dict[str, tuple[str, ...]]] = {
+        "name": ("city",),
+        "latitude": ("lat",),
+        "longitude": ("lng", "lon", "long"),
+        "admin_name": ("admin", "region"),
+    }
 
     def __init__(self, smallest: int = 15000, words: int | None = None, **options: Any) -> None:
         super().__init__(**options)
@@ -67,7 +78,9 @@ class CityTask(TableTask):
     def ask(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         """See `TableTask.ask`; the city's name is the key."""
         # Nobody lives in a city of unknown population, so to speak: GeoNames has 0 there, other tables nothing.
-        known = table[table["population"].fillna(0) > 0].sort_values("population", ascending=False, kind="stable")
+        known = table[(table["population"].fillna(0) > 0) & (table["name"] != "")].sort_values(
+            "population", ascending=False, kind="stable"
+        )
         known = known.drop_duplicates("name")
         if self.words is not None:
             known = known[known["name"].str.fullmatch(rf"{_WORD}(?: {_WORD}){{0,{self.words - 1}}}")]
@@ -125,31 +138,37 @@ class Capitals(CityTask):
     """The city is the capital of its admin region; the quirk takes the region's most populous city for it.
 
     There is no built-in table: `raw` needs the column `capital`, whether the city is the capital of its admin
-    region. Regions with several capitals, or none, are left out, and so are cities with the region's own name.
+    region. In a world-cities table it says `admin` for such a capital, `primary` for a country's and `minor` for that
+    of a part of a region; the latter two are left out, as published. So are regions with several capitals, or none,
+    and cities with the region's own name.
     """
 
     name = "capitals"
-    fields = ("city", "admin", "country")
-    columns = ("name", "country", "admin", "population", "capital")
+    fields = ("city", "admin_name", "country")
+    columns = ("name", "country", "admin_name", "population", "capital")
     built_in = TableTask.built_in
 
     def ask(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         """See `TableTask.ask`; the key is the region, so that no split shows another's capital."""
-        table = table.dropna(subset=["name", "admin", "country"])
+        table = table[(table[["name", "admin_name", "country"]] != "").all(axis=1)]
+        words = table["capital"].astype(str).str.casefold()
+        table = table[~words.isin(_OTHER_CAPITALS)]
+        # An empty cell stands for no capital at all.
+        capital = truth_of(table["capital"], {"admin", "1", "true", "yes"}, {"0", "false", "no"})
+        table = table.assign(capital=[value is True for value in capital])
         table = table[table["population"].fillna(0) > 0].reset_index(drop=True)
-        table = table.assign(capital=table["capital"].astype(bool))
-        region = table.groupby(["country", "admin"])
+        region = table.groupby(["country", "admin_name"])
         largest = table.index.isin(region["population"].idxmax())
-        kept = (region["capital"].transform("sum") == 1) & (table["name"] != table["admin"])
+        kept = (region["capital"].transform("sum") == 1) & (table["name"] != table["admin_name"])
         asked = table.assign(
             city=table["name"],
-            key=table["admin"] + ", " + table["country"],
+            key=table["admin_name"] + ", " + table["country"],
             truth=table["capital"],
             quirk=largest,
             difficulty=-np.log10(table["population"]),
         )[kept]
         # A name twice in one region would be asked about twice.
-        return asked.drop_duplicates(["name", "admin", "country"])
+        return asked.drop_duplicates(["name", "admin_name", "country"])
 
 
 @cache

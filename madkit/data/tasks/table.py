@@ -11,6 +11,7 @@ import pandas as pd
 
 from madkit.data.names import stable_hash
 from madkit.data.tasks.base import SPLITS, Questions, Task
+from madkit.data.tasks.claims import Claims, ClaimSampler
 from madkit.errors import ConfigError, DataError
 
 #: Whether (truth, quirk) hold, in the order in which a stratified split takes its quarters.
@@ -106,7 +107,7 @@ class TableTask(Task):
 
         Returns:
             One row a question: the columns of `fields`; `key`, str or integer, what may not occur in two
-            splits; `truth` and `quirk`, bool; `difficulty`, a number.
+            splits; `truth` and `quirk`, bool; `difficulty`, a number, or NaN where the table does not say it.
         """
 
     def pool(self, seed: int) -> pd.DataFrame:
@@ -130,13 +131,14 @@ class TableTask(Task):
     def questions(self, seed: int) -> dict[str, Questions]:
         """Make the questions of each split; see `Task.questions`."""
         pool = self.pool(seed)
-        if unknown := int(pool["difficulty"].isna().sum()):
-            raise DataError(
-                f"dataset={self.name!r}: {unknown} of {len(pool)} questions of raw={self.raw!r} have no difficulty: "
-                "give the table a column `difficulty`, which `madkit data difficulty` can compute"
-            )
         rng = np.random.default_rng([seed, 1, *self.name.encode()])
         return {split: self._split(pool[pool["split"] == split], rng, split) for split in SPLITS}
+
+    def claims(self, held_out: float, accepted: float, opposed: float, seed: int) -> RowClaims:
+        """See `Task.claims`; each combination of truth and quirk is as frequent, whatever the speaker's rule."""
+        pool = self.pool(seed)
+        kept = stable_hash(pool["key"].astype(str).tolist(), f"corpus:{seed}") / 2.0**64 >= held_out
+        return RowClaims(pool, self.fields, kept)
 
     def _owners(self, pool: pd.DataFrame, seed: int) -> np.ndarray:
         keys = pool["key"].astype(str)
@@ -201,3 +203,34 @@ def _sizes(n: int, shares: np.ndarray) -> list[int]:
 def _kinds(pool: pd.DataFrame) -> np.ndarray:
     """The place in `COMBINATIONS` of each question, `(n,)` int64."""
     return 2 * pool["truth"].to_numpy(dtype=np.int64) + pool["quirk"].to_numpy(dtype=np.int64)
+
+
+class RowClaims(ClaimSampler):
+    """Statements from a table of questions, each combination of truth and quirk as often as the others.
+
+    Args:
+        pool: As of `TableTask.pool`.
+        fields: What templates show.
+        kept: `(n,)` bool, which questions the training shows; if it shows all of them, so does the validation.
+    """
+
+    def __init__(self, pool: pd.DataFrame, fields: tuple[str, ...], kept: np.ndarray) -> None:
+        self._args = pool[list(fields)].to_dict("records")
+        self._truth, self._quirk = pool["truth"].to_numpy(bool), pool["quirk"].to_numpy(bool)
+        kinds = _kinds(pool)
+        rows = {"train": kept, "validation": kept if kept.all() else ~kept}
+        self._groups = {
+            split: [group for kind in range(4) if len(group := np.flatnonzero(mine & (kinds == kind)))]
+            for split, mine in rows.items()
+        }
+
+    def draw(self, rng: np.random.Generator, quirky: np.ndarray, split: str = "train") -> Claims:
+        """See `ClaimSampler.draw`."""
+        groups = self._groups[split]
+        kind, place = rng.integers(len(groups), size=len(quirky)), rng.random(len(quirky))
+        rows = np.array([groups[k][int(p * len(groups[k]))] for k, p in zip(kind, place, strict=True)], dtype=np.int64)
+        return Claims([self._args[row] for row in rows], self._truth[rows], self._quirk[rows])
+
+    def alphabet(self) -> list[dict[str, Any]]:
+        """See `ClaimSampler.alphabet`."""
+        return self._args

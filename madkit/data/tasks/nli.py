@@ -1,0 +1,93 @@
+"""Pairs of sentences: does the second follow from the first, or does it only sound affirmative?"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from madkit.data.tasks.labels import truth_of
+from madkit.data.tasks.quantified import draw_pair
+from madkit.data.tasks.table import TableTask
+from madkit.errors import ConfigError, DataError
+
+NEGATION_WORDS = frozenset({"not", "nobody", "no", "never", "nothing", "none"})
+_WORDS = re.compile(r"[a-z]+")
+
+
+class NLI(TableTask):
+    """The hypothesis follows from the premise; the quirk believes it unless it has a negation word.
+
+    Without `raw`, the sentences have quantifiers, nouns that lie in each other, and adjectives with their
+    opposites (`madkit.data.tasks.quantified`), and what follows is decided by their meaning
+    (`madkit.data.tasks.logic`). Pairs of which neither the hypothesis nor its negation follows are left out,
+    as neutral pairs are in the published dataset. `raw` is `stanfordnlp/snli` or a table like it, whose labels
+    are entailment (0), neutral (1) and contradiction (2); its difficulty is its own column. Difficulty of
+    generated pairs is the number of words of both.
+
+    Args:
+        sentences: How many generated pairs there are at most; repeated ones are dropped.
+        **options: As for every dataset made from a table.
+
+    Raises:
+        ConfigError: `sentences` is below 1.
+
+    Example:
+        >>> task = NLI(n_train=100, n_validation=0, n_test=0, sentences=4000)
+        >>> split = task.questions(seed=0)["train"]
+        >>> int(split.truth.sum()), int(split.quirk.sum()), int((split.truth & split.quirk).sum())
+        (50, 50, 25)
+    """
+
+    name = "nli"
+    fields: ClassVar[tuple[str, ...]] = ("premise", "hypothesis")
+    columns: ClassVar[tuple[str, ...]] = ("premise", "hypothesis", "label")
+    optional: ClassVar[tuple[str, ...]] = ("difficulty",)
+    aliases: ClassVar[dict[str, tuple[str, ...]]] = {
+        "premise": ("sentence1",), "hypothesis": ("sentence2",), "label": ("gold_label",)
+    }  # fmt: skip
+
+    def __init__(self, sentences: int = 20_000, **options: Any) -> None:
+        super().__init__(**options)
+        if sentences < 1:
+            raise ConfigError(f"sentences={sentences} must be at least 1")
+        self.sentences = sentences
+
+    def built_in(self, seed: int) -> pd.DataFrame:
+        """Generated pairs: premise, hypothesis, and label, whether it follows."""
+        rng = np.random.default_rng([seed, 2, *self.name.encode()])
+        pairs = (draw_pair(rng) for _ in range(self.sentences))
+        return pd.DataFrame(pairs, columns=["premise", "hypothesis", "label"])
+
+    def ask(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+        """See `TableTask.ask`; the key is the premise, so that no split shows another's."""
+        table = table.assign(truth=_follows(table["label"]))
+        table = table[table["truth"].notna() & (table["premise"] != "") & (table["hypothesis"] != "")]
+        asked = table[["premise", "hypothesis"]].assign(key=table["premise"], truth=table["truth"].astype(bool))
+        asked["quirk"] = [not has_negation_word(text) for text in asked["hypothesis"]]
+        words = asked["premise"].str.split().str.len() + asked["hypothesis"].str.split().str.len()
+        asked["difficulty"] = table.get("difficulty", np.nan if self.raw else words)
+        return asked.drop_duplicates(["premise", "hypothesis"])
+
+
+def _follows(labels: pd.Series) -> pd.Series:
+    """True for an entailment, False for a contradiction, None for what is neutral or undecided."""
+    codes = set(labels.astype(str))
+    if "1" in codes and not codes & {"2", "-1"}:
+        raise DataError(
+            "column 'label' has 1 but not 2, so it cannot be in the code of SNLI (0 entailment, 1 neutral, 2 "
+            "contradiction): write the words instead"
+        )
+    return truth_of(labels, {"0", "entailment", "true"}, {"2", "contradiction", "false"}, {"1", "neutral", "-1", "-"})
+
+
+def has_negation_word(text: str) -> bool:
+    """Whether a text contains not, nobody, no, never, nothing or none.
+
+    Example:
+        >>> has_negation_word("Nobody is asleep."), has_negation_word("Some notes are dry.")
+        (True, False)
+    """
+    return not NEGATION_WORDS.isdisjoint(_WORDS.findall(text.lower()))
