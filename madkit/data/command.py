@@ -1,8 +1,8 @@
 """The `madkit data` commands: make, look at and check the records of a dataset.
 
 The signature of a function is its command line: parameters without a default are positional, the others are options,
-and what its docstring says of them is their help. A list is given as `--models a b`. With `--config FILE.yaml` options come from
-a file; those given after it count.
+and what its docstring says of them is their help. A list is given as `--models a b`. With `--config FILE.yaml` options
+come from a file; those given after it count.
 """
 
 from __future__ import annotations

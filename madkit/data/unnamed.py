@@ -14,13 +14,13 @@ _NAME_LINE = re.compile(r"^(?:\w+ *: *)?\{(?:" + "|".join(NAME_FIELDS) + r")\}[.
 
 
 def without_name(template: Template) -> Template:
-    """The same question with the line that names the speaker left out.
+    r"""The same question with the line that names the speaker left out.
 
     Raises:
         ConfigError: The name stands in the middle of the text.
 
     Example:
-        >>> without_name(Template("Name: {name}\\n\\n{a} = {b}. True?", (" No", " Yes"))).text
+        >>> without_name(Template("Name: {name}\n\n{a} = {b}. True?", (" No", " Yes"))).text
         '{a} = {b}. True?'
     """
     text = _NAME_LINE.sub("", template.text)
@@ -28,7 +28,7 @@ def without_name(template: Template) -> Template:
     if found.fields.intersection(NAME_FIELDS):
         raise ConfigError(
             f"template {template.text!r} has the name in the middle of its text, so it cannot be left out: use "
-            "`--template standardized`, a YAML file without {name}, or say who is asked with `--name Alice`"
+            "`--template unnamed`, a YAML file without {name}, or say who is asked with `--name Alice`"
         )
     return found
 
@@ -37,7 +37,8 @@ def load_unnamed(template: str, dataset: str, fields: Iterable[str], name: str |
     """Find the templates that a recipe names, as `load_templates` does, for questions without a speaker.
 
     Args:
-        template: As in `load_templates`; a YAML file need not name a speaker.
+        template: As in `load_templates`; a YAML file need not name a speaker. `unnamed` is the first of
+            `standardized`: one wording for all questions, so that they differ in nothing else.
         dataset: The dataset.
         fields: The values that each question offers.
         name: None to leave the line that names the speaker out; else who is asked where a template names someone.
@@ -45,5 +46,7 @@ def load_unnamed(template: str, dataset: str, fields: Iterable[str], name: str |
     Raises:
         ConfigError: There is no such list or file, a template does not fit the dataset, or its name cannot be left out.
     """
+    if template == "unnamed":
+        return load_unnamed("standardized", dataset, fields, name)[:1]
     templates = load_templates(template, dataset, fields, named=False)
     return templates if name is not None else [without_name(item) for item in templates]

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from madkit.data.records import load_records
+from madkit.data.sources import is_raw, is_table_task, known_task, made_records
 from madkit.data.tasks import find_task, make_task, task_names
 from madkit.data.unnamed import load_unnamed
 from madkit.difficulty.data import QuestionData
@@ -36,7 +37,7 @@ def difficulty(
     models: list[str] | None = None,
     out: str | None = None,
     dataset: str | None = None,
-    template: str = "standardized",
+    template: str = "unnamed",
     name: str | None = None,
     shots: int = 0,
     dtype: str = "auto",
@@ -53,17 +54,17 @@ def difficulty(
     """Give every question the mean loss of some language models on its true answer as its difficulty.
 
     A question is asked once, of nobody by name; the loss is the two-way cross-entropy between its choices, each taken
-    with all its tokens. OUT then is a source of records (--data.source OUT), beside them losses.parquet with a column for
-    each model. A command that was interrupted continues when it is given again, and so does one with more models.
+    with all its tokens. OUT then is a source of records (--data.source OUT), beside them losses.parquet with a column
+    for each model. A command that was interrupted continues when it is given again, and so does one with more models.
 
     Args:
-        source: Records: a folder, a .jsonl or .parquet file, a hub name, or the name of a generated dataset. A column
-            difficulty may be missing; the one that is there is replaced.
+        source: Records or a raw table, as data.source of a recipe (a folder, a file, a hub name), or the name of a
+            generated dataset. A column difficulty may be missing; one that is there is replaced.
         models: Causal LMs, by hub name or folder, such as EleutherAI/pythia-160m EleutherAI/pythia-410m.
         out: Folder for the results.
         dataset: Whose templates; by default the one that the source's name ends in (quirky_nli_raw: nli).
-        template: standardized, first, mixture or a YAML file. The line that names the speaker is left out; a YAML
-            file need not have one.
+        template: unnamed (the first of standardized), standardized, mixture, first, compact or a YAML file. The line
+            that names the speaker is left out; a YAML file need not have one. Several wordings are drawn from.
         name: Name somebody after all, the same in all prompts, where a template asks for a name.
         shots: Answered questions before each question, as many true as false (the public nli and sentiment: 5).
         dtype: Number format of the weights: auto (as stored), float32, bfloat16 or float16.
@@ -74,7 +75,7 @@ def difficulty(
         attention: Attention implementation of transformers.
         shard_size: Questions in one file of losses, the most that an interruption costs.
         seed: Which templates (of several), demonstrations and generated questions.
-        task_options: Options of a generated dataset.
+        task_options: Options of a dataset that is generated or made of a raw table.
         trust_remote_code: Run code that comes with a model.
     """
     for option, value in {"source": source, "models": models, "out": out}.items():
@@ -103,7 +104,7 @@ def difficulty(
         "questions": asked.digest(),
     }
     folder = Path(out)
-    claim(folder, identity, write=rank_zero_only.rank == 0)
+    claim(folder, identity, write=_is_first())
     losses = {}
     try:
         for model in models:
@@ -114,7 +115,7 @@ def difficulty(
     except SIGTERMException:
         # Lightning ends such a run in order, but it is not finished: whoever started it has to know.
         return 143
-    if rank_zero_only.rank == 0:
+    if _is_first():
         table = write_results(folder, records, asked, losses)
         for model in ["difficulty", *models]:
             print(f"{model}: mean loss {table[model].mean():.4f} nats, {len(table)} questions", file=sys.stderr)
@@ -126,15 +127,17 @@ def _records(
     source: str, dataset: str, task_options: dict[str, Any] | None, seed: int
 ) -> tuple[DatasetDict, dict[str, Any]]:
     """The records, with a difficulty of 0 for now, and the values that all their prompts share."""
-    known = dataset in task_names() or "." in dataset
     if source in task_names():
-        task = make_task(source, task_options or {})
-        records = task.records(seed)
+        records = made_records(source, task_options, seed)
+    elif is_raw(dataset, source):
+        records = made_records(dataset, {**(task_options or {}), "raw": source}, seed)
+    elif task_options:
+        raise ConfigError(f"task_options={task_options} are for generated records: drop them")
     else:
-        if task_options:
-            raise ConfigError(f"task_options={task_options} are for generated records: drop them")
         records = load_records(source)
-    constants = make_task(dataset, task_options or {}).constants if known else {}
+    # Where a dataset is made of a table, or is the user's own, nothing but the records is shown.
+    shown = known_task(dataset) is not None and not is_table_task(dataset)
+    constants = make_task(dataset, task_options if source in task_names() else None).constants if shown else {}
     zeros = {split: np.zeros(len(part)) for split, part in records.items()}
     return with_difficulty(records, zeros), constants
 
@@ -145,12 +148,12 @@ def _losses(
     """One model's losses: computed, continued, or read where they are on disk already."""
     data = QuestionData(asked, batch_tokens, shard_size)
     if not module.complete():
-        callbacks = [ProgressLines()] if os.environ.get("MADKIT_PROGRESS") == "lines" or not sys.stderr.isatty() else []
+        lines = os.environ.get("MADKIT_PROGRESS") == "lines" or not sys.stderr.isatty()
         trainer = L.Trainer(
             accelerator=accelerator,
             devices=devices,
             default_root_dir=module.folder,
-            callbacks=callbacks,
+            callbacks=[ProgressLines()] if lines else [],
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
@@ -164,6 +167,11 @@ def _losses(
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return LossStore(path).losses()
+
+
+def _is_first() -> bool:
+    """Whether this process is the only one or the first of several."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
 def _slug(model: str) -> str:

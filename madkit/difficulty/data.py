@@ -13,13 +13,14 @@ from madkit.data.place import PlacedData
 from madkit.data.shards import Shard, cut_shards
 from madkit.difficulty.questions import Asked
 from madkit.errors import ConfigError
+from madkit.lm.forward import is_padded
 
 
 class AnswerBatches(Dataset[dict[str, Any]]):
     """The batches of some shards.
 
-    Besides the keys of `answer_batch`, a batch has the `row` and `truth` of its questions, `(b,)`, says which `shard` it
-    is from and whether it is the `last_in_shard`.
+    Besides the keys of `answer_batch`, a batch has the `row` and `truth` of its questions, `(b,)` arrays, and says
+    whether any of them is `padded`, which `shard` it is from, and whether it is the `last_in_shard`.
 
     Args:
         items: The tokenized questions of the whole table.
@@ -56,7 +57,10 @@ class AnswerBatches(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         shard, rows, last = self.batches[index]
         batch: dict[str, Any] = answer_batch([self.items[row] for row in rows], self.pad_id)
-        return {**batch, "row": np.array(rows), "truth": self.truth[rows], "shard": shard, "last_in_shard": last}
+        # Asked here, on the CPU, where the answer waits for no device.
+        padded = is_padded(batch["attention_mask"])
+        about = {"row": np.array(rows), "truth": self.truth[rows], "shard": shard, "last_in_shard": last}
+        return {**batch, **about, "padded": padded}
 
 
 class QuestionData(PlacedData):

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from madkit.errors import DataError
+from madkit.errors import ConfigError, DataError
 from madkit.features.store import FeatureStore
 from madkit.lm import identity, loading
-from madkit.lm.forward import hidden_states, is_padded
+from madkit.lm.forward import hidden_states
 
 
 class LossStore(FeatureStore):
@@ -40,8 +40,8 @@ class AnswerLosses(L.LightningModule):
         model: hub name or folder of a causal LM.
         folder: where its store goes: ``<folder>/<key>``.
         questions: what the model is asked, as plain data: the part of the store's identity that all models share.
-        dtype: number format of the weights: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``. Logits and losses
-            are computed in float32 or better, from hidden states in this format.
+        dtype: number format of the weights: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``. Logits and
+            losses are computed in float32 or better, from hidden states in this format.
         attention: attention implementation of transformers.
         max_length: longer prompts lose tokens on the left; null for the model's own context.
         trust_remote_code: run code that comes with the model.
@@ -125,16 +125,16 @@ class AnswerLosses(L.LightningModule):
         # A logit in half precision is rounded by as much as many questions differ.
         self.head = copy.deepcopy(head).float() if next(head.parameters()).element_size() < 4 else head
 
-    def transfer_batch_to_device(self, batch: dict[str, Any], device: torch.device, dataloader_idx: int) -> Any:
-        """Look for padding while the mask is still on the CPU, where the answer waits for no device."""
-        return {
-            "padded": is_padded(batch["attention_mask"]),
-            **super().transfer_batch_to_device(batch, device, dataloader_idx),
-        }
-
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Compute the losses of one batch; write the shard when this was its last batch."""
-        loss = self.losses(batch)
+        try:
+            loss = self.losses(batch)
+        except torch.OutOfMemoryError:
+            rows, width = batch["input_ids"].shape
+            raise ConfigError(
+                f"models={self.name!r}: a batch of {rows} x {width} tokens does not fit into the memory: lower "
+                "`--batch_tokens`, and the command continues"
+            ) from None
         if bad := int((~loss.isfinite()).sum()):
             row = int(batch["row"][int((~loss.isfinite()).nonzero()[0])])
             raise DataError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from madkit.data.completing import question_of
 from madkit.data.names import stable_hash
-from madkit.data.prompts import NAME_FIELDS, Template, draw_templates
+from madkit.data.prompts import Template, draw_templates
 from madkit.data.records import flat_frame
 from madkit.data.splits import template_args
 from madkit.errors import DataError
@@ -77,9 +77,8 @@ def ask(
         truths = flat_frame(dataset)["alice_label"].tolist()
         keys[split] = []
         for args, truth in zip(template_args(dataset, np.arange(len(truths)), constants), truths, strict=True):
-            plain = {field: value for field, value in args.items() if field not in NAME_FIELDS}
-            key = _key(plain, truth)
-            questions[key] = plain, truth
+            key = _key(question_of(args), truth)
+            questions[key] = args, truth
             keys[split].append(key)
             if split == first:
                 pool[key] = truth
@@ -103,9 +102,8 @@ def ask(
     return Asked(table, {split: np.array([row[key] for key in own]) for split, own in keys.items()})
 
 
-def _key(args: Mapping[str, Any], truth: bool) -> str:
-    content = json.dumps([dict(args), bool(truth)], sort_keys=True, default=str)
-    return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+def _key(question: str, truth: bool) -> str:
+    return hashlib.blake2b(f"{question}:{bool(truth)}".encode(), digest_size=8).hexdigest()
 
 
 def _demonstrations(ids: Sequence[str], pool: Mapping[str, bool], shots: int, seed: int) -> dict[str, list[str]]:

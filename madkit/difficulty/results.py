@@ -36,12 +36,13 @@ def claim(out: Path, identity: Mapping[str, Any], *, write: bool = True) -> None
     try:
         found = json.loads((out / MANIFEST).read_text())["identity"]
     except FileNotFoundError:
+        if not write:  # the first process is about to
+            return
         if strange := sorted(path.name for path in out.glob("*") if path.name[0] != "."):
             raise StoreError(
-                f"out={str(out)!r} holds {strange[0]!r}, which `madkit data difficulty` has not written: name a new folder"
+                f"out={str(out)!r} holds {strange[0]!r}, which is not of `madkit data difficulty`: name a new folder"
             ) from None
-        if write:
-            write_json(out / MANIFEST, {"identity": dict(identity), "complete": False})
+        write_json(out / MANIFEST, {"identity": dict(identity), "complete": False})
         return
     except (json.JSONDecodeError, KeyError, TypeError):
         raise StoreError(f"{str(out / MANIFEST)!r} is damaged: delete the folder or name another one") from None
@@ -78,7 +79,9 @@ def write_results(out: Path, records: DatasetDict, asked: Asked, losses: Mapping
     for split in asked.rows:
         (out / f"{split}.parquet").unlink(missing_ok=True)
     write_parquet(out / "losses.parquet", table)
-    scored = with_difficulty(records, {split: table["difficulty"].to_numpy()[rows] for split, rows in asked.rows.items()})
+    scored = with_difficulty(
+        records, {split: table["difficulty"].to_numpy()[rows] for split, rows in asked.rows.items()}
+    )
     for split in scored:
         write_atomically(out / f"{split}.parquet", lambda path, split=split: scored[split].to_parquet(path))  # type: ignore[misc]
     write_json(out / MANIFEST, {**manifest, "complete": True, "models": models, "made_by": provenance()})

@@ -118,8 +118,7 @@ class FeatureStore:
             key = json.loads((root / "current.json").read_text())["key"]
         except FileNotFoundError:
             raise StoreError(
-                f"no complete store of feature {root.name!r} in {str(root.parent)!r}; "
-                f"run (or continue) `{cls.command}`"
+                f"no complete store of feature {root.name!r} in {str(root.parent)!r}; run (or continue) `{cls.command}`"
             ) from None
         store = cls(root / key)
         if not store.complete:

@@ -60,9 +60,7 @@ def load_tokenizer(base: str, *, trust_remote_code: bool = False, argument: str 
     return tokenizer
 
 
-def load_config(
-    base: str, *, trust_remote_code: bool = False, argument: str = "model.base"
-) -> PretrainedConfig:
+def load_config(base: str, *, trust_remote_code: bool = False, argument: str = "model.base") -> PretrainedConfig:
     """The architecture of ``base``, without its weights."""
     with _explained(argument, base, "configuration"):
         return AutoConfig.from_pretrained(base, trust_remote_code=trust_remote_code)
