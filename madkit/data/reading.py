@@ -58,8 +58,7 @@ def column_names(source: str) -> list[str]:
     if kind_of(path) is not None and path.is_file():
         return names_in(path)
     if path.is_dir() and not (path / "dataset_dict.json").exists() and not (path / "state.json").exists():
-        files = sorted(file for file in path.rglob("*") if kind_of(file) is not None)
-        return names_in(files[0]) if files else []
+        return names_in(next(iter(_files_of(path).values()))[0])
     return next((dataset.column_names for dataset in read_splits(source).values()), [])
 
 
@@ -78,18 +77,22 @@ def _read_hub(source: str) -> dict[str, Dataset]:
 def _read_folder(folder: Path) -> dict[str, Dataset]:
     from datasets import Dataset
 
+    return {split: Dataset(_read_tables(files)) for split, files in _files_of(folder).items()}
+
+
+def _files_of(folder: Path) -> dict[str, list[Path]]:
+    """The files of each split; all of them for `train`, where none is called like a split."""
     files = sorted(file for file in [*folder.glob("*"), *folder.glob("data/*")] if kind_of(file) is not None)
-    named = {split: [file for file in files if file.name.startswith(split)] for split in SPLITS}
     if not files:
         raise DataError(
             f"source={str(folder)!r} holds no records: it needs train.parquet and validation.parquet "
             "(or .jsonl), one file of all splits, or a folder written by save_to_disk"
         )
+    named = {split: [file for file in files if file.name.startswith(split)] for split in SPLITS}
     if not any(named.values()):
-        return {"train": Dataset(_read_tables(files))}
+        return {"train": files}
     # Where the same split is there in several formats, one of them is enough.
-    chosen = {split: [f for f in found if kind_of(f) == kind_of(found[0])] for split, found in named.items() if found}
-    return {split: Dataset(_read_tables(found)) for split, found in chosen.items()}
+    return {split: [f for f in found if kind_of(f) == kind_of(found[0])] for split, found in named.items() if found}
 
 
 def _read_tables(files: list[Path]) -> pa.Table:
