@@ -79,7 +79,8 @@ def read_rows(
         wanted = choose(_read_csv(file, encoding, separator, header, nrows=0 if header else 1).columns.to_list())
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ParserWarning)
-            rows = _read_csv(file, encoding, separator, header, usecols=wanted)
+            # All columns: when some are left out, pandas does not notice a line with too many of them.
+            rows = _read_csv(file, encoding, separator, header)[wanted]
         return rows, sum(str(warning.message).count("Skipping line") for warning in caught)
     found = _read_json(file, encoding)
     return found[choose(found.columns.to_list())], 0
@@ -96,11 +97,6 @@ def _parquet_names(file: Path) -> list[str]:
 
 
 def _read_csv(file: Path, encoding: str, separator: str | None, header: bool, **options: Any) -> pd.DataFrame:
-    wanted = options.pop("usecols", None)
-    if header and wanted is not None:
-        options["usecols"] = lambda name: name.strip() in wanted
-    elif wanted is not None:
-        options["usecols"] = wanted
     try:
         found = pd.read_csv(
             file,
