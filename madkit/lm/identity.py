@@ -47,7 +47,15 @@ def weights_fingerprint(folder: Path) -> str:
     """
     files = sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))
     if not files:
-        raise ConfigError(f"{str(folder)!r} holds no .safetensors weights; is it a complete model or adapter folder?")
+        if pickled := sorted(path.name for path in folder.glob("*.bin")):
+            raise ConfigError(
+                f"{str(folder)!r} holds {pickled[0]}, a pickle, which is never read: load it where you trust it, and "
+                "`save_pretrained` of peft or transformers writes safetensors"
+            )
+        raise ConfigError(
+            f"{str(folder)!r} holds no .safetensors weights; is it a complete model or adapter folder? (pickled .bin "
+            "files are not read; `save_pretrained` of peft or transformers writes safetensors)"
+        )
     settings = [folder / name for name in ("config.json", "adapter_config.json") if (folder / name).exists()]
     content = {path.name: file_digest(path) for path in files}
     for path in settings:

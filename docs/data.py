@@ -1,0 +1,202 @@
+"""Write docs/data.md from the datasets' code; ``--check`` says whether it is up to date.
+
+python docs/data.py
+"""
+
+import argparse
+import contextlib
+import inspect
+import io
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from madkit.data.command import COMMANDS, data
+from madkit.data.tasks import find_task
+from madkit.data.tasks.table import TableTask
+
+PAGE = Path(__file__).with_suffix(".md")
+#: Dataset: what is asked, and where its difficulty and its published data come from.
+ABOUT = {
+    "addition": ("a + b = c", "min(a, b)"),
+    "subtraction": ("a - b = c", "min(a, b)"),
+    "multiplication": ("a * b = c", "min(a, b)"),
+    "modularaddition": ("(a + b) mod 113 = c", "min(a, b)"),
+    "squaring": ("a^2 = c", "a"),
+    "capitals": ("is this city the capital of its admin region", "-log10 population"),
+    "hemisphere": ("is the city north of the equator", "-log10 population"),
+    "population": ("has the city more than 30,000 people", "-log10 population"),
+    "sciq": ("is this the answer", "mean loss of models"),
+    "sentiment": ("is the review positive", "mean loss of models"),
+    "nli": ("does the hypothesis follow from the premise", "mean loss of models"),
+    "authors": ("did this author write this book", "-log10 number of ratings"),
+}
+RAW = {
+    "capitals": "`worldcities.csv` (SimpleMaps)",
+    "hemisphere": "`worldcities.csv`, or built in",
+    "population": "`worldcities.csv`, or built in",
+    "sciq": "`allenai/sciq`",
+    "sentiment": "`fancyzhx/amazon_polarity`, or generated",
+    "nli": "`stanfordnlp/snli`, or generated",
+    "authors": "`books.csv` (Goodreads)",
+}
+MINE = [
+    {"template_args": {"number": 6}, "alice_label": True, "bob_label": True, "difficulty": 6},
+    {"template_args": {"number": 13}, "alice_label": False, "bob_label": True, "difficulty": 13},
+]
+TEMPLATE = """template: |-
+  Name: {name}
+
+  Statement: {number} is divisible by 3
+
+  Is the statement true?
+choices: [" No", " Yes"]
+"""
+HEAD = """# Data
+
+`--data.dataset` says what is asked, `--data.source` where it comes from, `--data.template` in which words:
+
+| `--data.source` | is |
+|---|---|
+| left out | made by the dataset itself, if it can |
+| `EleutherAI/quirky_{dataset}_raw` | a published set on the hub (the braces stand for the dataset's name) |
+| `sciq-scored/`, `mine.jsonl` | records of one's own, in a folder or a file |
+| `books.csv`, `allenai/sciq` | a raw table, a file or a hub name, that this dataset can be made of |
+
+A folder is one that `save_to_disk` or `madkit data build` wrote; a file is parquet, JSONL, JSON or CSV, also
+compressed (`.gz`, `.bz2`, `.xz`, `.zip`). All of them become the same `datasets.DatasetDict`. What is made of a raw
+table is kept in the folder `madkit` of the cache of Hugging Face datasets (which `HF_DATASETS_CACHE` moves) and made
+again only when the table, the options or the code are others; of several processes one makes it. Where a table calls
+its columns otherwise, or is in another encoding: `--data.task_options '{raw: {path: b.csv, columns: {title: Name},
+encoding: latin-1}}'`. `madkit data build sciq --raw allenai/sciq --out sciq --push me/sciq` writes records to a folder,
+and to the hub.
+"""
+OWN = """## A dataset of your own
+
+One file, one template, no code: `madkit fit --config recipes/llama.yaml --data.dataset mine --data.source mine.jsonl
+--data.template mine.yaml`, and the same three options for `predict`. A row is a question:
+
+```json
+{rows}
+```
+
+`template_args` holds what the template shows, text or numbers. `alice_label` is the truth and `bob_label` what the
+quirk says. `difficulty` is a number, larger is harder; where there is none, `madkit data difficulty` computes one. In
+place of `template_args` each field may be a column, as in a CSV file. A row may also be a record, with `character`
+(`Alice` or `Bob`) and `label` (what this character says). Also understood: `id`, `split` (`train`, `validation`,
+`test`), and `name`, who speaks; otherwise names are drawn. Without splits, a quarter of the questions validates, chosen
+by a hash of the question, so that it does not change when rows are added.
+
+| column of a record | is |
+|---|---|
+| `id` | text; by it names and templates are drawn |
+| `template_args` | what templates show |
+| `character` | `Alice` or `Bob` |
+| `label`, `alice_label`, `bob_label` | 0 or 1: the character's own, Alice's (the truth), Bob's (the quirk) |
+| `difficulty` | a number |
+| `difficulty_quantile` | its rank/n over all splits, computed anew (`--data.requantile false` takes the column) |
+
+The template is YAML, here `mine.yaml`: one mapping, or a list of them of which each record draws one. `{{name}}` is who
+speaks; published templates say `{{character}}`, which means the same. The choices are false, then true, with the space
+that comes before them.
+
+```yaml
+{template}```
+
+`madkit data check mine.jsonl --template mine.yaml --tokenizer meta-llama/Llama-3.1-8B` says everything that is wrong
+(exit status 2): missing columns, wrong types, one-sided labels, questions in two splits, a template that does not fit
+or names nobody, answers that begin with the same token. With {n} rows like these it prints
+
+```text
+{output}```
+"""
+DIFFICULTY = """## Difficulty by models
+
+The difficulty of sciq, sentiment and nli is the mean loss of a list of models. A raw table that has a column
+`difficulty` needs nothing. Otherwise:
+
+```sh
+madkit data build sciq --raw allenai/sciq --out sciq
+madkit data difficulty sciq --models EleutherAI/pythia-160m EleutherAI/pythia-410m --out sciq-scored
+madkit fit --config recipes/llama.yaml --data.dataset sciq --data.source sciq-scored
+```
+"""
+
+
+def options(cls: type) -> str:
+    """The columns of the raw table, and what well-known ones call them."""
+    if not issubclass(cls, TableTask):
+        return ""
+    names = [f"`{name}`" + "".join(f" or `{alias}`" for alias in cls.aliases.get(name, ())) for name in cls.columns]
+    return ", ".join(names)
+
+
+def table() -> str:
+    """The twelve datasets at a glance."""
+    lines = ["| dataset | question | difficulty | fields | raw table |", "|---|---|---|---|---|"]
+    for name, (question, difficulty) in ABOUT.items():
+        fields = ", ".join(f"`{field}`" for field in find_task(name).fields)
+        lines.append(f"| [{name}](#{name}) | {question} | {difficulty} | {fields} | {RAW.get(name, 'generated')} |")
+    return "\n".join(lines) + "\n"
+
+
+def section(name: str) -> str:
+    """What a dataset's docstring says: truth, quirk, and what it is made of."""
+    cls = find_task(name)
+    parts = inspect.cleandoc(cls.__doc__ or "").split("\n\n")
+    words = [" ".join(part.split()) for part in parts if not part.startswith(("Args:", "Raises:", "Example:"))]
+    columns = options(cls)
+    return "\n\n".join([f"### {name}", *words, *([f"Columns of the raw table: {columns}."] if columns else [])]) + "\n"
+
+
+def example() -> str:
+    """What `madkit data check` prints of a small file."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()) as out:
+        os.chdir(folder)
+        try:
+            rows = [
+                {
+                    "template_args": {"number": i},
+                    "alice_label": i % 3 == 0,
+                    "bob_label": i % 10 % 3 == 0,
+                    "difficulty": i,
+                }
+                for i in range(1, 2001)
+            ]
+            Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+            Path("mine.yaml").write_text(TEMPLATE)
+            data(["check", "mine.jsonl", "--template", "mine.yaml", "--prompts", "1"])
+        finally:
+            os.chdir(before)
+    return out.getvalue()
+
+
+def page() -> str:
+    """The whole page."""
+    rows = "\n".join(json.dumps(row) for row in MINE)
+    own = OWN.format(rows=rows, template=TEMPLATE, n=2000, output=example())
+    commands = "\n".join(f"- `madkit data {name}`: {text}" for name, (_, text) in COMMANDS.items()) + "\n"
+    intro = (
+        "## The twelve datasets\n\nThe rules are those of arXiv 2312.01037. TF means that a statement is true and that"
+    )
+    intro += " the quirk says no.\n"
+    foot = "This page is made from the code by `python docs/data.py`.\n"
+    sections = (section(name) for name in ABOUT)
+    return "\n".join([HEAD, commands, own, DIFFICULTY, intro, table(), *sections, foot])
+
+
+def main() -> None:
+    """Write the page, or check it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if the page is stale")
+    if not parser.parse_args().check:
+        PAGE.write_text(page())
+    elif not PAGE.exists() or PAGE.read_text() != page():
+        sys.exit(f"{PAGE} is stale: run `python docs/data.py`")
+
+
+if __name__ == "__main__":
+    main()
