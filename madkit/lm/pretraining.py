@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric
 from transformers import AutoModelForCausalLM
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from madkit.errors import ConfigError
+from madkit.errors import ConfigError, DataError
 from madkit.lm import forward, loading
 from madkit.lm.module import Batch, LanguageModel
 
@@ -73,25 +73,27 @@ class BaseLM(LanguageModel):
         return AutoModelForCausalLM.from_config(config, attn_implementation=self.attention)
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Cut the batch into groups of like length while it is still on the CPU."""
-        lengths = batch["attention_mask"].sum(dim=1)
-        parts = lengths.argsort(stable=True).chunk(self.length_groups)
-        keys = ("input_ids", "attention_mask", "labels")
-        groups: list[Batch] = [{key: batch[key][part, : int(lengths[part].max())] for key in keys} for part in parts]
-        for group in groups:
-            mask = group["attention_mask"]
+        """Cut the batch into groups of like length, and look up what is marked, while it is still on the CPU."""
+        mask = batch["attention_mask"]
+        if not bool((mask[:, 1:] <= mask[:, :-1]).all()):
+            raise DataError("attention_mask has padding before a token: BaseLM needs texts padded on the right")
+        # Each token is predicted from the one before it; the first of a text by none.
+        targets = nn.functional.pad(batch["labels"][:, 1:], (0, 1), value=-100)
+        lengths = mask.sum(dim=1)
+        groups = []
+        for part in lengths.argsort(stable=True).chunk(self.length_groups):
+            width = int(lengths[part].max())
+            wanted = targets[part, :width].flatten()
+            places = (wanted != -100).nonzero().squeeze(1)
+            group = {key: batch[key][part, :width] for key in ("input_ids", "attention_mask")}
             # No token sees the padding that comes after it, so attention can take its fast causal path.
-            group["padded"] = not bool((mask[:, 1:] <= mask[:, :-1]).all())
+            groups.append({**group, "padded": False, "places": places, "targets": wanted[places]})
         return {"groups": groups}
 
     def _marked(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits (n, vocabulary) before, and token ids (n,) at, the marked positions, group by group."""
-        hidden, targets = [], []
-        for group in batch["groups"]:
-            marked = group["labels"][:, 1:] != -100
-            hidden.append(self.hidden_states(group)[:, :-1][marked])
-            targets.append(group["labels"][:, 1:][marked])
-        return forward.logits_of(self.lm, torch.cat(hidden)), torch.cat(targets)
+        hidden = [self.states_at(group, group["places"]) for group in batch["groups"]]
+        return forward.logits_of(self.lm, torch.cat(hidden)), torch.cat([group["targets"] for group in batch["groups"]])
 
     def export(self, folder: Path) -> None:
         """Write a model folder with its tokenizer."""
