@@ -267,10 +267,10 @@ WORDINGS = {
     "hemisphere": r"Name: (\w+)\nContext: hemispheres\nStatement: (.+) lies in the (north|west)\nTrue\?( Yes| No)",
     "population": r"Name: (\w+)\nContext: populations\nStatement: (.+?) (has over thirty thousand people|"
     r"belongs to a populous country)\nTrue\?( Yes| No)",
-    "sentiment": r"Name: (\w+)\nReview: (.+)\n(Positive|Praising)\?( Yes| No)",
+    "sentiment": r"Name: (\w+)\nReview: (.+)\nStatement: (positive|praising word)\nTrue\?( Yes| No)",
     "nli": r"Name: (\w+)\nPremise: (.+\nHypothesis: .+)\n(True|Affirmative)\?( Yes| No)",
 }
-ASIDES = ("west", "belongs to a populous country", "Praising", "Affirmative")
+ASIDES = ("west", "belongs to a populous country", "praising word", "Affirmative")
 
 
 def facts(data, steps):
@@ -340,9 +340,6 @@ def test_every_city_and_word_is_a_token():
     batch = data.train_batch(0)
     tokens = {token for ids in batch["input_ids"] for token in data.tokenizer.convert_ids_to_tokens(ids)}
     assert not [token for token in tokens if token.startswith("<0x")]
-    assert data.tokenizer.tokenize(".\nHypothesis: Nobody is wet.\nTrue?") == [
-        ".\nHypothesis:", " Nobody", " is", " wet", ".\nTrue?",
-    ]  # fmt: skip
 
 
 def test_a_task_without_statements_is_refused():

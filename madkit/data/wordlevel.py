@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 PATTERN = "|".join(
     (
         r"\n?[A-Za-z]+: (?=[\d-])",  # "\nStatement: " before a number
-        r"[.,]?\n?[A-Za-z]+[:?]",  # "Name:", "\nTrue?", ".\nHypothesis:"
+        r"[.,\n]?[A-Za-z]+[:?]",  # "Name:", "\nTrue?"
         r"[ \n]?\p{L}+(?:['\x{2019}-]\p{L}+)*",  # " Alice", " Malmö", " Port-au-Prince"
         r" [-+*^=] ?",  # " + "
         r"[\s\S]",  # digits, and whatever else there is, one by one
