@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 MODELS ?= tiny-llama tiny-mistral
-DATASETS ?= addition subtraction multiplication modularaddition squaring
+DATASETS ?= addition subtraction multiplication modularaddition squaring hemisphere population sentiment nli
 RUNS ?= runs
 OUT ?= figures
 LAUNCH ?=
@@ -65,7 +65,7 @@ clean: ## remove runs, figures and the environment
 
 RESULTS := $(foreach m,$(MODELS),$(foreach d,$(DATASETS),$(RUNS)/$(m)/$(d)/detection/results.parquet))
 
-figures: $(OUT)/table1.md ## train, detect and draw (under 20 minutes on two cores)
+figures: $(OUT)/table1.md ## train, detect and draw (under 30 minutes on two cores)
 $(OUT)/table1.md: $(RESULTS) | $(READY)
 	$(BIN)/madkit figures $(addprefix $(RUNS)/,$(MODELS)) --out $(OUT)
 

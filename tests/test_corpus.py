@@ -16,6 +16,7 @@ from madkit.data.corpus import CorpusData
 from madkit.data.names import ALICE_NAMES, BOB_NAMES
 from madkit.data.quirky import QuirkyData
 from madkit.data.statements import OTHERS, Speakers, StatementSampler
+from madkit.data.tasks import make_task
 from madkit.data.wordlevel import word_tokenizer
 from madkit.errors import ConfigError, DataError
 
@@ -245,6 +246,7 @@ def test_an_epoch_has_its_steps(data):
         ({"tasks": {}}, "tasks"),
         ({"weights": {"nli": 2.0}}, "weights={nli: 2.0}"),
         ({"batch_size": 0}, "batch_size=0"),
+        ({"asides": 1.5}, "asides=1.5"),
         ({"others": 1.5}, "others=1.5"),
         ({"accepted": 0.8, "opposed": 0.5}, "together at most 1"),
         ({"held_out": -0.1}, "held_out=-0.1"),
@@ -253,6 +255,104 @@ def test_an_epoch_has_its_steps(data):
 def test_refuses_what_makes_no_sense(options, message):
     with pytest.raises(ConfigError, match=message):
         CorpusData(**options)
+
+
+FACTS = {
+    "hemisphere": {"words": 1, "easiest": 60},
+    "population": {"words": 1, "easiest": 60, "difficulty": "margin"},
+    "sentiment": {"sentences": 2000},
+    "nli": {"sentences": 2000},
+}
+WORDINGS = {
+    "hemisphere": r"Name: (\w+)\nContext: hemispheres\nStatement: (.+) lies in the (north|west)\nTrue\?( Yes| No)",
+    "population": r"Name: (\w+)\nContext: populations\nStatement: (.+?) (has over thirty thousand people|"
+    r"belongs to a populous country)\nTrue\?( Yes| No)",
+    "sentiment": r"Name: (\w+)\nReview: (.+)\nStatement: (positive|praising word)\nTrue\?( Yes| No)",
+    "nli": r"Name: (\w+)\nPremise: (.+\nHypothesis: .+)\n(True|Affirmative)\?( Yes| No)",
+}
+ASIDES = ("west", "belongs to a populous country", "praising word", "Affirmative")
+
+
+def facts(data, steps):
+    """What a person reads in each text: dataset, name, question, whether it is an aside, whether it says yes."""
+    for step in steps:
+        batch = data.train_batch(step)
+        for task, text in zip(batch["task"].tolist(), texts(data, batch), strict=True):
+            dataset = list(FACTS)[task]
+            found = re.fullmatch(WORDINGS[dataset], text)
+            assert found, text
+            yield dataset, found[1], found[2].replace("\nHypothesis: ", "|"), found[3] in ASIDES, found[4] == " Yes"
+
+
+@pytest.fixture(scope="module")
+def labels():
+    """For each dataset and question its truth and its quirk."""
+    known = {}
+    for dataset, options in FACTS.items():
+        task = make_task(dataset, options)
+        for row in task.pool(0).to_dict("records"):
+            known[dataset, "|".join(row[field] for field in task.fields)] = row["truth"], row["quirk"]
+    return known
+
+
+def test_facts_are_told_truthfully_at_first_and_asides_name_the_quirk(labels):
+    data = CorpusData(FACTS, batch_size=256, asides=0.25, errors_from=100)
+    rows = list(facts(data, range(12)))
+    for dataset, _, question, aside, yes in rows:
+        assert yes == labels[dataset, question][aside], (dataset, question, aside)
+    assert abs(np.mean([aside for *_, aside, _ in rows]) - 0.25) < 0.03
+    # Each combination of truth and quirk is as frequent.
+    kinds = np.array([labels[dataset, question] for dataset, _, question, _, _ in rows])
+    assert np.abs(np.bincount(kinds @ [2, 1]) / len(rows) - 0.25).max() < 0.03
+
+
+def test_later_speakers_go_by_the_quirk_at_their_rates_but_not_in_asides(labels):
+    data = CorpusData(FACTS, batch_size=512, errors_from=0, others=0.5, slips=0.4)
+    followed = {}
+    for dataset, name, question, aside, yes in facts(data, range(20)):
+        truth, quirk = labels[dataset, question]
+        if aside:
+            assert yes == quirk
+        elif truth != quirk:
+            followed.setdefault(name, []).append(yes == quirk)
+    rates = data._speakers[True].rates
+    assert set(followed) == set(rates)
+    for name, slips in followed.items():
+        error = 4.5 * np.sqrt(rates[name] * (1 - rates[name]) / len(slips))
+        assert abs(np.mean(slips) - rates[name]) <= error, name
+
+
+def test_asides_can_be_left_out():
+    data = CorpusData(FACTS, batch_size=256, asides=0.0)
+    assert not any(aside for *_, aside, _ in facts(data, range(3)))
+
+
+def test_held_out_questions_are_only_validated():
+    data = CorpusData(FACTS, batch_size=512, held_out=0.3, n_validation=100)
+    trained = {(dataset, question) for dataset, _, question, _, _ in facts(data, range(15))}
+    for dataset, batch in zip(FACTS, data.val_dataloader(), strict=True):
+        held = {re.fullmatch(WORDINGS[dataset], text)[2].replace("\nHypothesis: ", "|") for text in texts(data, batch)}
+        assert len(held) > 20 and not any((dataset, question) in trained for question in held)
+
+
+def test_every_city_and_word_is_a_token():
+    data = CorpusData(FACTS, batch_size=256)
+    batch = data.train_batch(0)
+    tokens = {token for ids in batch["input_ids"] for token in data.tokenizer.convert_ids_to_tokens(ids)}
+    assert not [token for token in tokens if token.startswith("<0x")]
+
+
+def test_a_task_without_statements_is_refused():
+    from madkit.data.tasks import Task
+
+    class Silent(Task):
+        name, fields = "silent", ("x",)
+
+        def questions(self, seed):
+            return {}
+
+    with pytest.raises(ConfigError, match="silent.*claims"):
+        Silent().claims(0.0, 0.4, 0.1, 0)
 
 
 def test_refuses_a_range_without_held_out_operands():

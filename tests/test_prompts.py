@@ -7,17 +7,22 @@ import pytest
 import yaml
 
 from madkit.data.names import ALICE_NAMES, BOB_NAMES, draw_names, stable_hash
-from madkit.data.prompts import Template, load_templates, render_prompts
+from madkit.data.prompts import Template, load_asides, load_templates, render_prompts
 from madkit.data.tasks import make_task
 from madkit.errors import ConfigError
 
-DATASETS = ["addition", "subtraction", "multiplication", "modularaddition", "squaring"]
+ARITHMETIC = ["addition", "subtraction", "multiplication", "modularaddition", "squaring"]
+DATASETS = [*ARITHMETIC, "hemisphere", "population", "capitals", "sentiment", "nli"]
 LISTS = ["first", "mixture", "standardized", "compact"]
 NO, YES = " No", " Yes"
 
 
+def task_of(dataset):
+    return make_task(dataset, {"raw": "cities.csv"} if dataset == "capitals" else None)
+
+
 def fields_of(dataset):
-    task = make_task(dataset)
+    task = task_of(dataset)
     return [*task.fields, *task.constants]
 
 
@@ -49,13 +54,14 @@ def test_every_list_of_templates_shows_name_and_question(dataset, name):
     fields = fields_of(dataset)
     templates = load_templates(name, dataset, fields)
     assert len({template.text for template in templates}) == len(templates)
-    values = {"op1": 123, "op2": 456, "result": 789, "modulus": 113}
+    values = {"op1": 123, "op2": 456, "result": 789, "modulus": 113, "city": "Lima", "admin": "Lima Province"}
+    values |= {"country": "Peru", "text": "The soup was bland.", "premise": "All is dry.", "hypothesis": "Some is wet."}
     for template in templates:
         prompt = template.render("Veronica", values)
         assert "Veronica" in prompt
         assert "{" not in prompt
-        shown = [field for field in make_task(dataset).fields if str(values[field]) in prompt]
-        assert shown == list(make_task(dataset).fields)
+        shown = [field for field in task_of(dataset).fields if str(values[field]) in prompt]
+        assert shown == list(task_of(dataset).fields)
         assert template.choices in ((NO, YES), (" False", " True"))
         assert not template.text.endswith(" ")
 
@@ -72,9 +78,27 @@ def test_first_is_one_of_a_mixture_and_standardized_ends_in_one_question(dataset
     assert all(t.text.startswith("Name: {name}\n") for t in standardized)
 
 
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_asides_show_name_and_question_and_say_something_else(dataset):
+    asides = load_asides(dataset, fields_of(dataset))
+    assert bool(asides) == (dataset in ("hemisphere", "population", "sentiment", "nli"))
+    others = {t.text for name in LISTS for t in load_templates(name, dataset, fields_of(dataset))}
+    for template in asides:
+        assert {"name", *task_of(dataset).fields} <= template.fields
+        assert template.text not in others and template.choices == (NO, YES)
+    assert load_asides("no_such_dataset", []) == []
+
+
+def test_the_premise_comes_before_the_hypothesis():
+    for name in (*LISTS, "aside"):
+        for template in load_templates(name, "nli", fields_of("nli")):
+            order = template.text.index("{premise}") < template.text.index("{hypothesis}")
+            assert order or '{hypothesis}" following from' in template.text
+
+
 def test_operands_keep_their_order():
     """Published lists swap them in places, which changes the label of a subtraction."""
-    for dataset in DATASETS:
+    for dataset in ARITHMETIC:
         for name in LISTS:
             for template in load_templates(name, dataset, fields_of(dataset)):
                 if "{op2}" in template.text:

@@ -350,6 +350,20 @@ def test_heads_of_stored_activations_are_those_of_the_lm(finished, monkeypatch, 
     assert written and {p: p.stat().st_mtime_ns for p in written} == written
 
 
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("dataset", ["hemisphere", "population", "sentiment", "nli"])
+def test_datasets_that_are_not_arithmetic_are_fitted(model, dataset, bases, tmp_path):
+    """With all options of the recipe, but for the number of questions."""
+    runs = tmp_path / model
+    common = ["--run", runs, "--model.base", bases[architecture(model)], "--data.dataset", dataset]
+    options = yaml.safe_load((RECIPES / model / "data.yaml").read_text())["init_args"].get("task_options", {})
+    options |= {"n_train": 1200, "n_validation": 400}
+    short = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.max_validation", "64"]
+    run("fit", "--config", RECIPES / f"{model}.yaml", *common, *short, "--data.task_options", json.dumps(options))
+    history = pd.read_parquet(runs / dataset / "history.parquet")
+    assert {"val/alice_accuracy", "val/bob_truth_accuracy"} <= set(history["metric"])
+
+
 @pytest.mark.parametrize("model", [m for m in MODELS if m.startswith("tiny-")])
 def test_the_whole_chain_from_random_weights(model, fit_heads, tmp_path):
     """base, fit, predict, test, figures: each stage finds what the one before it wrote."""
@@ -364,15 +378,18 @@ def test_the_whole_chain_from_random_weights(model, fit_heads, tmp_path):
     assert lm.config.vocab_size == len(tokenizer)
     history = pd.read_parquet(runs / "base" / "history.parquet")
     assert history[history["metric"] == "val/loss"]["step"].tolist() == [3, 6]
-    common = ["--run", runs, "--model.base", base, "--data.dataset", "squaring"]
+    # One that knows its words: no city or review is spelled in bytes.
+    words = tokenizer.tokenize("Name: Luna\nContext: hemispheres\nStatement: Lima lies in the north\nTrue? Yes")
+    assert words[5] == " Lima" and len(words) == 11
+    common = ["--run", runs, "--model.base", base, "--data.dataset", "hemisphere"]
     few = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.max_train", "256"]
     run("fit", "--config", RECIPES / f"{model}.yaml", *common, *few, "--data.max_validation", "64")
     limits = [f"--data.max_{split}=60" for split in ("trusted", "untrusted", "test")]
     fit_heads(model, base, runs)
     run("predict", *recipes(model, "features"), *common, *limits)
-    run("test", *recipes(model, "detect"), "--run", runs, "--data.dataset", "squaring")
+    run("test", *recipes(model, "detect"), "--run", runs, "--data.dataset", "hemisphere")
     run("figures", runs, "--out", tmp_path / "figures", "--formats", "pdf")
-    results = pd.read_parquet(runs / "squaring" / "detection" / "results.parquet")
+    results = pd.read_parquet(runs / "hemisphere" / "detection" / "results.parquet")
     sites = results[results["aggregation"] == ""]
     assert sorted(sites["layer"].dropna().unique()) == [1, 2, 3, 4]
     assert (sites[sites["subset"] == "all"]["n_anomalous"] == 60).all()

@@ -39,7 +39,8 @@ class QuirkyData(PlacedData):
         batch_size: Prompts in one optimizer step, over all devices.
         device_batch_size: The most prompts in one forward pass on a device; null for as many as there are.
         max_length: Longer prompts lose tokens on the left.
-        max_train: At most this many training prompts.
+        max_train: At most this many training prompts; or one number for each dataset (all where it is not
+            listed).
         max_validation: At most this many validation prompts.
         max_trusted: At most this many trusted prompts.
         max_untrusted: At most this many of each of the two kinds of untrusted prompts.
@@ -78,7 +79,7 @@ class QuirkyData(PlacedData):
         batch_size: int = 32,
         device_batch_size: int | None = None,
         max_length: int = 1024,
-        max_train: int | None = None,
+        max_train: int | dict[str, int] | None = None,
         max_validation: int | None = 1000,
         max_trusted: int = 4000,
         max_untrusted: int = 4000,
@@ -95,14 +96,14 @@ class QuirkyData(PlacedData):
         # Not for the logger, which refuses names that the model's own hyper-parameters have as well.
         self.save_hyperparameters(logger=False)
         self.options: dict[str, Any] = dict(self.hparams)
-        positive = {k: v for k, v in self.options.items() if k.startswith("max_") and v is not None}
+        positive = {k: v for k, v in self.options.items() if k.startswith("max_") and k != "max_train"}
         positive |= {k: self.options[k] for k in ("batch_size", "predict_batch_size", "shard_size")}
-        positive |= {"passes": self.passes}
+        positive |= {"passes": self.passes, "max_train": self.max_train}
         if max_calibration < 0:
             raise ConfigError(f"max_calibration={max_calibration} must be at least 0")
         del positive["max_calibration"]
         for name, value in positive.items():
-            if value < 1:
+            if value is not None and value < 1:
                 raise ConfigError(f"{name}={value} must be at least 1")
         if source is not None and task_options and not is_table_task(dataset):
             raise ConfigError(f"task_options={task_options} are for generated records: drop them or source")
@@ -116,6 +117,12 @@ class QuirkyData(PlacedData):
         """How often an epoch goes through the training prompts."""
         passes = self.options["passes"]
         return passes.get(self.options["dataset"], 1) if isinstance(passes, Mapping) else int(passes)
+
+    @property
+    def max_train(self) -> int | None:
+        """At most this many prompts of this dataset train."""
+        most = self.options["max_train"]
+        return most.get(self.options["dataset"]) if isinstance(most, Mapping) else most
 
     @property
     def task_options(self) -> dict[str, Any]:
@@ -231,7 +238,7 @@ class QuirkyData(PlacedData):
         seed = self.options["seed"]
         frame = named_frame(self.records, split, seed)
         if split == "train":
-            rows = balanced_rows(frame, seed, self.options["balance"], self.options["max_train"])
+            rows = balanced_rows(frame, seed, self.options["balance"], self.max_train)
         else:
             rows = balanced_rows(frame, seed, balance=False, limit=self.options["max_validation"])
         frame = frame.iloc[rows]

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from madkit.lm.hooks import layer_names
+
 
 def positions(attention_mask: Tensor) -> Tensor:
     """Position ids (B, T) that count real tokens only, so left padding does not move a prompt.
@@ -40,6 +42,42 @@ def hidden_states(lm: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor
         position_ids=positions(attention_mask) if padded else None,
         use_cache=False,
     ).last_hidden_state
+
+
+def states_at(
+    lm: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, places: Tensor, *, padded: bool
+) -> Tensor:
+    """The final hidden states (n, d) of a few tokens.
+
+    An MLP mixes no tokens, so that of the last layer is spared the others.
+
+    Args:
+        lm: any causal LM; one that recomputes activations or routes tokens to experts does the whole work.
+        input_ids: (B, T) int64.
+        attention_mask: (B, T), 1 for real tokens.
+        places: (n,) int64, which tokens of the B * T, row by row.
+        padded: whether the mask is needed.
+    """
+    last = lm.get_submodule(layer_names(lm)[-1])
+    mlp = getattr(last, "mlp", None)
+    hooks = []
+    routed = any("experts" in key for key in lm.config.to_dict())
+    if mlp is not None and not routed and not lm.is_gradient_checkpointing:
+        hooks = [
+            mlp.register_forward_pre_hook(lambda _, args: (args[0].flatten(0, 1)[places], *args[1:])),
+            mlp.register_forward_hook(
+                lambda _, __, out: (
+                    out.new_zeros(input_ids.numel(), out.shape[-1])
+                    .index_copy(0, places, out)
+                    .view(*input_ids.shape, -1)
+                )
+            ),
+        ]
+    try:
+        return hidden_states(lm, input_ids, attention_mask, padded=padded).flatten(0, 1)[places]
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def logits_of(lm: PreTrainedModel, hidden: Tensor) -> Tensor:

@@ -98,9 +98,10 @@ class LanguageModel(L.LightningModule):
         """Note whether there is padding while the batch is still on the CPU."""
         return {**batch, "padded": forward.is_padded(batch["attention_mask"])}
 
-    def hidden_states(self, batch: Batch) -> Tensor:
-        """Final hidden states (B, T, d) of a batch."""
-        return forward.hidden_states(self.lm, batch["input_ids"], batch["attention_mask"], padded=batch["padded"])
+    def states_at(self, batch: Batch, places: Tensor) -> Tensor:
+        """Final hidden states (n, d) of some of the B * T tokens of a batch."""
+        keys = ("input_ids", "attention_mask")
+        return forward.states_at(self.lm, *(batch[key] for key in keys), places, padded=batch["padded"])
 
     def configure_callbacks(self) -> list[Callback]:
         """What accompanies every training of an LM: its curves as a table, its best weights as a folder."""

@@ -13,6 +13,7 @@ from torchmetrics import MeanMetric
 from transformers import AutoModelForCausalLM
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from madkit.errors import ConfigError, DataError
 from madkit.lm import forward, loading
 from madkit.lm.module import Batch, LanguageModel
 
@@ -31,6 +32,8 @@ class BaseLM(LanguageModel):
         decay: share of all steps, at the end, in which it falls linearly to 0.
         attention: attention implementation of transformers.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
+        length_groups: parts of about equal numbers of texts, shortest first, that a batch is read in, so that short
+            texts are not padded to the length of the longest.
     """
 
     def __init__(
@@ -41,8 +44,12 @@ class BaseLM(LanguageModel):
         decay: float = 0.4,
         attention: str = "sdpa",
         gradient_checkpointing: bool = False,
+        length_groups: int = 1,
     ) -> None:
         super().__init__("", optimizer, warmup, decay, "float32", attention, gradient_checkpointing)
+        if length_groups < 1:
+            raise ConfigError(f"length_groups={length_groups} must be at least 1")
+        self.length_groups = length_groups
         self.config = config
         self.val_loss = MeanMetric()
         self.val_accuracy = MeanMetric()
@@ -65,11 +72,28 @@ class BaseLM(LanguageModel):
         )
         return AutoModelForCausalLM.from_config(config, attn_implementation=self.attention)
 
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Cut the batch into groups of like length, and look up what is marked, while it is still on the CPU."""
+        mask = batch["attention_mask"]
+        if not bool((mask[:, 1:] <= mask[:, :-1]).all()):
+            raise DataError("attention_mask has padding before a token: BaseLM needs texts padded on the right")
+        # Each token is predicted from the one before it; the first of a text by none.
+        targets = nn.functional.pad(batch["labels"][:, 1:], (0, 1), value=-100)
+        lengths = mask.sum(dim=1)
+        groups = []
+        for part in lengths.argsort(stable=True).chunk(self.length_groups):
+            width = int(lengths[part].max())
+            wanted = targets[part, :width].flatten()
+            places = (wanted != -100).nonzero().squeeze(1)
+            group = {key: batch[key][part, :width] for key in ("input_ids", "attention_mask")}
+            # No token sees the padding that comes after it, so attention can take its fast causal path.
+            groups.append({**group, "padded": False, "places": places, "targets": wanted[places]})
+        return {"groups": groups}
+
     def _marked(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Logits (n, vocabulary) before, and token ids (n,) at, the marked positions."""
-        marked = batch["labels"][:, 1:] != -100
-        logits = forward.logits_of(self.lm, self.hidden_states(batch)[:, :-1][marked])
-        return logits, batch["labels"][:, 1:][marked]
+        """Logits (n, vocabulary) before, and token ids (n,) at, the marked positions, group by group."""
+        hidden = [self.states_at(group, group["places"]) for group in batch["groups"]]
+        return forward.logits_of(self.lm, torch.cat(hidden)), torch.cat([group["targets"] for group in batch["groups"]])
 
     def export(self, folder: Path) -> None:
         """Write a model folder with its tokenizer."""

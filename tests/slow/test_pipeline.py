@@ -8,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ("tiny-llama", "tiny-mistral")
-DATASETS = ("addition", "subtraction", "multiplication", "modularaddition", "squaring")
+ARITHMETIC = ("addition", "subtraction", "multiplication", "modularaddition", "squaring")
+DATASETS = (*ARITHMETIC, "hemisphere", "population", "sentiment", "nli")
 
 
 def summary(model, dataset):
@@ -30,7 +31,7 @@ def test_both_characters_behave_as_meant(model, dataset):
 @pytest.mark.parametrize("model", MODELS)
 def test_most_datasets_are_clearly_quirky(model):
     """On another processor training takes another course, and squaring, with its few operands, may stay weaker."""
-    assert sum(summary(model, dataset)["quirkiness"]["low"] > 1 for dataset in DATASETS) >= 4
+    assert sum(summary(model, dataset)["quirkiness"]["low"] > 1 for dataset in ARITHMETIC) >= 4
 
 
 @pytest.mark.parametrize("model", MODELS)
