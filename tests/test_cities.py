@@ -111,7 +111,7 @@ def test_capitals_need_a_table_and_follow_its_rules():
             ("Lonely", "Noseat", "Nowhere", 2e6, False),
             ("Unknown", "New York", "United States", None, False),
         ],
-        columns=["name", "admin", "country", "population", "capital"],
+        columns=["name", "admin_name", "country", "population", "capital"],
     )
     asked = make_task("capitals", {"raw": "cities.csv"}).ask(table, np.random.default_rng(0)).set_index("city")
     assert asked[["truth", "quirk"]].to_numpy().tolist() == [
@@ -119,6 +119,39 @@ def test_capitals_need_a_table_and_follow_its_rules():
     ]  # fmt: skip
     assert asked.index.tolist() == ["Albany", "Brooklyn", "Buffalo", "Munich", "Nuremberg"]
     assert asked.loc["Albany", "difficulty"] == pytest.approx(-5)
+
+
+def test_the_world_cities_table_as_it_is(tmp_path):
+    """Columns and quoting of SimpleMaps; `primary` and `minor` capitals and cities called like their region are out."""
+    header = '"city","city_ascii","lat","lng","country","iso2","iso3","admin_name","capital","population","id"'
+    rows = [
+        ("Albany", "42.66", "-73.79", "United States", "New York", "admin", "100000"),
+        ("Brooklyn", "40.65", "-73.94", "United States", "New York", "", "2500000"),
+        ("Buffalo", "42.88", "-78.87", "United States", "New York", "minor", "270000"),
+        ("Washington", "38.90", "-77.03", "United States", "District of Columbia", "primary", "700000"),
+        ("Nan", "18.78", "100.78", "Thailand", "Nan", "admin", "20000"),
+        ("São Luís", "-2.53", "-44.30", "Brazil", "Maranhão", "admin", "1100000"),
+        ("Imperatriz", "-5.52", "-47.47", "Brazil", "Maranhão", "", "250000"),
+        ("Nowhere", "0", "0", "Chad", "Lac", "", ""),
+    ]
+    lines = [header]
+    for city, lat, lng, country, region, capital, people in rows:
+        lines.append(f'"{city}","{city}","{lat}","{lng}","{country}","NA","NAM","{region}","{capital}","{people}","1"')
+    (tmp_path / "worldcities.csv").write_text("\n".join(lines), encoding="utf-8")
+    raw = str(tmp_path / "worldcities.csv")
+    capitals = make_task("capitals", {"raw": raw}).pool(0).set_index("city")
+    assert capitals["truth"].tolist() == [True, False, True, False]
+    assert capitals["quirk"].tolist() == [False, True, True, False]
+    assert capitals.index.tolist() == ["Albany", "Brooklyn", "São Luís", "Imperatriz"]
+    assert set(capitals["admin_name"]) == {"New York", "Maranhão"}
+    hemisphere = make_task("hemisphere", {"raw": raw}).pool(0).set_index("city")
+    assert hemisphere.loc[["Nan", "São Luís", "Albany"], ["truth", "quirk"]].to_numpy().tolist() == [
+        [True, False], [False, True], [True, True],
+    ]  # fmt: skip
+    assert "Nowhere" not in hemisphere.index
+    population = make_task("population", {"raw": raw}).pool(0).set_index("city")
+    assert population.loc["Nan", ["truth", "quirk"]].tolist() == [False, False]
+    assert population.loc["Albany", ["truth", "quirk"]].tolist() == [True, True]
 
 
 class Lumps(TableTask):

@@ -20,10 +20,9 @@ def cache_folder(tmp_path_factory, monkeypatch):
 
 
 def questions(n=2400):
-    return [
-        {"template_args": {"a": i, "b": i + 1 + i % 2}, "alice_label": i % 2 == 0, "bob_label": i // 2 % 2 == 0, "difficulty": i}
-        for i in range(n)
-    ]
+    """Whether b follows a; the quirk looks at another bit of a."""
+    labels = ({"alice_label": i % 2 == 0, "bob_label": i // 2 % 2 == 0} for i in range(n))
+    return [{"template_args": {"a": i, "b": i + 1 + i % 2}, **own, "difficulty": i} for i, own in enumerate(labels)]
 
 
 @pytest.fixture
@@ -42,7 +41,7 @@ def test_a_dataset_of_ones_own_is_fitted_and_predicted(mine, bases):
     common = ["--run", mine / "runs", "--model.base", bases["llama"], *data]
     short = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 4, "--data.max_train", 256]
     assert run("fit", "--config", ROOT / "recipes/llama.yaml", *common, *short, "--data.max_validation", 64) == 0
-    features = '[{class_path: Activations, init_args: {first: 1, step: 3}}, {class_path: Answers}]'
+    features = "[{class_path: Activations, init_args: {first: 1, step: 3}}, {class_path: Answers}]"
     assert run("predict", "--config", ROOT / "recipes/llama/features.yaml", *common, "--model.features", features) == 0
     prompts = pd.read_parquet(next((mine / "runs" / "mine" / "features").rglob("prompts.parquet")))
     numbers = prompts["prompt"].str.extract(r"Statement: (\d+) \+ 1 = (\d+)").astype(int)
@@ -62,7 +61,9 @@ def test_check_finds_nothing_wrong(mine, bases, capsys):
 
 
 def test_check_finds_everything_wrong_at_once(tmp_path, bases, capsys):
-    rows = [{**row, "bob_label": True, "split": "train" if i < 300 else "validation"} for i, row in enumerate(questions(400))]
+    rows = [{**row, "bob_label": True, "split": "train"} for row in questions(400)]
+    for row in rows[300:]:
+        row["split"] = "validation"
     rows += [{**rows[0], "split": "validation"}, {**rows[1], "difficulty": None}]
     rows += [{**rows[2], "template_args": {"a": 5}}]
     (tmp_path / "bad.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -91,7 +92,7 @@ def test_check_finds_everything_wrong_at_once(tmp_path, bases, capsys):
 
 
 def test_check_knows_datasets_by_name(capsys):
-    small = '{n_train: 800, n_validation: 400, n_test: 0}'
+    small = "{n_train: 800, n_validation: 400, n_test: 0}"
     assert run("data", "check", "addition", "--task_options", small, "--prompts", 0) == 0
     assert "train: 1600 records" in capsys.readouterr().out
     assert run("data", "check", "no/such") == 2
@@ -104,7 +105,7 @@ def test_build_writes_what_fit_reads(tmp_path, capsys):
     pd.DataFrame(books).to_csv(tmp_path / "books.csv", index=False)
     args = ["data", "build", "authors", "--raw", tmp_path / "books.csv", "--out", tmp_path / "out"]
     assert run(*args) == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"train.parquet", "validation.parquet", "test.parquet"}
+    assert sorted(path.stem for path in (tmp_path / "out").glob("*.parquet")) == ["test", "train", "validation"]
     assert run("data", "check", tmp_path / "out", "--dataset", "authors", "--prompts", 0) == 0
     assert run("data", "show", "authors", "--source", tmp_path / "out", "--template", "first", "--count", 1) == 0
     assert 'the author of "T' in capsys.readouterr().out
@@ -146,7 +147,7 @@ def test_an_adapter_that_plain_peft_wrote(mine, bases, safe, capsys):
         (mine / "published" / "adapter_model.safetensors").unlink()
     data = ["--data.dataset", "mine", "--data.source", mine / "mine.jsonl", "--data.template", mine / "mine.yaml"]
     common = ["--run", mine / "runs", "--model.base", bases["llama"], *data, "--model.adapter", mine / "published"]
-    features = '[{class_path: Answers}]'
+    features = "[{class_path: Answers}]"
     status = run("predict", "--config", ROOT / "recipes/llama/features.yaml", *common, "--model.features", features)
     if not safe:
         assert status == 2
@@ -156,7 +157,7 @@ def test_an_adapter_that_plain_peft_wrote(mine, bases, safe, capsys):
     from madkit.features.store import FeatureStore
 
     store = FeatureStore.current(mine / "runs" / "mine" / "features" / "answers")
-    rows, logits = store.read(store.sites[0], "test")
+    _, logits = store.read(store.sites[0], "test")
     prompts = pd.read_parquet(next((mine / "runs" / "mine" / "features").rglob("prompts.parquet")))
     from madkit.lm.loading import load_tokenizer
 

@@ -11,6 +11,7 @@ from madkit.data.tasks import make_task
 from madkit.data.tasks.logic import ALL, NONE, NOT_ALL, SOME, Meaning, follows
 from madkit.data.tasks.nli import has_negation_word
 from madkit.data.tasks.quantified import CHAINS, PAIRS, PLACES, TIMES, draw_pair
+from madkit.errors import DataError
 
 OPPOSITE = {b: a for pairs in PAIRS.values() for a, b in pairs}
 LEVEL = {noun: level for chain in CHAINS for level, noun in enumerate(chain)}
@@ -140,6 +141,28 @@ def test_a_table_of_real_pairs_has_the_same_rules():
     assert asked["quirk"].tolist() == [False, True, False]
     assert asked["key"].tolist() == table["premise"].tolist()
     assert asked["difficulty"].tolist() == [6, 7, 7]
+
+
+def test_snli_as_it_is(tmp_path):
+    """The hub's codes, and the words of the original files; neutral and undecided pairs are left out."""
+    rows = [("P one.", "Nobody H.", 2), ("P one.", "H a.", 0), ("P two.", "H b.", 1)]
+    rows += [("P.", "H c.", -1), ("Q.", "It is not so.", 0)]
+    hub = pd.DataFrame(rows, columns=["premise", "hypothesis", "label"])
+    hub.to_parquet(tmp_path / "hub.parquet")
+    words = {0: "entailment", 1: "neutral", 2: "contradiction", -1: "-"}
+    original = hub.rename(columns={"premise": "sentence1", "hypothesis": "sentence2", "label": "gold_label"})
+    original.assign(gold_label=original["gold_label"].map(words)).to_json(
+        tmp_path / "snli_1.0_test.jsonl", orient="records", lines=True
+    )
+    for file in ("hub.parquet", "snli_1.0_test.jsonl"):
+        pool = make_task("nli", {"raw": str(tmp_path / file)}).pool(0)
+        assert pool["hypothesis"].tolist() == ["Nobody H.", "H a.", "It is not so."]
+        assert pool["truth"].tolist() == [False, True, True]
+        assert pool["quirk"].tolist() == [False, True, False]
+        assert pool["difficulty"].isna().all()
+    hub.assign(label=[0, 1, 0, 1, 0]).to_parquet(tmp_path / "binary.parquet")
+    with pytest.raises(DataError, match="has 1 but not 2.*write the words instead"):
+        make_task("nli", {"raw": str(tmp_path / "binary.parquet")}).pool(0)
 
 
 @pytest.mark.parametrize("dataset", ["nli", "sentiment"])

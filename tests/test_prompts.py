@@ -12,13 +12,14 @@ from madkit.data.tasks import make_task
 from madkit.errors import ConfigError
 
 ARITHMETIC = ["addition", "subtraction", "multiplication", "modularaddition", "squaring"]
-DATASETS = [*ARITHMETIC, "hemisphere", "population", "capitals", "sentiment", "nli"]
+FROM_TABLES = ["capitals", "sciq", "authors"]  # these have no data of their own
+DATASETS = [*ARITHMETIC, "hemisphere", "population", "sentiment", "nli", *FROM_TABLES]
 LISTS = ["first", "mixture", "standardized", "compact"]
 NO, YES = " No", " Yes"
 
 
 def task_of(dataset):
-    return make_task(dataset, {"raw": "cities.csv"} if dataset == "capitals" else None)
+    return make_task(dataset, {"raw": "table.csv"} if dataset in FROM_TABLES else None)
 
 
 def fields_of(dataset):
@@ -54,14 +55,18 @@ def test_every_list_of_templates_shows_name_and_question(dataset, name):
     fields = fields_of(dataset)
     templates = load_templates(name, dataset, fields)
     assert len({template.text for template in templates}) == len(templates)
-    values = {"op1": 123, "op2": 456, "result": 789, "modulus": 113, "city": "Lima", "admin": "Lima Province"}
-    values |= {"country": "Peru", "text": "The soup was bland.", "premise": "All is dry.", "hypothesis": "Some is wet."}
+    values = {"op1": 123, "op2": 456, "result": 789, "modulus": 113, "city": "Lima", "admin_name": "Lima Province"}
+    values |= {"country": "Peru", "title": "Soup", "review": "It was bland.", "premise": "All is dry."}
+    values |= {"hypothesis": "Some is wet.", "question": "What?", "support": "Known.", "answer": "That"}
+    values |= {"author": "Al B"}
     for template in templates:
         prompt = template.render("Veronica", values)
         assert "Veronica" in prompt
         assert "{" not in prompt
         shown = [field for field in task_of(dataset).fields if str(values[field]) in prompt]
-        assert shown == list(task_of(dataset).fields)
+        # The compact wording of a review leaves its title out, which the quirk does not look at.
+        hidden = {"title"} if (dataset, name) == ("sentiment", "compact") else set()
+        assert shown == [field for field in task_of(dataset).fields if field not in hidden]
         assert template.choices in ((NO, YES), (" False", " True"))
         assert not template.text.endswith(" ")
 

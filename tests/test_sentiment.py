@@ -9,7 +9,7 @@ import pytest
 from madkit.data.tasks import make_task
 from madkit.data.tasks.reviews import DOMAINS, NEGATIVE, NEUTRAL, POSITIVE, review
 from madkit.data.tasks.sentiment import has_positive_word, positive_words
-from madkit.errors import ConfigError
+from madkit.errors import ConfigError, DataError
 
 PRAISE = {
     *POSITIVE,
@@ -105,12 +105,12 @@ def test_no_combination_is_foretold_in_easy_or_hard_questions():
 def test_labels_and_splits():
     questions = make_task("sentiment", {"n_train": 4000, "n_validation": 1000, "n_test": 400}).questions(seed=3)
     for split in questions.values():
-        for text, truth, quirk in zip(split.args["text"], split.truth, split.quirk, strict=True):
+        for text, truth, quirk in zip(split.args["review"], split.truth, split.quirk, strict=True):
             assert read(text)[0] == truth
             assert quirk == any(word in PRAISE for word in re.findall(r"\w+", text.lower()))
-        words = [len(text.split()) for text in split.args["text"]]
+        words = [len(text.split()) for text in split.args["review"]]
         assert split.difficulty.tolist() == words
-    texts = [set(split.args["text"]) for split in questions.values()]
+    texts = [set(split.args["review"]) for split in questions.values()]
     assert [len(t) for t in texts] == [4000, 1000, 400]
     assert not texts[0] & texts[1] and not texts[0] & texts[2] and not texts[1] & texts[2]
 
@@ -118,19 +118,52 @@ def test_labels_and_splits():
 def test_a_table_of_real_reviews_has_the_same_rules():
     table = pd.DataFrame(
         {
-            "text": ["It broke.", "It broke.", "I love it", "No good", "Could not ask for more"],
+            "review": ["It broke.", "It broke.", "I love it", "No good", "Could not ask for more"],
             "title": ["Great idea", None, "", None, "!"],
             "label": [False, False, True, False, True],
             "difficulty": [3.0, 1.0, 2.0, 5.0, 4.0],
         }
     )
     asked = make_task("sentiment").ask(table, np.random.default_rng(0))
-    assert asked["text"].tolist() == [
-        "Great idea. It broke.", "It broke.", "I love it", "No good", "!. Could not ask for more",
-    ]  # fmt: skip
-    assert asked["quirk"].tolist() == [True, False, True, True, False]
+    assert asked["review"].tolist() == table["review"].tolist()
+    assert asked["title"].tolist() == ["Great idea", "My opinion", "My opinion", "My opinion", "!"]
+    assert asked["quirk"].tolist() == [False, False, True, True, False]
     assert asked["truth"].tolist() == [False, False, True, False, True]
     assert asked["difficulty"].tolist() == [3, 1, 2, 5, 4]
+
+
+def test_amazon_reviews_as_they_are(tmp_path):
+    """Both editions of the set: ClassLabels 0 and 1, and a file without a header with 1 and 2."""
+    long = "bad " * 3000
+    rows = [
+        (1, "Stuning even for the non-gamer", "This was BEAUTIFUL!It paints, and I recommend it."), (0, "Ok", "Plain."),
+        (1, "", f"{long}Great-looking."), (0, "Don't", "It doesn't work, goodness knows \u2019twas \u201cgood\u201d"),
+        (0, "", f"{long}"), (0, "Ok", "Plain."), (1, "x", ""),
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["label", "title", "content"])
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.assign(label=frame["label"] + 1).to_csv(tmp_path / "b.csv", index=False, header=False)
+    columns = {"label": 0, "title": 1, "review": 2}
+    for raw in (str(tmp_path / "a.parquet"), {"path": str(tmp_path / "b.csv"), "columns": columns}):
+        pool = make_task("sentiment", {"raw": raw}).pool(0)
+        assert pool["truth"].tolist() == [True, False, True, False, False]
+        assert pool["quirk"].tolist() == [True, False, True, True, False]
+        assert pool["difficulty"].isna().all()
+
+
+def test_a_lexicon_of_ones_own(tmp_path):
+    (tmp_path / "words.txt").write_bytes(b"; a list\n# of words\nPlain\nna\xefve\n\n")
+    table = pd.DataFrame({"review": ["Quite plain.", "Great!", "Good"], "label": ["positive", "negative", "positive"]})
+    asked = make_task("sentiment", {"lexicon": str(tmp_path / "words.txt")}).ask(table, np.random.default_rng(0))
+    assert asked["quirk"].tolist() == [True, False, False]
+    assert asked["truth"].tolist() == [True, False, True]
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        make_task("sentiment", {"lexicon": "none.txt"}).ask(table, np.random.default_rng(0))
+    (tmp_path / "empty.txt").write_text("; nothing\n")
+    with pytest.raises(DataError, match="holds no words"):
+        make_task("sentiment", {"lexicon": str(tmp_path / "empty.txt")}).ask(table, np.random.default_rng(0))
+    with pytest.raises(DataError, match=r"'label' has the labels \['3'\]: use"):
+        make_task("sentiment").ask(table.assign(label=[1, 0, 3]), np.random.default_rng(0))
 
 
 def test_refuses_no_sentences():

@@ -64,7 +64,8 @@ class Sentiment(TableTask):
 
     def ask(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         """See `TableTask.ask`; the key is the title with the review."""
-        table = table.assign(truth=_praises(table["label"]), title=table.get("title", ""))
+        title = table["title"].fillna("") if "title" in table else ""
+        table = table.assign(truth=_praises(table["label"]), title=title)
         table = table[table["truth"].notna() & (table["review"] != "")]
         title = table["title"].where(table["title"] != "", UNTITLED)
         asked = table.assign(title=title, key=title + ". " + table["review"], truth=table["truth"].astype(bool))
