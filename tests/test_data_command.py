@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from madkit.cli import main
+from madkit.features.store import FeatureStore
+from madkit.lm.loading import load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = "template: |-\n  Name: {character}\n\n  Statement: {a} + 1 = {b}\n\n  Right?\nchoices: [' False', ' True']\n"
@@ -43,7 +45,7 @@ def test_a_dataset_of_ones_own_is_fitted_and_predicted(mine, bases):
     assert run("fit", "--config", ROOT / "recipes/llama.yaml", *common, *short, "--data.max_validation", 64) == 0
     features = "[{class_path: Activations, init_args: {first: 1, step: 3}}, {class_path: Answers}]"
     assert run("predict", "--config", ROOT / "recipes/llama/features.yaml", *common, "--model.features", features) == 0
-    prompts = pd.read_parquet(next((mine / "runs" / "mine" / "features").rglob("prompts.parquet")))
+    prompts = FeatureStore.current(mine / "runs" / "mine" / "features" / "activations").rows
     numbers = prompts["prompt"].str.extract(r"Statement: (\d+) \+ 1 = (\d+)").astype(int)
     assert (prompts["alice_label"] == (numbers[0] + 1 == numbers[1])).all()
     assert (prompts["bob_label"] == (numbers[0] // 2 % 2 == 0)).all()
@@ -148,28 +150,34 @@ def test_an_adapter_that_plain_peft_wrote(mine, bases, safe, capsys):
     data = ["--data.dataset", "mine", "--data.source", mine / "mine.jsonl", "--data.template", mine / "mine.yaml"]
     common = ["--run", mine / "runs", "--model.base", bases["llama"], *data, "--model.adapter", mine / "published"]
     features = "[{class_path: Answers}]"
-    status = run("predict", "--config", ROOT / "recipes/llama/features.yaml", *common, "--model.features", features)
+    status = run(
+        "predict",
+        "--config",
+        ROOT / "recipes/llama/features.yaml",
+        *common,
+        "--model.features",
+        features,
+        "--model.dtype",
+        "float32",
+    )
     if not safe:
         assert status == 2
         assert "adapter_model.bin" in capsys.readouterr().err
         return
     assert status == 0
-    from madkit.features.store import FeatureStore
-
     store = FeatureStore.current(mine / "runs" / "mine" / "features" / "answers")
-    _, logits = store.read(store.sites[0], "test")
-    prompts = pd.read_parquet(next((mine / "runs" / "mine" / "features").rglob("prompts.parquet")))
-    from madkit.lm.loading import load_tokenizer
-
+    rows, logits = store.read("logits", "test")
+    prompt = store.rows.set_index("row").loc[int(rows[0])]
     tokenizer = load_tokenizer(str(bases["llama"]))
-    tests = prompts[prompts["split"] == "test"]
-    text = tests["prompt"].iloc[0]
-    false, true = (tokenizer(text + choice)["input_ids"] for choice in tests["choices"].iloc[0])
-    common_length = next(k for k, (x, y) in enumerate(zip(false, true, strict=False)) if x != y)
+    false, true = (tokenizer(prompt["prompt"] + choice)["input_ids"] for choice in prompt["choices"])
+    same = next(k for k, (x, y) in enumerate(zip(false, true, strict=False)) if x != y)
     with torch.no_grad():
-        out = adapted.eval()(torch.tensor([false[:common_length]])).logits[0, -1]
-    expected = out[[false[common_length], true[common_length]]].double()
-    torch.testing.assert_close(logits[0].double()[:2], expected, rtol=1e-3, atol=1e-3)
+        out = adapted.eval()(torch.tensor([false[:same]])).logits[0, -1]
+        with adapted.disable_adapter():
+            bare = adapted(torch.tensor([false[:same]])).logits[0, -1]
+    answers = [false[same], true[same]]
+    torch.testing.assert_close(logits[0].float(), out[answers].float(), rtol=1e-4, atol=1e-4)
+    assert (out - bare)[answers].abs().max() > 0.5
 
 
 def test_the_page_about_data_is_up_to_date():
