@@ -70,7 +70,6 @@ def flat(records):
 
 def test_a_row_for_each_question_or_each_record_is_the_same(tmp_path):
     questions = open_records("mine", lines(tmp_path / "q.jsonl", QUESTIONS))
-    assert {split: len(rows) for split, rows in questions.items()} == {"train": 590, "validation": 210}
     found = flat(questions)
     assert len(found) == 800
     assert flat(open_records("mine", lines(tmp_path / "r.jsonl", records_of(QUESTIONS)))) == found
@@ -78,9 +77,12 @@ def test_a_row_for_each_question_or_each_record_is_the_same(tmp_path):
     assert flat(open_records("mine", lines(tmp_path / "w.jsonl", whole))) == found
     columns = [{**{k: v for k, v in row.items() if k != "template_args"}, **row["template_args"]} for row in QUESTIONS]
     assert flat(open_records("mine", lines(tmp_path / "c.jsonl", columns))) == found
-    for row, (_, who, label, alice, bob, _, args) in zip(whole, found.values(), strict=True):
-        assert (who, label, alice, bob) == (row["character"], row["label"], row["alice_label"], row["bob_label"])
-        assert json.loads(args) == {**row["template_args"], "character": who}
+    expected = [
+        (r["character"], r["label"], r["alice_label"], r["bob_label"], float(r["difficulty"]),
+         json.dumps({**r["template_args"], "character": r["character"]}, sort_keys=True))
+        for r in whole
+    ]  # fmt: skip
+    assert sorted(values[1:] for values in found.values()) == sorted(expected)
 
 
 def test_a_csv_file_will_do(tmp_path):
@@ -130,7 +132,7 @@ def without(row, *keys):
         (lambda r: without(r, "bob_label"), r"one row for each question.*lacks the columns \['bob_label'\]"),
         (lambda r: without(r, "difficulty"), r"lacks the columns \['difficulty'\].*`madkit data difficulty`"),
         (lambda r: without(r, "template_args"), "has no template_args"),
-        (lambda r: {**r, "template_args": "x"}, "is malformed|is not JSON|Expecting value"),
+        (lambda r: {**r, "template_args": "x"}, "has no template_args: give a column of objects"),
         (lambda r: {**r, "alice_label": "maybe"}, "not 0 or 1"),
         (lambda r: {**r, "difficulty": None}, "values that are not numbers; `madkit data difficulty`"),
         (lambda r: {**r, "character": "Alice", "label": 1, "bob_label": 1}, "differs from the character's own"),
@@ -169,7 +171,7 @@ def published(dataset, n=600):
                 {
                     "id": f"{2 * i + (who == 'Bob'):08x}", "template_args": {"character": who, **args},
                     "character": who,
-                    "label": label, "alice_label": bool(truth), "bob_label": quirk, "difficulty": -i / 7,
+                    "label": label, "alice_label": bool(truth), "bob_label": quirk, "difficulty": -(i * 37 % n) / 7,
                     "difficulty_quantile": 0.5,
                 }
             )  # fmt: skip

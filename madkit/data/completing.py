@@ -24,6 +24,7 @@ RECORD_COLUMNS = (
 )  # fmt: skip
 #: The share of the questions that validate, where the source has no splits.
 VALIDATION_SHARE = 0.25
+_WORDS = {"true": 1, "yes": 1, "false": 0, "no": 0}
 _OWN = {"Alice": "alice_label", "Bob": "bob_label"}
 
 
@@ -74,7 +75,6 @@ def _complete(split: str, dataset: Dataset) -> Dataset:
     fields = [column for column in present if column not in RECORD_COLUMNS]
     if "template_args" in present:
         args = table["template_args"].to_pylist()
-        args = [json.loads(value) if isinstance(value, str) else value for value in args]
     else:
         args = table.select(fields).to_pylist()
     if not all(isinstance(value, dict) for value in args) or not any(args):
@@ -84,6 +84,8 @@ def _complete(split: str, dataset: Dataset) -> Dataset:
         )
     frame = table.drop_columns([c for c in ("template_args", *fields) if c in present]).to_pandas()
     frame["template_args"] = pd.Series(args, index=frame.index, dtype=object)
+    for column in (column for column in ("label", *_OWN.values()) if column in frame):
+        frame[column] = as_numbers(frame[column])
     frame["question"] = [question_of(value) for value in args]
     frame = _both_characters(split, frame) if "character" not in frame else frame
     frame = _labels(split, frame)
@@ -95,6 +97,18 @@ def _complete(split: str, dataset: Dataset) -> Dataset:
     ]
     plain = pa.Table.from_pandas(frame.drop(columns=["template_args", "question"]), preserve_index=False)
     return Dataset(plain.append_column("template_args", pa.array(shown)))
+
+
+def as_numbers(labels: pd.Series) -> pd.Series:
+    """Labels as 0 and 1, also of words such as "true" and "no"; NaN for what is none.
+
+    Example:
+        >>> as_numbers(pd.Series(["True", "no", "maybe"])).tolist()
+        [1.0, 0.0, nan]
+    """
+    if not pd.api.types.is_numeric_dtype(labels) and not pd.api.types.is_bool_dtype(labels):
+        labels = labels.map(lambda value: _WORDS.get(str(value).strip().lower(), value))
+    return pd.to_numeric(labels, errors="coerce").astype(float)
 
 
 def _both_characters(split: str, frame: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from madkit.data.completing import complete
+from madkit.data.completing import as_numbers, complete
 from madkit.data.names import CHARACTERS, stable_hash
 from madkit.data.reading import read_splits
 from madkit.data.tasks.base import rank_quantiles
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 LABELS = ("label", "alice_label", "bob_label")
 COLUMNS = ("id", "template_args", "character", *LABELS, "difficulty")
-_TRUTH = {"true": 1, "yes": 1, "false": 0, "no": 0}
 
 
 def load_records(source: str) -> DatasetDict:
@@ -104,7 +103,7 @@ def arrow_table(dataset: Dataset) -> pa.Table:
 def _examine_split(split: str, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     problems = []
     for column in (column for column in LABELS if column in frame):
-        values = _as_numbers(frame[column])
+        values = as_numbers(frame[column])
         if bad := int((~values.isin([0, 1])).sum()):
             problems.append(f"column {column!r} of split {split!r} has {bad} values that are not 0 or 1")
         frame[column] = values == 1
@@ -127,12 +126,6 @@ def _examine_split(split: str, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[
             problems.append(f"column 'id' of split {split!r} is empty in {bad} rows")
         frame["id"] = frame["id"].astype(str)
     return frame, problems
-
-
-def _as_numbers(labels: pd.Series) -> pd.Series:
-    if not pd.api.types.is_numeric_dtype(labels) and not pd.api.types.is_bool_dtype(labels):
-        labels = labels.map(lambda value: _TRUTH.get(str(value).strip().lower(), value))
-    return pd.to_numeric(labels, errors="coerce")
 
 
 def _replace(dataset: Dataset, frame: pd.DataFrame) -> Dataset:
