@@ -73,10 +73,7 @@ def _complete(split: str, dataset: Dataset) -> Dataset:
         return dataset
     table = dataset.with_format("arrow")[:]
     fields = [column for column in present if column not in RECORD_COLUMNS]
-    if "template_args" in present:
-        args = table["template_args"].to_pylist()
-    else:
-        args = table.select(fields).to_pylist()
+    args = table["template_args"].to_pylist() if "template_args" in present else table.select(fields).to_pylist()
     if not all(isinstance(value, dict) for value in args) or not any(args):
         raise DataError(
             f'split {split!r} has no template_args: give a column of objects, such as {{"question": "..."}}, or a '
