@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from madkit.data.tasks.quantified import draw_pair
-from madkit.data.tasks.table import TableTask
+from madkit.data.tasks.table import TableTask, count_words
 from madkit.errors import ConfigError
 
 NEGATION_WORDS = frozenset({"not", "nobody", "no", "never", "nothing", "none"})
@@ -60,7 +60,7 @@ class NLI(TableTask):
         """See `TableTask.ask`; the key is the premise, so that no split shows another's."""
         asked = table[["premise", "hypothesis"]].assign(key=table["premise"], truth=table["label"].astype(bool))
         asked["quirk"] = ~asked["hypothesis"].map(has_negation_word)
-        words = asked["premise"].str.split().str.len() + asked["hypothesis"].str.split().str.len()
+        words = count_words(asked["premise"]) + count_words(asked["hypothesis"])
         asked["difficulty"] = table.get("difficulty", words)
         return asked.drop_duplicates(["premise", "hypothesis"])
 

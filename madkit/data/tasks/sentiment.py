@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from madkit.data.tasks.reviews import review
-from madkit.data.tasks.table import TableTask
+from madkit.data.tasks.table import TableTask, count_words
 from madkit.errors import ConfigError
 
 _WORDS = re.compile(r"[a-z]+(?:-[a-z]+)*")
@@ -58,7 +58,7 @@ class Sentiment(TableTask):
         text = table["text"]
         if "title" in table:
             text = (table["title"].fillna("") + ". " + text).str.removeprefix(". ")
-        difficulty = table.get("difficulty", text.str.split().str.len())
+        difficulty = table.get("difficulty", count_words(text))
         asked = pd.DataFrame(
             {"text": text, "key": text, "truth": table["label"].astype(bool), "difficulty": difficulty}
         )
