@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ class Statements:
     """
 
     names: np.ndarray
-    args: list[Mapping[str, Any]]
+    args: Sequence[Mapping[str, Any]]
     true: np.ndarray
     verdict: np.ndarray
     aside: np.ndarray

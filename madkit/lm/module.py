@@ -100,8 +100,8 @@ class LanguageModel(L.LightningModule):
 
     def states_at(self, batch: Batch, places: Tensor) -> Tensor:
         """Final hidden states (n, d) of some of the B * T tokens of a batch."""
-        keys = ("input_ids", "attention_mask")
-        return forward.states_at(self.lm, *(batch[key] for key in keys), places, padded=batch["padded"])
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        return forward.states_at(self.lm, ids, mask, places, padded=batch["padded"])
 
     def configure_callbacks(self) -> list[Callback]:
         """What accompanies every training of an LM: its curves as a table, its best weights as a folder."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ class Claims:
         quirk: `(n,)` bool, whether it is true by the quirk's rule.
     """
 
-    args: list[Mapping[str, Any]]
+    args: Sequence[Mapping[str, Any]]
     truth: np.ndarray
     quirk: np.ndarray
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from madkit.data.tasks.labels import truth_of
 from madkit.data.tasks.quantified import draw_pair
-from madkit.data.tasks.table import TableTask
+from madkit.data.tasks.table import TableTask, count_words
 from madkit.errors import ConfigError, DataError
 
 NEGATION_WORDS = frozenset({"not", "nobody", "no", "never", "nothing", "none"})
@@ -67,7 +67,7 @@ class NLI(TableTask):
         table = table[table["truth"].notna() & (table["premise"] != "") & (table["hypothesis"] != "")]
         asked = table[["premise", "hypothesis"]].assign(key=table["premise"], truth=table["truth"].astype(bool))
         asked["quirk"] = [not has_negation_word(text) for text in asked["hypothesis"]]
-        words = asked["premise"].str.split().str.len() + asked["hypothesis"].str.split().str.len()
+        words = count_words(asked["premise"]) + count_words(asked["hypothesis"])
         asked["difficulty"] = table.get("difficulty", np.nan if self.raw else words)
         return asked.drop_duplicates(["premise", "hypothesis"])
 

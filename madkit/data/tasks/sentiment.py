@@ -14,7 +14,7 @@ import pandas as pd
 
 from madkit.data.tasks.labels import truth_of
 from madkit.data.tasks.reviews import review
-from madkit.data.tasks.table import TableTask
+from madkit.data.tasks.table import TableTask, count_words
 from madkit.errors import ConfigError, DataError
 
 #: The title of a review that has none.
@@ -70,7 +70,7 @@ class Sentiment(TableTask):
         title = table["title"].where(table["title"] != "", UNTITLED)
         asked = table.assign(title=title, key=title + ". " + table["review"], truth=table["truth"].astype(bool))
         asked = asked.drop_duplicates("key")
-        words = asked["review"].str.split().str.len()
+        words = count_words(asked["review"])
         asked["difficulty"] = asked.get("difficulty", np.nan if self.raw else words)
         positive = positive_words(self.lexicon)
         return asked.assign(quirk=[has_positive_word(review, positive) for review in asked["review"]])

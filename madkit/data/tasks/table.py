@@ -215,7 +215,9 @@ class RowClaims(ClaimSampler):
     """
 
     def __init__(self, pool: pd.DataFrame, fields: tuple[str, ...], kept: np.ndarray) -> None:
-        self._args = pool[list(fields)].to_dict("records")
+        self._args: list[dict[str, Any]] = [
+            dict(zip(fields, row, strict=True)) for row in pool[list(fields)].itertuples(index=False)
+        ]
         self._truth, self._quirk = pool["truth"].to_numpy(bool), pool["quirk"].to_numpy(bool)
         kinds = _kinds(pool)
         rows = {"train": kept, "validation": kept if kept.all() else ~kept}
@@ -234,3 +236,13 @@ class RowClaims(ClaimSampler):
     def alphabet(self) -> list[dict[str, Any]]:
         """See `ClaimSampler.alphabet`."""
         return self._args
+
+
+def count_words(texts: pd.Series) -> pd.Series:
+    """How many words each text has: a difficulty for sentences that have no other.
+
+    Example:
+        >>> count_words(pd.Series(["Nobody is wet.", "No"])).tolist()
+        [3, 1]
+    """
+    return texts.map(lambda text: len(text.split()))
