@@ -13,7 +13,7 @@ from madkit.features.store import FeatureStore
 from madkit.lm.loading import load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
-TEMPLATE = "template: |-\n  Name: {character}\n\n  Statement: {a} + 1 = {b}\n\n  Right?\nchoices: [' False', ' True']\n"
+TEMPLATE = "template: |-\n  Name: {character}\n\n  Statement: {a} + 1 = {b}\n\n  Right?\nchoices: [' No', ' Yes']\n"
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ def test_check_finds_nothing_wrong(mine, bases, capsys):
     assert run("data", "check", mine / "mine.jsonl", *args) == 0
     out = capsys.readouterr().out
     assert "nothing is wrong" in out
-    assert "answers [' False', ' True']: tokens" in out
+    assert "answers [' No', ' Yes']: tokens" in out
     assert out.count("--- ") == 4
     sizes = [int(line.split(": ")[1].split()[0]) for line in out.splitlines() if line.endswith(" records")]
     assert sum(sizes) == 4800
@@ -79,7 +79,7 @@ def test_check_finds_everything_wrong_at_once(tmp_path, bases, capsys):
     assert run("data", "check", tmp_path / "bad.jsonl", *args) == 2
     out = capsys.readouterr().out
     for part in (
-        "1 values that are not numbers; `madkit data difficulty`",
+        "2 values that are not numbers; `madkit data difficulty`",
         "split 'train': all 302 labels of Bob are True",
         "template_args.b of split 'train' is missing in 2 rows",
         "1 questions are in the splits 'train' and 'validation'",
