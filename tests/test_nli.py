@@ -171,4 +171,5 @@ def test_the_seed_decides_everything(dataset):
     first, again, other = (make_task(dataset, options).questions(seed)["train"] for seed in (0, 0, 1))
     for field in first.args:
         assert first.args[field].tolist() == again.args[field].tolist()
-        assert first.args[field].tolist() != other.args[field].tolist()
+        # Generated reviews all have the same title.
+        assert field == "title" or first.args[field].tolist() != other.args[field].tolist()

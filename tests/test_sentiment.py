@@ -87,8 +87,9 @@ def test_the_quirk_is_a_word_of_the_lexicon_and_the_grammar_knows_it():
     assert not lexicon & (BLAME | ORDINARY)
     assert not lexicon & {aspect for domain in DOMAINS.values() for aspect in domain["aspects"]}
     assert all(word == word.lower() for word in lexicon)
-    assert has_positive_word("GOOD!") and has_positive_word("It was not good, sadly")
-    assert not has_positive_word("goodness, unlikely") and not has_positive_word("")
+    for text in ("GOOD!", "It was not good, sadly", "good-looking", "so-called GREAT.Thing"):
+        assert has_positive_word(text, lexicon)
+    assert not has_positive_word("goodness, unlikely", lexicon) and not has_positive_word("", lexicon)
 
 
 def test_no_combination_is_foretold_in_easy_or_hard_questions():
