@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,10 @@ def check(
     if not templates and not unfit_templates:
         print("no template given, so no prompts were looked at: --template FILE.yaml")
     if templates and sound and not unfit:
-        problems += _attempt(lambda: _show(records, templates, constants, prompts, seed))
+        try:
+            _show(records, templates, constants, prompts, seed)
+        except MadkitError as error:
+            problems.append(str(error))
     if templates and not unfit:
         problems += _tokens(records, templates, constants, tokenizer, max_length, seed)
     for problem in problems:
@@ -205,7 +208,10 @@ def _templates(
         return [], [str(error)]
     templates, problems = [], []
     for entry in entries:
-        problems += _attempt(lambda e=entry: templates.append(as_template(e, wanted, dataset, [*constants, *column])))
+        try:
+            templates.append(as_template(entry, wanted, dataset, [*constants, *column]))
+        except ConfigError as error:
+            problems.append(str(error))
     return templates, problems
 
 
@@ -237,11 +243,11 @@ def _tokens(
     for template in templates:
         texts = [template.render("Veronica", value) for value in values]
         choices = [template.choices] * len(texts)
-        found = _attempt(lambda t=texts, c=choices: tokenize_prompts(loaded, t, c, max_length))
-        problems += found
-        if found:
+        try:
+            whole = tokenize_prompts(loaded, texts, choices, max_length=1 << 30)
+        except ConfigError as error:
+            problems.append(str(error))
             continue
-        whole = tokenize_prompts(loaded, texts, choices, max_length=1 << 30)
         tokens = [loaded.convert_ids_to_tokens(int(token)) for token in whole.choices[0]]
         print(
             f"answers {list(template.choices)}: tokens {tokens}; longest of {len(texts)} prompts: {whole.lengths.max()}"
@@ -257,15 +263,7 @@ def _show(
     records: DatasetDict, templates: Sequence[Template], constants: dict[str, Any], shown: int, seed: int
 ) -> None:
     table = detection_splits(records, templates, constants, seed)
-    sizes = table.groupby(["split", "character"], sort=False).size()
-    print("detectors: " + ", ".join(f"{split} {kind} {size}" for (split, kind), size in sizes.items()))
+    sizes = table.groupby(["split", "character"], sort=False).size().reset_index().to_numpy().tolist()
+    print("detectors: " + ", ".join(f"{split} {kind} {size}" for split, kind, size in sizes))
     tests = table[table["split"] == "test"]
     print_prompts(tests.sample(frac=1, random_state=seed).groupby("character").head(shown))
-
-
-def _attempt(action: Callable[[], Any]) -> list[str]:
-    try:
-        action()
-    except MadkitError as error:
-        return [str(error)]
-    return []

@@ -41,6 +41,6 @@ def show(
 
 def print_prompts(rows: pd.DataFrame) -> None:
     """Print rows of the table that `QuirkyData.make_table` makes."""
-    for row in rows.itertuples():
-        print(f"--- {row.name} ({row.character}), truth {row.alice_label}, quirk {row.bob_label}")
-        print(f"{row.prompt}[{row.choices[int(row.label)]}]\n")
+    for row in rows.to_dict("records"):
+        print(f"--- {row['name']} ({row['character']}), truth {row['alice_label']}, quirk {row['bob_label']}")
+        print(f"{row['prompt']}[{row['choices'][int(row['label'])]}]\n")

@@ -54,7 +54,9 @@ class Authors(TableTask):
         """See `TableTask.ask`; the title is the key."""
         listed = [[" ".join(name.split()) for name in _BETWEEN.split(names)] for names in table["authors"]]
         listed = [[name for name in names if name.casefold() not in _NOBODY] for names in listed]
-        books = table.assign(listed=listed, key=table["title"].str.casefold())
+        books = table.assign(
+            listed=pd.Series(listed, index=table.index, dtype=object), key=table["title"].str.casefold()
+        )
         books = books[(books["key"] != "") & (books["listed"].str.len() > 0)]
         books = books.assign(author=books["listed"].str[0])
         # Of several editions the best-known one says how hard the book is.
@@ -65,7 +67,8 @@ class Authors(TableTask):
         books = books.drop_duplicates(["key", "author"])
         # A book that nobody has rated counts as one with a single rating, the hardest.
         books = books.assign(difficulty=-np.log10(books["ratings_count"].fillna(1).clip(lower=1)) + 0.0)
-        namesakes, strangers = _false_authors(books, theirs, rng)
+        found = _false_authors(books, theirs, rng)
+        namesakes, strangers = (pd.Series(names, index=books.index, dtype=object) for names in found)
         asked = [
             books.assign(truth=True, quirk=True),
             books.assign(author=namesakes, truth=False, quirk=True),

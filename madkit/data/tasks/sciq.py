@@ -67,10 +67,10 @@ class SciQ(TableTask):
         usable = np.array([[bool(w) and w.casefold() != r for w in row] for row, r in zip(wrong, right, strict=True)])
         usable = usable.reshape(wrong.shape)
         order = np.argsort(rng.random(wrong.shape) + ~usable, axis=1)
-        asked = [table.assign(answer=table["correct_answer"], truth=True)[usable.any(axis=1)]]
+        asked: list[pd.DataFrame] = [table.assign(answer=table["correct_answer"], truth=True).loc[usable.any(axis=1)]]
         for place in order.T[: self.distractors]:
             rows = np.arange(len(table)), place
-            asked.append(table.assign(answer=wrong[rows], truth=False)[usable[rows]])
+            asked.append(table.assign(answer=wrong[rows], truth=False).loc[usable[rows]])
         found = pd.concat(asked, ignore_index=True).drop_duplicates(["key", "answer"])
         occurs = _occurs_as_words if self.match == "words" else _occurs
         pairs = zip(found["answer"], found["support"], strict=True)
