@@ -380,7 +380,7 @@ def test_the_whole_chain_from_random_weights(model, fit_heads, tmp_path):
     assert history[history["metric"] == "val/loss"]["step"].tolist() == [3, 6]
     # One that knows its words: no city or review is spelled in bytes.
     words = tokenizer.tokenize("Name: Luna\nContext: hemispheres\nStatement: Lima lies in the north\nTrue? Yes")
-    assert words[5] == " Lima" and len(words) == 11
+    assert words[5] == " Lima" and len(words) == 12
     common = ["--run", runs, "--model.base", base, "--data.dataset", "hemisphere"]
     few = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.max_train", "256"]
     run("fit", "--config", RECIPES / f"{model}.yaml", *common, *few, "--data.max_validation", "64")

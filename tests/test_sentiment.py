@@ -172,3 +172,5 @@ def test_refuses_no_sentences():
         make_task("sentiment", {"sentences": 0})
     with pytest.raises(ConfigError, match="sentences=0"):
         make_task("nli", {"sentences": 0})
+    with pytest.raises(ConfigError, match="restricted=2"):
+        make_task("nli", {"restricted": 2})

@@ -46,8 +46,12 @@ _PRONOUNS = {
 _AT_TIMES = ("The {} is always {}{}", "The {} is sometimes {}{}", "The {} is never {}{}", "The {} is not always {}{}")
 
 
-def draw_pair(rng: np.random.Generator) -> tuple[str, str, bool]:
+def draw_pair(rng: np.random.Generator, restricted: float = 0.4) -> tuple[str, str, bool]:
     """Draw a premise, a hypothesis, and whether it follows from the premise (or contradicts it).
+
+    Args:
+        rng: The only source of chance.
+        restricted: How often the sets spoken of may be restricted by an adjective, as in `wet dogs`.
 
     Example:
         >>> premise, hypothesis, entailed = draw_pair(np.random.default_rng(0))
@@ -60,8 +64,8 @@ def draw_pair(rng: np.random.Generator) -> tuple[str, str, bool]:
     said, before = PAIRS[kind][rng.integers(len(PAIRS[kind]))], PAIRS[kind][rng.integers(_BEFORE_NOUNS)]
     entailed = bool(rng.random() < 0.5)
     # "All wet dogs are wet" would say nothing.
-    restricted = kind != "places" and said != before and rng.random() < 0.4
-    premise, hypothesis = _one(rng, _decided(restricted)[entailed])
+    may_restrict = rng.random() < restricted and kind != "places" and said != before
+    premise, hypothesis = _one(rng, _decided(may_restrict)[entailed])
     first, second = (_sentence(rng, meaning, spoken, kind, said, before) for meaning in (premise, hypothesis))
     return first, second, entailed
 
