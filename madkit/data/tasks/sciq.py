@@ -67,7 +67,9 @@ class SciQ(TableTask):
         usable = np.array([[bool(w) and w.casefold() != r for w in row] for row, r in zip(wrong, right, strict=True)])
         usable = usable.reshape(wrong.shape)
         order = np.argsort(rng.random(wrong.shape) + ~usable, axis=1)
-        asked: list[pd.DataFrame] = [table.assign(answer=table["correct_answer"], truth=True).loc[usable.any(axis=1)]]
+        asked: list[pd.DataFrame] = [
+            table.assign(answer=table["correct_answer"], truth=True).loc[np.any(usable, axis=1)]
+        ]
         for place in order.T[: self.distractors]:
             rows = np.arange(len(table)), place
             asked.append(table.assign(answer=wrong[rows], truth=False).loc[usable[rows]])
