@@ -356,8 +356,8 @@ def test_a_raw_table_by_the_recipe_of_the_seven_pythias(models, tmp_path, monkey
     wrong = [f"distractor{i}" for i in (1, 2, 3)]
     rows = []
     for number in range(80):
-        answers = rng.choice(WORDS, 4, replace=False).tolist()
-        words = " ".join(rng.choice(WORDS, 12)) + f" {answers[0]}"
+        answers = rng.choice(WORDS[9:], 4, replace=False).tolist()
+        words = " ".join([*rng.choice(WORDS[:9], 12), *answers[number % 2 : number % 2 + 1]])
         rows.append({"question": f"What is {number}?", "support": words, "correct_answer": answers[0]})
         rows[-1] |= dict(zip(wrong, answers[1:], strict=True))
     pd.DataFrame(rows).to_csv(tmp_path / "sciq.csv", index=False)

@@ -59,7 +59,9 @@ def column_names(source: str) -> list[str]:
         return names_in(path)
     if path.is_dir() and not (path / "dataset_dict.json").exists() and not (path / "state.json").exists():
         files = sorted(file for file in path.rglob("*") if kind_of(file) is not None)
-        return names_in(files[0]) if files else []
+        # Splits first: beside them may lie what else is known about the records.
+        named = [file for file in files if file.parent in (path, path / "data") and file.name.startswith(SPLITS)]
+        return names_in((named or files)[0]) if files else []
     return next((dataset.column_names for dataset in read_splits(source).values()), [])
 
 
