@@ -270,12 +270,14 @@ def test_killed_and_started_again_gives_the_same_numbers(source, scored, models,
     out = tmp_path / "out"
     line = command(source, out, models.values(), "--batch_tokens", "1")
     process = subprocess.Popen(line, env=ENVIRONMENT, start_new_session=True, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not list(out.rglob("shard-00001.safetensors")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    deadline = time.monotonic() + 240
+    try:
+        while not list(out.rglob("shard-00001.safetensors")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     assert not (out / "losses.parquet").exists()
     done = {p: p.stat().st_mtime_ns for p in out.rglob("shard-*.safetensors")}
     assert 2 <= len(done) < 10

@@ -76,8 +76,8 @@ def write_results(out: Path, records: DatasetDict, asked: Asked, losses: Mapping
     write_json(out / MANIFEST, {**manifest, "complete": False})
     table = asked.table.assign(difficulty=np.mean(list(losses.values()), axis=0), **losses)
     table = table[["key", "prompt", "choices", "truth", "difficulty", *models]]
-    # What an earlier scoring, by fewer models, has left must never lie beside what this one writes; and the train split,
-    # without which no folder is a source of records, goes first and comes back last.
+    # What an earlier scoring, by fewer models, has left must never lie beside what this one writes; and the train
+    # split, without which no folder is a source of records, goes first and comes back last.
     splits = sorted(asked.rows, key=lambda split: split != "train")
     for split in splits:
         (out / f"{split}.parquet").unlink(missing_ok=True)
