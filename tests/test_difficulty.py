@@ -270,12 +270,14 @@ def test_killed_and_started_again_gives_the_same_numbers(source, scored, models,
     out = tmp_path / "out"
     line = command(source, out, models.values(), "--batch_tokens", "1")
     process = subprocess.Popen(line, env=ENVIRONMENT, start_new_session=True, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not list(out.rglob("shard-00001.safetensors")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    deadline = time.monotonic() + 240
+    try:
+        while not list(out.rglob("shard-00001.safetensors")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     assert not (out / "losses.parquet").exists()
     done = {p: p.stat().st_mtime_ns for p in out.rglob("shard-*.safetensors")}
     assert 2 <= len(done) < 10
@@ -356,8 +358,8 @@ def test_a_raw_table_by_the_recipe_of_the_seven_pythias(models, tmp_path, monkey
     wrong = [f"distractor{i}" for i in (1, 2, 3)]
     rows = []
     for number in range(80):
-        answers = rng.choice(WORDS, 4, replace=False).tolist()
-        words = " ".join(rng.choice(WORDS, 12)) + f" {answers[0]}"
+        answers = rng.choice(WORDS[9:], 4, replace=False).tolist()
+        words = " ".join([*rng.choice(WORDS[:9], 12), *answers[number % 2 : number % 2 + 1]])
         rows.append({"question": f"What is {number}?", "support": words, "correct_answer": answers[0]})
         rows[-1] |= dict(zip(wrong, answers[1:], strict=True))
     pd.DataFrame(rows).to_csv(tmp_path / "sciq.csv", index=False)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from madkit.data.cache import no_progress_bars
 from madkit.data.records import check_records
 from madkit.difficulty.questions import Asked
 from madkit.errors import StoreError
@@ -75,15 +76,18 @@ def write_results(out: Path, records: DatasetDict, asked: Asked, losses: Mapping
     write_json(out / MANIFEST, {**manifest, "complete": False})
     table = asked.table.assign(difficulty=np.mean(list(losses.values()), axis=0), **losses)
     table = table[["key", "prompt", "choices", "truth", "difficulty", *models]]
-    # What an earlier scoring, by fewer models, has left must never lie beside what this one writes.
-    for split in asked.rows:
+    # What an earlier scoring, by fewer models, has left must never lie beside what this one writes; and the train
+    # split, without which no folder is a source of records, goes first and comes back last.
+    splits = sorted(asked.rows, key=lambda split: split != "train")
+    for split in splits:
         (out / f"{split}.parquet").unlink(missing_ok=True)
     write_parquet(out / "losses.parquet", table)
     scored = with_difficulty(
         records, {split: table["difficulty"].to_numpy()[rows] for split, rows in asked.rows.items()}
     )
-    for split in scored:
-        write_atomically(out / f"{split}.parquet", lambda path, split=split: scored[split].to_parquet(path))  # type: ignore[misc]
+    with no_progress_bars():
+        for split in splits[::-1]:
+            write_atomically(out / f"{split}.parquet", scored[split].to_parquet)
     write_json(out / MANIFEST, {**manifest, "complete": True, "models": models, "made_by": provenance()})
     return table
 
