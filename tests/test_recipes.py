@@ -45,6 +45,7 @@ def test_every_recipe_is_covered():
     kinds = {path.relative_to(RECIPES).as_posix() for path in RECIPES.rglob("*.yaml")}
     expected = {f"{m}.yaml" for m in MODELS}
     parts = ("data", "features", "features-heads", "heads-stored", "detect", "detect-heads", "texts", "flow", "sae")
+    parts += ("features-volume", "detect-volume")  # in test_volume_features.py
     expected |= {f"{m}/{part}.yaml" for m in MODELS for part in parts}
     expected |= {f"{m}/base.yaml" for m in MODELS if m.startswith("tiny-")}
     expected |= {"pythia/difficulty.yaml"}  # tests/test_difficulty.py
@@ -94,8 +95,10 @@ def test_tensorboard_has_the_curves_and_the_histograms(finished):
     assert "train/loss" in scalars
     assert any("learning_rate" in name for name in scalars)
     assert {"log_odds/alice", "log_odds/bob"} <= set(events.Tags()["histograms"])
+    assert "log_odds" in events.Tags()["images"]
     detection = EventAccumulator(str(folder / "tensorboard" / "test"))
     detection.Reload()
+    assert {"fig01-02_auroc_online", "roc_online"} <= set(detection.Tags()["images"])
     for subset in ("all", "agree", "disagree"):
         assert any(tag.endswith(subset) and "auroc_by_layer" in tag for tag in detection.Tags()["scalars"])
 

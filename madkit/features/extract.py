@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from torch import Tensor
@@ -15,10 +15,11 @@ from madkit.features.activations import Activations
 from madkit.features.answers import Answers
 from madkit.features.base import Feature
 from madkit.features.learning import FILE, learn, load_learned, save_learned
-from madkit.features.passes import read
+from madkit.features.passes import read, switched
 from madkit.features.writing import StoreWriter
 from madkit.lm import identity, loading
 from madkit.run import root_of
+from madkit.timing import measured
 
 
 class Extractor(StoreWriter):
@@ -140,4 +141,19 @@ class Extractor(StoreWriter):
         for feature in features:
             reading = readings.pop(feature.name)
             reading.learned = self.learned[feature.name]
-            self.collect(feature, batch["row"], feature(reading))
+            # A feature may run the model again, and then meets it as it was read.
+            with switched(self.model, feature.adapter):
+                vectors = feature(reading)
+            self.collect(feature, batch["row"], vectors)
+        for feature in features:
+            if feature.name not in self.costs:
+                # Once, after a first batch: each feature as if it were the only one.
+                self.costs[feature.name] = measured(
+                    partial(self._alone, feature, batch), len(batch["row"]), self.device
+                )
+
+    def _alone(self, feature: Feature, batch: dict[str, Any]) -> None:
+        reading = read(self.model, [feature], self.points, batch)[feature.name]
+        reading.learned = self.learned[feature.name]
+        with switched(self.model, feature.adapter):
+            feature(reading)

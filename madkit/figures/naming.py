@@ -16,6 +16,10 @@ _SCORES = {
 }
 # The study marks the attribution and probe features by how they are referenced: to the mean.
 _REFERENCED = ("attribution", "probe")
+_WHOLE = {
+    ("local_volume", "low_value"): "local volume",
+    ("local_volume_radii", "mahalanobis"): "local volume mahalanobis",
+}
 
 
 def detector_name(feature: str, score: str) -> str:
@@ -26,10 +30,25 @@ def detector_name(feature: str, score: str) -> str:
         'activations mahalanobis'
         >>> detector_name("attribution", "lof"), detector_name("sae", "novel_latents")
         ('attribution lof mean', 'sae l0')
+        >>> detector_name("local_volume", "low_value"), detector_name("local_volume_radii", "mahalanobis")
+        ('local volume', 'local volume mahalanobis')
+    """
+    if (feature, score) in _WHOLE:
+        return _WHOLE[feature, score]
+    words = score_name(score)
+    suffix = " mean" if feature in _REFERENCED and words != "logistic probe" else ""
+    return f"{feature.replace('_', ' ')} {words}{suffix}"
+
+
+def score_name(score: str) -> str:
+    """The published name of a score.
+
+    Example:
+        >>> score_name("novel_latents"), score_name("my_own")
+        ('l0', 'my own')
     """
     words = score.replace("_", " ").lower()
-    suffix = " mean" if feature in _REFERENCED and words != "logistic probe" else ""
-    return f"{feature.replace('_', ' ')} {_SCORES.get(words, words)}{suffix}"
+    return _SCORES.get(words, words)
 
 
 def with_setting(name: str, setting: str) -> str:
@@ -40,6 +59,17 @@ def with_setting(name: str, setting: str) -> str:
         ('activations lof', 'activations que (offline)')
     """
     return name if setting == "online" else f"{name} ({setting})"
+
+
+def setting_place(setting: str) -> tuple[int, str]:
+    """Where a setting comes in a list: online, offline, the ceiling, then others by name.
+
+    Example:
+        >>> sorted(["ceiling", "online", "offline"], key=setting_place)
+        ['online', 'offline', 'ceiling']
+    """
+    known = ("online", "offline", "ceiling")
+    return known.index(setting) if setting in known else len(known), setting
 
 
 def slug(text: str) -> str:

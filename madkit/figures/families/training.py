@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from madkit.figures import style
+from madkit.figures.hover import tell
 from madkit.figures.page import Block, page
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results import Results, grouped, in_order
@@ -22,10 +23,11 @@ _LOOKS = {
 """Label, colour (None: the model's own) and line of each metric."""
 _HEADS = ("val/bits_per_dim", "val/fvu")
 """What flows and sparse autoencoders are validated by: their losses are in other units than nats."""
+_SPOKEN = 60  # points of a curve that can be asked for
 _KINDS = {"loss": "loss (nats)", "accuracy": "accuracy"}
 
 
-@artist
+@artist(80, "How the models were trained")
 def training(results: Results) -> Iterator[Sheet]:
     """One sheet per model: a block of losses and a block of accuracies, a panel per dataset."""
     colors = style.model_colors(results.models)
@@ -58,7 +60,7 @@ def training(results: Results) -> Iterator[Sheet]:
         for block, block_axes, part in zip(blocks, axes, kinds.values(), strict=True):
             for dataset, ax in zip(block.panels, block_axes, strict=True):
                 _panel(ax, part[part["dataset"] == dataset], colors[model])
-        yield Sheet(f"training_{results.slug(model)}", figure)
+        yield Sheet(f"training_{results.slug(model)}", figure, model)
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, model_color: str) -> None:
@@ -67,9 +69,14 @@ def _panel(ax: Axes, rows: pd.DataFrame, model_color: str) -> None:
         # A resumed run logs some steps twice: the later entry is what training went on with.
         curve = curve.drop_duplicates("step", keep="last").sort_values("step")
         step, value = curve["step"].to_numpy(float), curve["value"].to_numpy(float)
-        _, color, line = _LOOKS[str(metric)]
+        label, color, line = _LOOKS[str(metric)]
         alone = len(step) == 1
         ax.plot(step, value, color=color or model_color, ls=line, lw=1.1, marker="." if alone else None)
+        asked = np.unique(np.linspace(0, len(step) - 1, min(len(step), _SPOKEN)).round().astype(int))
+        (points,) = ax.plot(step[asked], value[asked], ls="", marker=None)
+        spoken = zip(step[asked], value[asked], strict=True)
+        dataset = rows["dataset"].iloc[0]
+        tell(points, [f"{dataset}, {label}, step {s:.0f}: {v:.4f}" for s, v in spoken])
         if metric == "val/loss" and np.isfinite(value).any():
             best = np.nanargmin(value)
             ax.plot(step[best], value[best], "o", mfc="white", color=model_color, ms=4)
