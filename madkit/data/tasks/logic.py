@@ -75,7 +75,7 @@ def meanings(restricted: bool = True) -> Iterator[Meaning]:
         yield Meaning(quantifier, level, restriction, predicate)
 
 
-def _spoken_of(meaning: Meaning) -> int:
+def _spoken_of(meaning: Meaning) -> np.uint16:
     return _bits([kind[0] <= meaning.level and meaning.restriction in (None, kind[2]) for kind in _KINDS])
 
 
