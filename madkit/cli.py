@@ -85,7 +85,7 @@ def _run(command: str, options: list[str]) -> int:
 
         return figures(options)
     if command == "data":
-        from madkit.data.command import data
+        from madkit.data.commands.command import data
 
         # Lightning starts its other processes by repeating the command line, so that is where the arguments have to be.
         sys.argv = [sys.argv[0], command, *options]

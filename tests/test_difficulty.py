@@ -23,7 +23,7 @@ from madkit.cli import main
 from madkit.data.continuations import Answered, answer_batch, tokenize_answers
 from madkit.data.prompts import Template
 from madkit.data.quirky import QuirkyData
-from madkit.data.records import load_records
+from madkit.data.records.loading import load_records
 from madkit.data.unnamed import load_unnamed, without_name
 from madkit.difficulty.data import AnswerBatches
 from madkit.difficulty.questions import ask

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-from madkit.data.raw import RawSource, load_table
+from madkit.data.tables.raw import RawSource, load_table
 from madkit.errors import ConfigError, DataError
 
 BOOKS = [

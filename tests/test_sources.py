@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from datasets import Dataset, DatasetDict, load_dataset
 
-from madkit.data import QuirkyData, cache, sources
-from madkit.data.building import push_records, write_records
-from madkit.data.records import check_records, load_records
-from madkit.data.sources import open_records
+from madkit.data import QuirkyData
+from madkit.data.commands.building import push_records, write_records
+from madkit.data.records import cache, sources
+from madkit.data.records.loading import check_records, load_records
+from madkit.data.records.sources import open_records
 from madkit.data.tasks import make_task, task_names
 from madkit.data.tasks.table import TableTask
 from madkit.errors import ConfigError, DataError

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader
 from madkit.data.batches import PromptSet, TrainBatches, ValidationBatches, accumulation
 from madkit.data.place import PlacedData
 from madkit.data.prompts import Template, load_templates, render_prompts
+from madkit.data.records.sources import is_table_task, known_task, open_records
 from madkit.data.shards import Shard, ShardBatches, cut_shards
-from madkit.data.sources import is_table_task, known_task, open_records
 from madkit.data.splits import balanced_rows, detection_splits, named_frame, template_args
 from madkit.data.tasks import find_task, make_task
 from madkit.data.tokens import tokenize_prompts

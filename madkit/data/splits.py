@@ -10,7 +10,7 @@ import pandas as pd
 
 from madkit.data.names import N_DETECTOR_NAMES, NAMES, draw_names
 from madkit.data.prompts import Template, render_prompts
-from madkit.data.records import arrow_table, flat_frame
+from madkit.data.records.loading import arrow_table, flat_frame
 from madkit.errors import DataError
 
 if TYPE_CHECKING:

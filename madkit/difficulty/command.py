@@ -15,8 +15,8 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from madkit.data.records import load_records
-from madkit.data.sources import is_raw, is_table_task, known_task, made_records
+from madkit.data.records.loading import load_records
+from madkit.data.records.sources import is_raw, is_table_task, known_task, made_records
 from madkit.data.tasks import find_task, make_task, task_names
 from madkit.data.unnamed import load_unnamed
 from madkit.difficulty.data import QuestionData

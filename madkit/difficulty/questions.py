@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from madkit.data.completing import question_of
 from madkit.data.names import stable_hash
 from madkit.data.prompts import Template, draw_templates
-from madkit.data.records import flat_frame
+from madkit.data.records.completing import question_of
+from madkit.data.records.loading import flat_frame
 from madkit.data.splits import template_args
 from madkit.errors import DataError
 from madkit.lm.identity import digest

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from madkit.data.cache import no_progress_bars
-from madkit.data.records import check_records
+from madkit.data.records.cache import no_progress_bars
+from madkit.data.records.loading import check_records
 from madkit.difficulty.questions import Asked
 from madkit.errors import StoreError
 from madkit.files import write_atomically, write_json, write_parquet

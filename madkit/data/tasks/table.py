@@ -33,7 +33,7 @@ class TableTask(Task):
         n_validation: Questions of the validation split.
         n_test: Questions of the test split.
         raw: None for the built-in table, else a file (CSV, TSV, JSONL, parquet), a folder of them or a hub name, or a
-            mapping that says more about it; see `madkit.data.raw.RawSource`.
+            mapping that says more about it; see `madkit.data.tables.raw.RawSource`.
         repeats: How often the same question may recur in its split, with names of its own each time.
         easiest: Keep this many questions of each combination of truth and quirk, those of the lowest
             difficulty; None for all. A small model cannot know everything.
@@ -118,7 +118,7 @@ class TableTask(Task):
         if self.raw is None:
             table = self.built_in(seed)
         else:
-            from madkit.data.raw import load_table
+            from madkit.data.tables.raw import load_table
 
             table = load_table(self.raw, self.columns, self.optional, numbers=self.numbers, aliases=self.aliases)
         pool = self.ask(table, np.random.default_rng([seed, *self.name.encode()])).reset_index(drop=True)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from madkit.data.completing import question_of
+from madkit.data.commands.showing import print_prompts
 from madkit.data.prompts import Template, as_template, read_entries
-from madkit.data.records import LABELS, arrow_table, check_records, examine, load_records
-from madkit.data.showing import print_prompts
-from madkit.data.sources import is_raw, is_table_task, known_task, made_records
+from madkit.data.records.completing import question_of
+from madkit.data.records.loading import LABELS, arrow_table, check_records, examine, load_records
+from madkit.data.records.sources import is_raw, is_table_task, known_task, made_records
 from madkit.data.splits import EASY, HARD, detection_splits, template_args
 from madkit.data.tasks import make_task
 from madkit.errors import ConfigError, MadkitError

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from madkit.data.files import SUFFIXES, kind_of, names_in, read_rows
+from madkit.data.tables.files import SUFFIXES, kind_of, names_in, read_rows
 from madkit.data.tasks.base import SPLITS
 from madkit.errors import ConfigError, DataError
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from madkit.data.cache import cached, code_of, contents, raw_contents
-from madkit.data.reading import column_names
-from madkit.data.records import check_records, load_records
+from madkit.data.records.cache import cached, code_of, contents, raw_contents
+from madkit.data.records.loading import check_records, load_records
+from madkit.data.records.reading import column_names
 from madkit.data.tasks import Task, find_task, make_task, task_names
 from madkit.data.tasks.table import TableTask
 from madkit.errors import ConfigError
@@ -63,7 +63,7 @@ def made_records(dataset: str, task_options: Mapping[str, Any] | None = None, se
         "options": contents(others),
         "seed": seed,
         "raw": raw_contents(raw),
-        "code": code_of(type(task), "madkit.data.raw", "madkit.data.files", "madkit.data.names"),
+        "code": code_of(type(task), "madkit.data.tables.raw", "madkit.data.tables.files", "madkit.data.names"),
     }
     return cached(what, lambda: task.records(seed))
 

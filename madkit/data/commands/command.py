@@ -18,9 +18,12 @@ from madkit.messages import one_line
 
 #: Subcommand: the function that runs it (its arguments are the options, it returns the exit status); a line of help.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "build": ("madkit.data.building.build", "make a dataset's records, of a raw table or by rule, and write them"),
-    "check": ("madkit.data.checking.check", "say what is wrong with a dataset, and what is in it"),
-    "show": ("madkit.data.showing.show", "print some prompts of a dataset, with the answer of each"),
+    "build": (
+        "madkit.data.commands.building.build",
+        "make a dataset's records, of a raw table or by rule, and write them",
+    ),
+    "check": ("madkit.data.commands.checking.check", "say what is wrong with a dataset, and what is in it"),
+    "show": ("madkit.data.commands.showing.show", "print some prompts of a dataset, with the answer of each"),
     "difficulty": ("madkit.difficulty.command.difficulty", "let language models judge how hard each question is"),
 }
 

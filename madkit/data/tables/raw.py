@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from madkit.data.files import SUFFIXES, kind_of, read_rows
+from madkit.data.tables.files import SUFFIXES, kind_of, read_rows
 from madkit.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from madkit.data.raw import RawSource
+from madkit.data.tables.raw import RawSource
 from madkit.errors import ConfigError
 from madkit.files import write_atomically, write_json
 

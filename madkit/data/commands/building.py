@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from madkit.data.cache import no_progress_bars
-from madkit.data.records import NO_DIFFICULTY, check_records, flat_frame, load_records
-from madkit.data.sources import is_raw, made_records
+from madkit.data.records.cache import no_progress_bars
+from madkit.data.records.loading import NO_DIFFICULTY, check_records, flat_frame, load_records
+from madkit.data.records.sources import is_raw, made_records
 from madkit.errors import ConfigError
 from madkit.files import write_atomically
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from madkit.data.completing import as_numbers, complete
 from madkit.data.names import CHARACTERS, stable_hash
-from madkit.data.reading import read_splits
+from madkit.data.records.completing import as_numbers, complete
+from madkit.data.records.reading import read_splits
 from madkit.data.tasks.base import rank_quantiles
 from madkit.errors import DataError
 
@@ -25,8 +25,8 @@ def load_records(source: str) -> DatasetDict:
     """Read records from the hub, a local folder or a file.
 
     Args:
-        source: As for `madkit.data.reading.read_splits`. What the rows leave unsaid (a row for each character,
-            labels, ids, splits) is worked out: see `madkit.data.completing.complete`.
+        source: As for `madkit.data.records.reading.read_splits`. What the rows leave unsaid (a row for each character,
+            labels, ids, splits) is worked out: see `madkit.data.records.completing.complete`.
 
     Returns:
         The splits, with all columns of a record but perhaps those of the difficulty.

@@ -1,0 +1,1 @@
+"""The `madkit data` commands."""
