@@ -22,6 +22,8 @@ from madkit.heads.sae import SAEHead
 from madkit.heads.stored import StoredActivations
 from madkit.lm.pretraining import BaseLM
 from madkit.lm.tuning import QuirkyLM
+from madkit.poser.corpus import ScenarioCorpus
+from madkit.poser.training import ScenarioData
 from madkit.scores import *  # noqa: F403
 
 __all__ = [
@@ -40,6 +42,8 @@ __all__ = [
     "QuirkyData",
     "QuirkyLM",
     "SAEHead",
+    "ScenarioCorpus",
+    "ScenarioData",
     "StoreData",
     "StoredActivations",
     "StoredExtractor",
