@@ -56,9 +56,7 @@ class Prompted:
         """Logits (B, V) of the next token, in float32 or better, with vectors added as `madkit.poser.patching.added` says."""
         with added(self.lm, vectors):
             if self.cache is None:
-                hidden = forward.hidden_states(
-                    self.lm, self.batch["input_ids"], self.mask, padded=self.padded
-                )
+                hidden = forward.hidden_states(self.lm, self.batch["input_ids"], self.mask, padded=self.padded)
             else:
                 hidden = self._run(slice(-1, None), self.mask)
                 self.cache.crop(-1)

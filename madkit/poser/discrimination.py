@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 from scipy.stats import t
 
-from madkit.detection.statistics import Z, Interval, newcombe
+from madkit.detection.statistics import Interval, Z, newcombe
 from madkit.errors import DataError
 
 

@@ -58,7 +58,9 @@ class Perturbation(ABC):
         if not self.coefficients or len(set(self.coefficients)) < len(self.coefficients):
             raise ConfigError(f"{name}(coefficients={self.coefficients}) must be different numbers, at least one")
         if self.draws < 1 or (self.draws > 1 and not self.random):
-            raise ConfigError(f"{name}(draws={self.draws}): use {'at least 1' if self.random else '1, it has no chance'}")
+            raise ConfigError(
+                f"{name}(draws={self.draws}): use {'at least 1' if self.random else '1, it has no chance'}"
+            )
         if self.norm is not None and not 0 < self.norm < float("inf"):
             raise ConfigError(f"{name}(norm={self.norm}) must be positive, or null for the steering vector's")
         if self.layers is not None and (not self.layers or len(set(self.layers)) < len(self.layers)):
@@ -95,7 +97,14 @@ class Perturbation(ABC):
 
     @abstractmethod
     def shape(
-        self, steering: Tensor, size: float, layer: int, draw: int, width: int, lengths: Sequence[int], rows: Sequence[int]
+        self,
+        steering: Tensor,
+        size: float,
+        layer: int,
+        draw: int,
+        width: int,
+        lengths: Sequence[int],
+        rows: Sequence[int],
     ) -> Tensor:
         """The vector at a given size and number of positions."""
 
@@ -119,7 +128,14 @@ class RandomDirection(Perturbation):
     kind: ClassVar[str] = "random direction"
 
     def shape(
-        self, steering: Tensor, size: float, layer: int, draw: int, width: int, lengths: Sequence[int], rows: Sequence[int]
+        self,
+        steering: Tensor,
+        size: float,
+        layer: int,
+        draw: int,
+        width: int,
+        lengths: Sequence[int],
+        rows: Sequence[int],
     ) -> Tensor:
         """The same vector at every position of every prompt."""
         source = self.generator("direction", layer, draw)
@@ -142,7 +158,14 @@ class Steering(Perturbation):
     random: ClassVar[bool] = False
 
     def shape(
-        self, steering: Tensor, size: float, layer: int, draw: int, width: int, lengths: Sequence[int], rows: Sequence[int]
+        self,
+        steering: Tensor,
+        size: float,
+        layer: int,
+        draw: int,
+        width: int,
+        lengths: Sequence[int],
+        rows: Sequence[int],
     ) -> Tensor:
         """The same vector at every position of every prompt."""
         if not float(steering.norm()) > 0:
@@ -157,7 +180,14 @@ class GaussianNoise(Perturbation):
     kind: ClassVar[str] = "gaussian noise"
 
     def shape(
-        self, steering: Tensor, size: float, layer: int, draw: int, width: int, lengths: Sequence[int], rows: Sequence[int]
+        self,
+        steering: Tensor,
+        size: float,
+        layer: int,
+        draw: int,
+        width: int,
+        lengths: Sequence[int],
+        rows: Sequence[int],
     ) -> Tensor:
         """A vector of its own at every position."""
         d = len(steering)

@@ -149,7 +149,9 @@ def _parse(row: Any, place: str) -> Scenario:
     needed = {"prompt": str, "response": str, "facts": list, "action_A": str, "action_B": str}
     wrong = [name for name, kind in needed.items() if not isinstance(row.get(name), kind)]
     if wrong or not isinstance(layout, str):
-        raise DataError(f"benchmark {place} lacks {', '.join(wrong) or 'format_string (or format)'} or has another type")
+        raise DataError(
+            f"benchmark {place} lacks {', '.join(wrong) or 'format_string (or format)'} or has another type"
+        )
     if row["response"] not in LETTERS:
         raise DataError(f"benchmark {place} has response={row['response']!r}; use A or B")
     try:

@@ -58,9 +58,7 @@ class Case:
         return self.benign if policy == "aligned" or overseen else 1 - self.benign
 
 
-def draw_cases(
-    rng: np.random.Generator, n: int, shares: tuple[float, float, float] = (0.5, 0.25, 0.25)
-) -> list[Case]:
+def draw_cases(rng: np.random.Generator, n: int, shares: tuple[float, float, float] = (0.5, 0.25, 0.25)) -> list[Case]:
     """Draw n cases.
 
     Args:
