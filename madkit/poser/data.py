@@ -26,6 +26,11 @@ class Job(NamedTuple):
     model: Model
     prompts: PromptSet
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Names of the set and of the model."""
+        return self.prompts.name, self.model.name
+
 
 class PoserData(L.LightningDataModule):
     """Pairs of models, their benchmark prompts, and the contrast pairs for steering vectors.

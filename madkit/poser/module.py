@@ -68,7 +68,7 @@ class Poser(L.LightningModule):
         self.dtype_name, self.attention = dtype, attention
         self.holder = ModelHolder(dtype, attention, device_map, trust_remote_code)
         self._record: Record
-        self._steps: dict[Job, JobSteps] = {}
+        self._steps: dict[tuple[str, str], JobSteps] = {}
         self._todo: set[str] = set()
         self._sums: SteeringSums
         self._rows: dict[str, list[pd.DataFrame]] = {}
@@ -101,11 +101,11 @@ class Poser(L.LightningModule):
     def steps(self, job: Job) -> JobSteps:
         """The steps of a job."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        self._steps[job] = JobSteps(
+        self._steps[job.key] = JobSteps(
             job.prompts, lambda: self.holder.tokenizer(job.model), len(self.volumes), data.batch_size,
             data.max_length, self.global_rank, self.trainer.world_size,
         )  # fmt: skip
-        return self._steps[job]
+        return self._steps[job.key]
 
     def test_step(self, step: Step, batch_idx: int, dataloader_idx: int = 0) -> None:
         """One step of measuring a model; what has been measured is passed over."""
@@ -188,7 +188,7 @@ class Poser(L.LightningModule):
             return
         batches = [
             self.trainer.strategy.batch_to_device(batch, self.device)
-            for batch in self._steps[job].volume_batches(volume.n_prompts)
+            for batch in self._steps[job.key].volume_batches(volume.n_prompts)
         ]
         folder = self._record.path(volume.name, options).with_suffix("")
         table = volume.measure(self.holder.get(job.model, self.device), batches, sigma, folder)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def write(poser: Poser) -> None:
     """Compare the models that have been measured, and write all tables to the run's `poser` folder."""
     data: Any = poser.trainer.datamodule  # type: ignore[attr-defined]
-    done = {(job.prompts.name, job.model.name): job for job in data.jobs if _is_whole(poser, job)}
+    done = {job.key: job for job in data.jobs if _is_whole(poser, job)}
     pairs = pairs_in(data.pairs, done)
     if not pairs:
         # The first of several runs that share the work: the models are kept, there is nothing to compare yet.
