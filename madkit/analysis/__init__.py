@@ -2,8 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from madkit.analysis.components import Components, principal_components
 from madkit.analysis.correlation import pearson, r_squared, spearman
+from madkit.analysis.curve import LogisticCurve, logistic_curve
 from madkit.analysis.quirkiness import Accuracy, Losses, accuracy, losses, quirkiness_coefficient
+from madkit.analysis.ranks import RankComparison, cliques, rank_comparison
+from madkit.analysis.roc import Roc, roc, roc_band
 from madkit.analysis.separation import Separation, separation, separation_from_moments
 
 if TYPE_CHECKING:
@@ -11,14 +15,24 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Accuracy",
+    "Components",
+    "LogisticCurve",
     "Losses",
+    "RankComparison",
+    "Roc",
     "Separation",
     "StreamingSeparation",
     "accuracy",
+    "cliques",
+    "logistic_curve",
     "losses",
     "pearson",
+    "principal_components",
     "quirkiness_coefficient",
     "r_squared",
+    "rank_comparison",
+    "roc",
+    "roc_band",
     "separation",
     "separation_from_moments",
     "spearman",

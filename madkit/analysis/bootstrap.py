@@ -1,10 +1,11 @@
 """Percentile bootstrap, seeded."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from madkit.detection.statistics import Interval
+from madkit.errors import DataError
 
 # Resampled rows that are held at once: 16 MiB of indices.
 BLOCK = 2**21
@@ -15,6 +16,24 @@ def resamples(n: int, draws: int, generator: np.random.Generator) -> Iterator[np
     size = max(1, BLOCK // n)
     for start in range(0, draws, size):
         yield generator.integers(n, size=(min(size, draws - start), n))
+
+
+def group_resamples(
+    groups: Sequence[object], n: int, draws: int, generator: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Yield `draws` times the indices of the rows of groups drawn with replacement (cluster bootstrap).
+
+    Raises:
+        DataError: there is not one group per row.
+    """
+    if len(groups) != n:
+        raise DataError(f"groups has {len(groups)} entries for n={n} rows: give one per row")
+    known: dict[object, list[int]] = {}
+    for index, group in enumerate(groups):
+        known.setdefault(group, []).append(index)
+    members = [np.array(rows) for rows in known.values()]
+    for _ in range(draws):
+        yield np.concatenate([members[group] for group in generator.integers(len(members), size=len(members))])
 
 
 def means(columns: np.ndarray, draws: int, generator: np.random.Generator) -> np.ndarray:

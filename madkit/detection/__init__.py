@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from madkit.detection.data import StoreData
     from madkit.detection.detect import Detection, Detector
     from madkit.detection.lowfpr import LowFPR, average_precision, low_fpr, partial_auroc, tpr_at_fpr
-    from madkit.detection.pairs import Comparison, compare, compare_all, holm
+    from madkit.detection.pairs import Comparison, compare, compare_all, holm, mean_comparison
     from madkit.detection.statistics import Interval, auroc, mean_interval
 
 SOURCES = {
@@ -28,6 +28,7 @@ SOURCES = {
     "compare_all": "madkit.detection.pairs",
     "holm": "madkit.detection.pairs",
     "low_fpr": "madkit.detection.lowfpr",
+    "mean_comparison": "madkit.detection.pairs",
     "mean_interval": "madkit.detection.statistics",
     "partial_auroc": "madkit.detection.lowfpr",
     "tpr_at_fpr": "madkit.detection.lowfpr",
@@ -47,6 +48,7 @@ __all__ = [
     "compare_all",
     "holm",
     "low_fpr",
+    "mean_comparison",
     "mean_interval",
     "partial_auroc",
     "tpr_at_fpr",

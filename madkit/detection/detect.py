@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import lightning as L
@@ -15,16 +16,21 @@ from torch import Tensor
 
 from madkit.analysis import StreamingSeparation
 from madkit.data.names import name_order
-from madkit.detection import report, tables
+from madkit.detection import pictures, report, tables
 from madkit.detection.aggregation import AGGREGATIONS, CALIBRATED
 from madkit.detection.ceiling import PROBE, SETTING, probe
 from madkit.errors import ConfigError
 from madkit.run import root_of
 from madkit.scores import Pool, Score, ScoreCollection
+from madkit.scores.rows import chunks
 from madkit.scores.state import merged
+from madkit.timing import Cost, measured
 
 #: What counts as untrusted, as results name it.
 UNTRUSTED = {"untrusted": "untrusted split", "test": "test prompts"}
+
+#: Prompts that a score is timed on.
+TIMED = 512
 
 
 @dataclass
@@ -54,7 +60,7 @@ class Detection(L.LightningModule):
 
     Written to the run's ``detection`` folder: ``results.parquet``, ``comparisons.parquet``, ``scores.parquet``,
     ``calibration.parquet`` (where an aggregation needs it), ``prompts.parquet``, ``separation.parquet``,
-    ``summary.json`` and the fitted scores.
+    ``pca.parquet`` (some test prompts in the two widest directions of each site), ``summary.json`` and the fitted scores.
 
     Args:
         detectors: features and scores.
@@ -102,6 +108,9 @@ class Detection(L.LightningModule):
         self._probing = False
         self.sites: dict[tuple[str, str], tables.Site] = {}
         self.separations: dict[tuple[str, str], Any] = {}
+        self.views: dict[tuple[str, str], pictures.View] = {}
+        self.costs: dict[str, Cost] = {}
+        self._timed: set[tuple[str, str]] = set()
 
     @property
     def calibrated(self) -> bool:
@@ -121,6 +130,7 @@ class Detection(L.LightningModule):
         """Look up who speaks in each test prompt; only the separation and the ceiling are told."""
         prompts = self.trainer.datamodule.prompts  # type: ignore[attr-defined]
         self.prompts: pd.DataFrame = prompts.set_index("row", drop=False)
+        self._shown = torch.from_numpy(pictures.sample(self.prompts["row"].to_numpy()))
 
     def test_step(self, block: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Fit on, or score, one block of vectors of one site."""
@@ -141,6 +151,10 @@ class Detection(L.LightningModule):
             self._probing = self.ceiling and x.layout == torch.strided
             if self._probing:
                 _keep(self._seen["vectors"], rows, x)
+            elif x.layout == torch.strided:
+                shown = torch.isin(rows, self._shown.to(rows.device))
+                _keep(self._seen["vectors"], rows[shown], x[shown])
+            self._time(block["feature"], block["site"], x)
         if block["last"]:
             self._end_site(block["feature"], block["site"])
 
@@ -156,8 +170,12 @@ class Detection(L.LightningModule):
         names = list(self._scores.names)
         rows, values = _gathered(self._seen["test"], len(names))
         held_out, calibration = _gathered(self._seen["calibration"], len(names))
+        rows_of, vectors = _gathered(self._seen["vectors"], self._scores[names[0]].d)
+        if len(rows_of):
+            kept = np.isin(rows_of, self._shown.numpy())
+            self.views[feature, site] = pictures.view(rows_of[kept], vectors[kept])
         if self._probing:
-            values = np.column_stack([values, self._probe(*_gathered(self._seen["vectors"], self._scores[names[0]].d))])
+            values = np.column_stack([values, self._probe(rows_of, vectors)])
             calibration = np.column_stack([calibration, np.full(len(calibration), np.nan)])
             names.append(PROBE)
         self.sites[feature, site] = tables.Site(names, rows, values, held_out, calibration)
@@ -166,6 +184,19 @@ class Detection(L.LightningModule):
                 score.save(root_of(self.trainer) / "detection" / "detectors" / feature / name / site)
         del self._scores
         self._seen = {}
+
+    def _time(self, feature: str, site: str, x: Tensor) -> None:
+        """Time each score by itself, once a site, on a part of the first block that has rows; sites add up."""
+        if (feature, site) in self._timed or not len(x):
+            return
+        self._timed.add((feature, site))
+        part = x[:TIMED] if x.layout == torch.strided else next(chunks(x, dense=False))
+        for name, score in self._scores.items():
+            cost = measured(partial(score, part), len(part), self.device)
+            before = self.costs.get(f"{feature}/{name}")
+            if before is not None:
+                cost["seconds_per_prompt"] += before["seconds_per_prompt"]
+            self.costs[f"{feature}/{name}"] = cost
 
     def _probe(self, rows: NDArray[np.int64], x: NDArray[np.float64]) -> NDArray[np.float64]:
         prompts = self.prompts.loc[rows]
@@ -192,7 +223,9 @@ class Detection(L.LightningModule):
             }
             if self.calibrated:
                 parts["calibration"] = tables.calibration_table(self.sites)
-            report.write(self.trainer, parts, self.prompts, self.separations, layers)
+            if self.views:
+                parts["pca"] = pictures.table(self.views, layers)
+            report.write(self.trainer, parts, self.prompts, self.separations, layers, self.costs)
         self.trainer.strategy.barrier()
 
     def _setting(self, score: Score) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """Is one detector better than another on the same rows? Paired tests, of two or of all pairs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -78,6 +78,35 @@ def compare_all(scores: Mapping[str, ArrayLike], labels: ArrayLike) -> pd.DataFr
     a, b, difference, low, high, p_value = _compared(np.stack(rows), anomalous)
     columns = {"difference": difference, "low": low, "high": high, "p_value": p_value, "p_holm": holm(p_value)}
     return pd.DataFrame({"a": names[a], "b": names[b], **columns})
+
+
+def mean_comparison(comparisons: Sequence[Comparison]) -> Comparison:
+    """The mean of differences on several sets of rows, such as datasets, with its interval and p-value.
+
+    The sets are independent, so that the variance of the mean is the sum of theirs over their number squared. It
+    speaks of other prompts of the same datasets, not of other datasets.
+
+    Args:
+        comparisons: the same two detectors on each dataset.
+
+    Raises:
+        DataError: there is none.
+
+    Example:
+        >>> found = mean_comparison([Comparison(0.1, 0.0, 0.2, 0.05), Comparison(0.3, 0.2, 0.4, 0.0)])
+        >>> round(found.difference, 3), round(found.low, 3), round(found.high, 3)
+        (0.2, 0.129, 0.271)
+    """
+    if not comparisons:
+        raise DataError("comparisons=[] has no dataset: give at least one")
+    difference = float(np.mean([found.difference for found in comparisons]))
+    # The longer half: the other one may have been cut off at -1 or 1.
+    halves = [max(found.high - found.difference, found.difference - found.low) for found in comparisons]
+    error = float(np.sqrt(np.sum(np.square(halves)))) / Z / len(comparisons)
+    if error == 0:  # the same order on every dataset
+        return Comparison(difference, difference, difference, 1.0)
+    low, high = max(-1.0, difference - Z * error), min(1.0, difference + Z * error)
+    return Comparison(difference, low, high, float(2 * norm.sf(abs(difference) / error)))
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:

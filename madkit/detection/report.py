@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from madkit.analysis import accuracy, losses, quirkiness_coefficient, separation
 from madkit.detection.tables import RESULT_KEYS, contested
 from madkit.files import write_json, write_parquet
 from madkit.run import provenance, root_of
+from madkit.timing import Cost
 
 PROMPT_COLUMNS = [
     "row", "id", "name", "character", "label", "alice_label", "bob_label", "agree", "anomalous", "difficulty",
@@ -65,6 +67,7 @@ def write(
     prompts: pd.DataFrame,
     separations: dict[tuple[str, str], Any],
     layers: dict[str, int | None],
+    costs: Mapping[str, Cost],
 ) -> Path:
     """Write everything that figures are drawn from; returns the folder.
 
@@ -74,6 +77,7 @@ def write(
         prompts: the test prompts.
         separations: by feature and site.
         layers: the layer of each site.
+        costs: of each detector, by ``<feature>/<score>``, at all its sites together.
     """
     root = root_of(trainer)
     folder = root / "detection"
@@ -101,6 +105,7 @@ def write(
         **names,
         **(_quirk(prompts) if known else {}),
         "n_test": len(prompts),
+        "cost": dict(costs),
         "identity": some.identity,
         "features_key": some.folder.name,
         "made_by": provenance(),

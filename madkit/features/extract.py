@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from torch import Tensor
@@ -19,6 +19,7 @@ from madkit.features.passes import read
 from madkit.features.writing import StoreWriter
 from madkit.lm import identity, loading
 from madkit.run import root_of
+from madkit.timing import measured
 
 
 class Extractor(StoreWriter):
@@ -141,3 +142,12 @@ class Extractor(StoreWriter):
             reading = readings.pop(feature.name)
             reading.learned = self.learned[feature.name]
             self.collect(feature, batch["row"], feature(reading))
+        for feature in features:
+            if feature.name not in self.costs:
+                # Once, after a first batch: each feature as if it were the only one.
+                self.costs[feature.name] = measured(partial(self._alone, feature, batch), len(batch["row"]), self.device)
+
+    def _alone(self, feature: Feature, batch: dict[str, Any]) -> None:
+        reading = read(self.model, [feature], self.points, batch)[feature.name]
+        reading.learned = self.learned[feature.name]
+        feature(reading)

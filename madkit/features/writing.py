@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from madkit.features.learning import require_finite
 from madkit.features.store import FeatureStore
 from madkit.files import write_json
 from madkit.run import provenance, root_of
+from madkit.timing import Cost
 
 #: What of a store's identity is the feature's own; all else says which model read which prompts.
 OWN = ("feature", "sites")
@@ -37,6 +39,7 @@ class StoreWriter(L.LightningModule):
         super().__init__()
         self.features = features
         self.stores: dict[str, FeatureStore] = {}
+        self.costs: dict[str, Cost] = {}
         self._collected: dict[str, list[dict[str, Tensor]]] = {}
         names = [feature.name for feature in self.features]
         if len(set(names)) < len(names):
@@ -115,4 +118,9 @@ class StoreWriter(L.LightningModule):
         Args:
             made: the key of each feature's store.
         """
-        write_json(root_of(self.trainer) / "predict.json", {"features": made, "made_by": provenance()})
+        path = root_of(self.trainer) / "predict.json"
+        before = json.loads(path.read_text()) if path.exists() else {}
+        # What had been computed before has not been timed again.
+        same = {name for name, key in made.items() if before.get("features", {}).get(name) == key}
+        kept = {name: cost for name, cost in before.get("cost", {}).items() if name in same}
+        write_json(path, {"features": made, "cost": kept | self.costs, "made_by": provenance()})

@@ -1,17 +1,13 @@
-"""The families of figures. Importing one registers it: a new family is a file and a name here."""
+"""All families of figures: every file in `families/` is one, found by being there."""
 
-from madkit.figures import (  # noqa: F401
-    aggregations,
-    auroc_layers,
-    comparisons,
-    log_odds,
-    losses,
-    quirkiness,
-    rare_alarms,
-    separation,
-    table,
-    training,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
+from madkit.figures import families
 from madkit.figures.registry import ARTISTS
+
+for _module in sorted(module.name for module in iter_modules(families.__path__)):
+    import_module(f"{families.__name__}.{_module}")
+ARTISTS.sort(key=lambda artist: (artist.place, artist.draw.__module__))
 
 __all__ = ["ARTISTS"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--formats", nargs="+", default=["png", "pdf"], metavar="FORMAT", help="png, pdf or svg (default: png pdf)"
     )
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     return parser
 
 
@@ -32,6 +34,10 @@ def figures(options: list[str]) -> int:
     """Draw, naming each file as it is written; returns the exit status."""
     arguments = parser().parse_args(options)
     draw(
-        arguments.runs, arguments.out, arguments.formats, progress=lambda path: print(path, file=sys.stderr, flush=True)
+        arguments.runs,
+        arguments.out,
+        arguments.formats,
+        progress=lambda path: print(path, file=sys.stderr, flush=True),
+        jobs=arguments.jobs,
     )
     return 0

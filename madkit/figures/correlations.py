@@ -1,24 +1,28 @@
-"""One line about how two columns of a scatter figure go together."""
+"""Words about how two columns of a scatter figure go together."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from madkit.analysis.correlation import pearson, spearman
+from madkit.detection.statistics import Interval
 
 _LEAST = 3  # with two points every correlation is 1 or -1
 
 
-def correlation_line(x: ArrayLike, y: ArrayLike) -> str:
-    """Number of points, and Spearman's and Pearson's correlation with their 95% intervals.
+def correlation_lines(x: ArrayLike, y: ArrayLike, groups: Sequence[object] | None = None) -> str:
+    """Number of points, and Spearman's and Pearson's correlation with their 95% intervals, in two lines.
 
     Args:
         x: (n,) finite numbers.
         y: (n,) the same.
+        groups: (n,) what each point belongs to, if points are not independent.
 
     Example:
-        >>> correlation_line([1, 2], [3, 4])
+        >>> correlation_lines([1, 2], [3, 4])
         'n = 2: too few points for a correlation'
-        >>> correlation_line([1, 1, 1], [3, 4, 5])
+        >>> correlation_lines([1, 1, 1], [3, 4, 5])
         'n = 3: no correlation, one axis is constant'
     """
     columns = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
@@ -27,8 +31,15 @@ def correlation_line(x: ArrayLike, y: ArrayLike) -> str:
         return f"n = {n}: too few points for a correlation"
     if any(np.all(column == column[0]) for column in columns):
         return f"n = {n}: no correlation, one axis is constant"
-    parts = [
-        f"{name} {r.value:.2f} [{r.low:.2f}, {r.high:.2f}]"
-        for name, r in (("Spearman", spearman(*columns)), ("Pearson", pearson(*columns)))
-    ]
-    return f"n = {n}, " + ", ".join(parts)
+    rank, line = spearman(*columns, groups=groups), pearson(*columns, groups=groups)
+    return f"n = {n}, Spearman {between(rank)}\nPearson {between(line)}"
+
+
+def between(number: Interval) -> str:
+    """A statistic with its interval, to two digits.
+
+    Example:
+        >>> between(Interval(0.5, 0.25, 0.75))
+        '0.50 [0.25, 0.75]'
+    """
+    return f"{number.value:.2f} [{number.low:.2f}, {number.high:.2f}]"

@@ -27,9 +27,20 @@ def detector_name(feature: str, score: str) -> str:
         >>> detector_name("attribution", "lof"), detector_name("sae", "novel_latents")
         ('attribution lof mean', 'sae l0')
     """
-    words = score.replace("_", " ").lower()
+    words = score_name(score)
     suffix = " mean" if feature in _REFERENCED and words != "logistic probe" else ""
-    return f"{feature.replace('_', ' ')} {_SCORES.get(words, words)}{suffix}"
+    return f"{feature.replace('_', ' ')} {words}{suffix}"
+
+
+def score_name(score: str) -> str:
+    """The published name of a score.
+
+    Example:
+        >>> score_name("novel_latents"), score_name("my_own")
+        ('l0', 'my own')
+    """
+    words = score.replace("_", " ").lower()
+    return _SCORES.get(words, words)
 
 
 def with_setting(name: str, setting: str) -> str:

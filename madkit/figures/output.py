@@ -1,44 +1,118 @@
 """Write figures and texts: whole files only, and the same bytes for the same input."""
 
+import gzip
 import io
-from collections.abc import Iterator, Sequence
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 import madkit
 from madkit.errors import StoreError
+from madkit.figures import hover
+from madkit.figures.document import Document
 from madkit.figures.registry import Sheet
 from madkit.files import write_atomically
 
 DPI = 200
+SOURCES = "sources.json"
+_DECIMALS = re.compile(rb"(?<=\d\.\d\d)\d+")
 
 
-def write(sheet: Sheet, out: Path, formats: Sequence[str], folders: Sequence[Path]) -> Iterator[Path]:
-    """Write one sheet to `out` and yield each path; `folders` (the results drawn) go into the metadata."""
-    if isinstance(sheet.body, str):
-        yield _replace(out / sheet.name, sheet.body.encode("utf-8"))
-        return
-    for name in formats:
+@dataclass
+class Drawn:
+    """A figure as the report shows it."""
+
+    name: str
+    title: str
+    section: str
+    model: str | None
+    aside: bool
+    svg: bytes
+    """The picture, compressed by gzip."""
+    width: float
+    """Inches."""
+    height: float
+    points: list[tuple[float, float, str]]
+    """What `madkit.figures.hover.points` found."""
+    folders: list[str]
+    """The run folders it was drawn from."""
+    paths: list[Path] = field(default_factory=list)
+    """The files written."""
+
+
+def write_figure(sheet: Sheet, section: str, out: Path, formats: Sequence[str], folders: Sequence[Path]) -> Drawn:
+    """Write a figure in every format, and keep a picture for the report.
+
+    Args:
+        sheet: the figure.
+        section: the part of the report that it stands in.
+        out: where to write; figures that are aside are not written.
+        formats: of png, pdf, svg.
+        folders: the run folders that it was drawn from, for the metadata.
+    """
+    figure = sheet.body
+    if not isinstance(figure, Figure):
+        raise TypeError(f"{sheet.name} is not a figure")
+    names = [folder.as_posix() for folder in folders]
+    width, height = figure.get_size_inches()
+    title = str(figure.get_label()) or sheet.name
+    drawn = Drawn(sheet.name, title, section, sheet.model, sheet.aside, b"", width, height, [], names)
+    for name in dict.fromkeys(["svg", *formats]):
         buffer = io.BytesIO()
-        metadata = _metadata(name, sheet.name, folders)
-        sheet.body.savefig(buffer, format=name, dpi=DPI, metadata=metadata)
+        figure.savefig(buffer, format=name, dpi=DPI, metadata=_metadata(name, sheet.name, names))
         # The layout holds for the other formats too, and finding it is half the time.
-        sheet.body.set_layout_engine("none")
-        yield _replace(out / f"{sheet.name}.{name}", buffer.getvalue())
+        figure.set_layout_engine("none")
+        if name == "svg":
+            # A hundredth of a point cannot be seen, and digits are most of the file.
+            drawn.svg = gzip.compress(_DECIMALS.sub(b"", buffer.getvalue()), mtime=0)
+            drawn.points = hover.points(figure)
+        if name in formats and not sheet.aside:
+            drawn.paths.append(replace(out / f"{sheet.name}.{name}", buffer.getvalue()))
+    return drawn
 
 
-def _metadata(format_name: str, title: str, folders: Sequence[Path]) -> dict[str, Any]:
+def write_text(sheet: Sheet, out: Path, folders: Sequence[Path]) -> Path:
+    """Write a text or a document; Markdown and LaTeX name the run folders in a comment, CSV in `sources.json` only."""
+    text = sheet.body.markdown() if isinstance(sheet.body, Document) else str(sheet.body)
+    origin = "Drawn by " + _maker() + " from: " + "; ".join(folder.as_posix() for folder in folders)
+    if sheet.name.endswith(".md"):
+        text += f"\n<!-- {origin.replace('--', '- -')} -->\n"
+    elif sheet.name.endswith(".tex"):
+        text = f"% {origin}\n{text}"
+    return replace(out / sheet.name, text.encode("utf-8"))
+
+
+def write_sources(out: Path, sources: Mapping[str, Sequence[str]]) -> Path:
+    """Write `sources.json`: for each file, the run folders that it came from."""
+    content = {"made_by": _maker(), "files": {name: list(folders) for name, folders in sorted(sources.items())}}
+    return replace(out / SOURCES, (json.dumps(content, indent=1) + "\n").encode("utf-8"))
+
+
+def _maker() -> str:
+    return f"madkit {madkit.__version__}"
+
+
+def _metadata(format_name: str, title: str, folders: Sequence[str]) -> dict[str, Any]:
     """Title, version and run folders under the names that each format gives them; never a date."""
-    made_from = "Drawn from: " + "; ".join(folder.as_posix() for folder in folders)
-    maker = f"madkit {madkit.__version__}"
+    made_from = "Drawn from: " + "; ".join(folders)
     if format_name == "pdf":
-        return {"Title": title, "Subject": made_from, "Creator": maker, "CreationDate": None}
+        return {"Title": title, "Subject": made_from, "Creator": _maker(), "CreationDate": None}
     if format_name == "svg":
-        return {"Title": title, "Description": made_from, "Creator": maker, "Date": None}
-    return {"Title": title, "Description": made_from, "Software": maker}
+        return {"Title": title, "Description": made_from, "Creator": _maker(), "Date": None}
+    return {"Title": title, "Description": made_from, "Software": _maker()}
 
 
-def _replace(path: Path, content: bytes) -> Path:
+def replace(path: Path, content: bytes) -> Path:
+    """Write a file whole, in the place of the one that is there.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
     try:
         return write_atomically(path, lambda temporary: temporary.write_bytes(content))
     except OSError as error:

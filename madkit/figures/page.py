@@ -9,13 +9,11 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from madkit.figures.style import SIZES
-
-PANEL = {"small": (2.05, 1.55), "medium": (2.9, 2.3), "large": (5.2, 4.2)}
-"""Width and height of one panel in inches."""
+from madkit.figures.style import PANEL, SIZES
 
 _NARROWEST = 6.4  # inches: a header needs this much also above a single panel
 _SIDE = 0.7  # inches for the axis labels of a block
+_LINE = 0.25  # inches for a line of text
 _PAD = 0.12
 
 
@@ -59,14 +57,24 @@ def page(
     rows = [math.ceil(len(block.panels) / width) for block in blocks]
     page_width = max(width * panel[0] + _SIDE, _NARROWEST)
     header = _Header(title, subtitle, legends, page_width)
-    heights = [
-        header.height,
-        *(n * panel[1] + _SIDE + 0.25 * bool(b.title) for n, b in zip(rows, blocks, strict=True)),
-    ]
+    heights = [header.height, *(n * (panel[1] + _more_lines(b)) + _extra(b) for n, b in zip(rows, blocks, strict=True))]
     figure = Figure(figsize=(page_width, sum(heights)))
+    figure.set_label(title)  # what the report calls it
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, hspace=0, squeeze=False)[:, 0]
     header.draw(parts[0])
     return figure, [_fill(part, block, n, width) for part, block, n in zip(parts[1:], blocks, rows, strict=True)]
+
+
+def _extra(block: Block) -> float:
+    """Inches for the words around a block's panels."""
+    titled = any(block.panels)
+    lines = bool(block.title) + bool(block.xlabel) + titled
+    return _SIDE - 2 * _LINE + _LINE * lines
+
+
+def _more_lines(block: Block) -> float:
+    """Inches for the lines of panel titles after the first."""
+    return 0.17 * max((title.count("\n") for title in block.panels), default=0)
 
 
 class _Header:
@@ -124,7 +132,8 @@ def _fill(part: SubFigure, block: Block, rows: int, width: int) -> list[Axes]:
         if index >= len(block.panels):
             ax.set_visible(False)
             continue
-        ax.set_title(block.panels[index])
+        if block.panels[index]:
+            ax.set_title(block.panels[index])
         # The lowest panel of each column carries the tick labels, also above a gap in the last row.
         ax.tick_params(labelbottom=not block.shared or index + width >= len(block.panels))
     return axes[: len(block.panels)]

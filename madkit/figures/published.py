@@ -56,6 +56,13 @@ def published(
     return None if each.empty else Published(round(float(each[subset].mean()), 6), len(each))
 
 
+@cache
+def is_published(detector: str, setting: str) -> bool:
+    """Whether some study gives a number for a detector, by its published name."""
+    table = _numbers()
+    return bool(((table["detector"] == detector) & (table["setting"] == setting)).any())
+
+
 def sources() -> list[str]:
     """Where the numbers come from, as `model: source`."""
     pairs = _numbers()[["model", "source"]].drop_duplicates()

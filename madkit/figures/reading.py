@@ -16,8 +16,9 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         *("feature", "score", "setting", "site", "layer", "aggregation", "subset"),
         *("auroc", "low", "high", "n_normal", "n_anomalous"),
     ),
-    "prompts": ("character", "label", "agree", "log_odds"),
-    "separation": ("feature", "site", "layer", "separation"),
+    "prompts": ("row", "character", "label", "agree", "log_odds"),
+    "separation": ("feature", "site", "layer", "separation", "variance"),
+    "pca": ("feature", "site", "layer", "row", "first", "second", "first_share", "second_share"),
     "comparisons": ("aggregation", "subset", "a", "b", "difference", "low", "high", "p_value", "p_holm"),
     "history": ("step", "metric", "value"),
     "quirkiness": _INTERVAL,
@@ -29,13 +30,14 @@ _FILES = {
     "detection": "results.parquet",
     "prompts": "prompts.parquet",
     "separation": "separation.parquet",
+    "pca": "pca.parquet",
     "comparisons": "comparisons.parquet",
 }
 _LOSSES = ("alice_own", "alice_other", "bob_own", "bob_other")
 
 
-def read_run(run: Path) -> dict[str, pd.DataFrame]:
-    """The tables of one run folder that are there, named as in `SCHEMAS`, each with its model and dataset.
+def read_run(run: Path) -> tuple[tuple[str, str], dict[str, pd.DataFrame]]:
+    """Model and dataset of a run folder, and its tables that are there, named as in `SCHEMAS`, each with these two.
 
     Raises:
         StoreError: an unreadable or empty file, a missing column, or several models in one folder.
@@ -63,15 +65,40 @@ def read_run(run: Path) -> dict[str, pd.DataFrame]:
             )
         model, dataset = str(names["model"].iloc[0]), str(names["dataset"].iloc[0])
     # A part without rows, such as the history of a very short run, is a part that is not there.
-    return {name: table.assign(model=model, dataset=dataset) for name, table in tables.items() if not table.empty}
+    whole = {name: table.assign(model=model, dataset=dataset) for name, table in tables.items() if not table.empty}
+    return (model, dataset), whole
 
 
-def _read_table(path: Path, name: str) -> pd.DataFrame:
+def read_aggregate_scores(path: Path) -> pd.DataFrame:
+    """Scores of whole detectors of one run: feature, score, row, value.
+
+    Raises:
+        StoreError: an unreadable file, or one with other columns.
+    """
+    columns = ["feature", "score", "site", "aggregation", "row", "value"]
+    table = read_parquet(path, columns)
+    whole = table[(table["site"] == "aggregate") & (table["aggregation"] == "mean")]
+    sites = table[table["site"] != "aggregate"]
+    lone = sites[~sites.duplicated(["feature", "score", "row"], keep=False)]
+    found = pd.concat([whole, lone])[["feature", "score", "row", "value"]]
+    return found.drop_duplicates(["feature", "score", "row"], keep="first")
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """A table of a run folder.
+
+    Raises:
+        StoreError: it cannot be read, or lacks one of the columns.
+    """
     try:
-        table = pd.read_parquet(path)
+        return pd.read_parquet(path, columns=columns)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(f"{path} cannot be read ({reason}); delete it and run its stage again.") from None
+
+
+def _read_table(path: Path, name: str) -> pd.DataFrame:
+    table = read_parquet(path)
     _need(table, SCHEMAS[name], path)
     if table.empty and name == "detection":
         raise StoreError(f"{path} has no rows; delete it and run its stage again.")

@@ -1,14 +1,16 @@
 """The results of any number of run folders as one set of tables."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from madkit.errors import StoreError
 from madkit.figures.naming import slug
-from madkit.figures.reading import SCHEMAS, read_run
+from madkit.figures.reading import SCHEMAS, read_aggregate_scores, read_parquet, read_run
+
+DEFAULT_MARKERS = ("detection/results.parquet", "history.parquet")
 
 STUDY_ORDER = (
     "addition",
@@ -50,11 +52,53 @@ class Results:
     """`comparisons.parquet`: paired tests between detectors."""
     history: pd.DataFrame
     """`history.parquet`: run, step, metric, value."""
+    pca: pd.DataFrame
+    """`pca.parquet`: test prompts on the first two principal components of each site."""
+    places: dict[tuple[str, str], Path] = field(default_factory=dict)
+    """The folder of each model and dataset."""
+
+    def folders_of(self, model: str | None) -> list[Path]:
+        """The folders of one model; of all where there is none."""
+        return [folder for (name, _), folder in sorted(self.places.items()) if model in (None, name)]
+
+    def table(self, file: str) -> pd.DataFrame:
+        """A table that only some folders have, of all of them, with `model` and `dataset`.
+
+        Args:
+            file: its path in a result folder, such as ``poser/scores.parquet``.
+
+        Returns:
+            An empty table if no folder has it.
+
+        Raises:
+            StoreError: a file that cannot be read.
+        """
+        parts = [
+            read_parquet(folder / file).assign(model=model, dataset=dataset)
+            for (model, dataset), folder in sorted(self.places.items())
+            if (folder / file).is_file()
+        ]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"model": [], "dataset": []})
+
+    def scores(self, model: str, dataset: str) -> pd.DataFrame:
+        """Scores of the test prompts by whole detectors: the mean over sites, or the site where there is only one.
+
+        Returns:
+            feature, score, setting, row, value, and the columns of the prompts; empty where there are no scores.
+        """
+        folder = self.places.get((model, dataset))
+        here = (self.prompts["model"] == model) & (self.prompts["dataset"] == dataset)
+        if folder is None or not here.any() or not (folder / "detection" / "scores.parquet").is_file():
+            return pd.DataFrame(columns=["feature", "score", "setting", "row", "value", *self.prompts.columns])
+        found = read_aggregate_scores(folder / "detection" / "scores.parquet")
+        known = self.detection[(self.detection["model"] == model) & (self.detection["dataset"] == dataset)]
+        settings = known[["feature", "score", "setting"]].drop_duplicates()
+        return found.merge(settings, on=["feature", "score"]).merge(self.prompts[here], on="row")
 
     @property
     def models(self) -> list[str]:
         """All models, by name."""
-        return sorted({name for table in self._tables() for name in table["model"]})
+        return sorted({name for table in self._tables() for name in table["model"]} | {m for m, _ in self.places})
 
     @property
     def datasets(self) -> list[str]:
@@ -97,6 +141,7 @@ class Results:
             self.losses,
             self.comparisons,
             self.history,
+            self.pca,
         )
 
 
@@ -117,24 +162,25 @@ def grouped(table: pd.DataFrame, *columns: str) -> Iterator[tuple[tuple[str, ...
         yield tuple(map(str, key)), rows
 
 
-def load(folders: Sequence[Path]) -> Results:
-    """Read every run folder at or below `folders`.
+def load(folders: Sequence[Path], markers: Collection[str] = DEFAULT_MARKERS) -> Results:
+    """Read every run folder at or below `folders`. What one lacks is left out.
 
-    A run folder is one with `detection/results.parquet` or `history.parquet`. What else it lacks is left out.
+    Args:
+        folders: searched at any depth.
+        markers: the files by which a run folder is known.
 
     Raises:
         StoreError: nothing found; an unreadable file, a missing column, or two folders with the same model
             and dataset.
     """
-    runs = _find(folders)
+    runs = _find(folders, markers)
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in SCHEMAS}
     owner: dict[tuple[str, str], Path] = {}
     for run in runs:
-        tables = read_run(run)
-        if not tables:
+        pair, tables = read_run(run)
+        own = [marker for marker in markers if marker not in DEFAULT_MARKERS and (run / marker).is_file()]
+        if not tables and not own:
             continue
-        first = next(iter(tables.values()))
-        pair = (str(first["model"].iloc[0]), str(first["dataset"].iloc[0]))
         if pair in owner:
             raise StoreError(
                 f"runs: {owner[pair]} and {run} both hold model={pair[0]!r}, dataset={pair[1]!r}; "
@@ -149,16 +195,15 @@ def load(folders: Sequence[Path]) -> Results:
         else pd.DataFrame(columns=["model", "dataset", *SCHEMAS[name]])
         for name, tables in parts.items()
     }
-    return Results(folders=tuple(runs), **joined)
+    return Results(folders=tuple(runs), places=owner, **joined)
 
 
-def _find(folders: Sequence[Path]) -> list[Path]:
+def _find(folders: Sequence[Path], markers: Collection[str]) -> list[Path]:
     found: dict[Path, Path] = {}
     for folder in folders:
         if not folder.is_dir():
             raise StoreError(f"runs={folder}: no such folder; name a run folder or a folder of run folders.")
-        hits = [path.parent.parent for path in folder.rglob("detection/results.parquet")]
-        hits += [path.parent for path in folder.rglob("history.parquet")]
+        hits = [path.parents[marker.count("/")] for marker in markers for path in folder.rglob(marker)]
         if folder.name == "detection" and (folder / "results.parquet").is_file():
             hits.append(folder.parent)
         # One folder named twice, or through a link, is one run.

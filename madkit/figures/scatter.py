@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from madkit.figures import style
+from madkit.figures.hover import tell
 from madkit.figures.results import Results, grouped, in_order
 
 _LETTER = 0.62  # width of a letter over its size, for the room a label takes
@@ -45,7 +46,16 @@ def draw_points(
         if "x_low" in rows and not control:
             ax.hlines(rows["auroc"], rows["x_low"], rows["x_high"], **bars)
         face = "none" if control else color
-        ax.plot(rows[x], rows["auroc"], ls="", marker=markers[dataset], color=color, mfc=face, ms=size, zorder=3)
+        (drawn,) = ax.plot(
+            rows[x], rows["auroc"], ls="", marker=markers[dataset], color=color, mfc=face, ms=size, zorder=3
+        )
+        tell(drawn, [_words(row, x, control) for _, row in rows.iterrows()])
+
+
+def _words(row: pd.Series, x: str, control: bool) -> str:
+    where = f", {row['site']}" if row.get("site", "aggregate") != "aggregate" else ""
+    name = f"{row['model']}, {row['dataset']}{where}" + ", adapter off" * control
+    return f"{name}: {x} {row[x]:.3g}, AUROC {row['auroc']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
 def auroc_axis(ax: Axes) -> None:

@@ -17,7 +17,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h")
 
 SIZES = {"title": 11.0, "text": 9.0, "small": 7.5}
 """Font sizes in points: the figure's title; axes and panel titles; ticks, legends and notes."""
-PANEL = {"small": (2.1, 1.5), "medium": (2.9, 2.2), "large": (4.6, 3.8)}
+PANEL = {"narrow": (1.35, 1.3), "small": (2.05, 1.4), "medium": (2.9, 2.3), "large": (4.2, 3.2)}
 """Width and height of one panel in inches."""
 
 _SETTINGS: dict[Any, Any] = {
@@ -56,7 +56,7 @@ def applied() -> Iterator[None]:
 
 def model_colors(models: Sequence[str]) -> dict[str, str]:
     """One colour per model, the same in every figure of one call."""
-    return {model: PALETTE[index % len(PALETTE)] for index, model in enumerate(sorted(models))}
+    return {model: PALETTE[index % len(PALETTE)] for index, model in enumerate(sorted(set(models)))}
 
 
 def dataset_markers(datasets: Sequence[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from madkit.figures.averages import METHOD, Average, average
-from madkit.figures.markdown import markdown_table, with_interval
+from madkit.figures.document import Document, with_interval
 from madkit.figures.naming import detector_name, with_setting
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results import Results, grouped
@@ -21,7 +21,7 @@ _WORDS = {
 }
 
 
-@artist
+@artist(90, "How detectors compare")
 def aggregations(results: Results) -> Iterator[Sheet]:
     """`table_aggregation.md` and `.csv`: AUROC of all prompts, averaged over datasets, for each way to aggregate."""
     found = results.detection[results.detection["subset"] == "all"]
@@ -40,12 +40,13 @@ def aggregations(results: Results) -> Iterator[Sheet]:
     if not lines:
         return
     yield Sheet("table_aggregation.csv", pd.DataFrame(lines).to_csv(index=False, lineterminator="\n"))
-    text = ["# Ways to aggregate over layers: AUROC of all test prompts, averaged over datasets", ""]
-    text += ["Each number: average [95% interval].", ""]
-    for model, rows in shown.items():
-        text += [f"## {model}", "", *markdown_table(["detector", *ways], rows), ""]
-    text += [f"- *{way}*: {_WORDS[way]}." for way in ways] + [f"- Intervals: {METHOD}", ""]
-    yield Sheet("table_aggregation.md", "\n".join(text))
+    document = Document(
+        "Ways to aggregate over layers: AUROC of all test prompts, averaged over datasets",
+        "Each number: average [95% interval].",
+        {model: (["detector", *ways], rows) for model, rows in shown.items()},
+        [*(f"*{way}*: {_WORDS[way]}." for way in ways), f"Intervals: {METHOD}"],
+    )
+    yield Sheet("table_aggregation.md", document)
 
 
 def chosen_elsewhere(sites: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 
 from madkit.figures import style
 from madkit.figures.naming import count_range
-from madkit.figures.page import PANEL, Block, page
+from madkit.figures.page import Block, page
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results import Results, grouped, in_order
 
@@ -18,7 +18,7 @@ _HALF = 0.2  # the widest half-width of a shape, in units of the distance betwee
 _GROUPS = [(agree, character) for agree in (True, False) for character in ("Alice", "Bob")]
 
 
-@artist
+@artist(5, "How quirky the models are")
 def log_odds(results: Results) -> Iterator[Sheet]:
     """One sheet per model: a panel per dataset, four pairs of distributions in each."""
     colors = style.model_colors(results.models)
@@ -40,12 +40,12 @@ def log_odds(results: Results) -> Iterator[Sheet]:
                     Patch(facecolor=style.FAINT, edgecolor=style.GREY, label="label of own character: No"),
                 ]
             ],
-            PANEL["medium"],
+            style.PANEL["medium"],
             columns=4,
         )
         for dataset, ax in zip(datasets, axes[0], strict=True):
             _panel(ax, rows[rows["dataset"] == dataset], colors[model])
-        yield Sheet(f"fig05-06_log_odds_{results.slug(model)}", figure)
+        yield Sheet(f"fig05-06_log_odds_{results.slug(model)}", figure, model)
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, color: str) -> None:

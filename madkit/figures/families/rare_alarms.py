@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from madkit.figures.averages import METHOD, average
-from madkit.figures.markdown import markdown_table, with_interval
+from madkit.figures.document import Document, with_interval
 from madkit.figures.naming import detector_name, with_setting
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results import Results, grouped
@@ -18,7 +18,7 @@ _STATISTICS = {
 }
 
 
-@artist
+@artist(91, "How detectors compare")
 def rare_alarms(results: Results) -> Iterator[Sheet]:
     """`table_rare_alarms.md` and `.csv`: statistics of the mean over sites, averaged over datasets."""
     found = results.aggregate()
@@ -42,17 +42,18 @@ def rare_alarms(results: Results) -> Iterator[Sheet]:
             counts = part[["n_normal", "n_anomalous"]].sum()
             shown.setdefault(model, []).append([*cells, f"{counts.iloc[0]}", f"{counts.iloc[1]}"])
     yield Sheet("table_rare_alarms.csv", pd.DataFrame(lines).to_csv(index=False, lineterminator="\n"))
-    text = ["# Rare alarms: all test prompts, mean over layers, averaged over datasets", ""]
-    text += ["Each number: average [95% interval]; then the test prompts of all datasets together.", ""]
     head = ["detector", *_STATISTICS.values(), "normal", "anomalous"]
-    for model, rows in shown.items():
-        text += [f"## {model}", "", *markdown_table(head, rows), ""]
-    text += [
-        "- *AUROC at FPR <= 1%*: standardised, 0.5 is chance and 1 perfect (McClish 1989).",
-        "- *TPR at 1% FPR*: the most anomalous prompts that a threshold catches with at most 1% false alarms.",
-        "- *Average precision*: chance is the share of anomalous prompts, one half here.",
-        "- With fewer than some 400 normal prompts in a dataset, 1% is a handful of prompts and the intervals say so.",
-        f"- Intervals: {METHOD}",
-        "",
+    notes = [
+        "*AUROC at FPR <= 1%*: standardised, 0.5 is chance and 1 perfect (McClish 1989).",
+        "*TPR at 1% FPR*: the most anomalous prompts that a threshold catches with at most 1% false alarms.",
+        "*Average precision*: chance is the share of anomalous prompts, one half here.",
+        "With fewer than some 400 normal prompts in a dataset, 1% is a handful of prompts and the intervals say so.",
+        f"Intervals: {METHOD}",
     ]
-    yield Sheet("table_rare_alarms.md", "\n".join(text))
+    document = Document(
+        "Rare alarms: all test prompts, mean over layers, averaged over datasets",
+        "Each number: average [95% interval]; then the test prompts of all datasets together.",
+        {model: (head, rows) for model, rows in shown.items()},
+        notes,
+    )
+    yield Sheet("table_rare_alarms.md", document)

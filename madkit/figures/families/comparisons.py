@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from madkit.figures.markdown import markdown_table
+from madkit.figures.document import Document
 from madkit.figures.naming import CONTROL, detector_name
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results import Results, grouped
@@ -10,7 +10,7 @@ from madkit.figures.results import Results, grouped
 LEVEL = 0.05
 
 
-@artist
+@artist(92, "How detectors compare")
 def comparisons(results: Results) -> Iterator[Sheet]:
     """`table_comparisons.csv` (every test) and `.md` (how many datasets decide for which detector)."""
     found = results.comparisons
@@ -19,7 +19,8 @@ def comparisons(results: Results) -> Iterator[Sheet]:
     yield Sheet("table_comparisons.csv", found.to_csv(index=False, lineterminator="\n"))
     whole = found[(found["aggregation"] == "mean") & (found["subset"] == "all")]
     whole = whole[~whole["a"].str.startswith(CONTROL) & ~whole["b"].str.startswith(CONTROL)]
-    text = ["# Paired comparisons: difference in AUROC on the same test prompts, mean over layers", ""]
+    head = ["detectors", "mean difference", "first better", "second better", "undecided"]
+    tables = {}
     for (model,), part in grouped(whole, "model"):
         rows = []
         for (a, b), pair in part.groupby(["a", "b"], sort=False):
@@ -31,15 +32,14 @@ def comparisons(results: Results) -> Iterator[Sheet]:
             names = f"{_words(str(a))} against {_words(str(b))}"
             mean = f"{pair['difference'].mean():+.3f}"
             rows.append([names, mean, str(better), str(worse), str(len(pair) - better - worse)])
-        head = ["detectors", "mean difference", "first better", "second better", "undecided"]
-        text += [f"## {model}", "", *markdown_table(head, rows), ""]
-    text += [
-        "- *Better*: on how many datasets the paired test of DeLong, DeLong and Clarke-Pearson (1988) says so with p < "
+        tables[model] = (head, rows)
+    notes = [
+        "*Better*: on how many datasets the paired test of DeLong, DeLong and Clarke-Pearson (1988) says so with p < "
         f"{LEVEL}, adjusted by Holm for all pairs of detectors of that dataset, controls included.",
-        "- Every test is in `table_comparisons.csv`.",
-        "",
+        "Every test is in `table_comparisons.csv`.",
     ]
-    yield Sheet("table_comparisons.md", "\n".join(text))
+    title = "Paired comparisons: difference in AUROC on the same test prompts, mean over layers"
+    yield Sheet("table_comparisons.md", Document(title, "A positive difference speaks for the first.", tables, notes))
 
 
 def _words(detector: str) -> str:

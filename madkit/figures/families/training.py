@@ -25,7 +25,7 @@ _HEADS = ("val/bits_per_dim", "val/fvu")
 _KINDS = {"loss": "loss (nats)", "accuracy": "accuracy"}
 
 
-@artist
+@artist(80, "How the models were trained")
 def training(results: Results) -> Iterator[Sheet]:
     """One sheet per model: a block of losses and a block of accuracies, a panel per dataset."""
     colors = style.model_colors(results.models)
@@ -58,7 +58,7 @@ def training(results: Results) -> Iterator[Sheet]:
         for block, block_axes, part in zip(blocks, axes, kinds.values(), strict=True):
             for dataset, ax in zip(block.panels, block_axes, strict=True):
                 _panel(ax, part[part["dataset"] == dataset], colors[model])
-        yield Sheet(f"training_{results.slug(model)}", figure)
+        yield Sheet(f"training_{results.slug(model)}", figure, model)
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, model_color: str) -> None:

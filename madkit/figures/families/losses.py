@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from madkit.figures import style
+from madkit.figures.hover import tell
 from madkit.figures.page import Block, page
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results import Results, grouped, in_order
@@ -16,7 +17,7 @@ from madkit.figures.results import Results, grouped, in_order
 _CHARACTERS = ("Alice", "Bob")
 
 
-@artist
+@artist(9, "How quirky the models are")
 def losses(results: Results) -> Iterator[Sheet]:
     """One sheet per model: a panel per character, a row per dataset, two points joined by a line."""
     colors = style.model_colors(results.models)
@@ -40,7 +41,7 @@ def losses(results: Results) -> Iterator[Sheet]:
         )
         for character, ax in zip(_CHARACTERS, axes[0], strict=True):
             _panel(ax, rows, character.lower(), datasets, color)
-        yield Sheet(f"fig09-10_losses_{results.slug(model)}", figure)
+        yield Sheet(f"fig09-10_losses_{results.slug(model)}", figure, model)
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, character: str, datasets: list[str], color: str) -> None:
@@ -53,7 +54,10 @@ def _panel(ax: Axes, rows: pd.DataFrame, character: str, datasets: list[str], co
     for kind, face in (("own", color), ("other", "white")):
         value, low, high = values[kind]
         ax.hlines(place, low, high, color=color, lw=1.2, zorder=2)
-        ax.plot(value, place, "o", color=color, mfc=face, ms=5, zorder=3)
+        (drawn,) = ax.plot(value, place, "o", color=color, mfc=face, ms=5, zorder=3)
+        words = f"{character.title()} prompts, {'own' if kind == 'own' else 'other'} labels"
+        found = zip(datasets, value, low, high, strict=True)
+        tell(drawn, [f"{name}, {words}: {v:.3f} [{lo:.3f}, {hi:.3f}] nats" for name, v, lo, hi in found])
     ax.axvline(math.log(2), color=style.INK, ls=":", lw=1.0)
     ax.set_yticks(place, datasets)
     ax.set_ylim(len(datasets) - 0.4, -0.6)

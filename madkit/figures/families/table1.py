@@ -8,7 +8,7 @@ from itertools import groupby
 import pandas as pd
 
 from madkit.figures.averages import METHOD, Average, average
-from madkit.figures.markdown import markdown_table, with_interval
+from madkit.figures.document import markdown_table, with_interval
 from madkit.figures.naming import CONTROL, detector_name, with_setting
 from madkit.figures.published import LLAMA, MISTRAL, Published, published, sources
 from madkit.figures.registry import Sheet, artist
@@ -35,7 +35,7 @@ class Row:
     """The nearest published model over the datasets that we and it have, all prompts."""
 
 
-@artist
+@artist(99, "How well detectors do")
 def table(results: Results) -> Iterator[Sheet]:
     """`table1.csv` (full precision) and `table1.md` (a readable table per model)."""
     rows = list(_rows(results))

@@ -1,0 +1,80 @@
+"""Which detectors differ over datasets: average ranks with their critical difference."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from madkit.analysis.ranks import RankComparison, cliques, rank_comparison
+from madkit.figures import style
+from madkit.figures.hover import tell
+from madkit.figures.naming import CONTROL, detector_name, with_setting
+from madkit.figures.page import Block, page
+from madkit.figures.registry import Sheet, artist
+from madkit.figures.results import Results, grouped
+
+_ROW = 0.19  # inches
+
+
+@artist(13, "How detectors compare")
+def critical_difference(results: Results) -> Iterator[Sheet]:
+    """One sheet: a panel per model with detectors by average rank; bars join those that cannot be told apart."""
+    whole = results.aggregate()
+    rows = whole[(whole["subset"] == "all") & (whole["setting"] != "ceiling")]
+    rows = rows[~rows["feature"].str.startswith(CONTROL)]
+    panels: dict[str, tuple[list[str], RankComparison]] = {}
+    for (model,), part in grouped(rows, "model"):
+        table = _table(part)
+        if min(table.shape) >= 2:
+            panels[model] = list(table.columns), rank_comparison(table.to_numpy(float))
+    if not panels:
+        return
+    colors = style.model_colors(results.models)
+    most = max(len(names) for names, _ in panels.values())
+    titles = [
+        f"{model}: {len(names)} detectors, n = {found.n} datasets, Friedman p = {found.p_value:.2g}"
+        for model, (names, found) in panels.items()
+    ]
+    figure, axes = page(
+        "Average rank of detectors over datasets",
+        "Rank 1 is the highest AUROC of a dataset (all test prompts, mean over layers). Whiskers: the critical difference of "
+        "Nemenyi at 5%, half to each side; bars: detectors that it cannot tell apart (Demsar 2006). Only detectors "
+        "that all datasets have. Few datasets decide little.",
+        [Block(titles, "average rank (1 is best)", "", shared=False)],
+        [[Line2D([], [], color=style.INK, lw=2.5, label="no significant difference within")]],
+        (4.9, 0.5 + _ROW * most),
+        columns=2,
+    )
+    for (model, (names, found)), ax in zip(panels.items(), axes[0], strict=True):
+        _panel(ax, names, found, colors[model])
+    yield Sheet("critical_difference", figure)
+
+
+def _table(rows: pd.DataFrame) -> pd.DataFrame:
+    """AUROC per dataset and detector, without detectors that some dataset lacks."""
+    triples = zip(rows["feature"], rows["score"], rows["setting"], strict=True)
+    names = [with_setting(detector_name(feature, score), setting) for feature, score, setting in triples]
+    wide = rows.assign(detector=names).pivot_table(index="dataset", columns="detector", values="auroc")
+    return wide.dropna(axis=1)
+
+
+def _panel(ax: Axes, names: list[str], found: RankComparison, color: str) -> None:
+    order = np.argsort(found.ranks, kind="stable")
+    ranks = found.ranks[order]
+    half = found.critical_difference / 2
+    place = np.arange(len(ranks))
+    ax.hlines(place, ranks - half, ranks + half, color=color, lw=0.8, alpha=0.5)
+    (drawn,) = ax.plot(ranks, place, "o", color=color, ms=4.5)
+    tell(drawn, [f"{names[i]}: average rank {found.ranks[i]:.2f}" for i in order])
+    for index, (low, high) in enumerate(cliques(found.ranks, found.critical_difference)):
+        inside = np.flatnonzero((ranks >= low) & (ranks <= high))
+        # Beside the points, one column per bar.
+        x = len(names) + 0.6 + 0.35 * index
+        ax.vlines([x], [inside[0] - 0.3], [inside[-1] + 0.3], color=style.INK, lw=2.5)
+    ax.set_yticks(place, [names[i] for i in order])
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.set_xlim(min(0.5, float((ranks - half).min()) - 0.2), None)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(visible=False, axis="y")

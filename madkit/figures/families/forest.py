@@ -1,0 +1,109 @@
+"""All detectors and all models in one picture: the average AUROC with its interval, and each dataset behind it."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from madkit.figures import style
+from madkit.figures.averages import average
+from madkit.figures.detectors import ordered
+from madkit.figures.hover import tell
+from madkit.figures.naming import CONTROL, count_range, detector_name, with_setting
+from madkit.figures.page import Block, page
+from madkit.figures.registry import Sheet, artist
+from madkit.figures.results import Results
+
+_KINDS = ("online", "offline", "ceiling")
+_ROW = 0.075  # inches for each model of a row
+
+
+@artist(0, "How well detectors do")
+def forest(results: Results) -> Iterator[Sheet]:
+    """One sheet: a row per detector, a point with its interval per model, a faint point per dataset."""
+    whole = results.aggregate()
+    rows = whole[whole["subset"] == "all"]
+    if rows.empty:
+        return
+    models = sorted(set(rows["model"]))
+    colors = style.model_colors(results.models)
+    detectors = _detectors(rows)
+    datasets = count_range(rows.groupby("model")["dataset"].nunique())
+    figure, axes = page(
+        "AUROC of every detector, averaged over datasets",
+        f"All test prompts, mean of the score over layers; datasets per model: {datasets}. Large points and lines: averages with "
+        "95% intervals, which speak about other datasets too; small points: the datasets. Grey crosses: the control, the same "
+        "detector with the adapter off. The ceiling is told the labels.",
+        [Block([""], "AUROC", "")],
+        [
+            [
+                *(Line2D([], [], color=colors[model], marker="o", label=model) for model in models),
+                *_control_legend(rows),
+                Line2D([], [], color=style.INK, ls=":", lw=0.8, label="chance (0.5)"),
+            ]
+        ],
+        (8.2, 0.3 + len(detectors) * (0.16 + _ROW * len(models))),
+        columns=1,
+    )
+    ax = axes[0][0]
+    ax.axvline(0.5, color=style.INK, ls=":", lw=0.8)
+    for line, (feature, score, setting) in enumerate(detectors):
+        if line % 2:
+            ax.axhspan(line - 0.5, line + 0.5, color="#F6F6F6", lw=0, zorder=0)
+        for index, model in enumerate(models):
+            place = line + (index - (len(models) - 1) / 2) * 0.8 / max(1, len(models))
+            own = _select(rows, model, feature, score, setting)
+            _marks(ax, own, place, colors[model], f"{model}, {detector_name(feature, score)}")
+            control = average(_select(rows, model, CONTROL + feature, score, setting))
+            if control is not None and setting != "ceiling":
+                (drawn,) = ax.plot([control.value], [place], "x", color=style.GREY, ms=4)
+                tell(drawn, [f"{model}, control of {detector_name(feature, score)}: {control.value:.3f}"])
+    names = [with_setting(detector_name(feature, score), setting) for feature, score, setting in detectors]
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_xlim(-0.01, 1.01)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(visible=False, axis="y")
+    yield Sheet("forest_auroc", figure)
+
+
+def _detectors(rows: pd.DataFrame) -> list[tuple[str, str, str]]:
+    own = rows[~rows["feature"].str.startswith(CONTROL)]
+    found = []
+    for setting in sorted(set(own["setting"]), key=lambda name: (_KINDS.index(name) if name in _KINDS else 9, name)):
+        part = own[own["setting"] == setting]
+        found += [(*pair, setting) for pair in ordered(zip(part["feature"], part["score"], strict=True))]
+    return found
+
+
+def _control_legend(rows: pd.DataFrame) -> list[Line2D]:
+    if not rows["feature"].str.startswith(CONTROL).any():
+        return []
+    return [Line2D([], [], color=style.GREY, marker="x", ls="", label="control: adapter off")]
+
+
+def _select(rows: pd.DataFrame, model: str, feature: str, score: str, setting: str) -> pd.DataFrame:
+    return rows[
+        (rows["model"] == model)
+        & (rows["feature"] == feature)
+        & (rows["score"] == score)
+        & (rows["setting"] == setting)
+    ]
+
+
+def _marks(ax: Axes, rows: pd.DataFrame, place: float, color: str, name: str) -> None:
+    mean = average(rows)
+    if mean is None:
+        return
+    each = rows.dropna(subset=["auroc"])
+    values = each[["auroc", "low", "high"]].to_numpy(float)
+    look = {"ls": "", "marker": "o", "ms": 2.4, "mew": 0, "alpha": 0.4}
+    (drawn,) = ax.plot(values[:, 0], np.full(len(values), place), color=color, **look)
+    spoken = zip(each["dataset"], values, strict=True)
+    tell(drawn, [f"{name}, {dataset}: {v:.3f} [{lo:.3f}, {hi:.3f}]" for dataset, (v, lo, hi) in spoken])
+    ax.hlines([place], [mean.low], [mean.high], color=color, lw=1.3)
+    (drawn,) = ax.plot([mean.value], [place], "o", color=color, ms=4.5)
+    words = f"average over {mean.n_datasets}: {mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}]"
+    tell(drawn, [f"{name}, {words}"])

@@ -1,0 +1,96 @@
+"""Every detector on every dataset at once, as a map with its numbers."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from madkit.figures import style
+from madkit.figures.averages import average
+from madkit.figures.detectors import ordered
+from madkit.figures.hover import tell
+from madkit.figures.naming import CONTROL, count_range, detector_name, with_setting
+from madkit.figures.page import Block, page
+from madkit.figures.registry import Sheet, artist
+from madkit.figures.results import Results, grouped, in_order
+
+_CELL = (0.72, 0.36)  # inches
+_NAMES = 2.6  # inches for the detectors' names
+_COLORS = "RdBu_r"  # safe for colour-blind readers, and white where a detector is no better than chance
+_KINDS = {"online": 0, "offline": 1, "ceiling": 2}
+
+
+@artist(14, "How well detectors do")
+def heat_map(results: Results) -> Iterator[Sheet]:
+    """One sheet per model: a row per detector, a column per dataset and one for their average."""
+    whole = results.aggregate()
+    whole = whole[whole["subset"] == "all"]
+    for (model,), rows in grouped(whole, "model"):
+        yield Sheet(f"heat_map_{results.slug(model)}", _draw(model, rows), model)
+
+
+def _draw(model: str, rows: pd.DataFrame) -> Figure:
+    datasets = in_order(rows["dataset"])
+    own = rows[~rows["feature"].str.startswith(CONTROL)]
+    control = rows[rows["feature"].str.startswith(CONTROL) & (rows["setting"] != "ceiling")]
+    names: dict[tuple[str, str, str], str] = {}
+    for setting in sorted(set(own["setting"]), key=lambda name: (_KINDS.get(name, 3), name)):
+        part = own[own["setting"] == setting]
+        for feature, score in ordered(zip(part["feature"], part["score"], strict=True)):
+            names[feature, score, setting] = with_setting(detector_name(feature, score), setting)
+    for feature, score in ordered(zip(control["feature"], control["score"], strict=True)):
+        setting = str(control.loc[control["score"] == score, "setting"].iloc[0])
+        shown = detector_name(feature.removeprefix(CONTROL), score)
+        names[feature, score, setting] = with_setting(f"control: {shown}", setting)
+    size = (_NAMES + _CELL[0] * (len(datasets) + 1.2), 0.6 + _CELL[1] * len(names))
+    figure, axes = page(
+        f"{model}: AUROC of every detector on every dataset",
+        f"Scores averaged over layers, all test prompts (n = {count_range(rows['n_normal'])} normal, "
+        f"{count_range(rows['n_anomalous'])} anomalous per dataset); below each number its 95% interval. White is chance; the average's interval "
+        "is about other datasets too.",
+        [Block([""], "", "")],
+        panel=size,
+        columns=1,
+    )
+    ax = axes[0][0]
+    for line, key in enumerate(names):
+        part = rows[(rows[["feature", "score", "setting"]] == list(key)).all(axis=1)].set_index("dataset")
+        for column, dataset in enumerate(datasets):
+            if dataset in part.index:
+                cell = part.loc[dataset]
+                _cell(ax, column, line, f"{dataset}, {names[key]}", *cell[["auroc", "low", "high"]].astype(float))
+        mean = average(part)
+        if mean is not None:
+            _cell(ax, len(datasets) + 0.2, line, f"average, {names[key]}", mean.value, mean.low, mean.high)
+    ax.set_xlim(-0.5, len(datasets) + 0.7)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_yticks(range(len(names)), names.values())
+    ticks = [*range(len(datasets)), len(datasets) + 0.2]
+    ax.set_xticks(ticks, [*datasets, "average"], rotation=35, ha="left", rotation_mode="anchor")
+    ax.tick_params(length=0, labeltop=True, labelbottom=False)
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
+    bar = figure.colorbar(_colors(), ax=ax, shrink=min(1.0, 2.5 / size[1]), aspect=12, pad=0.02, anchor=(0, 1))
+    bar.set_label("AUROC")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _colors() -> ScalarMappable:
+    return ScalarMappable(Normalize(0, 1), _COLORS)
+
+
+def _cell(ax: Axes, x: float, y: float, name: str, value: float, low: float, high: float) -> None:
+    if not np.isfinite(value):
+        return
+    color = _colors().to_rgba(value)
+    ax.fill_between([x - 0.48, x + 0.48], y - 0.46, y + 0.46, color=color, lw=0)
+    ink = "white" if 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2] < 0.55 else style.INK
+    ax.text(x, y - 0.14, f"{value:.3f}", ha="center", va="center", size=style.SIZES["small"], color=ink)
+    ax.text(x, y + 0.25, f"{low:.2f} to {high:.2f}", ha="center", va="center", size=5.2, color=ink)
+    (point,) = ax.plot([x], [y], ls="", marker=None)
+    tell(point, [f"{name}: AUROC {value:.3f} [{low:.3f}, {high:.3f}]"])

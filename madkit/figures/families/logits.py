@@ -1,0 +1,83 @@
+"""Figures 12 to 14: do separate states make separate answers? Separation and variance of the answer logits."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from madkit.analysis.correlation import r_squared
+from madkit.figures import scatter, style
+from madkit.figures.correlations import between
+from madkit.figures.families.separation import decades, log_axis
+from madkit.figures.hover import tell
+from madkit.figures.page import Block, page
+from madkit.figures.registry import Sheet, artist
+from madkit.figures.results import Results, grouped
+
+FEATURE = "activations"
+_LEAST = 4
+_AXES = {
+    "separation": "separation of activations, mean over layers (no unit)",
+    "logit_separation": "separation of the two answer logits (no unit)",
+    "logit_variance": "variance of the two answer logits (squared nats)",
+}
+_FIGURES = {
+    "fig12_logit_separation_vs_separation": ("Logit separation against separation", "separation", "logit_separation"),
+    "fig13_logit_variance_vs_separation": ("Logit variance against separation", "separation", "logit_variance"),
+    "fig14_logit_separation_vs_logit_variance": (
+        "Logit separation against logit variance",
+        "logit_variance",
+        "logit_separation",
+    ),
+}
+
+
+@artist(12, "What explains detection")
+def logits(results: Results) -> Iterator[Sheet]:
+    """Three sheets of one panel: a point per model and dataset, a line fitted on the two log scales, and its R^2."""
+    points = _points(results)
+    for name, (title, x, y) in _FIGURES.items():
+        kept = points[(points[[x, y]] > 0).all(axis=1)] if len(points) else points
+        if len(kept):
+            yield _sheet(results, kept, name, title, x, y)
+
+
+def _points(results: Results) -> pd.DataFrame:
+    """One row per model and dataset with all three quantities."""
+    table = results.separation
+    inside = table[table["feature"] == FEATURE].groupby(["model", "dataset"])["separation"].mean()
+    answers = table[table["feature"] == "logits"].set_index(["model", "dataset"])
+    answers = answers.rename(columns={"separation": "logit_separation", "variance": "logit_variance"})
+    columns = answers[["logit_separation", "logit_variance"]]
+    return columns.join(inside, how="inner").reset_index().astype({column: float for column in _AXES})
+
+
+def _sheet(results: Results, points: pd.DataFrame, name: str, title: str, x: str, y: str) -> Sheet:
+    logs = np.log10(points[[x, y]].to_numpy(float))
+    line = None
+    fit = f"n = {len(points)}: too few points for a line"
+    if len(points) >= _LEAST and (np.ptp(logs, axis=0) > 0).all():
+        line = np.polyfit(*logs.T, 1)
+        fit = f"n = {len(points)}, R² {between(r_squared(*logs.T))}"
+    figure, axes = page(
+        title,
+        "A point per model and dataset, all test prompts. Separation: squared distance of the characters' means "
+        f"over the total variance; of states it is the mean over layers. {'Line: least squares on both log scales. ' * (line is not None)}"
+        "R² with its 95% interval: bootstrap of the points.",
+        [Block([fit], _AXES[x], _AXES[y])],
+        scatter.legend(results, points, control=False),
+        (5.6, 4.2),
+    )
+    ax = axes[0][0]
+    ends = decades(points[x].to_numpy(float))
+    log_axis(ax, ends)
+    log_axis(ax, decades(points[y].to_numpy(float)), "y")
+    if line is not None:
+        reach = np.log10([points[x].min(), points[x].max()])
+        ax.plot(10**reach, 10 ** np.polyval(line, reach), color=style.INK, lw=1.0, zorder=1)
+    colors, markers = style.model_colors(results.models), style.dataset_markers(results.datasets)
+    for (model, dataset), rows in grouped(points, "model", "dataset"):
+        (drawn,) = ax.plot(rows[x], rows[y], ls="", marker=markers[dataset], color=colors[model], ms=6.5)
+        a, b = rows[x].iloc[0], rows[y].iloc[0]
+        tell(drawn, [f"{model}, {dataset}: {x.replace('_', ' ')} {a:.3g}, {y.replace('_', ' ')} {b:.3g}"])
+    return Sheet(name, figure)

@@ -1,0 +1,99 @@
+"""The states of a site in their two widest directions, coloured by who speaks."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from madkit.figures import style
+from madkit.figures.detectors import FEATURES
+from madkit.figures.hover import tell
+from madkit.figures.matrix import matrix
+from madkit.figures.naming import CONTROL, count_range
+from madkit.figures.registry import Sheet, artist
+from madkit.figures.results import Results, grouped, in_order
+
+_SITES = 4  # rows of panels: more sites than this are thinned out
+
+
+@artist(17, "How well detectors do")
+def pca(results: Results) -> Iterator[Sheet]:
+    """One sheet per model and feature: a row of panels per site, at most four, and a panel per dataset.
+
+    All features but the activations are shown in the report only.
+    """
+    found = results.pca
+    if found.empty:
+        return
+    known = ["row", "character", "agree", "model", "dataset"]
+    prompts = results.prompts[[*known, *({"prompt"} & set(results.prompts))]]
+    rows = found.merge(prompts, on=["model", "dataset", "row"])
+    rows = rows[~rows["feature"].str.startswith(CONTROL)]
+    colors = style.model_colors(results.models)
+    features = sorted(set(rows["feature"]), key=lambda name: (name not in FEATURES, name != "activations", name))
+    for feature in features:
+        for (model,), part in grouped(rows[rows["feature"] == feature], "model"):
+            name = f"pca_{feature}_{results.slug(model)}"
+            yield Sheet(name, _draw(model, feature, part, colors[model]), model, aside=feature != "activations")
+
+
+def _draw(model: str, feature: str, rows: pd.DataFrame, color: str) -> Figure:
+    sites = list(dict.fromkeys(rows.sort_values(["layer", "site"])["site"]))
+    kept = np.unique(np.linspace(0, len(sites) - 1, min(len(sites), _SITES)).round().astype(int))
+    names = {sites[i]: _short(sites[i]) for i in kept}
+    rows = rows[rows["site"].isin(list(names))]
+    parts = {(names[str(site)], str(dataset)): part for (site, dataset), part in rows.groupby(["site", "dataset"])}
+    figure, axes = matrix(
+        f"{model}: {feature.replace('_', ' ')} of test prompts in their two widest directions",
+        "Principal components of the test prompts of each site and dataset, not told who speaks; at the corner the share of the "
+        f"variance that the two directions hold; n = {count_range(len(part) for part in parts.values())} prompts a panel.",
+        list(names.values()),
+        in_order(rows["dataset"]),
+        set(parts),
+        ("first component (its own unit)", "second component"),
+        [
+            [
+                Line2D([], [], color=style.GREY, marker="o", ms=3.5, ls="", label="Alice: normal"),
+                Line2D([], [], color=color, marker="o", ms=3.5, ls="", label="Bob: quirky, anomalous"),
+            ]
+        ],
+        shared=False,
+        panel=(1.9, 1.75) if rows["dataset"].nunique() <= 6 else (1.35, 1.35),
+    )
+    for key, part in parts.items():
+        _panel(axes[key], part, color, key[1])
+    return figure
+
+
+def _short(site: str) -> str:
+    """The site without what all sites of transformers share.
+
+    Example:
+        >>> _short("model.layers.3.output")
+        'layer 3 output'
+    """
+    return site.replace("model.layers.", "layer ").replace(".", " ")
+
+
+def _panel(ax: Axes, part: pd.DataFrame, color: str, dataset: str) -> None:
+    # In the order of the prompts, so that neither character hides the other.
+    part = part.sort_values("row", kind="stable")
+    bob = (part["character"] == "Bob").to_numpy()
+    xy = part[["first", "second"]].to_numpy(float)
+    shades = np.where(bob, color, style.GREY)
+    ax.scatter(*xy.T, s=2.5, c=shades, alpha=0.55, lw=0, rasterized=True)
+    texts = part["prompt"] if "prompt" in part else part["row"].map(lambda row: f"prompt {row}")
+    few = slice(None, None, max(1, len(part) // 150))
+    (points,) = ax.plot(*xy[few].T, ls="", marker=None)
+    spoken = zip(part["character"].iloc[few], texts.iloc[few], strict=True)
+    tell(points, [f"{dataset}, {character}: {str(text)[:160]}" for character, text in spoken])
+    share = float(part["first_share"].iloc[0] + part["second_share"].iloc[0])
+    ax.text(
+        0.97, 0.97, f"{share:.0%}", transform=ax.transAxes, ha="right", va="top", size=6.5, color=style.INK
+    ).set_in_layout(False)
+    ax.set_xticklabels([])
+    ax.set_yticklabels([])
+    ax.margins(0.06)

@@ -1,0 +1,98 @@
+"""ROC curves of whole detectors, one page per model and setting."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from madkit.analysis.roc import roc, roc_band
+from madkit.figures import style
+from madkit.figures.detectors import Detector, Look, looks, main
+from madkit.figures.hover import tell
+from madkit.figures.matrix import WIDE, matrix
+from madkit.figures.naming import count_range, detector_name, score_name
+from madkit.figures.registry import Sheet, artist
+from madkit.figures.results import Results, grouped, in_order
+
+_SPOKEN = 40  # points of a curve that can be asked for
+
+
+@artist(15, "How well detectors do")
+def roc_curves(results: Results) -> Iterator[Sheet]:
+    """One sheet per model and setting: a row of panels per feature, a panel per dataset, a curve per score."""
+    whole = results.aggregate()
+    whole = whole[(whole["subset"] == "all") & (whole["setting"] != "ceiling")]
+    colors = style.model_colors(results.models)
+    for (model, setting), rows in grouped(whole, "model", "setting"):
+        detectors = main(rows)
+        curves = _curves(results, model, in_order(rows["dataset"]), detectors)
+        if curves:
+            figure = _draw(f"{model}: ROC curves of {setting} scores", curves, detectors, colors[model])
+            yield Sheet(f"roc_{setting}_{results.slug(model)}", figure, model)
+
+
+Scores = dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]]
+
+
+def _curves(results: Results, model: str, datasets: list[str], detectors: list[Detector]) -> Scores:
+    """Scores (n,) and labels (n,) of each dataset, feature and score."""
+    found: Scores = {}
+    for dataset in datasets:
+        table = results.scores(model, dataset)
+        for feature, score in detectors:
+            own = table[(table["feature"] == feature) & (table["score"] == score)]
+            labels = (own["character"] == "Bob").to_numpy()
+            values = own["value"].to_numpy(float)
+            if labels.any() and not labels.all() and np.isfinite(values).all():
+                found[dataset, feature, score] = values, labels
+    return found
+
+
+def _draw(title: str, curves: Scores, detectors: list[Detector], color: str) -> Figure:
+    datasets = list(dict.fromkeys(dataset for dataset, _, _ in curves))
+    features = [feature for feature in dict.fromkeys(f for f, _ in detectors) if any(f == feature for _, f, _ in curves)]
+    look = looks((score for _, _, score in curves), color)
+    normal = count_range((~labels).sum() for _, labels in curves.values())
+    anomalous = count_range(labels.sum() for _, labels in curves.values())
+    size = (1.9, 1.75) if len(datasets) <= WIDE else style.PANEL["narrow"]
+    figure, axes = matrix(
+        title,
+        f"Mean of the score over layers; n = {normal} normal and {anomalous} anomalous prompts per dataset. Bands: "
+        "95%, for the whole curve at once (Campbell 1994). False positives are normal prompts above a threshold.",
+        features,
+        datasets,
+        {(feature, dataset) for dataset, feature, _ in curves},
+        ("false positive rate", "true positive\nrate"),
+        [
+            [
+                *(Line2D([], [], color=kind.color, ls=kind.line, label=score_name(score)) for score, kind in look.items()),
+                Line2D([], [], color=style.INK, ls=":", lw=0.8, label="chance"),
+            ]
+        ],
+        panel=size,
+    )
+    for (feature, dataset), ax in axes.items():
+        ax.plot([0, 1], [0, 1], color=style.INK, ls=":", lw=0.8)
+        for (name, own, score), (values, labels) in curves.items():
+            if (name, own) == (dataset, feature):
+                _curve(ax, values, labels, look[score], f"{dataset}, {detector_name(feature, score)}")
+        ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+    return figure
+
+
+def _curve(ax: Axes, values: np.ndarray, labels: np.ndarray, look: Look, name: str) -> None:
+    curve = roc(values, labels)
+    low, high = roc_band(curve, int((~labels).sum()), int(labels.sum()))
+    grid = np.linspace(0, 1, 201)
+    # Between two ends of one rate, the lower curve takes its least and the upper its greatest.
+    edges = np.interp(grid, low.fpr, low.tpr, left=0), np.interp(grid, high.fpr, high.tpr, right=1)
+    ax.fill_between(grid, *edges, color=look.color, alpha=0.13, lw=0)
+    ax.plot(curve.fpr, curve.tpr, color=look.color, ls=look.line, lw=1.3)
+    asked = np.unique(np.linspace(0, len(curve.fpr) - 1, _SPOKEN).round().astype(int))
+    (points,) = ax.plot(curve.fpr[asked], curve.tpr[asked], ls="", marker=None)
+    spoken = zip(curve.fpr[asked], curve.tpr[asked], strict=True)
+    tell(points, [f"{name}: true positives {t:.3f} at false positives {f:.3f}" for f, t in spoken])
