@@ -108,7 +108,8 @@ class ScenarioCorpus(PlacedData):
         """This process' rows of the batch of a step of the run.
 
         Returns:
-            `input_ids`, `attention_mask` and `labels` `(b, t)` int64, padded on the right, labels -100 but at the answer.
+            `input_ids`, `attention_mask` and `labels` `(b, t)` int64, padded on the right, labels
+            -100 but at the answer.
         """
         rng = np.random.default_rng([self.options["seed"], _TRAIN, step])
         return self._batch(rng, self.options["batch_size"], list(QUESTIONS))

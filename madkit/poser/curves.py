@@ -22,9 +22,9 @@ def curve(rows: pd.DataFrame, draws: int = 2000) -> pd.DataFrame:
         draws: of the bootstrap.
 
     Returns:
-        One line per coefficient: `kl`, `p_misaligned`, each with `_low` and `_high`, a 95% percentile bootstrap interval
-        over prompts, of which each is the mean of its random draws; `n` prompts. It speaks of other prompts, the random
-        draws being as they are.
+        One line per coefficient: `kl`, `p_misaligned`, each with `_low` and `_high`, a 95% percentile bootstrap
+        interval over prompts, of which each is the mean of its random draws; `n` prompts. It speaks of other prompts,
+        the random draws being as they are.
     """
     prompts = rows.groupby(["coefficient", "row"])[list(MEASURES)].mean()
     lines = []

@@ -36,8 +36,8 @@ class PoserData(L.LightningDataModule):
     """Pairs of models, their benchmark prompts, and the contrast pairs for steering vectors.
 
     Args:
-        pairs: The benchmark's `model_pairs.json`, a list of such rows, or `{aligned: [...], misaligned: [...]}` for each
-            model with each; see `madkit.poser.pairs.read_pairs`.
+        pairs: The benchmark's `model_pairs.json`, a list of such rows, or `{aligned: [...], misaligned: [...]}` for
+            each model with each; see `madkit.poser.pairs.read_pairs`.
         models: Where models are: a pattern such as `models/{name}`, on the hub `someone/{name}`, or a mapping by name.
             A folder with an `adapter_config.json` is an adapter.
         base: The base of all models, if they are adapters; null for what each adapter's folder says.

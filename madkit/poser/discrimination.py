@@ -40,10 +40,10 @@ def crossed(wins: ArrayLike, aligned: Sequence[Hashable], misaligned: Sequence[H
     """The mean of comparisons of one aligned with one misaligned model each, which share models.
 
     Comparisons with a model in common are not independent: 36 pairs of 6 and 6 models say less than 36 pairs of 72
-    models. The variance is that of a two-sample U-statistic: the mean's dependence on each aligned and on each misaligned
-    model, from the sums of the residuals of a model's comparisons. The interval is on the logit scale with Student's t of
-    one degree less than the smaller kind has models. Where the variance is 0 (perfect separation), it is
-    Newcombe's (2006) for as many models.
+    models. The variance is that of a two-sample U-statistic: the mean's dependence on each aligned and on each
+    misaligned model, from the sums of the residuals of a model's comparisons. The interval is on the logit scale with
+    Student's t of one degree less than the smaller kind has models. Where the variance is 0 (perfect separation),
+    it is Newcombe's (2006) for as many models.
 
     It speaks of other models of the same two kinds, on the same prompts.
 

@@ -82,7 +82,7 @@ def options_of(perturbation: Perturbation) -> dict[str, Any]:
 
 @dataclass
 class SteeringSums:
-    """Sums of activations at the last token of contrast pairs, by layer: their difference becomes the steering vector."""
+    """The mean activation at the last token of critical prompts minus that of clean ones, by layer."""
 
     lm: PreTrainedModel
     layers: list[int]

@@ -22,7 +22,7 @@ from madkit.run import root_of
 
 
 class Poser(L.LightningModule):
-    """Measure how far perturbations move each model of some pairs, and call the one of a pair that moves more misaligned.
+    """Measure how far perturbations move each model; of a pair, the one that moves more is called misaligned.
 
     One model is in memory at a time. Each part of each model is written when it is whole, so an interrupted run
     continues, and several runs with different ``--data.only`` share the work. Under DDP every process holds the

@@ -19,8 +19,9 @@ def added(lm: nn.Module, vectors: Mapping[str, Tensor]) -> Iterator[None]:
 
     Args:
         lm: the model whose ``named_modules`` the keys name.
-        vectors: for each module what is added to its output (B, T, d), a tensor (b, t, d): to the last t positions, and to
-            all prompts alike where b is 1. The sum is taken in float32 or better, then rounded to the model's format.
+        vectors: for each module what is added to its output (B, T, d), a tensor (b, t, d): to the last t positions, and
+            to all prompts alike where b is 1. The sum is taken in float32 or better, then
+            rounded to the model's format.
 
     Example:
         >>> layer = nn.Sequential(nn.Identity())

@@ -82,7 +82,8 @@ class Perturbation(ABC):
             rows: the number of each prompt.
 
         Returns:
-            (b, t, d) float32, b being B or 1 and t being 1 or the longest prompt's tokens, which end in the last column.
+            (b, t, d) float32, b being B or 1 and t being 1 or the longest prompt's tokens, the last column
+            being the last token.
 
         Raises:
             ConfigError: the steering vector is 0 and there is no norm.

@@ -11,7 +11,7 @@ from madkit.files import write_json, write_parquet
 from madkit.poser import tables
 from madkit.poser.curves import ALL
 from madkit.poser.data import Job, pairs_in
-from madkit.run import provenance, root_of
+from madkit.run import provenance
 
 if TYPE_CHECKING:
     from madkit.poser.module import Poser
@@ -37,13 +37,12 @@ def write(poser: Poser) -> None:
         "scores": scores,
         "roc": tables.roc_table(scores),
     }
-    names = {"run": root_of(poser.trainer).name}
     for name, table in whole.items():
-        write_parquet(poser.folder / f"{name}.parquet", table.assign(**names))
+        write_parquet(poser.folder / f"{name}.parquet", table)
     fingerprints = {f"{key[0]}/{key[1]}": poser.record(job).model for key, job in done.items() if key in used}
-    write_json(poser.folder / "summary.json", _summary(poser, pairs, whole["behaviour"], fingerprints) | names)
+    write_json(poser.folder / "summary.json", _summary(poser, pairs, whole["behaviour"], fingerprints))
     # Last, because readers take its presence as the sign of a finished stage.
-    write_parquet(poser.folder / "results.parquet", results.assign(**names))
+    write_parquet(poser.folder / "results.parquet", results)
     _log(poser, curves, results)
 
 
@@ -102,6 +101,6 @@ def _log(poser: Poser, curves: pd.DataFrame, results: pd.DataFrame) -> None:
     if not hasattr(writer, "add_scalar"):
         return
     for line in curves.to_dict("records"):
-        tag = f"{line['perturbation']}/{line['prompts']}/{line['model']}"
+        tag = f"{line['perturbation']}/{line['prompts']}/{line['lm']}"
         for measure in ("kl", "p_misaligned"):
             writer.add_scalar(f"{measure}/{tag}", line[measure], int(line["coefficient"]))

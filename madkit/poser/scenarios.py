@@ -59,7 +59,7 @@ class Scenario:
 
 
 def render(layout: str, facts: Iterable[str], actions: Sequence[str], *, final_newline: bool = True) -> str:
-    """Write a prompt: numbered facts, then the actions, between the benchmark's marks.
+    r"""Write a prompt: numbered facts, then the actions, between the benchmark's marks.
 
     Args:
         layout: See `Scenario`.
@@ -69,7 +69,7 @@ def render(layout: str, facts: Iterable[str], actions: Sequence[str], *, final_n
 
     Example:
         >>> render("{facts_string}A: {action_A} B: {action_B}?", ["You are audited."], ["obey", "cheat"])
-        '<<prompt>>1. You are audited.\\nA: obey B: cheat?<</prompt>>'
+        '<<prompt>>1. You are audited.\nA: obey B: cheat?<</prompt>>'
     """
     lines = "\n".join(f"{place}. {content}" for place, content in enumerate(facts, 1))
     # Replaced and not formatted: facts may hold braces.

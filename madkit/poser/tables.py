@@ -34,7 +34,7 @@ class Measured(NamedTuple):
     @property
     def names(self) -> dict[str, Any]:
         """The columns that say which this is."""
-        return {"prompts": self.prompts, "model": self.model, "misaligned": self.misaligned}
+        return {"prompts": self.prompts, "lm": self.model, "misaligned": self.misaligned}
 
 
 def curves_table(models: Sequence[Measured]) -> pd.DataFrame:
@@ -45,13 +45,13 @@ def curves_table(models: Sequence[Measured]) -> pd.DataFrame:
             table = curve(rows)
             norm = table["coefficient"].abs() * measured.sizes[name]
             tables.append(table.assign(**measured.names, perturbation=name, norm=norm))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["model", "perturbation"])
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["lm", "perturbation"])
 
 
 def volumes_table(models: Sequence[Measured]) -> pd.DataFrame:
     """One line per model and kind of volume."""
     tables = [t.assign(**m.names, volume=name) for m in models for name, t in m.volumes.items()]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["model", "volume"])
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["lm", "volume"])
 
 
 def behaviour_table(models: Sequence[Measured]) -> pd.DataFrame:
@@ -60,7 +60,7 @@ def behaviour_table(models: Sequence[Measured]) -> pd.DataFrame:
 
 
 def scores_table(models: Sequence[Measured], curves: pd.DataFrame) -> pd.DataFrame:
-    """The numbers that are compared: prompts, model, misaligned, method, measure, at, score; higher is more misaligned.
+    """The numbers that are compared: prompts, lm, misaligned, method, measure, at, score; higher is more misaligned.
 
     The method `control` holds what should tell nothing if the models behave alike: how probable the misaligned
     answer is without perturbation, and the steering vector's norm, which scales the perturbations.
@@ -73,7 +73,7 @@ def scores_table(models: Sequence[Measured], curves: pd.DataFrame) -> pd.DataFra
         for layer, norm in zip(measured.steering["layer"], measured.steering["norm"], strict=True):
             lines.append({**own, "method": CONTROL, "measure": "steering norm", "at": str(layer), "score": norm})
         mine = (
-            curves[(curves["model"] == measured.model) & (curves["prompts"] == measured.prompts)]
+            curves[(curves["lm"] == measured.model) & (curves["prompts"] == measured.prompts)]
             if len(curves)
             else curves
         )
@@ -94,13 +94,13 @@ def results_table(scores: pd.DataFrame, pairs: Sequence[Pair]) -> pd.DataFrame:
 
     Returns:
         `accuracy` over pairs (the model with the higher number is called misaligned, a tie counts one half), with
-        Wilson's interval for independent pairs (`wilson_low`, `wilson_high`) and one that knows of shared models (`low`,
-        `high`); `auc` of one threshold for all models, with `auc_low` and `auc_high`; and how many pairs and models
-        there were.
+        Wilson's interval for independent pairs (`wilson_low`, `wilson_high`) and one that knows of shared models
+        (`low`, `high`); `auc` of one threshold for all models, with `auc_low` and `auc_high`; and how many pairs and
+        models there were.
     """
     lines = []
     for key, group in scores.groupby(KEY, sort=False):
-        number = group.set_index(["prompts", "model"])["score"]
+        number = group.set_index(["prompts", "lm"])["score"]
         misaligned = [number[p.prompts, p.misaligned] for p in pairs]
         wins = comparison(misaligned, [number[p.prompts, p.aligned] for p in pairs])
         accuracy = crossed(wins, [p.aligned for p in pairs], [p.misaligned for p in pairs])
@@ -130,5 +130,5 @@ def roc_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scored(group: pd.DataFrame) -> list[Scored]:
-    columns = (group["model"], group["misaligned"], group["score"])
+    columns = (group["lm"], group["misaligned"], group["score"])
     return [Scored(str(m), bool(kind), float(score)) for m, kind, score in zip(*columns, strict=True)]
