@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from madkit.errors import StoreError
+from madkit.errors import ConfigError, StoreError
 from madkit.files import write_json, write_parquet
 from madkit.lm import forward
 from madkit.lm.hooks import Hookpoint, Reader, layer_names
@@ -89,6 +89,8 @@ class SteeringSums:
 
     def __post_init__(self) -> None:
         names = layer_names(self.lm)
+        if beyond := [layer for layer in self.layers if not 0 <= layer < len(names)]:
+            raise ConfigError(f"layer {beyond[0]}: the model has layers 0..{len(names) - 1}; choose another `layer`")
         self.points = {layer: Hookpoint(names[layer], "output") for layer in self.layers}
         self.means: dict[int, Tensor] = {}
 
