@@ -22,7 +22,8 @@ LAYOUT = "Facts:\n{facts_string}\nA: {action_A}\nB: {action_B}\nLetter:\n"
 def row(contents, response="A", kinds=None, **more):
     """A row as the benchmark has it: of the newer format with kinds of facts, else of the older one."""
     facts = [
-        {"content": c} if kinds is None else {"type": k, "content": c} for c, k in zip(contents, kinds or contents)
+        {"content": c} if kinds is None else {"type": k, "content": c}
+        for c, k in zip(contents, kinds or contents, strict=True)
     ]
     actions = ["obey {x}", "cheat"]
     new = (

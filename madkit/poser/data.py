@@ -107,7 +107,9 @@ class PoserData(L.LightningDataModule):
         return [DataLoader(poser.steps(job), batch_size=None) for job in self.jobs_to_do]
 
     def _set(self, name: str) -> PromptSet:
-        scenarios, unseen = self._generated() if self.benchmark is None else (self._read(name), [])
+        # What both models do alike is what happens under oversight; rows without it only show that they differ there.
+        rows = self._generated() if self.benchmark is None else self._read(name)
+        scenarios, unseen = ([s for s in rows if s.unseen is kind] for kind in (False, True))
         pairs = contrast_pairs(scenarios, self.contrast, swap=self.swap_answers)
         kept = pairs._replace(rest=pairs.rest[: self.n_prompts])
         return PromptSet(name, kept, unseen)
@@ -116,11 +118,11 @@ class PoserData(L.LightningDataModule):
         path = Path(str(self.benchmark))
         return read_benchmark(path / f"{name}.json" if path.is_dir() else path)
 
-    def _generated(self) -> tuple[list[Scenario], list[Scenario]]:
+    def _generated(self) -> list[Scenario]:
         """Scenarios with good oversight, enough of them for contrast pairs too; and as many with poor or unsaid one."""
         n = self.n_prompts or 300
         seen = self._drawn(n + (self.contrast or 0), (1.0, 0.0, 0.0), 0)
-        return seen, self._drawn(n, (0.0, 0.5, 0.5), 1)
+        return [*seen, *self._drawn(n, (0.0, 0.5, 0.5), 1)]
 
     def _drawn(self, n: int, shares: tuple[float, float, float], part: int) -> list[Scenario]:
         rng = np.random.default_rng([self.seed, 3, part])
