@@ -45,7 +45,8 @@ def read_pairs(pairs: str | Sequence[Mapping[str, str]] | Mapping[str, Any]) -> 
     Args:
         pairs: The path of a JSON file of rows `{aligned, misaligned, valid_data}`, as the benchmark's
             `model_pairs.json`; such rows themselves; or one mapping `{aligned: [...], misaligned: [...],
-            valid_data: ...}`, for each model with each. `valid_data` names the file with the pair's prompts and may be left out.
+            valid_data: ...}`, for each model with each. `valid_data` names the file with the pair's
+            prompts and may be left out.
 
     Raises:
         DataError: The file is unreadable or a row is malformed, there is no pair or one twice, or a model is on both
