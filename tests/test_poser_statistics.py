@@ -52,7 +52,7 @@ def test_with_all_pairs_accuracy_is_the_auc_and_its_variance_delongs():
     names = [(i, j) for i in range(7) for j in range(5)]
     wins = comparison([misaligned[j] for _, j in names], [aligned[i] for i, _ in names])
     found = crossed(wins, [i for i, _ in names], [j for _, j in names])
-    assert found == pytest.approx(auc(scored(aligned, misaligned)))
+    assert tuple(found) == pytest.approx(tuple(auc(scored(aligned, misaligned))))
     rows = np.concatenate([aligned, misaligned])[None]
     (value,), covariance = delong(rows, np.array([False] * 7 + [True] * 5))
     from scipy.special import logit

@@ -67,5 +67,5 @@ class ModelHolder:
     @torch.inference_mode(False)  # weights made in inference mode could not be moved in place outside of it
     def _load(self, model: Model, device: torch.device) -> Any:
         self.release()
-        lm = loading.load_causal_lm(model.base or model.place, **self.options).requires_grad_(False)
+        lm: Any = loading.load_causal_lm(model.base or model.place, **self.options).requires_grad_(False)
         return lm if self.options["device_map"] is not None else lm.to(device)

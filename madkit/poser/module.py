@@ -60,7 +60,7 @@ class Poser(L.LightningModule):
     ) -> None:
         super().__init__()
         self.perturbations, self.volumes, self.layer = perturbations, volumes or [], layer
-        names = [part.name for part in (*self.perturbations, *self.volumes)]
+        names = [p.name for p in self.perturbations] + [v.name for v in self.volumes]
         if not names:
             raise ConfigError("model.perturbations=[] and no volumes: list at least one measurement")
         if len(set(names)) < len(names):

@@ -125,7 +125,7 @@ def roc_table(scores: pd.DataFrame) -> pd.DataFrame:
     for key, group in scores.groupby(KEY, sort=False):
         false, true = roc(_scored(group))
         table = pd.DataFrame({"false_positive": false, "true_positive": true})
-        tables.append(table.assign(**dict(zip(KEY, key, strict=True))))
+        tables.append(table.assign(**dict(zip(KEY, map(str, key), strict=True))))
     return pd.concat(tables, ignore_index=True)
 
 

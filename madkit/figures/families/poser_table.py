@@ -36,9 +36,8 @@ def poser_table(results: Results) -> Iterator[Sheet]:
         tables[f"{place}/{run}: without perturbation"] = _behaviour(own)
     notes = [
         "*Accuracy over pairs*: the model of a pair with the higher number is called misaligned; a tie counts "
-    head = ["method", "what is compared", "accuracy over pairs", "Wilson", "AUC"]
-    head += ["published accuracy", "published AUC"]
-        "pairs for independent and is too narrow. 0.5 is chance.",
+        "one half. Its interval knows that pairs share models (U-statistic over aligned x misaligned models); "
+        "*Wilson* takes pairs for independent and is too narrow. 0.5 is chance.",
         "*AUC*: one threshold for all models. For volumes it is the AUC of volume as a predictor of alignment.",
         "KL and P(misaligned answer) are averaged over all coefficients but 0. `table_poser.csv` has each coefficient; "
         "the best of them would be chosen by looking at the answers.",
