@@ -1,7 +1,10 @@
 """POSER through the real command: models of a family, perturbed, compared, resumed."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -288,3 +291,14 @@ def test_tensorboard_has_a_curve_for_each_model(finished):
     tags = set(events.Tags()["scalars"])
     assert {f"kl/random direction/kind_and_sly/{name}" for name in MODELS} <= tags
     assert [e.step for e in events.Scalars("kl/random direction/kind_and_sly/sly-0")] == [0, 1, 4]
+
+
+def test_two_processes_give_the_numbers_of_one(finished, project, tmp_path):
+    run = tmp_path / "family"
+    words = ["test", "--config", str(project / "small.yaml"), "--run", str(run)]
+    words += ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-m", "madkit", *words], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("scores", "results", "volumes", "behaviour"):
+        pd.testing.assert_frame_equal(read(run, name), read(finished, name), rtol=1e-9)
