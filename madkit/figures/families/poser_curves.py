@@ -60,6 +60,8 @@ def poser_curves(results: Results) -> Iterator[Sheet]:
         for row, line in zip(ROWS, axes, strict=True):
             for kind, ax in zip(kinds, line, strict=True):
                 _panel(ax, rows[rows["perturbation"] == kind], row, colors)
+            if not row.logarithmic:  # the panels of a row share their axis
+                line[0].set_ylim(0, 1.05 * rows[row.value].max())
         name = f"poser_curves_{results.slug(place)}_{run}_{prompts}"
         yield Sheet(name, figure, place)
 
@@ -78,5 +80,3 @@ def _panel(ax: Axes, rows: pd.DataFrame, shown: Shown, colors: dict[bool, str]) 
             ax.fill_between(x, low, high, color=color, alpha=0.15, lw=0)
     if shown.logarithmic:
         ax.set_yscale("log")
-    else:
-        ax.set_ylim(bottom=0)

@@ -26,12 +26,13 @@ def poser_table(results: Results) -> Iterator[Sheet]:
         return
     yield Sheet("table_poser.csv", found.to_csv(index=False, lineterminator="\n"))
     head = ["method", "what is compared", "accuracy over pairs", "Wilson", "AUC", "published accuracy", "published AUC"]
-    tables = {}
+    tables, found_here = {}, []
     for (run, place), rows in grouped(found, "dataset", "model"):
         lines = [_line(row) for row in headline(rows).to_dict("records")]
         counts = rows[["n_aligned", "n_misaligned", "n_pairs"]].max()
         title = f"{place}/{run}: {counts['n_aligned']} aligned x {counts['n_misaligned']} misaligned models, "
         tables[title + f"{counts['n_pairs']} pairs"] = (head, lines)
+        found_here += [f"{run}: {words}" for words in _findings(headline(rows))]
         own = behaviour[(behaviour["dataset"] == run) & (behaviour["model"] == place)]
         tables[f"{place}/{run}: without perturbation"] = _behaviour(own)
     notes = [
@@ -48,8 +49,32 @@ def poser_table(results: Results) -> Iterator[Sheet]:
     ]
     yield Sheet(
         "table_poser.md",
-        Document("Telling misaligned from aligned models", "Each number: value [95% interval].", tables, notes),
+        Document(
+            "Telling misaligned from aligned models",
+            "Each number: value [95% interval]. What was found:\n\n" + "\n\n".join(found_here),
+            tables,
+            notes,
+        ),
     )
+
+
+def _findings(rows: pd.DataFrame) -> list[str]:
+    """In words, what tells the models apart: numbers whose interval over shared models leaves out one half."""
+    kinds = {
+        "higher for misaligned models": rows["low"] > 0.5,
+        "lower for misaligned models, so wrong in more than half of the pairs": rows["high"] < 0.5,
+        "not told apart from chance": (rows["low"] <= 0.5) & (rows["high"] >= 0.5),
+    }
+    return [f"{kind}: {'; '.join(_spoken(rows[chosen]))}." for kind, chosen in kinds.items() if chosen.any()]
+
+
+def _spoken(rows: pd.DataFrame) -> list[str]:
+    """Method by method, its measures and their accuracies."""
+    spoken = []
+    for method, own in rows.groupby("method", sort=False):
+        parts = zip(own["measure"], own["accuracy"], strict=True)
+        spoken.append(f"*{method}* ({', '.join(f'{NAMES.get(m, m)} {accuracy:.2f}' for m, accuracy in parts)})")
+    return spoken
 
 
 def _behaviour(rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
