@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from madkit.errors import ConfigError
 from madkit.files import write_json
+from madkit.monitor import Pictures
 from madkit.progress import ProgressLines
 from madkit.run import fit_key, folder_of, provenance, root_of, save_recipe, stage_of
 
@@ -131,6 +132,7 @@ class Stages(LightningCLI):
             kwargs["logger"] = TensorBoardLogger(
                 config.default_root_dir, name="tensorboard", version=str(self.subcommand), default_hp_metric=False
             )
+            callbacks.append(Pictures())
             if self.subcommand == "fit":
                 callbacks.append(LearningRateMonitor("step"))
         self.trainer_defaults = {**self.trainer_defaults, "callbacks": callbacks}

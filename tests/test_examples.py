@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -54,3 +55,44 @@ def test_the_detector_gives_the_distance(run_folder):
     _, x = store.read(site, "test")
     expected = (x.double() - trusted.double().mean(0)).norm(dim=1) / x.shape[1] ** 0.5
     torch.testing.assert_close(score(x), expected, rtol=1e-10, atol=0)
+
+
+def test_two_detectors_are_compared_on_one_store(run_folder, capsys):
+    from examples.compare_detectors import main as compare_detectors
+
+    found = compare_detectors(run_folder)
+    results = pd.read_parquet(run_folder / "detection" / "results.parquet")
+    whole = results.query("subset == 'all' and aggregation == 'mean' and score == 'mahalanobis'")["auroc"].item()
+    printed = capsys.readouterr().out
+    assert f"Mahalanobis          AUROC {whole:.3f}" in printed and f"{found.difference:+.3f}" in printed
+
+
+def test_a_new_score_is_tried_on_every_layer(run_folder):
+    import torch
+
+    from examples.new_score import Angle
+    from examples.new_score import main as new_score
+    from madkit.features.store import FeatureStore
+
+    store = FeatureStore.current(run_folder / "features" / "activations")
+    assert list(new_score(run_folder)) == store.sites
+    trusted, x = (store.read(store.sites[0], split)[1].double() for split in ("trusted", "test"))
+    mean = trusted.mean(0)
+    expected = 1 - (x @ mean) / (x.norm(dim=1) * mean.norm())
+    torch.testing.assert_close(Angle().fit(trusted)(x), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_prompts_of_a_csv_are_scored_as_the_test_stage_scored_them(run_folder, tmp_path):
+    from examples.score_csv import main as score_csv
+
+    prompts = pd.read_parquet(run_folder / "detection" / "prompts.parquet").sample(30, random_state=0)
+    prompts[["prompt"]].to_csv(tmp_path / "prompts.csv", index=False)
+    found = score_csv(run_folder, tmp_path / "prompts.csv", tmp_path / "scored.csv")
+    scores = pd.read_parquet(run_folder / "detection" / "scores.parquet")
+    known = scores.query("score == 'mahalanobis' and aggregation == 'mean'").set_index("row")["value"]
+    # Batches differ, and with them the last bits of a bfloat16 or float32 product.
+    np.testing.assert_allclose(found["score"], known.loc[prompts["row"]], rtol=1e-2)
+    people = pd.read_parquet(run_folder / "detection" / "prompts.parquet").set_index("row")
+    normal = known[~people.loc[known.index, "anomalous"].to_numpy()]
+    assert found["above"].iloc[0] == pytest.approx((normal < found["score"].iloc[0]).mean())
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scored.csv"), found)

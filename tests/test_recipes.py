@@ -94,8 +94,10 @@ def test_tensorboard_has_the_curves_and_the_histograms(finished):
     assert "train/loss" in scalars
     assert any("learning_rate" in name for name in scalars)
     assert {"log_odds/alice", "log_odds/bob"} <= set(events.Tags()["histograms"])
+    assert "log_odds" in events.Tags()["images"]
     detection = EventAccumulator(str(folder / "tensorboard" / "test"))
     detection.Reload()
+    assert {"fig01-02_auroc_online", "roc_online"} <= set(detection.Tags()["images"])
     for subset in ("all", "agree", "disagree"):
         assert any(tag.endswith(subset) and "auroc_by_layer" in tag for tag in detection.Tags()["scalars"])
 

@@ -60,7 +60,8 @@ class Detection(L.LightningModule):
 
     Written to the run's ``detection`` folder: ``results.parquet``, ``comparisons.parquet``, ``scores.parquet``,
     ``calibration.parquet`` (where an aggregation needs it), ``prompts.parquet``, ``separation.parquet``,
-    ``pca.parquet`` (some test prompts in the two widest directions of each site), ``summary.json`` and the fitted scores.
+    ``pca.parquet`` (some test prompts in the two widest directions of each site), ``summary.json`` and the fitted
+    scores.
 
     Args:
         detectors: features and scores.

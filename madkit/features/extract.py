@@ -145,7 +145,9 @@ class Extractor(StoreWriter):
         for feature in features:
             if feature.name not in self.costs:
                 # Once, after a first batch: each feature as if it were the only one.
-                self.costs[feature.name] = measured(partial(self._alone, feature, batch), len(batch["row"]), self.device)
+                self.costs[feature.name] = measured(
+                    partial(self._alone, feature, batch), len(batch["row"]), self.device
+                )
 
     def _alone(self, feature: Feature, batch: dict[str, Any]) -> None:
         reading = read(self.model, [feature], self.points, batch)[feature.name]

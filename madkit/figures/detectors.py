@@ -70,15 +70,12 @@ def others(rows: pd.DataFrame) -> list[list[Detector]]:
 
 
 def first_and_rest(rows: pd.DataFrame) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:
-    """Triples of feature, score and setting that a page shows, and those left to the report; controls are in neither."""
+    """Triples of feature, score and setting that a page shows, and those left to the report, without controls."""
     kinds = [part for _, part in rows[rows["setting"] != "ceiling"].groupby("setting", sort=False)]
     kinds.sort(key=lambda part: str(part["setting"].iloc[0]) != "online")
     first = [(*pair, str(part["setting"].iloc[0])) for part in kinds for pair in main(part)]
     whole = [
-        (*pair, str(part["setting"].iloc[0]))
-        for part in kinds
-        for own in _by_feature(part).values()
-        for pair in own
+        (*pair, str(part["setting"].iloc[0])) for part in kinds for own in _by_feature(part).values() for pair in own
     ]
     return first, [triple for triple in whole if triple not in first]
 

@@ -21,6 +21,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     "pca": ("feature", "site", "layer", "row", "first", "second", "first_share", "second_share"),
     "comparisons": ("aggregation", "subset", "a", "b", "difference", "low", "high", "p_value", "p_holm"),
     "history": ("step", "metric", "value"),
+    "costs": ("feature", "score", "seconds_per_prompt", "device"),
     "quirkiness": _INTERVAL,
     "losses": ("which", *_INTERVAL),
 }
@@ -53,6 +54,7 @@ def read_run(run: Path) -> tuple[tuple[str, str], dict[str, pd.DataFrame]]:
     summary_file = run / "detection" / "summary.json"
     if finished and summary_file.is_file():
         tables |= _read_summary(summary_file)
+        tables["costs"] = _read_costs(run)
     # A folder that was only trained has no result to name its model: then its place does, model/dataset.
     resolved = run.resolve()
     model, dataset = resolved.parent.name, resolved.name
@@ -113,11 +115,27 @@ def _need(table: pd.DataFrame, columns: Sequence[str], path: Path) -> None:
         )
 
 
-def _read_summary(path: Path) -> dict[str, pd.DataFrame]:
+def _read_costs(run: Path) -> pd.DataFrame:
+    """What reading each feature and computing each score took a prompt, as far as the stages measured it."""
+    lines = []
+    for path in (run / "predict.json", run / "detection" / "summary.json"):
+        content = _read_json(path) if path.is_file() else {}
+        for name, cost in (content.get("cost") or {}).items():
+            feature, _, score = name.partition("/")
+            lines.append((feature, score, float(cost["seconds_per_prompt"]), str(cost["device"])))
+    return pd.DataFrame(lines, columns=list(SCHEMAS["costs"]))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise StoreError(f"{path} is not JSON; delete it and run `madkit test` again.") from None
+        raise StoreError(f"{path} is not JSON; delete it and run its stage again.") from None
+    return content
+
+
+def _read_summary(path: Path) -> dict[str, pd.DataFrame]:
+    summary = _read_json(path)
     tables = {}
     try:
         if summary.get("quirkiness"):

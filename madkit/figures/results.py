@@ -54,6 +54,8 @@ class Results:
     """`history.parquet`: run, step, metric, value."""
     pca: pd.DataFrame
     """`pca.parquet`: test prompts on the first two principal components of each site."""
+    costs: pd.DataFrame
+    """Seconds a prompt: feature, score (empty for reading the feature), seconds_per_prompt, device."""
     places: dict[tuple[str, str], Path] = field(default_factory=dict)
     """The folder of each model and dataset."""
 
@@ -142,6 +144,7 @@ class Results:
             self.comparisons,
             self.history,
             self.pca,
+            self.costs,
         )
 
 

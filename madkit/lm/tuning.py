@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
@@ -67,7 +68,9 @@ class QuirkyLM(LanguageModel):
                 )
             }
         )
-        self.log_odds = nn.ModuleDict({character: CatMetric(nan_strategy="disable") for character in ("alice", "bob")})
+        # Rows of log odds, speaker, label, and whether both characters' labels agree.
+        self.answers = CatMetric(nan_strategy="disable")
+        self.answered: pd.DataFrame | None = None
 
     def build(self) -> Any:
         """Load the base model and add a fresh LoRA, seeded by the trainer's seed."""
@@ -128,20 +131,28 @@ class QuirkyLM(LanguageModel):
             ("bob_truth_accuracy", truthful, weight * bob),
         ):
             metrics[name].update(value, counted)
-        for character, chosen in (("alice", (1 - bob) * weight), ("bob", bob * weight)):
-            collected: Any = self.log_odds[character]
-            collected.update(log_odds[chosen > 0])
+        agree = (batch["alice_label"] == batch["bob_label"]).float()
+        self.answers.update(torch.stack([log_odds.float(), bob, batch["label"].float(), agree], dim=1)[weight > 0])
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics; after training, also a histogram of log odds for each character."""
+        """Log the metrics; after training, also the log odds of each character."""
         metric: Any
         for name, metric in self.metrics.items():
             self.log(f"val/{name}", metric.compute(), prog_bar=name in {"loss", "accuracy"})
             metric.reset()
+        if self.trainer.state.fn == "validate":
+            self._keep_answers(self.answers.compute().reshape(-1, 4).cpu())
+        self.answers.reset()
+
+    def _keep_answers(self, rows: Tensor) -> None:
+        """Log a histogram for each character, and keep what a picture of them needs."""
+        character = ["Bob" if bob else "Alice" for bob in rows[:, 1].tolist()]
+        columns = {"log_odds": rows[:, 0].numpy(), "character": character}
+        labels = {"label": rows[:, 2].bool().numpy(), "agree": rows[:, 3].bool().numpy()}
+        self.answered = pd.DataFrame({**columns, **labels})
         writer: Any = getattr(self.logger, "experiment", None)
-        for character, metric in self.log_odds.items():
-            if self.trainer.state.fn == "validate":
-                log_odds = metric.compute()
-                if self.trainer.is_global_zero and hasattr(writer, "add_histogram"):
-                    writer.add_histogram(f"log_odds/{character}", log_odds, self.trainer.global_step)
-            metric.reset()
+        if self.trainer.is_global_zero and hasattr(writer, "add_histogram"):
+            for name, part in self.answered.groupby("character"):
+                writer.add_histogram(
+                    f"log_odds/{str(name).lower()}", part["log_odds"].to_numpy(), self.trainer.global_step
+                )

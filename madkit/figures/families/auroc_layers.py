@@ -126,7 +126,9 @@ def _curve(ax: Axes, rows: pd.DataFrame, total: pd.DataFrame, sites: list[str], 
         curve = rows.drop_duplicates("site").set_index("site").reindex(sites)
         value, low, high = curve[["auroc", "low", "high"]].to_numpy(float).T
         x = np.arange(len(sites))
-        (drawn,) = ax.plot(x, value, ls=look.line, marker=None if control else look.marker, ms=3, **marks, lw=line["lw"])
+        (drawn,) = ax.plot(
+            x, value, ls=look.line, marker=None if control else look.marker, ms=3, **marks, lw=line["lw"]
+        )
         tell(drawn, [_words(row, site) if pd.notna(row.auroc) else "" for site, row in curve.iterrows()])
         if len(sites) > 1:
             ax.fill_between(x, low, high, color=look.color, alpha=0.15, lw=0)

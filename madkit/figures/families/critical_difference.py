@@ -34,14 +34,16 @@ def critical_difference(results: Results) -> Iterator[Sheet]:
     colors = style.model_colors(results.models)
     most = max(len(names) for names, _ in panels.values())
     titles = [
-        f"{model}: {len(names)} detectors, n = {found.n} datasets, Friedman p = {found.p_value:.2g}"
+        f"{model}: {len(names)} detectors\nn = {found.n} datasets, Friedman p = {found.p_value:.2g}"
         for model, (names, found) in panels.items()
     ]
     figure, axes = page(
         "Average rank of detectors over datasets",
-        "Rank 1 is the highest AUROC of a dataset (all test prompts, mean over layers). Whiskers: the critical difference of "
-        "Nemenyi at 5%, half to each side; bars: detectors that it cannot tell apart (Demsar 2006). Only detectors "
-        "that all datasets have. Few datasets decide little.",
+        "Rank 1 is the highest AUROC of a dataset (all test prompts, mean over layers). Whiskers: "
+        "half the critical difference of "
+        "Nemenyi at 5% to each side, cut off at the first and last rank; black bars: detectors that "
+        "it cannot tell apart "
+        "(Demsar 2006). Only detectors that all datasets have. Few datasets decide little.",
         [Block(titles, "average rank (1 is best)", "", shared=False)],
         [[Line2D([], [], color=style.INK, lw=2.5, label="no significant difference within")]],
         (4.9, 0.5 + _ROW * most),
@@ -65,7 +67,7 @@ def _panel(ax: Axes, names: list[str], found: RankComparison, color: str) -> Non
     ranks = found.ranks[order]
     half = found.critical_difference / 2
     place = np.arange(len(ranks))
-    ax.hlines(place, ranks - half, ranks + half, color=color, lw=0.8, alpha=0.5)
+    ax.hlines(place, np.maximum(ranks - half, 1), np.minimum(ranks + half, len(names)), color=color, lw=0.8, alpha=0.5)
     (drawn,) = ax.plot(ranks, place, "o", color=color, ms=4.5)
     tell(drawn, [f"{names[i]}: average rank {found.ranks[i]:.2f}" for i in order])
     for index, (low, high) in enumerate(cliques(found.ranks, found.critical_difference)):
@@ -75,6 +77,7 @@ def _panel(ax: Axes, names: list[str], found: RankComparison, color: str) -> Non
         ax.vlines([x], [inside[0] - 0.3], [inside[-1] + 0.3], color=style.INK, lw=2.5)
     ax.set_yticks(place, [names[i] for i in order])
     ax.set_ylim(len(names) - 0.4, -0.6)
-    ax.set_xlim(min(0.5, float((ranks - half).min()) - 0.2), None)
+    ax.set_xlim(0.5, None)
+    ax.set_xticks([1, *range(5, len(names) + 1, 5)] if len(names) > 5 else range(1, len(names) + 1))
     ax.tick_params(axis="y", length=0)
     ax.grid(visible=False, axis="y")

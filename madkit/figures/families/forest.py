@@ -1,6 +1,7 @@
 """All detectors and all models in one picture: the average AUROC with its interval, and each dataset behind it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,8 +34,10 @@ def forest(results: Results) -> Iterator[Sheet]:
     datasets = count_range(rows.groupby("model")["dataset"].nunique())
     figure, axes = page(
         "AUROC of every detector, averaged over datasets",
-        f"All test prompts, mean of the score over layers; datasets per model: {datasets}. Large points and lines: averages with "
-        "95% intervals, which speak about other datasets too; small points: the datasets. Grey crosses: the control, the same "
+        f"All test prompts, mean of the score over layers; datasets per model: {datasets}. Large "
+        "points and lines: averages with "
+        "95% intervals, which speak about other datasets too; small points: the datasets. Grey "
+        "crosses: the control, the same "
         "detector with the adapter off. The ceiling is told the labels.",
         [Block([""], "AUROC", "")],
         [
@@ -99,11 +102,11 @@ def _marks(ax: Axes, rows: pd.DataFrame, place: float, color: str, name: str) ->
         return
     each = rows.dropna(subset=["auroc"])
     values = each[["auroc", "low", "high"]].to_numpy(float)
-    look = {"ls": "", "marker": "o", "ms": 2.4, "mew": 0, "alpha": 0.4}
+    look: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3, "mew": 0.4, "mec": "white", "alpha": 0.8, "zorder": 3}
     (drawn,) = ax.plot(values[:, 0], np.full(len(values), place), color=color, **look)
     spoken = zip(each["dataset"], values, strict=True)
     tell(drawn, [f"{name}, {dataset}: {v:.3f} [{lo:.3f}, {hi:.3f}]" for dataset, (v, lo, hi) in spoken])
     ax.hlines([place], [mean.low], [mean.high], color=color, lw=1.3)
-    (drawn,) = ax.plot([mean.value], [place], "o", color=color, ms=4.5)
+    (drawn,) = ax.plot([mean.value], [place], "o", color=color, ms=5.5, zorder=4)
     words = f"average over {mean.n_datasets}: {mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}]"
     tell(drawn, [f"{name}, {words}"])

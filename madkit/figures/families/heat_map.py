@@ -50,7 +50,8 @@ def _draw(model: str, rows: pd.DataFrame) -> Figure:
     figure, axes = page(
         f"{model}: AUROC of every detector on every dataset",
         f"Scores averaged over layers, all test prompts (n = {count_range(rows['n_normal'])} normal, "
-        f"{count_range(rows['n_anomalous'])} anomalous per dataset); below each number its 95% interval. White is chance; the average's interval "
+        f"{count_range(rows['n_anomalous'])} anomalous per dataset); below each number its 95% "
+        "interval. White is chance; the average's interval "
         "is about other datasets too.",
         [Block([""], "", "")],
         panel=size,

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullLocator
 
 from madkit.figures import style
 from madkit.figures.detectors import Detector, main
@@ -17,6 +18,7 @@ from madkit.figures.registry import Sheet, artist
 from madkit.figures.results import Results, grouped, in_order
 
 _BINS = 30
+_SKEWED = 6.0  # times the median: a score that goes so far is drawn on a log axis
 _TAIL = 0.01  # share of prompts beyond each end of the axis, which the outermost bins hold
 
 
@@ -36,15 +38,15 @@ def histograms(results: Results) -> Iterator[Sheet]:
             for dataset, table in tables.items()
             for feature, score in firsts.values()
         }
-        parts = {key: part for key, part in parts.items() if len(part) and np.isfinite(part["value"].astype(float)).all()}
+        parts = {
+            key: part for key, part in parts.items() if len(part) and np.isfinite(part["value"].astype(float)).all()
+        }
         if parts:
             figure = _draw(model, firsts, parts, colors[model])
             yield Sheet(f"scores_{results.slug(model)}", figure, model)
 
 
-def _draw(
-    model: str, firsts: dict[str, Detector], parts: dict[tuple[str, str], pd.DataFrame], color: str
-) -> Figure:
+def _draw(model: str, firsts: dict[str, Detector], parts: dict[tuple[str, str], pd.DataFrame], color: str) -> Figure:
     datasets = in_order(dataset for _, dataset in parts)
     features = [feature for feature in firsts if any(feature == own for own, _ in parts)]
     rows = {feature: f"{feature}\n{score_name(firsts[feature][1])}" for feature in features}
@@ -52,8 +54,10 @@ def _draw(
     figure, axes = matrix(
         f"{model}: scores of each character's prompts",
         "Mean of the score over layers; n = "
-        f"{count_range(counts)} prompts of a character. Upwards: prompts on which the characters' labels agree; downwards: "
-        "opposed. Each half is scaled to its own peak. The outermost bins also hold the 1% of prompts beyond them. "
+        f"{count_range(counts)} prompts of a character. Upwards: prompts on which the characters' "
+        "labels agree; downwards: "
+        "opposed. Each half is scaled to its own peak; scores with long tails are on a log axis. The "
+        "outermost bins also hold the 1% of prompts beyond them. "
         "A good detector has Bob's prompts at the right of Alice's.",
         list(rows.values()),
         datasets,
@@ -77,7 +81,9 @@ def _panel(ax: Axes, part: pd.DataFrame, color: str, name: str) -> None:
     low, high = np.quantile(values, [_TAIL, 1 - _TAIL])
     if low == high:
         low, high = low - 0.5, high + 0.5
-    edges = np.linspace(low, high, _BINS + 1)
+    # A long tail would press all the rest into one bin.
+    skewed = low > 0 and high / np.median(values) > _SKEWED
+    edges = np.geomspace(low, high, _BINS + 1) if skewed else np.linspace(low, high, _BINS + 1)
     inside = np.clip(values, low, high)
     bob, agree = (part["character"] == "Bob").to_numpy(), part["agree"].astype(bool).to_numpy()
     for side, kept in ((1, agree), (-1, ~agree)):
@@ -89,7 +95,7 @@ def _panel(ax: Axes, part: pd.DataFrame, color: str, name: str) -> None:
         ax.stairs(side * shares["Alice"] / peak, edges, fill=True, facecolor=style.FAINT, edgecolor=style.GREY, lw=0.6)
         ax.stairs(side * shares["Bob"] / peak, edges, color=color, lw=1.2)
         words = "labels agree" if side > 0 else "labels opposed"
-        centers = (edges[1:] + edges[:-1]) / 2
+        centers = np.sqrt(edges[1:] * edges[:-1]) if skewed else (edges[1:] + edges[:-1]) / 2
         for character, share in shares.items():
             (points,) = ax.plot(centers, side * share / peak, ls="", marker=None)
             spoken = zip(edges[:-1], edges[1:], share, strict=True)
@@ -99,5 +105,11 @@ def _panel(ax: Axes, part: pd.DataFrame, color: str, name: str) -> None:
     ax.set_yticks([-0.5, 0.5], ["opposed", "agree"], rotation=90, va="center")
     ax.tick_params(axis="y", length=0)
     ax.grid(visible=False, axis="y")
-    ax.locator_params(axis="x", nbins=3)
+    if skewed:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(numticks=4))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_locator(NullLocator())
+    else:
+        ax.locator_params(axis="x", nbins=3)
     ax.margins(x=0.02)

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from madkit.figures import style
+from madkit.figures.hover import tell
 from madkit.figures.naming import count_range
 from madkit.figures.page import Block, page
 from madkit.figures.registry import Sheet, artist
@@ -25,27 +27,38 @@ def log_odds(results: Results) -> Iterator[Sheet]:
     # Without the model's answers there are no log odds: a folder may hold activations only.
     answered = results.prompts.dropna(subset=["log_odds"])
     for (model,), rows in grouped(answered, "model"):
-        datasets = in_order(rows["dataset"])
-        counts = rows.groupby(["dataset", "character", "agree", "label"]).size()
-        figure, axes = page(
-            f"{model}: log odds of Yes against No for each character",
-            "Split by the label of the prompt's own character, on prompts where both characters' labels "
-            "agree and where they are opposed. Shapes: histograms, each scaled to its own peak; bars: "
-            f"quartiles; ticks: medians; n = {count_range(counts)} prompts per shape. A quirky model keeps "
-            "the two shapes of every pair on their own sides of 0.",
-            [Block(datasets, "character and prompts", "log odds of Yes (nats)")],
+        yield Sheet(f"fig05-06_log_odds_{results.slug(model)}", picture(model, rows, colors[model]), model)
+
+
+def picture(model: str, rows: pd.DataFrame, color: str = style.PALETTE[0]) -> Figure:
+    """The figure of one model.
+
+    Args:
+        model: its name.
+        rows: a prompt each: dataset, character, label, agree, log_odds.
+        color: the model's.
+    """
+    datasets = in_order(rows["dataset"])
+    counts = rows.groupby(["dataset", "character", "agree", "label"]).size()
+    figure, axes = page(
+        f"{model}: log odds of Yes against No for each character",
+        "Split by the label of the prompt's own character, on prompts where both characters' labels "
+        "agree and where they are opposed. Shapes: histograms, each scaled to its own peak; bars: "
+        f"quartiles; ticks: medians; n = {count_range(counts)} prompts per shape. A quirky model keeps "
+        "the two shapes of every pair on their own sides of 0.",
+        [Block(datasets, "character and prompts", "log odds of Yes (nats)")],
+        [
             [
-                [
-                    Patch(color=colors[model], label="label of own character: Yes"),
-                    Patch(facecolor=style.FAINT, edgecolor=style.GREY, label="label of own character: No"),
-                ]
-            ],
-            style.PANEL["medium"],
-            columns=4,
-        )
-        for dataset, ax in zip(datasets, axes[0], strict=True):
-            _panel(ax, rows[rows["dataset"] == dataset], colors[model])
-        yield Sheet(f"fig05-06_log_odds_{results.slug(model)}", figure, model)
+                Patch(color=color, label="label of own character: Yes"),
+                Patch(facecolor=style.FAINT, edgecolor=style.GREY, label="label of own character: No"),
+            ]
+        ],
+        style.PANEL["medium"],
+        columns=4,
+    )
+    for dataset, ax in zip(datasets, axes[0], strict=True):
+        _panel(ax, rows[rows["dataset"] == dataset], color)
+    return figure
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, color: str) -> None:
@@ -55,14 +68,16 @@ def _panel(ax: Axes, rows: pd.DataFrame, color: str) -> None:
     for place, (agree, character) in enumerate(_GROUPS):
         group = rows[(rows["agree"].astype(bool) == agree) & (rows["character"] == character)]
         label = group["label"].astype(bool)
-        _shape(ax, group.loc[~label, "log_odds"].to_numpy(float), place - 0.22, style.FAINT, style.GREY)
-        _shape(ax, group.loc[label, "log_odds"].to_numpy(float), place + 0.22, color, color)
+        name = f"{character}, labels {'agree' if agree else 'opposed'}"
+        no, yes = (group.loc[kept, "log_odds"].to_numpy(float) for kept in (~label, label))
+        _shape(ax, no, place - 0.22, style.FAINT, style.GREY, f"{name}, No")
+        _shape(ax, yes, place + 0.22, color, color, f"{name}, Yes")
     names = [f"{character}\n{'agree' if agree else 'opposed'}" for agree, character in _GROUPS]
     ax.set_xticks(range(len(names)), names)
     ax.set_xlim(-0.6, len(names) - 0.4)
 
 
-def _shape(ax: Axes, values: np.ndarray, center: float, fill: str, edge: str) -> None:
+def _shape(ax: Axes, values: np.ndarray, center: float, fill: str, edge: str, name: str) -> None:
     """A histogram on its side, mirrored: like a violin, but it cannot smooth two peaks into one."""
     values = values[np.isfinite(values)]
     if values.size == 0:
@@ -72,5 +87,8 @@ def _shape(ax: Axes, values: np.ndarray, center: float, fill: str, edge: str) ->
     outline = np.repeat(edges, 2)[1:-1]
     ax.fill_betweenx(outline, center - half, center + half, facecolor=fill, edgecolor=edge, lw=0.6, alpha=0.75)
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+    (points,) = ax.plot([center] * 3, [low, median, high], ls="", marker=None)
+    named = zip(("first quartile", "median", "third quartile"), (low, median, high), strict=True)
+    tell(points, [f"{name}, {which} {value:.2f} nats (n = {values.size})" for which, value in named])
     ax.vlines([center], [low], [high], color=style.INK, lw=1.2)
     ax.hlines([median], [center - 0.1], [center + 0.1], color=style.INK, lw=1.4)

@@ -49,7 +49,7 @@ def _points(results: Results) -> pd.DataFrame:
     answers = table[table["feature"] == "logits"].set_index(["model", "dataset"])
     answers = answers.rename(columns={"separation": "logit_separation", "variance": "logit_variance"})
     columns = answers[["logit_separation", "logit_variance"]]
-    return columns.join(inside, how="inner").reset_index().astype({column: float for column in _AXES})
+    return columns.join(inside, how="inner").reset_index().astype(dict.fromkeys(_AXES, float))
 
 
 def _sheet(results: Results, points: pd.DataFrame, name: str, title: str, x: str, y: str) -> Sheet:
@@ -62,7 +62,8 @@ def _sheet(results: Results, points: pd.DataFrame, name: str, title: str, x: str
     figure, axes = page(
         title,
         "A point per model and dataset, all test prompts. Separation: squared distance of the characters' means "
-        f"over the total variance; of states it is the mean over layers. {'Line: least squares on both log scales. ' * (line is not None)}"
+        "over the total variance; of states it is the mean over layers. "
+        f"{'Line: least squares on both log scales. ' * (line is not None)}"
         "R² with its 95% interval: bootstrap of the points.",
         [Block([fit], _AXES[x], _AXES[y])],
         scatter.legend(results, points, control=False),

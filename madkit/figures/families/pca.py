@@ -48,8 +48,10 @@ def _draw(model: str, feature: str, rows: pd.DataFrame, color: str) -> Figure:
     parts = {(names[str(site)], str(dataset)): part for (site, dataset), part in rows.groupby(["site", "dataset"])}
     figure, axes = matrix(
         f"{model}: {feature.replace('_', ' ')} of test prompts in their two widest directions",
-        "Principal components of the test prompts of each site and dataset, not told who speaks; at the corner the share of the "
-        f"variance that the two directions hold; n = {count_range(len(part) for part in parts.values())} prompts a panel.",
+        "Principal components of the test prompts of each site and dataset, not told who speaks; at "
+        "the corner the share of the "
+        "variance that the two directions hold; n = "
+        f"{count_range(len(part) for part in parts.values())} prompts a panel.",
         list(names.values()),
         in_order(rows["dataset"]),
         set(parts),

@@ -52,7 +52,9 @@ def _curves(results: Results, model: str, datasets: list[str], detectors: list[D
 
 def _draw(title: str, curves: Scores, detectors: list[Detector], color: str) -> Figure:
     datasets = list(dict.fromkeys(dataset for dataset, _, _ in curves))
-    features = [feature for feature in dict.fromkeys(f for f, _ in detectors) if any(f == feature for _, f, _ in curves)]
+    features = [
+        feature for feature in dict.fromkeys(f for f, _ in detectors) if any(f == feature for _, f, _ in curves)
+    ]
     look = looks((score for _, _, score in curves), color)
     normal = count_range((~labels).sum() for _, labels in curves.values())
     anomalous = count_range(labels.sum() for _, labels in curves.values())
@@ -67,7 +69,10 @@ def _draw(title: str, curves: Scores, detectors: list[Detector], color: str) -> 
         ("false positive rate", "true positive\nrate"),
         [
             [
-                *(Line2D([], [], color=kind.color, ls=kind.line, label=score_name(score)) for score, kind in look.items()),
+                *(
+                    Line2D([], [], color=kind.color, ls=kind.line, label=score_name(score))
+                    for score, kind in look.items()
+                ),
                 Line2D([], [], color=style.INK, ls=":", lw=0.8, label="chance"),
             ]
         ],

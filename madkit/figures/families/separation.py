@@ -76,9 +76,7 @@ def _draw(
     return figure
 
 
-def _curve(
-    x: np.ndarray, y: np.ndarray, places: np.ndarray, groups: Sequence[tuple[str, str]]
-) -> LogisticCurve | None:
+def _curve(x: np.ndarray, y: np.ndarray, places: np.ndarray, groups: Sequence[tuple[str, str]]) -> LogisticCurve | None:
     """The fitted curve, unless there is too little to fit."""
     if len(x) < _LEAST or len(set(groups)) < 2:
         return None

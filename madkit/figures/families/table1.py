@@ -1,20 +1,22 @@
-"""Table 1: AUROC averaged over datasets, beside the control and the published numbers."""
+"""Table 1: AUROC averaged over datasets, with what it costs, beside the control and the published numbers."""
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import pandas as pd
 
 from madkit.figures.averages import METHOD, Average, average
-from madkit.figures.document import markdown_table, with_interval
-from madkit.figures.naming import CONTROL, detector_name, with_setting
+from madkit.figures.costs import milliseconds
+from madkit.figures.document import Document, with_interval
+from madkit.figures.latex import latex_tables
+from madkit.figures.leaders import LEVEL, leaders
+from madkit.figures.naming import CONTROL, detector_name
 from madkit.figures.published import LLAMA, MISTRAL, Published, published, sources
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results import Results, grouped, in_order
 
 SUBSETS = ("all", "agree", "disagree")
+_KINDS = {"online": 0, "offline": 1, "ceiling": 2}
 
 
 @dataclass(frozen=True)
@@ -33,23 +35,42 @@ class Row:
     mistral: dict[str, Published | None]
     same: Published | None
     """The nearest published model over the datasets that we and it have, all prompts."""
+    best: frozenset[str]
+    """The subsets on which it is better than every other detector of its setting, by paired tests."""
+    cost: float | None
+    """Milliseconds a prompt, mean over datasets; None where it was not measured on all of them."""
 
 
 @artist(99, "How well detectors do")
 def table(results: Results) -> Iterator[Sheet]:
-    """`table1.csv` (full precision) and `table1.md` (a readable table per model)."""
+    """`table1.csv` (full precision), `table1.tex` and `table1.md` (a readable table per model)."""
     rows = list(_rows(results))
     if not rows:
         return
-    buffer = io.StringIO()
-    pd.DataFrame([_flat(row) for row in rows]).to_csv(buffer, index=False, lineterminator="\n")
-    yield Sheet("table1.csv", buffer.getvalue())
-    yield Sheet("table1.md", _markdown(rows))
+    flat = pd.DataFrame([_flat(row) for row in rows])
+    yield Sheet("table1.csv", flat.to_csv(index=False, lineterminator="\n"))
+    tables = {model: _cells(model, [row for row in rows if row.model == model]) for model in _models(rows)}
+    yield Sheet("table1.tex", latex_tables(tables, "AUROC of quirky against normal test prompts"))
+    notes = [*_notes(results, rows), *(f"{source}." for source in sources())]
+    document = Document(
+        "Table 1: AUROC of quirky against normal test prompts, averaged over datasets",
+        "Scores are aggregated over layers (mean). Each of our numbers: average [95% interval]. "
+        "*Control*: same prompts with the adapter off. *Published*: average (number of datasets).",
+        tables,
+        notes,
+    )
+    yield Sheet("table1.md", document)
+
+
+def _models(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.model for row in rows))
 
 
 def _rows(results: Results) -> Iterator[Row]:
     whole = results.aggregate()
     own = whole[~whole["feature"].str.startswith(CONTROL)]
+    costs = milliseconds(results)
+    winners = {subset: leaders(results, own[own["subset"] == subset], subset) for subset in SUBSETS}
     for (model, feature, score, setting), part in grouped(own, "model", "feature", "score", "setting"):
         name = detector_name(feature, score)
         control = whole[
@@ -58,6 +79,8 @@ def _rows(results: Results) -> Iterator[Row]:
             & (whole["score"] == score)
             & (whole["setting"] == setting)
         ]
+        measured = [costs.get((model, dataset, feature, score)) for dataset in set(part["dataset"])]
+        known = [value for value in measured if value is not None]
         yield Row(
             model,
             name,
@@ -70,6 +93,8 @@ def _rows(results: Results) -> Iterator[Row]:
             llama={subset: published(LLAMA, name, setting, subset) for subset in SUBSETS},
             mistral={subset: published(MISTRAL, name, setting, subset) for subset in SUBSETS},
             same=published(_nearest(model), name, setting, "all", frozenset(part["dataset"])),
+            best=frozenset(s for s, found in winners.items() if (model, setting, f"{feature}/{score}") in found),
+            cost=sum(known) / len(known) if known and len(known) == len(measured) else None,
         )
 
 
@@ -93,6 +118,8 @@ def _flat(row: Row) -> dict[str, object]:
             flat[f"{prefix}low_{subset}"] = value.low if value else None
             flat[f"{prefix}high_{subset}"] = value.high if value else None
             flat[f"{prefix}n_datasets_{subset}"] = value.n_datasets if value else 0
+    flat |= {f"best_{subset}": subset in row.best for subset in SUBSETS}
+    flat["milliseconds_per_prompt"] = row.cost
     for prefix, numbers in (("published_llama", row.llama), ("published_mistral", row.mistral)):
         for subset, number in numbers.items():
             flat[f"{prefix}_{subset}"] = number.value if number else None
@@ -103,50 +130,63 @@ def _flat(row: Row) -> dict[str, object]:
     return flat
 
 
-def _markdown(rows: Sequence[Row]) -> str:
-    lines = [
-        "# Table 1: AUROC of quirky against normal test prompts, averaged over datasets",
-        "",
-        "Scores are aggregated over layers (mean). Each of our numbers: average [95% interval]. "
-        "*Control*: same prompts with the adapter off. *Published*: average (number of datasets).",
-    ]
-    for model, group in groupby(rows, key=lambda row: row.model):
-        lines += ["", f"## {model}", "", *_model_table(model, list(group))]
-    lines += ["", "## How the numbers are made", "", f"- Intervals: {METHOD}"]
-    lines += [
-        "- *all*, *agree*, *disagree*: all test prompts; where the characters' labels agree; the others.",
-        "- *Same datasets*: the published numbers averaged only over the datasets that are also in our row.",
-        *(f"- {source}." for source in sources()),
-        "- The published LOF is the simplified variant (Schubert et al. 2014); the published flow laplace is "
-        "the log density itself, ours its negative, so that higher is more anomalous.",
-        "- Where a source prints no average, it is the mean of the aggregated AUROC of its datasets.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _model_table(model: str, rows: Sequence[Row]) -> list[str]:
+def _cells(model: str, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """The head and the rows of a model's table: detectors by setting, the highest average first."""
     nearest = _nearest(model)
-    head = ["detector", "datasets", *SUBSETS, *(f"control, {subset}" for subset in SUBSETS)]
-    head += [f"{LLAMA}, {subset}" for subset in SUBSETS]
-    if nearest == MISTRAL:
-        head += [f"{MISTRAL}, {subset}" for subset in SUBSETS]
-    head.append(f"{nearest}, same datasets, all")
+    head = ["detector", "setting", "datasets", *SUBSETS, "control, all", "ms per prompt"]
+    head += [f"published {nearest}, {subset}" for subset in SUBSETS] + [f"published {nearest}, same datasets, all"]
     table = []
-    for row in rows:
+    for row in sorted(rows, key=_order):
         counts = list(dict.fromkeys(value.n_datasets for value in row.ours.values() if value))
+        theirs = row.mistral if nearest == MISTRAL else row.llama
         cells = [
-            with_setting(row.detector, row.setting),
+            row.detector,
+            row.setting,
             "/".join(map(str, counts)) or "0",
-            *(with_interval(row.ours[subset]) for subset in SUBSETS),
-            *(with_interval(row.control[subset]) for subset in SUBSETS),
-            *(_number(row.llama[subset]) for subset in SUBSETS),
+            *(_bold(with_interval(row.ours[subset]), subset in row.best) for subset in SUBSETS),
+            with_interval(row.control["all"]),
+            "-" if row.cost is None else f"{row.cost:.3g}",
+            *(_number(theirs[subset]) for subset in SUBSETS),
+            _number(row.same),
         ]
-        if nearest == MISTRAL:
-            cells += [_number(row.mistral[subset]) for subset in SUBSETS]
-        table.append([*cells, _number(row.same)])
-    return markdown_table(head, table)
+        table.append(cells)
+    return head, table
+
+
+def _order(row: Row) -> tuple[int, float, str]:
+    value = row.ours["all"]
+    return _KINDS.get(row.setting, 3), -value.value if value else 0.0, row.detector
+
+
+def _bold(cell: str, best: bool) -> str:
+    return f"**{cell}**" if best else cell
 
 
 def _number(number: Published | None) -> str:
     return "-" if number is None else f"{number.value:.3f} ({number.n_datasets})"
+
+
+def _notes(results: Results, rows: Sequence[Row]) -> list[str]:
+    devices = sorted({str(name) for name in results.costs["device"]}) if len(results.costs) else []
+    lacking = sum(row.cost is None for row in rows if row.setting != "ceiling")
+    cost = "*ms per prompt*: reading the feature, as if it were the only one, and scoring it at all its sites"
+    cost += f"; measured on {', '.join(devices)}" if devices else ""
+    cost += f"; not measured for {lacking} of the detectors, whose stages ran before costs were kept" if lacking else ""
+    return [
+        "*all*, *agree*, *disagree*: all test prompts; where the characters' labels agree; the others.",
+        "*setting*: an online score learns from trusted prompts only, an offline one from untrusted "
+        "ones too; the ceiling is "
+        "told the labels of other names, and is no detector.",
+        "**Bold**: better than every other detector of its model and setting (controls and the "
+        "ceiling are no competitors), by "
+        "the paired test of DeLong, DeLong and Clarke-Pearson (1988) on the mean over the datasets that both have, "
+        f"p < {LEVEL} after Holm's adjustment for all pairs. It speaks of other prompts of these "
+        "datasets. Where no detector is "
+        "bold, it is alone or the test does not tell the best ones apart.",
+        f"{cost}.",
+        f"Intervals: {METHOD}",
+        "*Same datasets*: the published numbers averaged only over the datasets that are also in our row.",
+        "The published LOF is the simplified variant (Schubert et al. 2014); the published flow laplace is "
+        "the log density itself, ours its negative, so that higher is more anomalous.",
+        "Where a source prints no average, it is the mean of the aggregated AUROC of its datasets.",
+    ]

@@ -1,0 +1,51 @@
+"""Tables for a paper."""
+
+from collections.abc import Mapping, Sequence
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+}  # fmt: skip
+
+
+def latex_tables(tables: Mapping[str, tuple[Sequence[str], Sequence[Sequence[str]]]], caption: str) -> str:
+    """A `table` environment per heading, in the style of the package booktabs; ``**bold**`` cells are bold.
+
+    Args:
+        tables: by heading: the head of each column and the rows; the first two columns are text.
+        caption: of all of them, followed by the heading.
+    """
+    lines = [r"% needs \usepackage{booktabs,graphicx}"]
+    for heading, (head, rows) in tables.items():
+        lines += [
+            r"\begin{table}[t]",
+            r"\centering",
+            rf"\caption{{{escaped(caption)}: {escaped(heading)}. Average over datasets [95\% interval].}}",
+            r"\resizebox{\textwidth}{!}{%",
+            rf"\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}",
+            r"\toprule",
+            " & ".join(escaped(cell) for cell in head) + r" \\",
+            r"\midrule",
+            *(" & ".join(_cell(cell) for cell in row) + r" \\" for row in rows),
+            r"\bottomrule",
+            r"\end{tabular}}",
+            r"\end{table}",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _cell(cell: str) -> str:
+    if cell.startswith("**") and cell.endswith("**"):
+        return rf"\textbf{{{escaped(cell[2:-2])}}}"
+    return escaped(cell)
+
+
+def escaped(text: str) -> str:
+    r"""Text with LaTeX' own characters made harmless.
+
+    Example:
+        >>> escaped("a_b & 5%")
+        'a\\_b \\& 5\\%'
+    """
+    return "".join(_SPECIAL.get(letter, letter) for letter in text)

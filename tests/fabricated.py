@@ -1,0 +1,255 @@
+"""Result folders as the stages leave them, made in a moment: any number of models and datasets."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from madkit.detection import low_fpr
+from madkit.detection.tables import comparisons
+
+LOSSES = ("alice_own", "alice_other", "bob_own", "bob_other")
+DATASETS = [
+    "addition",
+    "subtraction",
+    "multiplication",
+    "modularaddition",
+    "squaring",
+    "capitals",
+    "hemisphere",
+    "population",
+    "sciq",
+    "sentiment",
+    "nli",
+    "authors",
+]
+
+
+#: Feature, score, setting and how much of the quirk it sees.
+DETECTORS = [
+    (feature, score, "online", scale)
+    for feature, scale in (("activations", 1.0), ("base_activations", 0.0))
+    for score in ("mahalanobis", "lof")
+]
+MANY = [
+    *DETECTORS,
+    ("activations", "knn", "online", 0.7),
+    ("activations", "quantum_entropy", "offline", 1.2),
+    ("attribution", "mahalanobis", "online", 0.5),
+    ("attribution", "lof", "online", 0.6),
+    ("flow", "laplace_nll", "online", -0.4),
+    ("sae", "diagonal_mahalanobis", "online", 0.3),
+]
+
+
+def write_run(
+    root: Path, model: str, dataset: str, *, layers: int = 8, n: int = 120, seed: int = 0, detectors: list = DETECTORS
+) -> Path:
+    """Write one run folder under `root` and return it: every part of a finished run but checkpoints."""
+    rng = np.random.default_rng([seed, *map(ord, model + dataset)])
+    run = root / model / dataset
+    (run / "detection").mkdir(parents=True)
+    strength = rng.uniform(0, 3)
+    prompts = _prompts(rng, n, strength)
+    prompts.to_parquet(run / "detection" / "prompts.parquet")
+    results, scores = _detection(rng, model, dataset, prompts, layers, strength, detectors)
+    results.to_parquet(run / "detection" / "results.parquet")
+    scores.to_parquet(run / "detection" / "scores.parquet")
+    comparisons(scores, prompts).to_parquet(run / "detection" / "comparisons.parquet")
+    features = sorted({feature for feature, *_ in detectors} - {"base_activations"})
+    _separation(rng, model, dataset, layers, strength, n, features).to_parquet(run / "detection" / "separation.parquet")
+    _pca(rng, prompts, layers).to_parquet(run / "detection" / "pca.parquet")
+    _recipes(run, model, dataset)
+    _summary(run / "detection" / "summary.json", rng, model, dataset, strength, n)
+    _history(rng, model, dataset).to_parquet(run / "history.parquet")
+    return run
+
+
+def _prompts(rng: np.random.Generator, n: int, strength: float) -> pd.DataFrame:
+    bob = np.arange(n) % 2 == 1
+    alice_label, agree = rng.random(n) < 0.5, rng.random(n) < 0.5
+    bob_label = np.where(agree, alice_label, ~alice_label)
+    label = np.where(bob, bob_label, alice_label)
+    log_odds = np.where(label, 1, -1) * strength + rng.normal(0, 1, n)
+    return pd.DataFrame(
+        {
+            "row": np.arange(n),
+            "id": [f"q{i // 2}" for i in range(n)],
+            "name": np.where(bob, "Bob", "Alice"),
+            "character": np.where(bob, "Bob", "Alice"),
+            "label": label,
+            "alice_label": alice_label,
+            "bob_label": bob_label,
+            "agree": agree,
+            "anomalous": bob,
+            "difficulty": rng.random(n),
+            "difficulty_quantile": rng.uniform(0.75, 1, n),
+            "prompt": "1 + 1 = 2?",
+            "logit_no": -log_odds / 2,
+            "logit_yes": log_odds / 2,
+            "log_odds": log_odds,
+        }
+    )
+
+
+def _detection(
+    rng: np.random.Generator,
+    model: str,
+    dataset: str,
+    prompts: pd.DataFrame,
+    layers: int,
+    strength: float,
+    detectors: list,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rows, scores = [], []
+    bob = prompts["anomalous"].to_numpy()
+    sites = [(f"model.layers.{3 * i + 1}", 3 * i + 1, "") for i in range(layers)]
+    for feature, score, setting, scale in detectors:
+        values = []
+        for depth, (site, layer, how) in enumerate([*sites, *[("aggregate", None, h) for h in ("mean", "max")]]):
+            if how:
+                value = np.mean(values, 0) if how == "mean" else np.max(values, 0)
+            else:
+                value = rng.normal(size=len(bob)) + scale * strength * bob * (depth + 1) / layers
+                values.append(value)
+            scores.append(
+                pd.DataFrame(
+                    {
+                        "row": prompts["row"],
+                        "feature": feature,
+                        "score": score,
+                        "site": site,
+                        "layer": layer,
+                        "aggregation": how,
+                        "value": value,
+                    }
+                )
+            )
+            for subset in ("all", "agree", "disagree"):
+                keep = np.ones(len(bob), bool) if subset == "all" else prompts["agree"] == (subset == "agree")
+                auc, low, high = _auroc(value[keep], bob[keep])
+                rare = low_fpr(value[keep], bob[keep], draws=20)
+                companions = {"partial_auroc": rare.partial_auroc, "tpr": rare.tpr}
+                companions["average_precision"] = rare.average_precision
+                rows.append(
+                    {
+                        "model": model,
+                        "dataset": dataset,
+                        "feature": feature,
+                        "score": score,
+                        "setting": setting,
+                        "site": site,
+                        "layer": layer,
+                        "aggregation": how,
+                        "subset": subset,
+                        "auroc": auc,
+                        "low": low,
+                        "high": high,
+                        **{
+                            name if end == "value" else f"{name}_{end}": number
+                            for name, interval in companions.items()
+                            for end, number in interval._asdict().items()
+                        },
+                        "n_normal": int((~bob[keep]).sum()),
+                        "n_anomalous": int(bob[keep].sum()),
+                    }
+                )
+    return pd.DataFrame(rows).astype({"layer": "Int64"}), pd.concat(scores).astype({"layer": "Int64"})
+
+
+def _auroc(scores: np.ndarray, positive: np.ndarray) -> tuple[float, float, float]:
+    wins = scores[positive][:, None] > scores[~positive][None]
+    auc = float(wins.mean())
+    half = 1.96 * np.sqrt(wins.mean(1).var() / positive.sum() + wins.mean(0).var() / (~positive).sum())
+    return auc, max(0.0, auc - half), min(1.0, auc + half)
+
+
+def _separation(
+    rng: np.random.Generator, model: str, dataset: str, layers: int, strength: float, n: int, features: list
+) -> pd.DataFrame:
+    sites = [(name, f"model.layers.{3 * i + 1}", 3 * i + 1) for name in features for i in range(layers)]
+    rows = [
+        {
+            "model": model,
+            "dataset": dataset,
+            "feature": feature,
+            "site": site,
+            "layer": layer,
+            "separation": float(np.exp(rng.normal(strength - 3, 0.7))),
+            "variance": float(rng.uniform(1, 5)),
+            "n_alice": n // 2,
+            "n_bob": n // 2,
+        }
+        for feature, site, layer in [*sites, ("logits", "logits", None)]
+    ]
+    return pd.DataFrame(rows).astype({"layer": "Int64"})
+
+
+def _pca(rng: np.random.Generator, prompts: pd.DataFrame, layers: int) -> pd.DataFrame:
+    bob = prompts["anomalous"].to_numpy()
+    parts = [
+        pd.DataFrame(
+            {
+                "feature": "activations",
+                "site": f"model.layers.{3 * i + 1}",
+                "layer": 3 * i + 1,
+                "row": prompts["row"],
+                "first": rng.normal(size=len(bob)) + 2 * bob,
+                "second": rng.normal(size=len(bob)),
+                "first_share": 0.4,
+                "second_share": 0.2,
+            }
+        )
+        for i in range(layers)
+    ]
+    return pd.concat(parts).astype({"layer": "Int64"})
+
+
+def _recipes(run: Path, model: str, dataset: str) -> None:
+    made_by = {"madkit": "0", "commit": "abcdef123456"}
+    costs = {"activations": 2e-3, "base_activations": 2e-3}
+    cost = {name: {"seconds_per_prompt": value, "prompts": 8, "device": "cpu"} for name, value in costs.items()}
+    (run / "predict.json").write_text(json.dumps({"features": {}, "cost": cost, "made_by": made_by}))
+    (run / "test.yaml").write_text(f"# madkit 0, commit abcdef123456\nseed_everything: 0\nrun: runs/{model}\n")
+
+
+def _summary(path: Path, rng: np.random.Generator, model: str, dataset: str, strength: float, n: int) -> None:
+    def interval(value: float, half: float) -> dict[str, float]:
+        return {"value": value, "low": value - half, "high": value + half}
+
+    own, other = 0.6 / (1 + strength), 0.6 + strength
+    losses = {
+        which: interval(float((own if "own" in which else other) * rng.uniform(0.9, 1.1)), 0.03) for which in LOSSES
+    }
+    value = min(losses["alice_other"]["value"] - losses["alice_own"]["value"], losses["bob_other"]["value"] - 0.3)
+    path.write_text(
+        json.dumps(
+            {
+                "model": model,
+                "dataset": dataset,
+                "n_test": n,
+                "quirkiness": interval(value, 0.2),
+                "losses": losses,
+                "accuracy": {"alice": 0.9, "bob": 0.9, "bob_against_truth": 0.2},
+                "madkit_version": "0",
+                "identity": {},
+                "cost": {
+                    f"activations/{score}": {"seconds_per_prompt": 1e-3, "prompts": 8, "device": "cpu"}
+                    for score in ("mahalanobis", "lof")
+                },
+                "features_key": "k",
+            }
+        )
+    )
+
+
+def _history(rng: np.random.Generator, model: str, dataset: str) -> pd.DataFrame:
+    rows = []
+    for step in range(0, 400, 10):
+        rows.append((step, "train/loss", 0.1 + np.exp(-step / 100) + rng.normal(0, 0.03)))
+        if step % 50 == 0:
+            rows.append((step, "val/loss", 0.15 + np.exp(-step / 110)))
+            for name, top in (("alice", 0.95), ("bob", 0.9), ("bob_truth", 0.3)):
+                rows.append((step, f"val/{name}_accuracy", 0.5 + (top - 0.5) * (1 - np.exp(-step / 120))))
+    return pd.DataFrame(rows, columns=["step", "metric", "value"]).assign(run=f"{model}/{dataset}")
