@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,8 +48,8 @@ class Record:
         """Continue with what the same model gave under the same settings; anything else is removed."""
         if self.model == model:
             return
-        for path in self.folder.glob("*.*") if self.folder.is_dir() else ():
-            path.unlink()
+        if self.folder.is_dir():
+            shutil.rmtree(self.folder)
         write_json(self.folder / "job.json", {"model": model, "settings": self.settings})
 
     def path(self, name: str, options: Any = None) -> Path:
