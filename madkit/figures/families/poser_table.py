@@ -1,6 +1,6 @@
 """How well each perturbation tells misaligned models from aligned ones, beside the published numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -26,7 +26,8 @@ def poser_table(results: Results) -> Iterator[Sheet]:
         return
     yield Sheet("table_poser.csv", found.to_csv(index=False, lineterminator="\n"))
     head = ["method", "what is compared", "accuracy over pairs", "Wilson", "AUC", "published accuracy", "published AUC"]
-    tables, found_here = {}, []
+    tables: dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]] = {}
+    found_here: list[str] = []
     for (run, place), rows in grouped(found, "dataset", "model"):
         lines = [_line(row) for row in headline(rows).to_dict("records")]
         counts = rows[["n_aligned", "n_misaligned", "n_pairs"]].max()
@@ -104,7 +105,7 @@ def _range(values: pd.Series, form: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _line(row: dict[str, object]) -> list[str]:
+def _line(row: Mapping[Hashable, object]) -> list[str]:
     numbers = {key: float(str(row[key])) for key in row if key not in ("method", "measure", "at", "model", "dataset")}
     n = int(numbers["n_pairs"])
     accuracy = Average(numbers["accuracy"], numbers["low"], numbers["high"], n)
