@@ -61,7 +61,8 @@ def poser_curves(results: Results) -> Iterator[Sheet]:
             for kind, ax in zip(kinds, line, strict=True):
                 _panel(ax, rows[rows["perturbation"] == kind], row, colors)
             if not row.logarithmic:  # the panels of a row share their axis
-                line[0].set_ylim(0, 1.05 * rows[row.value].max())
+                top = f"{row.value}_high" if f"{row.value}_high" in rows else row.value
+                line[0].set_ylim(0, 1.05 * rows[top].max())
         name = f"poser_curves_{results.slug(place)}_{run}_{prompts}"
         yield Sheet(name, figure, place)
 
