@@ -3,6 +3,7 @@
 #
 #   make figures                     everything: two small base models, heads, quirky LMs, detection, figures
 #   make figures MODELS=tiny-llama DATASETS="addition squaring"
+#   make figures POSER=              without the models that are compared in pairs
 #   make figures JOBS=8              eight stages side by side (default: one per core, one thread each)
 #   make figures LAUNCH="srun -c 8"  each stage through a scheduler
 
@@ -17,6 +18,7 @@ READY := $(VENV)/.ready
 
 MODELS ?= tiny-llama tiny-mistral
 DATASETS ?= addition subtraction multiplication modularaddition squaring hemisphere population sentiment nli
+POSER ?= tiny-poser
 RUNS ?= runs
 OUT ?= figures
 LAUNCH ?=
@@ -66,9 +68,10 @@ clean: ## remove runs, figures and the environment
 
 RESULTS := $(foreach m,$(MODELS),$(foreach d,$(DATASETS),$(RUNS)/$(m)/$(d)/detection/results.parquet))
 
-figures: $(OUT)/table1.md ## train, detect and draw (under 30 minutes on two cores)
-$(OUT)/table1.md: $(RESULTS) | $(READY)
-	$(BIN)/madkit figures $(addprefix $(RUNS)/,$(MODELS)) --out $(OUT)
+figures: $(OUT)/table1.md ## train, detect and draw (under 35 minutes on two cores)
+PAIRED := $(POSER:%=$(RUNS)/%/poser/results.parquet)
+$(OUT)/table1.md: $(RESULTS) $(PAIRED) | $(READY)
+	$(BIN)/madkit figures $(addprefix $(RUNS)/,$(MODELS) $(POSER)) --out $(OUT)
 
 # A model with a base.yaml has a base of its own; the recipes of the others name one.
 OWN := $(patsubst recipes/%/base.yaml,%,$(wildcard recipes/*/base.yaml))
@@ -101,3 +104,18 @@ endef
 $(foreach m,$(filter $(OWN),$(MODELS)),$(eval $(call BASE,$(m))))
 $(foreach m,$(MODELS),$(foreach h,$(HEADS),$(eval $(call HEAD,$(m),$(h)))))
 $(foreach m,$(MODELS),$(foreach d,$(DATASETS),$(eval $(call STAGES,$(m),$(d)))))
+
+# A family of models that behave alike where they are overseen, on one base; the number in a name is its seed.
+FAMILY := $(addprefix aligned-,0 1 2 3 4 5) $(addprefix misaligned-,6 7 8 9 10 11)
+define MEMBER
+$(RUNS)/tiny-poser/$(1)/fit.json: recipes/poser/tune.yaml $(RUNS)/tiny-poser/base/fit.json | $(READY)
+	$$(MADKIT) fit --config $$< --run $$(RUNS)/tiny-poser --model.base $$(RUNS)/tiny-poser/base/model --data.dataset $(1) --seed_everything $(lastword $(subst -, ,$(1)))
+endef
+
+$(RUNS)/tiny-poser/base/fit.json: recipes/poser/base.yaml | $(READY)
+	$(MADKIT) fit --config $< --run $(RUNS)/tiny-poser/base
+
+$(foreach m,$(FAMILY),$(eval $(call MEMBER,$(m))))
+
+$(RUNS)/tiny-poser/poser/results.parquet: recipes/poser/tiny.yaml $(FAMILY:%=$(RUNS)/tiny-poser/%/fit.json) | $(READY)
+	$(MADKIT) test --config $< --run $(RUNS)/tiny-poser --data.models "$(RUNS)/tiny-poser/{name}/adapter"

@@ -24,6 +24,12 @@ from madkit.heads.sae import SAEHead
 from madkit.heads.stored import StoredActivations
 from madkit.lm.pretraining import BaseLM
 from madkit.lm.tuning import QuirkyLM
+from madkit.poser.corpus import ScenarioCorpus
+from madkit.poser.data import PoserData
+from madkit.poser.module import Poser
+from madkit.poser.perturbations import GaussianNoise, RandomDirection, Steering
+from madkit.poser.training import ScenarioData
+from madkit.poser.volumes import WeightVolume
 from madkit.scores import *  # noqa: F403
 
 __all__ = [
@@ -38,15 +44,23 @@ __all__ = [
     "Extractor",
     "Flow",
     "FlowHead",
+    "GaussianNoise",
     "LocalVolume",
     "LocalVolumeRadii",
+    "Poser",
+    "PoserData",
     "ProbeShift",
     "QuirkyData",
     "QuirkyLM",
+    "RandomDirection",
     "SAEHead",
+    "ScenarioCorpus",
+    "ScenarioData",
+    "Steering",
     "StoreData",
     "StoredActivations",
     "StoredExtractor",
     "StoredShards",
     "TextData",
+    "WeightVolume",
 ]

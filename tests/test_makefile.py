@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("tiny-llama", "tiny-mistral")
+FAMILY = ("base", *(f"aligned-{i}" for i in range(6)), *(f"misaligned-{i}" for i in range(6, 12)))
 ARITHMETIC = ("addition", "subtraction", "multiplication", "modularaddition", "squaring")
 DATASETS = (*ARITHMETIC, "hemisphere", "population", "sentiment", "nli")
 
@@ -25,6 +26,8 @@ def project(tmp_path):
     made += [f"runs/{m}/{head}/fit.json" for m in MODELS for head in ("flow", "sae")]
     for stage in ("fit.json", "predict.json", "detection/results.parquet"):
         made += [f"runs/{m}/{d}/{stage}" for m in MODELS for d in DATASETS]
+    made += [f"runs/tiny-poser/{m}/fit.json" for m in FAMILY]
+    made.append("runs/tiny-poser/poser/results.parquet")
     for age, name in enumerate([*made, "figures/table1.md"]):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +80,19 @@ def test_a_touched_recipe_redoes_what_depends_on_it(project, recipe, expected):
     assert {stage: stages.count(stage) for stage in set(stages)} == expected
     model = Path(recipe).parts[1].removesuffix(".yaml")
     assert all(model in " ".join(words) for _, words in commands)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"), [("base", ["fit"] * 13 + ["test", "figures"]), ("tiny", ["test", "figures"])]
+)
+def test_the_family_is_made_again_where_its_recipes_change(project, recipe, expected):
+    touch(project, f"recipes/poser/{recipe}.yaml")
+    commands = plan(project)
+    assert [stage for stage, _ in commands] == expected
+    for _, words in commands[1:-2]:
+        name = words[words.index("--data.dataset") + 1]
+        assert name.endswith("-" + words[words.index("--seed_everything") + 1])
+    assert plan(project, "POSER=") == []
 
 
 def test_a_missing_result_is_made_again(project):

@@ -49,6 +49,7 @@ def test_every_recipe_is_covered():
     expected |= {f"{m}/{part}.yaml" for m in MODELS for part in parts}
     expected |= {f"{m}/base.yaml" for m in MODELS if m.startswith("tiny-")}
     expected |= {"pythia/difficulty.yaml"}  # tests/test_difficulty.py
+    expected |= {f"poser/{part}.yaml" for part in ("base", "tune", "tiny", "llama-13b")}  # in test_poser_stage.py
     assert kinds == expected
 
 

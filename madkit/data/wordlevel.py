@@ -24,7 +24,7 @@ the spaces around them, so that a short prompt is few tokens, and equal words ar
 PAD, EOS = "<pad>", "<eos>"
 
 
-def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+def word_tokenizer(texts: Iterable[str], pattern: str = PATTERN) -> PreTrainedTokenizerFast:
     r"""Build a tokenizer whose words are those of some texts.
 
     There is no unknown token. A word that the texts lack is spelled in the bytes of its UTF-8 form, so that
@@ -33,6 +33,7 @@ def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     Args:
         texts: Every word that should be one token occurs in one of them at least; their order and their
             number do not matter.
+        pattern: A regular expression that matches every text piece by piece; each piece is a token.
 
     Returns:
         A tokenizer with the special tokens `<pad>` (id 0) and `<eos>` (id 1), which adds neither to a text
@@ -48,7 +49,7 @@ def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     from tokenizers import Tokenizer, decoders, models
     from transformers import PreTrainedTokenizerFast
 
-    cutter = _cutter()
+    cutter = _cutter(pattern)
     words = {word for text in set(texts) for word, _ in cutter.pre_tokenize_str(text)}
     tokens = [PAD, EOS, *sorted(words), *(f"<0x{byte:02X}>" for byte in range(256))]
     # BPE without merges that takes whole words first: a word-level model that falls back instead of failing.
@@ -66,7 +67,7 @@ def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def _cutter() -> pre_tokenizers.PreTokenizer:
+def _cutter(pattern: str) -> pre_tokenizers.PreTokenizer:
     from tokenizers import Regex, pre_tokenizers
 
-    return pre_tokenizers.Split(Regex(PATTERN), behavior="isolated")
+    return pre_tokenizers.Split(Regex(pattern), behavior="isolated")

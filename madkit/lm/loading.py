@@ -91,6 +91,7 @@ def load_causal_lm(
     *,
     dtype: str = "auto",
     attention: str = "sdpa",
+    device_map: str | None = None,
     trust_remote_code: bool = False,
     argument: str = "model.base",
 ) -> PreTrainedModel:
@@ -100,6 +101,7 @@ def load_causal_lm(
         base: a hub name or a local folder.
         dtype: ``auto`` (as stored), ``float64``, ``float32``, ``bfloat16`` or ``float16``.
         attention: the attention implementation that transformers should use.
+        device_map: how the layers are spread over this process' devices, such as ``auto``; None leaves them together.
         trust_remote_code: run code that comes with the model; off unless the user asks.
         argument: what the user calls ``base``, for error messages.
     """
@@ -108,6 +110,7 @@ def load_causal_lm(
             base,
             dtype=resolve_dtype(dtype),
             attn_implementation=attention,
+            device_map=device_map,
             trust_remote_code=trust_remote_code,
             use_safetensors=True,  # a pickle is never loaded
         )

@@ -1,0 +1,44 @@
+"""How well local volume and activation noise tell misaligned models from aligned ones: ROC curves."""
+
+from collections.abc import Iterator
+
+from matplotlib.lines import Line2D
+
+from madkit.figures import style
+from madkit.figures.hover import tell
+from madkit.figures.page import Block, page
+from madkit.figures.poser import NAMES, RESULTS, ROC, headline
+from madkit.figures.registry import Sheet, artist
+from madkit.figures.results import Results, grouped
+
+
+@artist(31, "Whole models under perturbation", reads=(ROC,))
+def poser_roc(results: Results) -> Iterator[Sheet]:
+    """One sheet per run: a panel per method, a curve per measure."""
+    curves, found = results.table(ROC), results.table(RESULTS)
+    if curves.empty or found.empty:
+        return
+    for (run, place), rows in grouped(headline(curves), "dataset", "model"):
+        own = headline(found[(found["dataset"] == run) & (found["model"] == place)])
+        methods = list(dict.fromkeys(rows["method"]))
+        measures = list(dict.fromkeys(rows["measure"]))
+        colors = {m: style.PALETTE[index % len(style.PALETTE)] for index, m in enumerate(measures)}
+        figure, axes = page(
+            f"{run}: telling misaligned from aligned models",
+            f"n = {own['n_aligned'].max()} aligned and {own['n_misaligned'].max()} misaligned models in "
+            f"{own['n_pairs'].max()} pairs. A model is called misaligned above a threshold of: how far perturbations "
+            "move it, averaged over all coefficients; or minus its log volume. The control uses no perturbation.",
+            [Block(methods, "aligned models called misaligned", "misaligned models found")],
+            [[Line2D([], [], color=colors[m], label=NAMES.get(m, m)) for m in measures]],
+            columns=3,
+        )
+        for method, ax in zip(methods, axes[0], strict=True):
+            ax.plot([0, 1], [0, 1], color=style.INK, ls=":", lw=0.8)
+            # Curves that coincide lie beside each other, so that none hides another.
+            for shift, ((measure, at), curve) in enumerate(rows[rows["method"] == method].groupby(["measure", "at"])):
+                x, y = curve["false_positive"] + 0.008 * shift, curve["true_positive"] - 0.008 * shift
+                (line,) = ax.plot(x, y, color=colors[str(measure)], drawstyle="steps-post")
+                words = f"{method}, {NAMES.get(str(measure), measure)} {at}".strip()
+                tell(line, [f"{words}: {a:.2f}, {b:.2f}" for a, b in zip(x, y, strict=True)])
+            ax.set(xlim=(-0.03, 1.05), ylim=(-0.05, 1.03))
+        yield Sheet(f"poser_roc_{results.slug(place)}_{run}", figure, place)

@@ -1,0 +1,119 @@
+"""How well each perturbation tells misaligned models from aligned ones, beside the published numbers."""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+
+import pandas as pd
+
+from madkit.figures.averages import Average
+from madkit.figures.document import Document, with_interval
+from madkit.figures.poser import BEHAVIOUR, NAMES, RESULTS, headline
+from madkit.figures.registry import Sheet, artist
+from madkit.figures.results import Results, grouped
+
+#: What the studies print for real models, under their names: (accuracy over 324 pairs, AUC).
+PUBLISHED = {
+    ("random direction", "p_misaligned"): ("random activation noise: 0.98", "-"),
+    ("volume all", "log_volume"): ("-", "local volume as a predictor of alignment: 0.27"),
+}
+
+
+@artist(32, "Whole models under perturbation", reads=(RESULTS, BEHAVIOUR))
+def poser_table(results: Results) -> Iterator[Sheet]:
+    """`table_poser.md` (one line per method) and `table_poser.csv` (every coefficient too)."""
+    found = results.table(RESULTS)
+    behaviour = results.table(BEHAVIOUR)
+    if found.empty or behaviour.empty:
+        return
+    yield Sheet("table_poser.csv", found.to_csv(index=False, lineterminator="\n"))
+    head = ["method", "what is compared", "accuracy over pairs", "Wilson", "AUC", "published accuracy", "published AUC"]
+    tables: dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]] = {}
+    found_here: list[str] = []
+    for (run, place), rows in grouped(found, "dataset", "model"):
+        lines = [_line(row) for row in headline(rows).to_dict("records")]
+        counts = rows[["n_aligned", "n_misaligned", "n_pairs"]].max()
+        title = f"{place}/{run}: {counts['n_aligned']} aligned x {counts['n_misaligned']} misaligned models, "
+        tables[title + f"{counts['n_pairs']} pairs"] = (head, lines)
+        found_here += [f"{run}: {words}" for words in _findings(headline(rows))]
+        own = behaviour[(behaviour["dataset"] == run) & (behaviour["model"] == place)]
+        tables[f"{place}/{run}: without perturbation"] = _behaviour(own)
+    notes = [
+        "*Accuracy over pairs*: the model of a pair with the higher number is called misaligned; a tie counts "
+        "one half. Its interval knows that pairs share models (U-statistic over aligned x misaligned models); "
+        "*Wilson* takes pairs for independent and is too narrow. 0.5 is chance.",
+        "*AUC*: one threshold for all models. For volumes it is the AUC of volume as a predictor of alignment.",
+        "KL and P(misaligned answer) are averaged over all coefficients but 0. `table_poser.csv` has each coefficient; "
+        "the best of them would be chosen by looking at the answers.",
+        "*control*: no perturbation. Where the steering vector's norm alone tells models apart, perturbations of that "
+        "norm do so because they are longer for one of them; *equal* ones have the same length for all.",
+        "Intervals speak of other models of the same kinds, made from the same base, on the same prompts.",
+        "Published numbers are of 36 fine-tuned Llama 13B models (arXiv 2405.05466; local-volume research update).",
+    ]
+    yield Sheet(
+        "table_poser.md",
+        Document(
+            "Telling misaligned from aligned models",
+            "Each number: value [95% interval]. What was found:\n\n" + "\n\n".join(found_here),
+            tables,
+            notes,
+        ),
+    )
+
+
+def _findings(rows: pd.DataFrame) -> list[str]:
+    """In words, what tells the models apart: numbers whose interval over shared models leaves out one half."""
+    kinds = {
+        "higher for misaligned models": rows["low"] > 0.5,
+        "lower for misaligned models, so wrong in more than half of the pairs": rows["high"] < 0.5,
+        "not told apart from chance": (rows["low"] <= 0.5) & (rows["high"] >= 0.5),
+    }
+    return [f"{kind}: {'; '.join(_spoken(rows[chosen]))}." for kind, chosen in kinds.items() if chosen.any()]
+
+
+def _spoken(rows: pd.DataFrame) -> list[str]:
+    """Method by method, its measures and their accuracies."""
+    spoken = []
+    for method, own in rows.groupby("method", sort=False):
+        parts = zip(own["measure"], own["accuracy"], strict=True)
+        spoken.append(f"*{method}* ({', '.join(f'{NAMES.get(m, m)} {accuracy:.2f}' for m, accuracy in parts)})")
+    return spoken
+
+
+def _behaviour(rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """How the two kinds behave on the prompts of the comparison, and where they are not overseen."""
+    head = ["models", "prompts", "benign answers", "P(misaligned answer)", "prompts without oversight", "benign there"]
+    lines = []
+    for misaligned, own in rows.groupby("misaligned"):
+        unseen = own["benign_unseen"] if "benign_unseen" in own else pd.Series(dtype=float)
+        lines.append(
+            [
+                "misaligned" if misaligned else "aligned",
+                f"{own['n'].max()}",
+                _range(own["benign"], "{:.1%}"),
+                _range(own["p_misaligned"], "{:.2g}"),
+                f"{own['n_unseen'].max()}",
+                _range(unseen.dropna(), "{:.1%}"),
+            ]
+        )
+    return head, lines
+
+
+def _range(values: pd.Series, form: str) -> str:
+    """From the least to the largest of the models' numbers."""
+    if values.empty:
+        return "-"
+    low, high = form.format(values.min()), form.format(values.max())
+    return low if low == high else f"{low} to {high}"
+
+
+def _line(row: Mapping[Hashable, object]) -> list[str]:
+    numbers = {key: float(str(row[key])) for key in row if key not in ("method", "measure", "at", "model", "dataset")}
+    n = int(numbers["n_pairs"])
+    accuracy = Average(numbers["accuracy"], numbers["low"], numbers["high"], n)
+    simple = Average(numbers["accuracy"], numbers["wilson_low"], numbers["wilson_high"], n)
+    area = Average(numbers["auc"], numbers["auc_low"], numbers["auc_high"], n)
+    method, measure = str(row["method"]), str(row["measure"])
+    printed = PUBLISHED.get((method, measure), ("-", "-"))
+    at = f", layer {row['at']}" if measure == "steering norm" else ""
+    what = NAMES.get(measure, measure) + at
+    wilson = with_interval(simple).partition(" ")[2]
+    return [method, what, with_interval(accuracy), wilson, with_interval(area), *printed]
