@@ -57,6 +57,7 @@ bench: $(READY) ## speed and memory against named alternatives (benchmarks/)
 	$(BIN)/python benchmarks/attribution.py
 	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python benchmarks/sae.py
+	$(BIN)/python benchmarks/volume.py
 
 clean: ## remove runs, figures and the environment
 	rm -rf $(VENV) $(RUNS) $(OUT) .pytest_cache .mypy_cache .ruff_cache

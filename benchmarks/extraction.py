@@ -1,15 +1,16 @@
 """Reading activations and answers of a batch: madkit's pass against what one would write with transformers alone.
 
     python benchmarks/extraction.py            # 8B-shaped in bf16 on a GPU, a small Llama in float32 on a CPU
-    python benchmarks/extraction.py --size cpu --batch 4 --rounds 5
+    python benchmarks/extraction.py --size cpu --batch 4 --passes 50
 
 Everyone reads the last token's residual stream at every third layer, and the next token's logits, of the same random
 weights and prompts. `hidden states` is transformers' own `output_hidden_states=True`; `hooks` has a hook on every layer
 that keeps the whole sequence. Both compute logits of the last position alone, as madkit does, which is to their favour:
 by default transformers computes those of all positions. `activations alone` needs no logits, so its pass stops at the
-last layer that is read. Each side runs in a process of its own, in turns, so that peak memory is its own and a drift of
-the machine's speed hits all. Printed: median time of a batch, peak memory besides the weights, and both as multiples of
-madkit's. Fails if the vectors differ. Memory on a CPU needs Linux.
+last layer that is read. Time is measured in one process in which the sides take turns at every pass, so that a drift of
+the machine's speed hits all; peak memory in a process for each side, so that it is its own. Printed: median time of a
+batch; its multiple of madkit's time in the same turn, with the middle half of the turns; and peak memory besides the
+weights, with its multiple. Fails if the vectors differ. Memory on a CPU needs Linux.
 """
 
 from __future__ import annotations
@@ -95,8 +96,8 @@ def resident(which: str) -> float:
 
 
 @torch.no_grad()
-def measure(side: str, options: argparse.Namespace) -> tuple[float, float, Vectors]:
-    """Median seconds of a batch, GiB of its peak besides the weights, and its vectors."""
+def memory(side: str, options: argparse.Namespace) -> tuple[float, Vectors]:
+    """GiB of the peak of a batch besides the weights, and its vectors."""
     lm = make_model(options.size).eval()
     device = next(lm.parameters()).device
     batch = make_batch(options, device)
@@ -106,29 +107,43 @@ def measure(side: str, options: argparse.Namespace) -> tuple[float, float, Vecto
     else:
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     before = torch.cuda.memory_allocated() / 2**30 if gpu else resident("VmRSS")
-    times: list[float] = []
-    for _ in range(options.passes + 1):
-        start = time.perf_counter()
+    for _ in range(2):
         vectors = SIDES[side](lm, batch)
-        if gpu:
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
     peak = torch.cuda.max_memory_allocated() / 2**30 if gpu else resident("VmHWM")
-    return statistics.median(times[1:]), peak - before, {name: x.cpu().contiguous() for name, x in vectors.items()}
+    return peak - before, {name: x.cpu().contiguous() for name, x in vectors.items()}
 
 
-def apart(side: str, options: argparse.Namespace) -> tuple[float, float, Vectors]:
-    """`measure` in a process of its own, whose allocator returns what is freed."""
+@torch.no_grad()
+def race(options: argparse.Namespace) -> dict[str, list[float]]:
+    """Seconds of every pass of each side; another side begins each turn."""
+    lm = make_model(options.size).eval()
+    device = next(lm.parameters()).device
+    batch = make_batch(options, device)
+    sides = list(SIDES)
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    for turn in range(-2, options.passes):
+        first = turn % len(sides)
+        for side in sides[first:] + sides[:first]:
+            start = time.perf_counter()
+            SIDES[side](lm, batch)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if turn >= 0:
+                times[side].append(time.perf_counter() - start)
+    return times
+
+
+def apart(side: str, options: argparse.Namespace) -> tuple[float, Vectors]:
+    """`memory` in a process of its own, whose allocator returns what is freed."""
     with tempfile.TemporaryDirectory() as folder:
         line = [sys.executable, __file__, "--side", side, "--out", f"{folder}/vectors.safetensors"]
-        for name in ("size", "batch", "length", "passes"):
+        for name in ("size", "batch", "length"):
             line += [f"--{name}", str(getattr(options, name))]
         environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
         done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
         if done.returncode:
             sys.exit(done.stderr[-3000:])
-        seconds, memory = json.loads(done.stdout.strip().splitlines()[-1])
-        return seconds, memory, load_file(f"{folder}/vectors.safetensors")
+        return json.loads(done.stdout.strip().splitlines()[-1]), load_file(f"{folder}/vectors.safetensors")
 
 
 def difference(found: Vectors, expected: Vectors) -> float:
@@ -140,23 +155,20 @@ def difference(found: Vectors, expected: Vectors) -> float:
     return float(torch.stack(shares).max())
 
 
-def compare(options: argparse.Namespace, run: Callable[..., tuple[float, float, Vectors]]) -> None:
-    found: dict[str, list[tuple[float, float, Vectors]]] = {side: [] for side in SIDES}
-    for _ in range(options.rounds):
-        for side, rows in found.items():
-            rows.append(run(side, options))
-    own = found["madkit"]
-    print(f"{options.size}, {options.batch} prompts of {options.length} tokens, {options.rounds} rounds")
-    for side, rows in found.items():
-        times = [row[0] / yardstick[0] for row, yardstick in zip(rows, own, strict=True)]
-        seconds, memory = (statistics.median(row[i] for row in rows) for i in (0, 1))
-        share = memory / max(statistics.median(row[1] for row in own), 1e-9)
-        wrong = max(difference(row[2], own[0][2]) for row in rows)
+def compare(options: argparse.Namespace, run: Callable[..., tuple[float, Vectors]]) -> None:
+    found = {side: run(side, options) for side in SIDES}
+    own, expected = found["madkit"]
+    times = race(options)
+    print(f"{options.size}, {options.batch} prompts of {options.length} tokens, {options.passes} passes")
+    for side, (peak, vectors) in found.items():
+        ratios = [a / b for a, b in zip(times[side], times["madkit"], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        wrong = difference(vectors, expected)
         print(
-            f"  {side:18s} {seconds * 1e3:9.1f} ms  {statistics.median(times):5.2f} x ({min(times):.2f} to "
-            f"{max(times):.2f})   {memory:8.3f} GiB  {share:5.2f} x   largest difference {wrong:.1e}"
+            f"  {side:18s} {statistics.median(times[side]) * 1e3:9.1f} ms  {middle:5.2f} x ({low:.2f} to {high:.2f})"
+            f"   {peak:8.3f} GiB  {peak / max(own, 1e-9):5.2f} x   largest difference {wrong:.1e}"
         )
-        if not wrong <= TOLERANCE[next(iter(own[0][2].values())).dtype]:
+        if not wrong <= TOLERANCE[next(iter(expected.values())).dtype]:
             sys.exit(f"{side}: its vectors are not madkit's")
 
 
@@ -166,15 +178,14 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="8b" if gpu else "cpu")
     parser.add_argument("--batch", type=int, default=64 if gpu else 8)
     parser.add_argument("--length", type=int, default=80)
-    parser.add_argument("--passes", type=int, default=20 if gpu else 3)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--passes", type=int, default=20, help="timed passes of each side, at least 2")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        seconds, memory, vectors = measure(options.side, options)
+        peak, vectors = memory(options.side, options)
         save_file(vectors, options.out)
-        print(json.dumps([seconds, memory]))
+        print(json.dumps(peak))
     else:
         compare(options, apart)
 

@@ -151,13 +151,18 @@ def mahalanobis(options: argparse.Namespace) -> list[Row]:
 
 
 def twelve() -> list[scores.Score]:
-    """The scores of the table, not fitted."""
+    """The scores of the table, not fitted: what they need of the trusted rows' covariance they share."""
     return [
         scores.Mahalanobis(), scores.Mahalanobis(relative=True), scores.Mahalanobis(shrinkage="ledoit-wolf"),
-        scores.Mahalanobis(residual=1.0), scores.Mahalanobis(normalize=True), scores.DiagonalMahalanobis(),
-        scores.LocalOutlierFactor(K), scores.KNearestNeighbours(K), scores.PrincipalResidual(), scores.QuantumEntropy(),
-        scores.LikelihoodRatio(), scores.IsolationForest(),
+        scores.Mahalanobis(residual=1.0), scores.DiagonalMahalanobis(), scores.LocalOutlierFactor(K),
+        scores.LocalOutlierFactor(K, "simplified"), scores.KNearestNeighbours(K), scores.PrincipalResidual(),
+        scores.QuantumEntropy(), scores.LikelihoodRatio(), scores.IsolationForest(),
     ]  # fmt: skip
+
+
+def apart() -> scores.Score:
+    """A score of rows of length one, whose covariance is another: there is nothing that it could share."""
+    return scores.Mahalanobis(normalize=True)
 
 
 def on_site(number: int, makers: Works, options: argparse.Namespace) -> tuple[dict[str, float], list[Any], float]:
@@ -183,6 +188,9 @@ def table(options: argparse.Namespace) -> list[Row]:
         rows.append(Row(f"{len(each)} scores together, {what}", total, "s", 1.0))
         rows.append(Row(f"slowest alone, {what}{how}", each[slowest], "s", each[slowest] / total, slowest))
         rows.append(Row(f"sum one by one, {what}{how}", added, "s", added / total))
+    other: Works = {f"{apart().name}, of a covariance of its own, alone, 1 site": apart}
+    other["all of these scores together, 1 site"] = lambda: scores.ScoreCollection([*twelve(), apart()])
+    rows += [Row(what, t, "s", t / all_at_once[0]) for what, t in on_site(0, other, options)[0].items()]
     rows.append(Row("peak memory, 1 site", peak[0], "GiB", 1.0, f"{empty:.2f} GiB of it before the first site"))
     rows.append(Row(f"peak memory, {n} sites", peak[-1], "GiB", peak[-1] / peak[0], limit=GROWTH))
     found, expected = (torch.stack(x).cpu() for x in ([*whole[0][1][0].values()], alone[0][1]))

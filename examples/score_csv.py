@@ -48,7 +48,7 @@ def main(run: str | Path, prompts: str | Path, out: str | Path, score: str = "ma
     choices = store.rows["choices"].iloc[0]
     length = store.identity["prompts"]["max_length"]
     tokens = tokenize_prompts(loading.load_tokenizer(base), table["prompt"].tolist(), [choices] * len(table), length)
-    points = {feature.name: feature.hookpoints(lm)}
+    points = {feature.name: feature.hookpoints(lm.get_base_model())}
     found = []
     for rows in np.array_split(np.arange(len(table)), -(-len(table) // BATCH)):
         ids, mask = (torch.from_numpy(part) for part in tokens.padded(rows))

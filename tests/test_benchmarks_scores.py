@@ -48,7 +48,7 @@ def test_all_parts(bench, monkeypatch, capsys, tmp_path):
     found = json.loads((tmp_path / "found.json").read_text())["rows"]
     assert [(row["part"], row["name"]) for row in found] == [tuple(row[:2]) for row in table]
     names = {part: [name for p, name, *_ in table if p == part] for part in bench.PARTS}
-    assert {part: len(of) for part, of in names.items()} == {"lof": 6, "mahalanobis": 4, "table": 21, "sparse": 8}
+    assert {part: len(of) for part, of in names.items()} == {"lof": 6, "mahalanobis": 4, "table": 23, "sparse": 8}
     for part, starts in {
         "lof": ["madkit LocalOutlierFactor", "bare float64 products", "scikit-learn LocalOutlierFactor", "PyOD LOF"],
         "mahalanobis": ["madkit Mahalanobis", "bare product and eigh, 32", "scikit-learn EmpiricalCovariance"],

@@ -53,8 +53,11 @@ def store(root, name):
 def test_batches_take_one_pass_each_way_and_trusted_prompts_one_more(finished):
     _, calls, _, data = finished
     batches, trusted = len(data.loader(data.shards)), len(data.loader(data.shards[:1]))
-    assert calls.count("forward") == batches + trusted
-    assert calls.count("backward") == 2 * batches  # the log odds, and the one probe of layers 1 and 4
+    # Once in all, each of the five features runs by itself, twice, to see how long it takes.
+    alone = {"forward": 2 * 5, "backward": 2 * (1 + 1 + 2)}
+    assert calls.count("forward") == batches + trusted + alone["forward"]
+    # The log odds, and the one probe of layers 1 and 4.
+    assert calls.count("backward") == 2 * batches + alone["backward"]
     assert calls[:trusted] == ["forward"] * trusted
 
 

@@ -45,6 +45,7 @@ def test_every_recipe_is_covered():
     kinds = {path.relative_to(RECIPES).as_posix() for path in RECIPES.rglob("*.yaml")}
     expected = {f"{m}.yaml" for m in MODELS}
     parts = ("data", "features", "features-heads", "heads-stored", "detect", "detect-heads", "texts", "flow", "sae")
+    parts += ("features-volume", "detect-volume")  # in test_volume_features.py
     expected |= {f"{m}/{part}.yaml" for m in MODELS for part in parts}
     expected |= {f"{m}/base.yaml" for m in MODELS if m.startswith("tiny-")}
     assert kinds == expected

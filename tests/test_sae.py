@@ -6,9 +6,13 @@ import json
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from madkit.errors import ConfigError
+from madkit.heads import reconstruction
 from madkit.heads.coders import ScaledCoder, load_coder, losses, new_coder
+from madkit.heads.largest import largest
 
 with contextlib.redirect_stdout(io.StringIO()):
     import sparsify
@@ -59,6 +63,72 @@ def test_each_loss_and_all_its_gradients_are_those_of_dense_matrices(case, part)
     ours, theirs = gradients(coder, losses(coder, x, dead)[part]), gradients(coder, direct(coder, x, dead)[part])
     for name in theirs:
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("multi", [False, True])
+@pytest.mark.parametrize("every", [0, 1, 2, 3, 20])  # of 160 latents every so many are dead; 6 of them may be used
+@pytest.mark.parametrize("shift", [0.0, -2.0])  # with the second, most rows have fewer than k positive latents
+def test_gradients_of_a_mixture_of_losses_are_those_of_dense_autograd_in_float64(multi, every, shift):
+    torch.manual_seed(every)
+    coder = new_coder(12, 160, 4, multi_topk=multi).double()
+    with torch.no_grad():
+        coder.encoder.bias.normal_(std=0.1).add_(shift)
+        coder.b_dec.normal_(std=0.1)
+    x = torch.randn(64, 12, dtype=torch.float64)
+    dead = (torch.arange(160) % every == 0) if every else None
+    weights = torch.tensor([1.0, 0.3, 0.7], dtype=torch.float64)
+    ours = losses(coder, x, dead)[:3]
+    torch.testing.assert_close(torch.stack(ours), torch.stack(direct(coder, x, dead)))
+    expected = gradients(coder, torch.stack(direct(coder, x, dead)) @ weights)
+    found = gradients(coder, torch.stack(losses(coder, x, dead)[:3]) @ weights)
+    assert set(found) == set(expected) == {"encoder.weight", "encoder.bias", "W_dec", "b_dec"}
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-10, atol=1e-10, msg=name)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 2.0])
+def test_dense_and_sparse_products_over_dead_latents_agree(case, threshold, monkeypatch):
+    coder, x, dead = case
+    monkeypatch.setitem(reconstruction.DENSE_FROM, "cpu", threshold)
+    expected = gradients(coder, direct(coder, x, dead)[1])
+    found = gradients(coder, losses(coder, x, dead).auxk)
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-4, msg=name)
+
+
+def test_losses_are_the_same_without_gradients_and_twice_the_same_to_the_last_bit(case):
+    coder, x, dead = case
+    first, second = losses(coder, x, dead), losses(coder, x, dead)
+    with torch.no_grad():
+        third = losses(coder, x, dead)
+    for a, b, c in zip(first, second, third, strict=True):
+        assert torch.equal(a, b) and torch.equal(a, c) and not c.requires_grad
+    once, again = gradients(coder, sum(first[:3])), gradients(coder, sum(second[:3]))
+    assert all(torch.equal(once[name], again[name]) for name in once)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 6), st.integers(1, 40), st.integers(1, 40), st.booleans(), st.integers(0, 2**31))
+def test_the_largest_entries_are_those_of_topk(n, eighths, k, ordered, seed):
+    generator = torch.Generator().manual_seed(seed)
+    # Few different numbers, so that many tie.
+    x = torch.randint(-20, 20, (n, 8 * eighths), generator=generator).float()
+    k = min(k, x.shape[1])
+    values, columns = largest(x, k, ordered=ordered)
+    expected = x.topk(k, dim=1).values
+    assert torch.equal(values if ordered else values.sort(1, descending=True).values, expected)
+    assert torch.equal(x.gather(1, columns), values)
+    assert all(len(set(row)) == k for row in columns.tolist())
+
+
+def test_a_decoder_row_may_turn_but_not_grow(case):
+    coder, x, dead = case
+    head = ScaledCoder(coder)
+    found = gradients(coder, losses(coder, x, dead).error)["W_dec"]
+    rows = coder.W_dec.detach()
+    head.remove_growth()
+    torch.testing.assert_close(coder.W_dec.grad, found - (found * rows).sum(1, keepdim=True) * rows)
+    assert float((coder.W_dec.grad * rows).sum(1).abs().max()) < 1e-4
 
 
 @pytest.mark.parametrize("part", ["auxk", "multi"])

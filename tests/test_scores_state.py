@@ -35,6 +35,7 @@ MAKERS = {
     "lof_k5_simplified": lambda: scores.LocalOutlierFactor(k=5, variant="simplified"),
     "isolation_forest_trees7": lambda: scores.IsolationForest(trees=7),
     "laplace_nll": scores.LaplaceNLL,
+    "low_value": scores.LowValue,
     "novel_latents": scores.NovelLatents,
     "quantum_entropy": scores.QuantumEntropy,
     "quantum_entropy_trusted": lambda: scores.QuantumEntropy(about="trusted"),

@@ -6,6 +6,7 @@ from madkit.features.attribution import Attribution
 from madkit.features.base import Feature, Reading
 from madkit.features.extract import Extractor
 from madkit.features.heads import SAE, Flow
+from madkit.features.local_volume import LocalVolume, LocalVolumeRadii
 from madkit.features.probe import ProbeShift
 from madkit.features.replay import StoredShards
 from madkit.features.store import FeatureStore
@@ -20,6 +21,8 @@ __all__ = [
     "Feature",
     "FeatureStore",
     "Flow",
+    "LocalVolume",
+    "LocalVolumeRadii",
     "ProbeShift",
     "Reading",
     "StoredExtractor",

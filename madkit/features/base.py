@@ -36,6 +36,8 @@ class Reading:
     and a direction (d,). Each call is a backward pass from that hookpoint to the earliest of the others."""
     learned: Mapping[str, Tensor] = field(default_factory=dict)
     """What the feature learned from trusted prompts."""
+    shared: dict[Any, Any] = field(default_factory=dict)
+    """What features of one pass have computed of it besides, for others that need the same."""
 
 
 class Feature(ABC):

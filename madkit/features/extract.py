@@ -15,7 +15,7 @@ from madkit.features.activations import Activations
 from madkit.features.answers import Answers
 from madkit.features.base import Feature
 from madkit.features.learning import FILE, learn, load_learned, save_learned
-from madkit.features.passes import read
+from madkit.features.passes import read, switched
 from madkit.features.writing import StoreWriter
 from madkit.lm import identity, loading
 from madkit.run import root_of
@@ -141,7 +141,10 @@ class Extractor(StoreWriter):
         for feature in features:
             reading = readings.pop(feature.name)
             reading.learned = self.learned[feature.name]
-            self.collect(feature, batch["row"], feature(reading))
+            # A feature may run the model again, and then meets it as it was read.
+            with switched(self.model, feature.adapter):
+                vectors = feature(reading)
+            self.collect(feature, batch["row"], vectors)
         for feature in features:
             if feature.name not in self.costs:
                 # Once, after a first batch: each feature as if it were the only one.
@@ -152,4 +155,5 @@ class Extractor(StoreWriter):
     def _alone(self, feature: Feature, batch: dict[str, Any]) -> None:
         reading = read(self.model, [feature], self.points, batch)[feature.name]
         reading.learned = self.learned[feature.name]
-        feature(reading)
+        with switched(self.model, feature.adapter):
+            feature(reading)

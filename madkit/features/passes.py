@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,11 @@ from madkit.lm import forward
 from madkit.lm.hooks import Hookpoint, Reader
 
 Points = Mapping[str, Sequence[Hookpoint]]
+
+
+def switched(model: Any, adapter: bool) -> AbstractContextManager[Any]:
+    """A context in which the adapter of a model acts, or not."""
+    return nullcontext() if adapter else model.disable_adapter()
 
 
 @torch.inference_mode(False)
@@ -39,12 +44,11 @@ def read(
     needs_logits = bool(traced) or any(f.needs_logits for f in features if not learning)
     # Tensors that were made in inference mode cannot be saved for a backward pass, copies of them can.
     ids, mask = batch["input_ids"].clone(), batch["attention_mask"].clone()
-    switched = nullcontext() if features[0].adapter else model.disable_adapter()
     everything = [p for f in features for p in points[f.name]]
     reader = Reader(lm, everything, stop=not needs_logits, traced=traced)
-    with torch.set_grad_enabled(bool(traced)), switched:
-        # PEFT marks the adapter as trainable whenever it is switched on again.
-        model.requires_grad_(False)
+    with torch.set_grad_enabled(bool(traced)), switched(model, features[0].adapter):
+        if traced:  # PEFT marks the adapter as trainable whenever it is switched on again
+            model.requires_grad_(False)
         with reader:
             hidden = forward.hidden_states(lm, ids, mask, padded=forward.is_padded(mask))
             if needs_logits:

@@ -12,10 +12,10 @@ def milliseconds(results: Results) -> dict[tuple[str, str, str, str], float]:
     features = table[table["score"] == ""].set_index(["model", "dataset", "feature"])
     found = {}
     for row in table[table["score"] != ""].itertuples():
-        key = (row.model, row.dataset, row.feature)
+        key = (str(row.model), str(row.dataset), str(row.feature))
         if key not in features.index:
             continue
-        reading = features.loc[key]
+        reading = features.loc[[key]].iloc[0]
         if reading["device"] == row.device:
             seconds = reading["seconds_per_prompt"] + row.seconds_per_prompt
             found[str(row.model), str(row.dataset), str(row.feature), str(row.score)] = 1000 * float(seconds)

@@ -110,4 +110,5 @@ def looks(scores: Iterable[str], color: str) -> dict[str, Look]:
 
 def _mixed(color: str, other: str, share: float) -> str:
     pairs = zip(matplotlib.colors.to_rgb(color), matplotlib.colors.to_rgb(other), strict=True)
-    return matplotlib.colors.to_hex([a + share * (b - a) for a, b in pairs])
+    red, green, blue = (a + share * (b - a) for a, b in pairs)
+    return matplotlib.colors.to_hex((red, green, blue))

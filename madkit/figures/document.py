@@ -1,6 +1,6 @@
 """Tables with words around them: written as Markdown, and set in the report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from madkit.figures.averages import Average
@@ -12,7 +12,7 @@ class Document:
 
     title: str
     intro: str
-    tables: dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]]
+    tables: Mapping[str, tuple[Sequence[str], Sequence[Sequence[str]]]]
     """By heading: the head of each column and the rows; the first column is text, the others are numbers."""
     notes: Sequence[str] = field(default=())
 

@@ -16,6 +16,10 @@ _SCORES = {
 }
 # The study marks the attribution and probe features by how they are referenced: to the mean.
 _REFERENCED = ("attribution", "probe")
+_WHOLE = {
+    ("local_volume", "low_value"): "local volume",
+    ("local_volume_radii", "mahalanobis"): "local volume mahalanobis",
+}
 
 
 def detector_name(feature: str, score: str) -> str:
@@ -26,7 +30,11 @@ def detector_name(feature: str, score: str) -> str:
         'activations mahalanobis'
         >>> detector_name("attribution", "lof"), detector_name("sae", "novel_latents")
         ('attribution lof mean', 'sae l0')
+        >>> detector_name("local_volume", "low_value"), detector_name("local_volume_radii", "mahalanobis")
+        ('local volume', 'local volume mahalanobis')
     """
+    if (feature, score) in _WHOLE:
+        return _WHOLE[feature, score]
     words = score_name(score)
     suffix = " mean" if feature in _REFERENCED and words != "logistic probe" else ""
     return f"{feature.replace('_', ' ')} {words}{suffix}"

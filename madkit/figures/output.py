@@ -20,6 +20,7 @@ from madkit.files import write_atomically
 
 DPI = 200
 SOURCES = "sources.json"
+_HASHES = re.compile(rb"(?<=[\"#])[a-z][0-9a-f]{10}(?=[\")])")
 _PLACES = re.compile(rb' (?:d|x|y)="[^"]*"')
 _DECIMALS = re.compile(rb"(?<=\.\d\d)\d+")
 
@@ -68,12 +69,22 @@ def write_figure(sheet: Sheet, section: str, out: Path, formats: Sequence[str], 
         figure.savefig(buffer, format=name, dpi=DPI, metadata=_metadata(name, sheet.name, names))
         # The layout holds for the other formats too, and finding it is half the time.
         figure.set_layout_engine("none")
+        content = _counted(buffer.getvalue()) if name == "svg" else buffer.getvalue()
         if name == "svg":
-            drawn.svg = gzip.compress(_shortened(buffer.getvalue()), mtime=0)
+            drawn.svg = gzip.compress(_shortened(content), mtime=0)
             drawn.points = hover.points(figure)
         if name in formats and not sheet.aside:
-            drawn.paths.append(replace(out / f"{sheet.name}.{name}", buffer.getvalue()))
+            drawn.paths.append(replace(out / f"{sheet.name}.{name}", content))
     return drawn
+
+
+def _counted(svg: bytes) -> bytes:
+    """The same picture with its identifiers counted.
+
+    Those of matplotlib are hashes of places to the last bit, which varies with what was drawn before.
+    """
+    names: dict[bytes, bytes] = {}
+    return _HASHES.sub(lambda found: names.setdefault(found.group(), b"%b%d" % (found.group()[:1], len(names))), svg)
 
 
 def _shortened(svg: bytes) -> bytes:

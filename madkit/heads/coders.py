@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from madkit.errors import ConfigError
+from madkit.heads.reconstruction import Reconstruction
 
 
 @cache
@@ -77,35 +77,26 @@ class Losses(NamedTuple):
 def losses(coder: Any, x: Tensor, dead: Tensor | None = None) -> Losses:
     """The reconstruction of x (n, d) and its auxiliary losses (Gao et al., arXiv 2406.04093, appendix A).
 
-    The library's own encoder passes no gradient to pre-activations, which is all that the two auxiliary losses have
-    of the encoder; where one of them is asked for, latents are chosen here by operations that do.
+    Gradients of all of them reach all parameters, the encoder too: the library's own encoder passes none to
+    pre-activations, which is all that the auxiliary losses have of it.
 
     Args:
         coder: a top-k `SparseCoder`.
-        x: (n, d).
+        x: (n, d), a constant: no gradient comes back to it.
         dead: (latents,) boolean, latents that the AuxK loss tries to revive; None for no AuxK loss.
     """
-    k, width = coder.cfg.k, x.shape[1]
-    zero = x.new_zeros(())
-    revive = 0 if dead is None else int(dead.sum())
-    if not revive and not coder.cfg.multi_topk:
-        acts, chosen, pre = coder.encode(x)
-    else:
-        pre = linear(x - coder.b_dec, coder.encoder.weight, coder.encoder.bias).relu()
-        acts, chosen = pre.topk(k, dim=1, sorted=False)
-    residual = x - coder.decode(acts, chosen)
-    auxk = multi = zero
-    if dead is not None and revive:
-        # As many as half of the coordinates; fewer dead latents than that count for less.
-        wanted = max(width // 2, 1)
-        values, latents = pre.masked_fill(~dead, -torch.inf).topk(min(wanted, revive), dim=1, sorted=False)
-        # The residual has had the decoder's bias already.
-        made = coder.decode(values, latents) - coder.b_dec
-        auxk = min(revive / wanted, 1.0) * (made - residual.detach()).square().sum()
-    if coder.cfg.multi_topk:
-        multi = (x - coder.decode(*pre.topk(4 * k, dim=1, sorted=False))).square().sum()
-    used = chosen[acts > 0]
-    return Losses(residual.square().sum(), auxk, multi, torch.bincount(used, minlength=coder.num_latents))
+    k, wanted = coder.cfg.k, max(x.shape[1] // 2, 1)
+    chosen = None if dead is None else dead.nonzero()[:, 0]
+    few = 0 if chosen is None else len(chosen)
+    error, larger, revived, latents, acts = Reconstruction.apply(
+        x.detach(), coder.encoder.weight, coder.encoder.bias, coder.W_dec, coder.b_dec,
+        k, 4 * k if coder.cfg.multi_topk else k, chosen if few else None, min(wanted, few),
+    )  # fmt: skip
+    # As many dead latents as half of the coordinates; fewer than that count for less.
+    auxk = min(few / wanted, 1.0) * revived
+    used = (acts > 0).flatten().long()
+    fired = torch.zeros(coder.num_latents, dtype=torch.int64, device=x.device).scatter_add_(0, latents.flatten(), used)
+    return Losses(error, auxk, larger, fired)
 
 
 class ScaledCoder(nn.Module):
@@ -140,6 +131,13 @@ class ScaledCoder(nn.Module):
     def losses(self, x: Tensor, dead: Tensor | None = None) -> Losses:
         """See `losses`; x (n, d) are raw activations and the losses those of scaled ones."""
         return losses(self.coder, self.scaled(x), dead)
+
+    @torch.no_grad()
+    def remove_growth(self) -> None:
+        """Take out of the decoder's gradient what would only lengthen rows; they have unit norm."""
+        rows, gradient = self.coder.W_dec, self.coder.W_dec.grad
+        along = torch.einsum("md,md->m", gradient, rows)
+        gradient.addcmul_(rows, along[:, None], value=-1)  # without a matrix of its own for the part along the rows
 
     def scaled(self, x: Tensor) -> Tensor:
         """Raw activations x (n, d) as the coder sees them."""

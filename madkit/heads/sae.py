@@ -102,7 +102,7 @@ class SAEHead(HeadModule):
         """Log the loss; a decoder row may turn but not grow."""
         super().on_before_optimizer_step(optimizer)
         for head in self.heads:
-            head.coder.remove_gradient_parallel_to_decoder_directions()
+            head.remove_growth()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Put decoder rows back to unit norm, since an optimizer with memory leaves the sphere all the same."""

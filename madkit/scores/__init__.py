@@ -12,6 +12,7 @@ from madkit.scores.laplace import LaplaceNLL
 from madkit.scores.likelihood import LikelihoodRatio
 from madkit.scores.lof import LocalOutlierFactor
 from madkit.scores.logits import Energy, MaxSoftmax
+from madkit.scores.low import LowValue
 from madkit.scores.mahalanobis import Mahalanobis
 from madkit.scores.mixture import GaussianMixture
 from madkit.scores.moments import Moments
@@ -33,6 +34,7 @@ __all__ = [
     "LaplaceNLL",
     "LikelihoodRatio",
     "LocalOutlierFactor",
+    "LowValue",
     "Mahalanobis",
     "MaxSoftmax",
     "Moments",

@@ -9,6 +9,9 @@ from torch import Tensor
 from madkit.errors import DataError
 from madkit.scores.state import bounded
 
+#: Rows of a product at a time: enough to keep a processor busy, few enough to leave out nearly half of the work.
+BLOCK = 512
+
 
 class Spectrum(NamedTuple):
     """Eigenvalues of a covariance above rounding, descending (r,), and their unit eigenvectors as rows (r, d)."""
@@ -48,13 +51,13 @@ class Statistics:
     @cached_property
     def covariance(self) -> Tensor:
         """The unbiased covariance (d, d)."""
-        m2 = self._m2 if self._centred is None else self._centred.T @ self._centred
+        m2 = self._m2 if self._centred is None else products(self._centred.T)
         return cast(Tensor, m2) / (self.n - 1)
 
     @cached_property
     def _products(self) -> Tensor:
         """A matrix with the covariance's non-zero eigenvalues: the covariance, or that of rows with rows."""
-        return self.covariance if self._centred is None else self._centred @ self._centred.T / (self.n - 1)
+        return self.covariance if self._centred is None else products(self._centred) / (self.n - 1)
 
     @cached_property
     def diagonal(self) -> Tensor:
@@ -71,15 +74,16 @@ class Statistics:
     @cached_property
     def squared(self) -> Tensor:
         """Sum of squares of the covariance's elements, scalar."""
-        return self._products.square().sum()
+        known = vars(self).get("covariance")
+        return (self._products if known is None else known).square().sum()
 
     @cached_property
     def spectrum(self) -> Spectrum:
         """The directions in which the rows vary by more than rounding."""
         variances, vectors = torch.linalg.eigh(self._products)
         variances, vectors = variances.flip(0), vectors.flip(1)
-        kept = variances > len(variances) * torch.finfo(torch.float64).eps * variances[0]
-        variances, directions = variances[kept], vectors[:, kept].T
+        kept = int((variances > len(variances) * torch.finfo(torch.float64).eps * variances[0]).sum())
+        variances, directions = variances[:kept], vectors[:, :kept].T
         if self._centred is not None:
             directions = directions @ self._centred
             directions /= torch.linalg.vector_norm(directions, dim=1, keepdim=True)
@@ -89,8 +93,7 @@ class Statistics:
         """The covariance (r, r) of the rows times `factor`, (d, r)."""
         if self._centred is None:
             return factor.T @ self.covariance @ factor
-        turned = self._centred @ factor
-        return turned.T @ turned / (self.n - 1)
+        return products((self._centred @ factor).T) / (self.n - 1)
 
 
 def statistics_of(rows: Tensor) -> Statistics:
@@ -105,4 +108,17 @@ def statistics_of(rows: Tensor) -> Statistics:
     centred = shifted - mean
     fourth = bounded(centred.square().sum(1).square().sum())
     few = len(rows) <= rows.shape[1]
-    return Statistics(len(rows), rows[0] + mean, centred if few else None, None if few else centred.T @ centred, fourth)
+    return Statistics(len(rows), rows[0] + mean, centred if few else None, None if few else products(centred.T), fourth)
+
+
+def products(rows: Tensor) -> Tensor:
+    """Products (n, n) of rows (n, d) with each other.
+
+    Only one of the two equal halves is multiplied, `BLOCK` rows at a time, where a general product does both.
+    """
+    found = rows.new_empty(len(rows), len(rows))
+    for start in range(0, len(rows), BLOCK):
+        block = found[start : start + BLOCK, : start + BLOCK]
+        torch.mm(rows[start : start + BLOCK], rows[: start + BLOCK].T, out=block)
+        found[:start, start : start + BLOCK] = block[:, :start].T
+    return found

@@ -42,8 +42,9 @@ class LikelihoodRatio(Score):
         """See the base class."""
         roots, constants = [], []
         for split in (trusted, untrusted):
-            keep, floor = optimal_linear(split.varied(self.short))
-            shrunk = keep * split.covariance
+            covariance = split.varied(self.short).covariance
+            keep, floor = optimal_linear(split)
+            shrunk = keep * covariance
             shrunk.diagonal().add_(floor)
             root, failed = torch.linalg.cholesky_ex(shrunk)
             if failed:
@@ -61,7 +62,7 @@ class LikelihoodRatio(Score):
 
     def score(self, x: Tensor) -> Tensor:
         """See the base class."""
-        centred = (x - self.mean[:, None]).mT
-        distances = torch.linalg.solve_triangular(self.root, centred, upper=False).square().sum(1)
+        solved = torch.linalg.solve_triangular(self.root, (x - self.mean[:, None]).mT, upper=False)
+        distances = torch.linalg.vector_norm(solved, dim=1).square()
         trusted, untrusted = self.constant[:, None] - distances / 2
         return untrusted - trusted

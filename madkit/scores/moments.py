@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from madkit.scores.covariance import Statistics, statistics_of
+from madkit.scores.covariance import Statistics, products, statistics_of
 from madkit.scores.pool import appended, canonical
 from madkit.scores.state import Accumulator, bounded
 
@@ -91,7 +91,7 @@ class Moments(Accumulator):
         centred = x - mean
         norms = centred.square().sum(1)
         n = x.new_tensor(len(x), dtype=torch.int64)
-        self._merge(n, mean, centred.T @ centred, norms @ centred, norms.square().sum())
+        self._merge(n, mean, products(centred.T), norms @ centred, norms.square().sum())
 
     def _merge(self, n: Tensor, mean: Tensor, m2: Tensor, third: Tensor, fourth: Tensor) -> None:
         delta = mean - self.mean

@@ -87,7 +87,7 @@ def _colors() -> ScalarMappable:
 def _cell(ax: Axes, x: float, y: float, name: str, value: float, low: float, high: float) -> None:
     if not np.isfinite(value):
         return
-    color = _colors().to_rgba(value)
+    color = _colors().to_rgba(np.array(value))
     ax.fill_between([x - 0.48, x + 0.48], y - 0.46, y + 0.46, color=color, lw=0)
     ink = "white" if 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2] < 0.55 else style.INK
     ax.text(x, y - 0.14, f"{value:.3f}", ha="center", va="center", size=style.SIZES["small"], color=ink)

@@ -57,7 +57,7 @@ def _sheet(results: Results, points: pd.DataFrame, name: str, title: str, x: str
     line = None
     fit = f"n = {len(points)}: too few points for a line"
     if len(points) >= _LEAST and (np.ptp(logs, axis=0) > 0).all():
-        line = np.polyfit(*logs.T, 1)
+        line = np.polyfit(logs[:, 0], logs[:, 1], 1)
         fit = f"n = {len(points)}, R² {between(r_squared(*logs.T))}"
     figure, axes = page(
         title,

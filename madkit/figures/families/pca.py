@@ -103,7 +103,7 @@ def _panel(ax: Axes, part: pd.DataFrame, color: str, dataset: str) -> None:
     bob = (part["character"] == "Bob").to_numpy()
     xy = part[["first", "second"]].to_numpy(float)
     shades = np.where(bob, color, style.GREY)
-    ax.scatter(*xy.T, s=2.5, c=shades, alpha=0.55, lw=0, rasterized=True)
+    ax.scatter(xy[:, 0], xy[:, 1], s=2.5, c=shades, alpha=0.55, lw=0, rasterized=True)
     texts = part["prompt"] if "prompt" in part else part["row"].map(lambda row: f"prompt {row}")
     few = slice(None, None, max(1, len(part) // 150))
     (points,) = ax.plot(*xy[few].T, ls="", marker=None)

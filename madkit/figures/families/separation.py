@@ -43,7 +43,8 @@ def _draw(
     own = points[points["feature"] == feature]
     parts = [own[(own["score"] == score) & (own["setting"] == setting)] for score, setting in panels]
     ends = decades(own["separation"].to_numpy(float))
-    places = np.linspace(*np.log10(ends), 120)
+    low, high = np.log10(ends)
+    places = np.linspace(low, high, 120)
     titles, curves = [], []
     for (score, setting), part in zip(panels, parts, strict=True):
         groups = list(zip(part["model"], part["dataset"], strict=True))

@@ -1,0 +1,66 @@
+"""Random directions that are made again from a seed wherever they are needed, and never stored."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+# The constants of SplitMix64 (Steele, Lea and Flood 2014), as signed 64-bit integers.
+GAMMA = 0x9E3779B97F4A7C15 - 2**64
+FIRST = 0xBF58476D1CE4E5B9 - 2**64
+SECOND = 0x94D049BB133111EB - 2**64
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One of the random directions of a seed.
+
+    Element i of tensor ``name`` is a function of (seed, number, name, i) alone. So a process makes just the part that
+    it holds, in any order, on any device, and all of them together are one vector.
+
+    Attributes:
+        seed: which family of directions.
+        number: which of them.
+    """
+
+    seed: int
+    number: int
+
+    def normals(self, name: str, index: Tensor) -> Tensor:
+        """Independent standard normal numbers.
+
+        Args:
+            name: the tensor that they belong to.
+            index: int64 positions in it, any shape.
+
+        Returns:
+            float32 numbers of that shape, on its device; between devices they may differ in the last bit.
+
+        Example:
+            >>> import torch
+            >>> whole = Direction(0, 0).normals("weight", torch.arange(6))
+            >>> torch.equal(whole[4:], Direction(0, 0).normals("weight", torch.arange(4, 6)))
+            True
+        """
+        text = f"{self.seed}/{self.number}/{name}".encode()
+        key = int.from_bytes(hashlib.sha256(text).digest()[:8], "little", signed=True)
+        bits = _mixed(index * GAMMA + key)
+        # Box and Muller (1958), with 32 bits for the length and 32 for the angle.
+        length = _logical_shift(bits, 32).float().add_(0.5).mul_(2.0**-32).log_().mul_(-2.0).clamp_(min=0).sqrt_()
+        angle = bits.bitwise_and_(0xFFFFFFFF).float().mul_(2.0 * math.pi * 2.0**-32)
+        return length.mul_(angle.cos_())
+
+
+def _mixed(z: Tensor) -> Tensor:
+    """SplitMix64's output function; 64-bit products wrap around."""
+    z = (z ^ _logical_shift(z, 30)).mul_(FIRST)
+    z = (z ^ _logical_shift(z, 27)).mul_(SECOND)
+    return z ^ _logical_shift(z, 31)
+
+
+def _logical_shift(z: Tensor, bits: int) -> Tensor:
+    """A right shift that fills with zeros, where torch's repeats the sign."""
+    return (z >> bits).bitwise_and_((1 << (64 - bits)) - 1)

@@ -1,0 +1,88 @@
+"""Which weights of a language model are meant, and what they are called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from madkit.errors import ConfigError
+from madkit.lm.hooks import layer_names
+
+#: What wrappers put into the names of parameters; without it a model has the same directions, wrapped or not.
+WRAPPING = re.compile(r"^base_model\.model\.|(?<=\.)base_layer\.|_orig_mod\.|_fsdp_wrapped_module\.|^module\.")
+
+
+def canonical(name: str) -> str:
+    """A parameter's name in the model itself.
+
+    Example:
+        >>> canonical("base_model.model.model.layers.0.mlp.up_proj.base_layer.weight")
+        'model.layers.0.mlp.up_proj.weight'
+    """
+    return WRAPPING.sub("", name)
+
+
+def chosen_parameters(lm: nn.Module, weights: str | int) -> dict[str, nn.Parameter]:
+    r"""The parameters that are perturbed, by canonical name; tied ones once, under their first name.
+
+    Args:
+        lm: the model, with or without an adapter.
+        weights: ``all``; ``lora``, the matrices of adapters; a layer's number; or a regular expression that is
+            searched in canonical names, such as ``mlp`` or ``layers\.(14|15)\.``. The matrices of adapters are meant
+            only where ``lora`` is part of it: otherwise they stay as they are and count as part of the weights
+            that they are added to.
+
+    Raises:
+        ConfigError: nothing is chosen, or a chosen parameter is quantised.
+    """
+    found = {canonical(name): p for name, p in lm.named_parameters() if matches(lm, weights, canonical(name))}
+    if not found:
+        names = [canonical(name) for name, _ in lm.named_parameters()]
+        raise ConfigError(
+            f"weights={weights!r} chooses none of the model's {len(names)} parameters, such as "
+            f"{names[len(names) // 2]!r}; use all, lora, a layer's number or a regular expression"
+        )
+    for name, parameter in found.items():
+        if not parameter.is_floating_point():
+            raise ConfigError(f"parameter {name!r} is quantised ({parameter.dtype}): load the model in bfloat16")
+    return found
+
+
+def matches(lm: nn.Module, weights: str | int, name: str) -> bool:
+    """Whether a canonical name is meant; see `chosen_parameters`."""
+    if isinstance(weights, int):
+        layers = layer_names(lm)
+        if not 0 <= weights < len(layers):
+            raise ConfigError(f"weights={weights}: the model has layers 0..{len(layers) - 1}")
+        return name.startswith(canonical(layers[weights]) + ".") and "lora_" not in name
+    if weights in ("all", "lora"):
+        return ("lora_" in name) == (weights == "lora")
+    try:
+        return re.search(weights, name) is not None and ("lora_" not in name or "lora" in weights)
+    except re.error as error:
+        raise ConfigError(f"weights={weights!r} is no regular expression: {error}") from error
+
+
+def added(lm: nn.Module) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    """Weights under an active adapter, each with what the adapter adds to it.
+
+    Raises:
+        ConfigError: the adapter is of a kind whose effect is not a sum.
+    """
+    module: Any
+    for name, module in lm.named_modules():
+        if not hasattr(module, "base_layer") or not hasattr(module, "get_delta_weight"):
+            continue
+        if module.disable_adapters or module.merged:
+            continue
+        for adapter in module.active_adapters:
+            if adapter not in module.lora_A:
+                continue
+            if adapter in getattr(module, "lora_variant", {}):
+                raise ConfigError(f"the adapter of {name!r} is not a plain LoRA: merge it (merge_and_unload) first")
+            with torch.no_grad():
+                yield module.base_layer.weight, module.get_delta_weight(adapter)
