@@ -268,7 +268,9 @@ def test_fitted_scores_reload_and_give_the_same_numbers(finished):
 
 
 def test_figures_are_drawn_from_the_run(finished, tmp_path):
-    _, _, folder = finished
+    model, _, folder = finished
+    if model != "tiny-llama":
+        pytest.skip("result folders look alike; drawing takes long")
     run("figures", folder.parent, "--out", tmp_path / "figures", "--formats", "png")
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert {"table1.md", "table1.csv"} <= names
