@@ -81,6 +81,18 @@ def test_every_pair_follows_or_contradicts_as_labelled():
         assert brute(read(premise), read(hypothesis)) is entailed, (premise, hypothesis)
 
 
+@pytest.mark.parametrize("opposite", [0.0, 0.3, 1.0])
+def test_how_often_the_hypothesis_says_the_opposite(opposite):
+    rng = np.random.default_rng(1)
+    pairs = [draw_pair(rng, opposite=opposite) for _ in range(2000)]
+    other = [read(premise)[3] != read(hypothesis)[3] for premise, hypothesis, _ in pairs]
+    assert abs(np.mean(other) - opposite) < 4 * np.sqrt(opposite * (1 - opposite) / 2000) + 1e-9
+    assert abs(np.mean([entailed for *_, entailed in pairs]) - 0.5) < 0.05  # so it gives no label away
+    for entailed in {False, True}:
+        some = [o for o, (*_, label) in zip(other, pairs, strict=True) if label is entailed]
+        assert abs(np.mean(some) - opposite) < 0.06
+
+
 def test_known_inferences():
     def meaning(quantifier, level, predicate=True):
         return Meaning(quantifier, level, None, predicate)

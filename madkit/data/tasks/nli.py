@@ -30,10 +30,11 @@ class NLI(TableTask):
     Args:
         sentences: How many generated pairs there are at most; repeated ones are dropped.
         restricted: How often the generated pairs speak of restricted sets, such as `wet dogs`.
+        opposite: How often a generated hypothesis says `dry` where its premise says `wet`.
         **options: As for every dataset made from a table.
 
     Raises:
-        ConfigError: `sentences` is below 1, or `restricted` is no share.
+        ConfigError: `sentences` is below 1, or `restricted` or `opposite` is no share.
 
     Example:
         >>> task = NLI(n_train=100, n_validation=0, n_test=0, sentences=4000)
@@ -50,18 +51,21 @@ class NLI(TableTask):
         "premise": ("sentence1",), "hypothesis": ("sentence2",), "label": ("gold_label",)
     }  # fmt: skip
 
-    def __init__(self, sentences: int = 20_000, restricted: float = 0.4, **options: Any) -> None:
+    def __init__(
+        self, sentences: int = 20_000, restricted: float = 0.4, opposite: float = 0.25, **options: Any
+    ) -> None:
         super().__init__(**options)
         if sentences < 1:
             raise ConfigError(f"sentences={sentences} must be at least 1")
-        if not 0 <= restricted <= 1:
-            raise ConfigError(f"restricted={restricted} is a share: use a number from 0 to 1")
-        self.sentences, self.restricted = sentences, restricted
+        for name, share in (("restricted", restricted), ("opposite", opposite)):
+            if not 0 <= share <= 1:
+                raise ConfigError(f"{name}={share} is a share: use a number from 0 to 1")
+        self.sentences, self.restricted, self.opposite = sentences, restricted, opposite
 
     def built_in(self, seed: int) -> pd.DataFrame:
         """Generated pairs: premise, hypothesis, and label, whether it follows."""
         rng = np.random.default_rng([seed, 2, *self.name.encode()])
-        pairs = (draw_pair(rng, self.restricted) for _ in range(self.sentences))
+        pairs = (draw_pair(rng, self.restricted, self.opposite) for _ in range(self.sentences))
         return pd.DataFrame(pairs, columns=["premise", "hypothesis", "label"])
 
     def ask(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:

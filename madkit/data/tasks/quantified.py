@@ -46,12 +46,13 @@ _PRONOUNS = {
 _AT_TIMES = ("The {} is always {}{}", "The {} is sometimes {}{}", "The {} is never {}{}", "The {} is not always {}{}")
 
 
-def draw_pair(rng: np.random.Generator, restricted: float = 0.4) -> tuple[str, str, bool]:
+def draw_pair(rng: np.random.Generator, restricted: float = 0.4, opposite: float = 0.25) -> tuple[str, str, bool]:
     """Draw a premise, a hypothesis, and whether it follows from the premise (or contradicts it).
 
     Args:
         rng: The only source of chance.
         restricted: How often the sets spoken of may be restricted by an adjective, as in `wet dogs`.
+        opposite: How often the hypothesis says `dry` where the premise says `wet`.
 
     Example:
         >>> premise, hypothesis, entailed = draw_pair(np.random.default_rng(0))
@@ -65,16 +66,16 @@ def draw_pair(rng: np.random.Generator, restricted: float = 0.4) -> tuple[str, s
     entailed = bool(rng.random() < 0.5)
     # "All wet dogs are wet" would say nothing.
     may_restrict = rng.random() < restricted and kind != "places" and said != before
-    premise, hypothesis = _one(rng, _decided(may_restrict)[entailed])
+    premise, hypothesis = _one(rng, _decided(may_restrict, rng.random() < opposite)[entailed])
     first, second = (_sentence(rng, meaning, spoken, kind, said, before) for meaning in (premise, hypothesis))
     return first, second, entailed
 
 
 @cache
-def _decided(restricted: bool) -> dict[bool, list[tuple[Meaning, Meaning]]]:
+def _decided(restricted: bool, opposite: bool) -> dict[bool, list[tuple[Meaning, Meaning]]]:
     """The pairs of different meanings of which the second follows from the first, and those that contradict."""
     known = list(meanings(restricted))
-    pairs = [(p, h) for p in known for h in known if p != h]
+    pairs = [(p, h) for p in known for h in known if p != h and (p.predicate != h.predicate) is opposite]
     return {label: [pair for pair in pairs if follows(*pair) is label] for label in (False, True)}
 
 
