@@ -80,7 +80,7 @@ def added(lm: nn.Module) -> Iterator[tuple[nn.Parameter, Tensor]]:
         if module.disable_adapters or module.merged:
             continue
         for adapter in module.active_adapters:
-            if adapter not in module.lora_A:
+            if adapter not in module.lora_A and adapter not in module.lora_embedding_A:
                 continue
             if adapter in getattr(module, "lora_variant", {}):
                 raise ConfigError(f"the adapter of {name!r} is not a plain LoRA: merge it (merge_and_unload) first")
