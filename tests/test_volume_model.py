@@ -35,12 +35,12 @@ def make_lm(kind="llama", dtype=torch.float32, **options):
     return lm.to(dtype)
 
 
-def with_lora(lm):
+def with_lora(lm, *more):
     torch.manual_seed(1)
-    model = loading.attach_lora(lm, {"r": 2, "target_modules": ["q_proj", "down_proj"]}).eval()
+    model = loading.attach_lora(lm, {"r": 2, "target_modules": ["q_proj", "down_proj", *more]}).eval()
     with torch.no_grad():
         for name, p in model.named_parameters():
-            if "lora_B" in name:
+            if "lora_B" in name or "lora_embedding_A" in name:
                 p.normal_(std=0.3)
     return model
 
@@ -152,10 +152,10 @@ def test_names_choose_weights_and_wrong_ones_say_so():
             Weights(lm, wrong)
 
 
-@pytest.mark.parametrize("at", ["tokens", "last"])
-def test_an_adapter_counts_as_part_of_the_weights_it_is_added_to(at):
+@pytest.mark.parametrize(("at", "more"), [("tokens", []), ("last", []), ("last", ["embed_tokens"])])
+def test_an_adapter_counts_as_part_of_the_weights_it_is_added_to(at, more):
     """The volume of a LoRA model is that of the merged one."""
-    model = with_lora(make_lm())
+    model = with_lora(make_lm(), *more)
     options = {"directions": 3, "progress": False, "at": at, "tolerance": 1e-5}
     ours = lm_log_volume(model, [make_batch()], **options)
     theirs = lm_log_volume(copy.deepcopy(model).merge_and_unload(), [make_batch()], **options)
