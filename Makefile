@@ -68,7 +68,7 @@ clean: ## remove runs, figures and the environment
 
 RESULTS := $(foreach m,$(MODELS),$(foreach d,$(DATASETS),$(RUNS)/$(m)/$(d)/detection/results.parquet))
 
-figures: $(OUT)/table1.md ## train, detect and draw (under 35 minutes on two cores)
+figures: $(OUT)/table1.md ## train, detect and draw (under 30 minutes on two cores)
 PAIRED := $(POSER:%=$(RUNS)/%/poser/results.parquet)
 $(OUT)/table1.md: $(RESULTS) $(PAIRED) | $(READY)
 	$(BIN)/madkit figures $(addprefix $(RUNS)/,$(MODELS) $(POSER)) --out $(OUT)
