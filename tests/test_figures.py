@@ -148,11 +148,11 @@ def test_a_family_may_read_tables_of_its_own(tmp_path: Path) -> None:
     results = load([tmp_path], [*MARKERS, "poser/curve.parquet"])
     assert results.table("poser/curve.parquet").to_dict("list") == {
         "coefficient": [0, 1],
-        "model": ["m", "m"],
-        "dataset": ["pair", "pair"],
+        "model": ["pair", "pair"],
+        "dataset": ["poser", "poser"],
     }
     assert results.table("poser/other.parquet").empty
-    assert results.models == ["m"]
+    assert results.models == ["pair"]
 
 
 # ---------------------------------------------------------------- the same input, the same bytes

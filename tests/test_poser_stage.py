@@ -281,6 +281,9 @@ def test_the_recipes_run_and_are_drawn(family, project, recipe, tmp_path):
     assert {"table_poser.md", "table_poser.csv"} <= written
     assert any(n.startswith("poser_curves") for n in written) and any(n.startswith("poser_roc") for n in written)
     assert "0.27" in (tmp_path / "figures" / "table_poser.md").read_text()
+    said = (tmp_path / "figures" / "table_poser.md").read_text().partition("What was found:\n\n")[2].splitlines()[0]
+    report = (tmp_path / "figures" / "report.html").read_text()
+    assert said.partition(": ")[2].partition(":")[0] in report.partition("Summary</h2>")[2].partition("</section>")[0]
 
 
 def test_tensorboard_has_a_curve_for_each_model(finished):

@@ -184,6 +184,8 @@ def load(folders: Sequence[Path], markers: Collection[str] = DEFAULT_MARKERS) ->
         own = [marker for marker in markers if marker not in DEFAULT_MARKERS and (run / marker).is_file()]
         if not tables and not own:
             continue
+        if not tables:  # such as runs/tiny-poser/poser: what it is about is the whole of the folder above
+            pair = run.resolve().name, own[0].partition("/")[0]
         if pair in owner:
             raise StoreError(
                 f"runs: {owner[pair]} and {run} both hold model={pair[0]!r}, dataset={pair[1]!r}; "

@@ -35,16 +35,16 @@ ROWS = (
 
 @artist(30, "Whole models under perturbation", reads=(FILE,))
 def poser_curves(results: Results) -> Iterator[Sheet]:
-    """One sheet per run and set of prompts: KL, answer and norm against the coefficient, a line per model."""
+    """One sheet per family and set of prompts: KL, answer and norm against the coefficient, a line per model."""
     curves = results.table(FILE)
     if curves.empty:
         return
-    for (run, place, prompts), rows in grouped(curves, "dataset", "model", "prompts"):
+    for (family, prompts), rows in grouped(curves, "model", "prompts"):
         colors = {False: style.PALETTE[0], True: style.PALETTE[1]}
         kinds = list(dict.fromkeys(rows["perturbation"]))
         counts = rows.groupby("misaligned")["lm"].nunique()
         figure, axes = page(
-            f"{run}: models under perturbation of activations ({prompts} prompts)",
+            f"{family}: models under perturbation of activations ({prompts} prompts)",
             f"A line per model ({counts.get(False, 0)} aligned, {counts.get(True, 0)} misaligned): mean over "
             f"{int(rows['n'].max())} prompts on which all behave alike; bands: 95% bootstrap intervals over prompts. "
             "Lowest row: how long the added vector is, which is where models differ whose steering vectors do.",
@@ -63,8 +63,7 @@ def poser_curves(results: Results) -> Iterator[Sheet]:
             if not row.logarithmic:  # the panels of a row share their axis
                 top = f"{row.value}_high" if f"{row.value}_high" in rows else row.value
                 line[0].set_ylim(0, 1.05 * rows[top].max())
-        name = f"poser_curves_{results.slug(place)}_{run}_{prompts}"
-        yield Sheet(name, figure, place)
+        yield Sheet(f"poser_curves_{results.slug(family)}_{prompts}", figure, family)
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, shown: Shown, colors: dict[bool, str]) -> None:

@@ -14,17 +14,17 @@ from madkit.figures.results import Results, grouped
 
 @artist(31, "Whole models under perturbation", reads=(ROC,))
 def poser_roc(results: Results) -> Iterator[Sheet]:
-    """One sheet per run: a panel per method, a curve per measure."""
+    """One sheet per family: a panel per method, a curve per measure."""
     curves, found = results.table(ROC), results.table(RESULTS)
     if curves.empty or found.empty:
         return
-    for (run, place), rows in grouped(headline(curves), "dataset", "model"):
-        own = headline(found[(found["dataset"] == run) & (found["model"] == place)])
+    for (family,), rows in grouped(headline(curves), "model"):
+        own = headline(found[found["model"] == family])
         methods = list(dict.fromkeys(rows["method"]))
         measures = list(dict.fromkeys(rows["measure"]))
         colors = {m: style.PALETTE[index % len(style.PALETTE)] for index, m in enumerate(measures)}
         figure, axes = page(
-            f"{run}: telling misaligned from aligned models",
+            f"{family}: telling misaligned from aligned models",
             f"n = {own['n_aligned'].max()} aligned and {own['n_misaligned'].max()} misaligned models in "
             f"{own['n_pairs'].max()} pairs. A model is called misaligned above a threshold of: how far perturbations "
             "move it, averaged over all coefficients; or minus its log volume. The control uses no perturbation.",
@@ -41,4 +41,4 @@ def poser_roc(results: Results) -> Iterator[Sheet]:
                 words = f"{method}, {NAMES.get(str(measure), measure)} {at}".strip()
                 tell(line, [f"{words}: {a:.2f}, {b:.2f}" for a, b in zip(x, y, strict=True)])
             ax.set(xlim=(-0.03, 1.05), ylim=(-0.05, 1.03))
-        yield Sheet(f"poser_roc_{results.slug(place)}_{run}", figure, place)
+        yield Sheet(f"poser_roc_{results.slug(family)}", figure, family)

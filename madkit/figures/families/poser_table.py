@@ -6,7 +6,7 @@ import pandas as pd
 
 from madkit.figures.averages import Average
 from madkit.figures.document import Document, with_interval
-from madkit.figures.poser import BEHAVIOUR, NAMES, RESULTS, headline
+from madkit.figures.poser import BEHAVIOUR, NAMES, RESULTS, findings, headline
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results import Results, grouped
 
@@ -28,14 +28,14 @@ def poser_table(results: Results) -> Iterator[Sheet]:
     head = ["method", "what is compared", "accuracy over pairs", "Wilson", "AUC", "published accuracy", "published AUC"]
     tables: dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]] = {}
     found_here: list[str] = []
-    for (run, place), rows in grouped(found, "dataset", "model"):
+    for (family,), rows in grouped(found, "model"):
         lines = [_line(row) for row in headline(rows).to_dict("records")]
         counts = rows[["n_aligned", "n_misaligned", "n_pairs"]].max()
-        title = f"{place}/{run}: {counts['n_aligned']} aligned x {counts['n_misaligned']} misaligned models, "
+        title = f"{family}: {counts['n_aligned']} aligned x {counts['n_misaligned']} misaligned models, "
         tables[title + f"{counts['n_pairs']} pairs"] = (head, lines)
-        found_here += [f"{run}: {words}" for words in _findings(headline(rows))]
-        own = behaviour[(behaviour["dataset"] == run) & (behaviour["model"] == place)]
-        tables[f"{place}/{run}: without perturbation"] = _behaviour(own)
+        found_here += [f"{family}: {words}" for words in findings(rows)]
+        own = behaviour[behaviour["model"] == family]
+        tables[f"{family}: without perturbation"] = _behaviour(own)
     notes = [
         "*Accuracy over pairs*: the model of a pair with the higher number is called misaligned; a tie counts "
         "one half. Its interval knows that pairs share models (U-statistic over aligned x misaligned models); "
@@ -57,25 +57,6 @@ def poser_table(results: Results) -> Iterator[Sheet]:
             notes,
         ),
     )
-
-
-def _findings(rows: pd.DataFrame) -> list[str]:
-    """In words, what tells the models apart: numbers whose interval over shared models leaves out one half."""
-    kinds = {
-        "higher for misaligned models": rows["low"] > 0.5,
-        "lower for misaligned models, so wrong in more than half of the pairs": rows["high"] < 0.5,
-        "not told apart from chance": (rows["low"] <= 0.5) & (rows["high"] >= 0.5),
-    }
-    return [f"{kind}: {'; '.join(_spoken(rows[chosen]))}." for kind, chosen in kinds.items() if chosen.any()]
-
-
-def _spoken(rows: pd.DataFrame) -> list[str]:
-    """Method by method, its measures and their accuracies."""
-    spoken = []
-    for method, own in rows.groupby("method", sort=False):
-        parts = zip(own["measure"], own["accuracy"], strict=True)
-        spoken.append(f"*{method}* ({', '.join(f'{NAMES.get(m, m)} {accuracy:.2f}' for m, accuracy in parts)})")
-    return spoken
 
 
 def _behaviour(rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:

@@ -7,6 +7,7 @@ import pandas as pd
 from madkit.figures.averages import average
 from madkit.figures.leaders import leaders
 from madkit.figures.naming import CONTROL, count_range, detector_name
+from madkit.figures.poser import RESULTS, findings
 from madkit.figures.results import Results, grouped
 
 _FAR = 0.05  # from one half: a control that has to be explained
@@ -17,16 +18,19 @@ def summary(results: Results) -> list[str]:
     whole = results.aggregate()
     rows = whole[whole["subset"] == "all"]
     own = rows[~rows["feature"].str.startswith(CONTROL)]
-    found = [_scope(results, rows)] if len(rows) else ["No run has been tested yet."]
+    pairs = results.table(RESULTS)
+    found = [_scope(rows)] if len(rows) else [] if len(pairs) else ["No run has been tested yet."]
     found += [sentence for (model,), part in grouped(own, "model") for sentence in _best(results, model, part)]
     found += _controls(rows)
     found += _below_chance(own)
     found += _quirks(results)
+    for (family,), part in grouped(pairs, "model"):
+        found += [f"**{family}**: {words}" for words in findings(part)]
     return found
 
 
-def _scope(results: Results, rows: pd.DataFrame) -> str:
-    models, datasets = results.models, sorted(set(rows["dataset"]))
+def _scope(rows: pd.DataFrame) -> str:
+    models, datasets = sorted(set(rows["model"])), sorted(set(rows["dataset"]))
     prompts = rows.drop_duplicates(["model", "dataset"])[["n_normal", "n_anomalous"]].sum(axis=1)
     return (
         f"{_number(len(models), 'model')} ({', '.join(models)}), {_number(len(datasets), 'quirky dataset')}, "
