@@ -15,7 +15,7 @@ from madkit.poser.scenarios import read_benchmark, render, write_benchmark
 from madkit.poser.training import ScenarioData
 from madkit.poser.world import draw_cases
 
-PUBLIC = Path("/work/shared/data/poser")
+PUBLIC = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "poser"
 LAYOUT = "Facts:\n{facts_string}\nA: {action_A}\nB: {action_B}\nLetter:\n"
 
 
