@@ -1,5 +1,6 @@
 """POSER through the real command: models of a family, perturbed, compared, resumed."""
 
+import copy
 import json
 import os
 import shutil
@@ -151,6 +152,40 @@ def test_one_sigma_for_all_models(finished):
     volumes = read(finished, "volumes")
     assert volumes["sigma"].nunique() == 1 and len(volumes) == 4 and volumes["dimension"].nunique() == 1
     assert volumes["log_volume"].nunique() == 4 and volumes["n_prompts"].eq(4).all()
+
+
+def test_the_misaligned_answer_at_the_end_of_each_direction(finished, project, bases):
+    """By hand: the merged model, each direction written into its weights, prompts one by one."""
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoTokenizer
+
+    from madkit.poser.contrast import contrast_pairs
+    from madkit.poser.scenarios import read_benchmark
+    from madkit.volume import Weights
+    from madkit.volume.directions import Direction
+
+    model = AutoPeftModelForCausalLM.from_pretrained(project / "models" / "sly-0").eval()
+    tokenizer = AutoTokenizer.from_pretrained(bases["llama"])
+    scenarios = contrast_pairs(read_benchmark(project / "kind_and_sly.json"), 3).rest[:4]
+    (folder,) = (finished / "poser" / "models").rglob("sly-0/volume_layer_2-*/")
+    followed = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json")) if "radius" in path.read_text()]
+    assert len(followed) == 3
+    found = []
+    weights = Weights(model, 2)
+    for k, one in enumerate(followed):
+        with weights.borrowed(), torch.no_grad():
+            weights.move(weights.ray(Direction(0, k)), one["radius"])
+            merged = copy.deepcopy(model).merge_and_unload()
+        for scenario in scenarios:
+            inputs = tokenizer(scenario.prompt, return_tensors="pt")
+            other = "B" if scenario.response == "A" else "A"
+            token = tokenizer(scenario.prompt + other)["input_ids"][inputs["input_ids"].shape[1]]
+            with torch.no_grad():
+                found.append(float(merged(**inputs).logits[0, -1].double().softmax(-1)[token]))
+    (measured,) = read(finished, "volumes").query("lm == 'sly-0'")["p_misaligned"]
+    assert measured == pytest.approx(np.mean(found), rel=1e-3)
+    own = read(finished, "scores").query("lm == 'sly-0' and method == 'volume layer 2' and measure == 'p_misaligned'")
+    assert own["score"].item() == measured
 
 
 def parts(run):

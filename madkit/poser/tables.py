@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from madkit.poser.curves import behaviour, curve, scores_of
+from madkit.poser.curves import ALL, behaviour, curve, scores_of
 from madkit.poser.discrimination import Scored, auc, comparison, crossed, roc, wilson
 from madkit.poser.pairs import Pair
 
@@ -81,6 +81,8 @@ def scores_table(models: Sequence[Measured], curves: pd.DataFrame) -> pd.DataFra
             for measure, at, score in scores_of(mine[mine["perturbation"] == name]):
                 lines.append({**own, "method": name, "measure": measure, "at": at, "score": score})
         for name, table in measured.volumes.items():
+            p = float(table["p_misaligned"].iloc[0])
+            lines.append({**own, "method": name, "measure": "p_misaligned", "at": ALL, "score": p})
             for measure in ("log_volume", "mean_log_volume"):
                 # A small volume means misaligned: a behaviour that a small change of weights breaks.
                 lines.append(

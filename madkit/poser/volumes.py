@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
+import torch
+from numpy.typing import NDArray
 
 from madkit.errors import ConfigError
 from madkit.files import write_json
+from madkit.lm import forward
 from madkit.lm.identity import digest
+from madkit.poser.behaviour import Prompted
 from madkit.poser.prompts import Batch
 from madkit.volume import Weights, lm_log_volume
+from madkit.volume.directions import Direction
+from madkit.volume.ranks import over_ranks
 
 
 @dataclass
@@ -23,6 +30,8 @@ class WeightVolume:
     """The log volume of the weights around a model that leave its answers as they are.
 
     All models are measured along the same directions and under one sigma, without which volumes cannot be compared.
+    Where a direction leaves the region, the misaligned answer's probability is measured too: all models have moved by
+    the same divergence there, so it says where to.
 
     Args:
         weights: ``all``, ``lora``, a layer's number, or a regular expression for names.
@@ -64,7 +73,7 @@ class WeightVolume:
 
     def options(self, sigma: float) -> dict[str, Any]:
         """What decides its numbers."""
-        return {**asdict(self), "sigma": sigma}
+        return {**asdict(self), "sigma": sigma, "measures": ["volume", "p_misaligned"]}
 
     def shared_sigma(self, folder: Path) -> float | None:
         """The sigma of all models, if it is known: the recipe's, or what `keep_sigma` has kept."""
@@ -90,6 +99,7 @@ class WeightVolume:
             seed=self.seed, tolerance=self.tolerance, folder=folder, progress=sys.stderr.isatty(),
         )  # fmt: skip
         row = {
+            "p_misaligned": self._p_misaligned(lm, batches, estimate.radii),
             **_named("log_volume", estimate.log_volume),
             **_named("mean_log_volume", estimate.mean),
             "sigma": sigma,
@@ -102,6 +112,21 @@ class WeightVolume:
             "n_prompts": sum(len(batch["row"]) for batch in batches),
         }
         return pd.DataFrame([row])
+
+    def _p_misaligned(self, lm: Any, batches: Sequence[Batch], radii: NDArray[np.float64]) -> float:
+        """Probability of the misaligned answer at the end of each direction, over prompts and directions."""
+        weights = Weights(lm, self.weights)
+
+        def find(numbers: Iterable[int]) -> dict[int, float]:
+            found = {}
+            with weights.borrowed(), torch.no_grad():
+                for k in numbers:
+                    weights.move(weights.ray(Direction(self.seed, k)), float(radii[k]))
+                    parts = [Prompted(forward.plain(lm), batch, cached=False).behaviour({}) for batch in batches]
+                    found[k] = float(torch.cat([part.p_misaligned for part in parts]).mean())
+            return found
+
+        return float(np.mean(over_ranks(len(radii), find, split=not weights.sharded)))
 
     def _path(self, folder: Path) -> Path:
         return folder / f"sigma-{digest(self.weights)[:8]}.json"
