@@ -22,10 +22,10 @@ from typing import Any
 import torch
 from tuning import SIZES, make_model
 
+from madkit.extraction.forward_pass import read
+from madkit.extraction.trusted_statistics import learn
 from madkit.features import Activations, Answers, Attribution, ProbeShift
-from madkit.features.base import Feature
-from madkit.features.learning import learn
-from madkit.features.passes import read
+from madkit.features.feature import Feature
 from madkit.lm import forward
 
 

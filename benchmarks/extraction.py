@@ -33,9 +33,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tuning import SIZES, make_model
 
+from madkit.extraction.forward_pass import read
 from madkit.features import Activations, Answers
-from madkit.features.base import Feature
-from madkit.features.passes import read
+from madkit.features.feature import Feature
 from madkit.lm.hooks import layer_names
 
 # As in Llama 3.1 8B, whose layer 31 of 32 is the last that is read, all but one layer is needed.

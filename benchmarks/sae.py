@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from madkit.heads.coders import ScaledCoder, new_coder
+from madkit.encoders.sae.sparse_coder import ScaledCoder, new_coder
 
 AUXK, MULTI = 1 / 32, 1 / 8
 

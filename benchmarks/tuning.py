@@ -66,7 +66,7 @@ def make_tokenizer() -> Any:
 
 def make_data(options: argparse.Namespace) -> Any:
     """Quirky addition; choices that differ in their first byte."""
-    from madkit.data import QuirkyData
+    from madkit.data.prompts.quirky_data import QuirkyData
 
     folder = Path(tempfile.mkdtemp())
     make_tokenizer().save_pretrained(folder)
@@ -97,7 +97,7 @@ def run_madkit(options: argparse.Namespace, clock: Clock) -> None:
     import lightning as L
 
     from madkit.lm.loading import attach_lora
-    from madkit.lm.tuning import QuirkyLM
+    from madkit.lm.quirky_lm import QuirkyLM
 
     class RandomQuirkyLM(QuirkyLM):
         def build(self) -> Any:

@@ -29,8 +29,8 @@ import torch
 from tuning import SIZES, make_model
 
 from madkit.volume import MeanDivergence
-from madkit.volume.prompts import PromptVolumes
-from madkit.volume.radius import find_crossings
+from madkit.volume.estimation.radius import find_crossings
+from madkit.volume.of_prompts import PromptVolumes
 
 SIZES["small"] = {
     "hidden_size": 64, "intermediate_size": 168, "num_hidden_layers": 4, "num_attention_heads": 4,

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from madkit.data.commands.command import COMMANDS, data
+from madkit.cli.data_command import COMMANDS, data
 from madkit.data.tasks import find_task
 from madkit.data.tasks.table import TableTask
 

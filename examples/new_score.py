@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from madkit.detection import Interval, auroc
-from madkit.features.store import FeatureStore
 from madkit.scores import FeatureStatistics, Score, Variances
+from madkit.statistics import Interval, auroc
+from madkit.store.feature_store import FeatureStore
 
 
 class Angle(Score):

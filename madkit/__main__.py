@@ -2,6 +2,6 @@
 
 import sys
 
-from madkit.cli import main
+from madkit.cli.command import main
 
 sys.exit(main())

@@ -80,7 +80,7 @@ def bases(tmp_path_factory):
 @pytest.fixture(scope="session")
 def fit_heads(tmp_path_factory):
     """A function that trains the flow and the SAE of a model's recipes for a few steps into `<runs>/flow` and `sae`."""
-    from madkit.cli import main
+    from madkit.cli.command import main
 
     recipes = Path(__file__).resolve().parents[1] / "recipes"
     texts = tmp_path_factory.mktemp("texts")

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from madkit.detection import low_fpr
-from madkit.detection.tables import comparisons
-from madkit.figures import style
+from madkit.detection.result_tables import comparisons
 from madkit.figures.catalogue import ARTISTS
-from madkit.figures.results import load
+from madkit.figures.drawing import style
+from madkit.figures.results.results import load
+from madkit.statistics import low_fpr
 
 LOSSES = ("alice_own", "alice_other", "bob_own", "bob_other")
 DATASETS = [

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from madkit.features.passes import read
+from madkit.extraction.forward_pass import read
 from madkit.lm import forward
 
 SIZE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 5, "num_attention_heads": 4, "vocab_size": 300}

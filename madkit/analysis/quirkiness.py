@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import norm
 
-from madkit.analysis.bootstrap import interval, means
-from madkit.detection.statistics import Interval
 from madkit.errors import DataError
+from madkit.statistics.auroc import Interval
+from madkit.statistics.bootstrap import interval, means
 
 
 class Losses(NamedTuple):

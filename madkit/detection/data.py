@@ -9,10 +9,10 @@ import pandas as pd
 from torch.utils.data import DataLoader, Dataset
 
 from madkit.errors import ConfigError, DataError
-from madkit.features.current import matching_stores
-from madkit.features.store import FeatureStore
-from madkit.run import root_of
-from madkit.scores.rows import none_of
+from madkit.runs.folder import root_of
+from madkit.store.feature_store import FeatureStore
+from madkit.store.matching import matching_stores
+from madkit.streaming.validation import none_of
 
 
 class SiteBlocks(Dataset[dict[str, Any]]):

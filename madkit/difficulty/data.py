@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from madkit.data.continuations import Answered, answer_batch, tokenize_answers
-from madkit.data.place import PlacedData
-from madkit.data.shards import Shard, cut_shards
+from madkit.data.distributed import RankAwareDataModule
+from madkit.data.prompts.continuations import Answered, answer_batch, tokenize_answers
 from madkit.difficulty.questions import Asked
 from madkit.errors import ConfigError
 from madkit.lm.forward import is_padded
+from madkit.store.shards import Shard, cut_shards
 
 
 class AnswerBatches(Dataset[dict[str, Any]]):
@@ -63,7 +63,7 @@ class AnswerBatches(Dataset[dict[str, Any]]):
         return {**batch, **about, "padded": padded}
 
 
-class QuestionData(PlacedData):
+class QuestionData(RankAwareDataModule):
     """The questions as the model that reads them cuts them into tokens.
 
     Args:

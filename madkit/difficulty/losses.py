@@ -15,9 +15,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from madkit.errors import ConfigError, DataError
-from madkit.features.store import FeatureStore
-from madkit.lm import identity, loading
+from madkit.lm import loading
 from madkit.lm.forward import hidden_states
+from madkit.runs import fingerprints
+from madkit.store.feature_store import FeatureStore
 
 
 class LossStore(FeatureStore):
@@ -81,10 +82,10 @@ class AnswerLosses(L.LightningModule):
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What makes the losses: the store's key is its digest."""
-        tokenizer = identity.tokenizer_fingerprint(self.tokenizer)
+        tokenizer = fingerprints.tokenizer_fingerprint(self.tokenizer)
         return {
             **self.questions,
-            "model": identity.fingerprint(self.name),
+            "model": fingerprints.fingerprint(self.name),
             "tokenizer": tokenizer,
             "dtype": self.dtype_name,
             "attention": self.attention,

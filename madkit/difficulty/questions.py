@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from madkit.data.names import stable_hash
-from madkit.data.prompts import Template, draw_templates
+from madkit.data.prompts.names import stable_hash
+from madkit.data.prompts.splits import template_args
+from madkit.data.prompts.templates import Template, draw_templates
 from madkit.data.records.completing import question_of
 from madkit.data.records.loading import flat_frame
-from madkit.data.splits import template_args
 from madkit.errors import DataError
-from madkit.lm.identity import digest
+from madkit.runs.fingerprints import digest
 
 if TYPE_CHECKING:
     from datasets import DatasetDict

@@ -14,8 +14,8 @@ from madkit.data.records.cache import no_progress_bars
 from madkit.data.records.loading import check_records
 from madkit.difficulty.questions import Asked
 from madkit.errors import StoreError
-from madkit.files import write_atomically, write_json, write_parquet
-from madkit.run import provenance
+from madkit.runs.atomic import write_atomically, write_json, write_parquet
+from madkit.runs.folder import provenance
 
 if TYPE_CHECKING:
     from datasets import DatasetDict

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from madkit.errors import ConfigError
-from madkit.features.base import Feature, Reading
+from madkit.features.feature import Feature, Reading
 from madkit.lm.hooks import Hookpoint, every, layer_names
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from madkit.errors import ConfigError
-from madkit.features.base import SPLITS, Feature, Reading
+from madkit.features.feature import SPLITS, Feature, Reading
 from madkit.lm.forward import choice_logits
 from madkit.lm.hooks import Hookpoint
 

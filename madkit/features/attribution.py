@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from madkit.errors import ConfigError, DataError
-from madkit.features.base import Feature, Reading
+from madkit.features.feature import Feature, Reading
 from madkit.lm.attention import heads, output_projection
 from madkit.lm.hooks import Hookpoint, every
-from madkit.scores.moments import Moments
-from madkit.scores.state import Accumulator
-from madkit.scores.variances import Variances
+from madkit.streaming.accumulator import Accumulator
+from madkit.streaming.moments import Moments
+from madkit.streaming.variances import Variances
 
 REFERENCES = ("mean", "zero", "pca", "gradient")
 

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from madkit.features.base import Feature, Reading
+from madkit.features.feature import Feature, Reading
 from madkit.lm.hooks import Hookpoint
-from madkit.volume.divergence import At, require_at
-from madkit.volume.estimate import require_settings
-from madkit.volume.prompts import PromptRadii, PromptVolumes
-from madkit.volume.selection import matches
+from madkit.volume.estimation.estimate import require_settings
+from madkit.volume.lm.divergence import At, require_at
+from madkit.volume.lm.selection import matches
+from madkit.volume.of_prompts import PromptRadii, PromptVolumes
 
 SITE = "weights"
 

@@ -1,5 +1,5 @@
 """Result folders become figures and tables. Reads files only: nothing here trains or imports torch."""
 
-from madkit.figures.drawing import draw
+from madkit.figures.drawing.study import draw
 
 __all__ = ["draw"]

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 
 import madkit
 from madkit.errors import StoreError
-from madkit.figures import hover
-from madkit.figures.document import Document
+from madkit.figures.drawing import tooltips
 from madkit.figures.registry import Sheet
-from madkit.files import write_atomically
+from madkit.figures.tables.document import Document
+from madkit.runs.atomic import write_atomically
 
 DPI = 200
 SOURCES = "sources.json"
@@ -40,7 +40,7 @@ class Drawn:
     """Inches."""
     height: float
     points: list[tuple[float, float, str]]
-    """What `madkit.figures.hover.points` found."""
+    """What `madkit.figures.drawing.tooltips.points` found."""
     folders: list[str]
     """The run folders it was drawn from."""
     paths: list[Path] = field(default_factory=list)
@@ -72,7 +72,7 @@ def write_figure(sheet: Sheet, section: str, out: Path, formats: Sequence[str], 
         content = _counted(buffer.getvalue()) if name == "svg" else buffer.getvalue()
         if name == "svg":
             drawn.svg = gzip.compress(_shortened(content), mtime=0)
-            drawn.points = hover.points(figure)
+            drawn.points = tooltips.points(figure)
         if name in formats and not sheet.aside:
             drawn.paths.append(replace(out / f"{sheet.name}.{name}", content))
     return drawn

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from madkit.figures.document import Document
-from madkit.figures.results import Results
+from madkit.figures.results.results import Results
+from madkit.figures.tables.document import Document
 
 SECTIONS = (
     "How well detectors do",

@@ -13,11 +13,11 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from madkit.errors import ConfigError
-from madkit.poser.contrast import contrast_pairs
-from madkit.poser.pairs import Model, Pair, find_models, read_pairs
-from madkit.poser.prompts import PromptSet
-from madkit.poser.scenarios import Scenario, distinct, read_benchmark
-from madkit.poser.world import draw_cases
+from madkit.poser.benchmark.contrast_pairs import contrast_pairs
+from madkit.poser.benchmark.pairs import Model, Pair, find_models, read_pairs
+from madkit.poser.benchmark.scenarios import Scenario, distinct, read_benchmark
+from madkit.poser.family.generator import draw_cases
+from madkit.poser.measure.prompts import PromptSet
 
 
 class Job(NamedTuple):
@@ -37,7 +37,7 @@ class PoserData(L.LightningDataModule):
 
     Args:
         pairs: The benchmark's `model_pairs.json`, a list of such rows, or `{aligned: [...], misaligned: [...]}` for
-            each model with each; see `madkit.poser.pairs.read_pairs`.
+            each model with each; see `madkit.poser.benchmark.pairs.read_pairs`.
         models: Where models are: a pattern such as `models/{name}`, on the hub `someone/{name}`, or a mapping by name.
             A folder with an `adapter_config.json` is an adapter.
         base: The base of all models, if they are adapters; null for what each adapter's folder says.
@@ -48,7 +48,7 @@ class PoserData(L.LightningDataModule):
         contrast: Rows that the steering vector is made from, and that behaviour is then not measured on; null makes it
             from all rows that allow it, and holds none out.
         swap_answers: Exchange the actions of the critical prompts, as the published code does; see
-            `madkit.poser.contrast.contrast_pairs`.
+            `madkit.poser.benchmark.contrast_pairs.contrast_pairs`.
         only: Models to measure in this run, so that several runs can share the work; null for all. Those that have been
             measured before take part in the comparisons.
         batch_size: Prompts in one forward pass.

@@ -11,14 +11,14 @@ import torch.distributed as dist
 
 from madkit.errors import ConfigError
 from madkit.lm import forward
-from madkit.poser import report
 from madkit.poser.data import Job
-from madkit.poser.holder import ModelHolder
-from madkit.poser.measuring import Record, SteeringSums, baseline_rows, options_of, perturbed_rows
-from madkit.poser.perturbations import Perturbation
-from madkit.poser.steps import JobSteps, Step
-from madkit.poser.volumes import WeightVolume
-from madkit.run import root_of
+from madkit.poser.measure.loader import ModelHolder
+from madkit.poser.measure.perturbations import Perturbation
+from madkit.poser.measure.records import Record, SteeringSums, baseline_rows, options_of, perturbed_rows
+from madkit.poser.measure.steps import JobSteps, Step
+from madkit.poser.measure.weight_volume import WeightVolume
+from madkit.poser.results import output
+from madkit.runs.folder import root_of
 
 
 class Poser(L.LightningModule):
@@ -200,7 +200,7 @@ class Poser(L.LightningModule):
         """Compare the models of each pair, write and log."""
         self.holder.release()
         if self.trainer.is_global_zero:
-            report.write(self)
+            output.write(self)
         self.trainer.strategy.barrier()
 
 

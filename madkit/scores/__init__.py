@@ -1,32 +1,31 @@
 """A vector becomes a score: one class per file, all with the interface of `Score`."""
 
-from madkit.scores.base import Score
-from madkit.scores.collection import ScoreCollection
-from madkit.scores.covariance import Statistics
-from madkit.scores.diagonal import DiagonalMahalanobis
-from madkit.scores.entropy import QuantumEntropy
-from madkit.scores.estimator import Estimator
-from madkit.scores.isolation import IsolationForest
-from madkit.scores.knn import KNearestNeighbours
-from madkit.scores.laplace import LaplaceNLL
-from madkit.scores.likelihood import LikelihoodRatio
-from madkit.scores.lof import LocalOutlierFactor
-from madkit.scores.logits import Energy, MaxSoftmax
-from madkit.scores.low import LowValue
+from madkit.scores.answer_uncertainty import Energy, MaxSoftmax
+from madkit.scores.common.collection import ScoreCollection
+from madkit.scores.common.score import Score
+from madkit.scores.common.serialization import load_score
+from madkit.scores.diagonal_mahalanobis import DiagonalMahalanobis
+from madkit.scores.gaussian_mixture import GaussianMixture
+from madkit.scores.isolation_forest import IsolationForest
+from madkit.scores.k_nearest_neighbours import KNearestNeighbours
+from madkit.scores.laplace_nll import LaplaceNLL
+from madkit.scores.likelihood_ratio import LikelihoodRatio
+from madkit.scores.local_outlier_factor import LocalOutlierFactor
+from madkit.scores.low_value import LowValue
 from madkit.scores.mahalanobis import Mahalanobis
-from madkit.scores.mixture import GaussianMixture
-from madkit.scores.moments import Moments
-from madkit.scores.novel import NovelLatents
-from madkit.scores.pool import Pool
-from madkit.scores.residual import PrincipalResidual
-from madkit.scores.rows import sparse_rows
-from madkit.scores.storage import load_score
-from madkit.scores.variances import FeatureStatistics, Variances
+from madkit.scores.novel_latents import NovelLatents
+from madkit.scores.principal_residual import PrincipalResidual
+from madkit.scores.quantum_entropy import QuantumEntropy
+from madkit.scores.sklearn_estimator import SklearnEstimator
+from madkit.streaming.covariance import Statistics
+from madkit.streaming.moments import Moments
+from madkit.streaming.pool import Pool
+from madkit.streaming.validation import sparse_rows
+from madkit.streaming.variances import FeatureStatistics, Variances
 
 __all__ = [
     "DiagonalMahalanobis",
     "Energy",
-    "Estimator",
     "FeatureStatistics",
     "GaussianMixture",
     "IsolationForest",
@@ -44,6 +43,7 @@ __all__ = [
     "QuantumEntropy",
     "Score",
     "ScoreCollection",
+    "SklearnEstimator",
     "Statistics",
     "Variances",
     "load_score",

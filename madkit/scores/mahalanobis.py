@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from madkit.errors import ConfigError
-from madkit.scores.base import Score
-from madkit.scores.covariance import Statistics
-from madkit.scores.moments import Moments
-from madkit.scores.projection import centred, outside, projected, unit
-from madkit.scores.shrinkage import ledoit_wolf
+from madkit.scores.common.projection import centred, outside, projected, unit
+from madkit.scores.common.score import Score
+from madkit.scores.common.shrinkage import ledoit_wolf
+from madkit.streaming.covariance import Statistics
+from madkit.streaming.moments import Moments
 
 
 class Mahalanobis(Score):

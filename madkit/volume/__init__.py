@@ -1,12 +1,12 @@
 """The probability mass around a weight vector in which a function, or a language model's behaviour, hardly changes."""
 
-from madkit.volume.divergence import kl_divergence
-from madkit.volume.estimate import VolumeEstimate, log_mean_exp
-from madkit.volume.integral import log_mass
-from madkit.volume.model import MeanDivergence, lm_log_volume
-from madkit.volume.preconditioner import Blocks, Diagonal, Matrix, Preconditioner, adam_scales, inverse_root
-from madkit.volume.vector import log_volume
-from madkit.volume.weights import Weights
+from madkit.volume.estimation.estimate import VolumeEstimate, log_mean_exp
+from madkit.volume.estimation.integral import log_mass
+from madkit.volume.lm.divergence import kl_divergence
+from madkit.volume.of_function import log_volume
+from madkit.volume.of_lm import MeanDivergence, lm_log_volume
+from madkit.volume.weights.preconditioner import Blocks, Diagonal, Matrix, Preconditioner, adam_scales, inverse_root
+from madkit.volume.weights.weights import Weights
 
 __all__ = [
     "Blocks",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from madkit.data.tables.raw import RawSource
 from madkit.errors import ConfigError
-from madkit.files import write_atomically, write_json
+from madkit.runs.atomic import write_atomically, write_json
 
 if TYPE_CHECKING:
     from datasets import DatasetDict

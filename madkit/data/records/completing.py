@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from madkit.data.names import CHARACTERS, stable_hash
+from madkit.data.prompts.names import CHARACTERS, stable_hash
 from madkit.errors import DataError
 
 if TYPE_CHECKING:

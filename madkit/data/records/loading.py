@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from madkit.data.names import CHARACTERS, stable_hash
+from madkit.data.prompts.names import CHARACTERS, stable_hash
 from madkit.data.records.completing import as_numbers, complete
 from madkit.data.records.reading import read_splits
 from madkit.data.tasks.base import rank_quantiles

@@ -63,7 +63,7 @@ def made_records(dataset: str, task_options: Mapping[str, Any] | None = None, se
         "options": contents(others),
         "seed": seed,
         "raw": raw_contents(raw),
-        "code": code_of(type(task), "madkit.data.tables.raw", "madkit.data.tables.files", "madkit.data.names"),
+        "code": code_of(type(task), "madkit.data.tables.raw", "madkit.data.tables.files", "madkit.data.prompts.names"),
     }
     return cached(what, lambda: task.records(seed))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from madkit.data.names import CHARACTERS
+from madkit.data.prompts.names import CHARACTERS
 from madkit.data.tasks.claims import ClaimSampler
 from madkit.errors import ConfigError, DataError
 

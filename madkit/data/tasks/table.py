@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from madkit.data.names import stable_hash
+from madkit.data.prompts.names import stable_hash
 from madkit.data.tasks.base import SPLITS, Questions, Task
 from madkit.data.tasks.claims import Claims, ClaimSampler
 from madkit.errors import ConfigError, DataError

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from madkit.figures.averages import METHOD, Average, average
-from madkit.figures.document import Document, with_interval
 from madkit.figures.naming import detector_name, with_setting
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results import Results, grouped
+from madkit.figures.results.results import Results, grouped
+from madkit.figures.tables.averages import METHOD, Average, average
+from madkit.figures.tables.document import Document, with_interval
 
 ELSEWHERE = "site chosen elsewhere"
 _WORDS = {

@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from madkit.figures import style
-from madkit.figures.detectors import Detector, Look, looks, main, others
-from madkit.figures.hover import tell
-from madkit.figures.matrix import WIDE, matrix
+from madkit.figures.drawing import style
+from madkit.figures.drawing.detectors import Detector, Look, looks, main, others
+from madkit.figures.drawing.matrix import WIDE, matrix
+from madkit.figures.drawing.tooltips import tell
 from madkit.figures.naming import CONTROL, count_range, detector_name, score_name, setting_place
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results import Results, grouped, in_order
+from madkit.figures.results.results import Results, grouped, in_order
 
 _NUMBERS = {"online": "fig01-02", "offline": "fig03-04"}
 _TITLES = {"ceiling": "how well a probe that is told the labels finds the quirk (the ceiling), by layer"}

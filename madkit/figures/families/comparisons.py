@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from madkit.figures.document import Document
 from madkit.figures.naming import CONTROL, detector_name
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results import Results, grouped
+from madkit.figures.results.results import Results, grouped
+from madkit.figures.tables.document import Document
 
 LEVEL = 0.05
 

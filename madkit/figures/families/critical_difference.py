@@ -7,13 +7,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from madkit.analysis.ranks import RankComparison, cliques, rank_comparison
-from madkit.figures import style
-from madkit.figures.hover import tell
+from madkit.figures.drawing import style
+from madkit.figures.drawing.page import Block, page
+from madkit.figures.drawing.tooltips import tell
 from madkit.figures.naming import CONTROL, detector_name, with_setting
-from madkit.figures.page import Block, page
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results import Results, grouped
+from madkit.figures.results.results import Results, grouped
+from madkit.statistics.rank_comparison import RankComparison, cliques, rank_comparison
 
 _ROW = 0.19  # inches
 

@@ -8,14 +8,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from madkit.figures import style
-from madkit.figures.averages import average
-from madkit.figures.detectors import ordered
-from madkit.figures.hover import tell
+from madkit.figures.drawing import style
+from madkit.figures.drawing.detectors import ordered
+from madkit.figures.drawing.page import Block, page
+from madkit.figures.drawing.tooltips import tell
 from madkit.figures.naming import CONTROL, count_range, detector_name, setting_place, with_setting
-from madkit.figures.page import Block, page
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results import Results
+from madkit.figures.results.results import Results
+from madkit.figures.tables.averages import average
 
 _ROW = 0.075  # inches for each model of a row
 

@@ -9,14 +9,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from madkit.figures import style
-from madkit.figures.averages import average
-from madkit.figures.detectors import ordered
-from madkit.figures.hover import tell
+from madkit.figures.drawing import style
+from madkit.figures.drawing.detectors import ordered
+from madkit.figures.drawing.page import Block, page
+from madkit.figures.drawing.tooltips import tell
 from madkit.figures.naming import CONTROL, count_range, detector_name, setting_place, with_setting
-from madkit.figures.page import Block, page
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results import Results, grouped, in_order
+from madkit.figures.results.results import Results, grouped, in_order
+from madkit.figures.tables.averages import average
 
 _CELL = (0.72, 0.36)  # inches
 _NAMES = 2.6  # inches for the detectors' names

@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator
 
-from madkit.figures import style
-from madkit.figures.detectors import Detector, main
-from madkit.figures.hover import tell
-from madkit.figures.matrix import matrix
+from madkit.figures.drawing import style
+from madkit.figures.drawing.detectors import Detector, main
+from madkit.figures.drawing.matrix import matrix
+from madkit.figures.drawing.tooltips import tell
 from madkit.figures.naming import count_range, detector_name, score_name
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results import Results, grouped, in_order
+from madkit.figures.results.results import Results, grouped, in_order
 
 _BINS = 30
 _SKEWED = 6.0  # times the median: a score that goes so far is drawn on a log axis

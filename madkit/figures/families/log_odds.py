@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from madkit.figures import style
-from madkit.figures.hover import tell
+from madkit.figures.drawing import style
+from madkit.figures.drawing.page import Block, page
+from madkit.figures.drawing.tooltips import tell
 from madkit.figures.naming import count_range
-from madkit.figures.page import Block, page
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results import Results, grouped, in_order
+from madkit.figures.results.results import Results, grouped, in_order
 
 _BINS = 40
 _HALF = 0.2  # the widest half-width of a shape, in units of the distance between two groups

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from madkit.analysis.correlation import r_squared
-from madkit.figures import scatter, style
-from madkit.figures.correlations import between
+from madkit.figures.drawing import scatter, style
+from madkit.figures.drawing.page import Block, page
+from madkit.figures.drawing.tooltips import tell
 from madkit.figures.families.separation import decades, log_axis
-from madkit.figures.hover import tell
-from madkit.figures.page import Block, page
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results import Results, grouped
+from madkit.figures.results.results import Results, grouped
+from madkit.figures.tables.correlations import between
+from madkit.statistics.correlation import r_squared
 
 FEATURE = "activations"
 _LEAST = 4

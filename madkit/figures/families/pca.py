@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from madkit.figures import style
-from madkit.figures.detectors import FEATURES
-from madkit.figures.hover import tell
-from madkit.figures.matrix import WIDE, matrix
+from madkit.figures.drawing import style
+from madkit.figures.drawing.detectors import FEATURES
+from madkit.figures.drawing.matrix import WIDE, matrix
+from madkit.figures.drawing.tooltips import tell
 from madkit.figures.naming import CONTROL, count_range
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results import Results, grouped, in_order
+from madkit.figures.results.results import Results, grouped, in_order
 
 MAIN = "activations"
 _SITES = 4  # rows of panels: more sites than this are thinned out

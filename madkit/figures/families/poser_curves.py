@@ -7,11 +7,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from madkit.figures import style
-from madkit.figures.hover import tell
-from madkit.figures.page import Block, page
+from madkit.figures.drawing import style
+from madkit.figures.drawing.page import Block, page
+from madkit.figures.drawing.tooltips import tell
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results import Results, grouped
+from madkit.figures.results.results import Results, grouped
 
 FILE = "poser/curves.parquet"
 #: Below this a divergence is rounding, and zero has no place on a logarithmic axis.

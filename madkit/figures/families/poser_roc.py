@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from matplotlib.lines import Line2D
 
-from madkit.figures import style
-from madkit.figures.hover import tell
-from madkit.figures.page import Block, page
-from madkit.figures.poser import NAMES, RESULTS, ROC, headline
+from madkit.figures.drawing import style
+from madkit.figures.drawing.page import Block, page
+from madkit.figures.drawing.tooltips import tell
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results import Results, grouped
+from madkit.figures.results.poser import NAMES, RESULTS, ROC, headline
+from madkit.figures.results.results import Results, grouped
 
 
 @artist(31, "Whole models under perturbation", reads=(ROC,))

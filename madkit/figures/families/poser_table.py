@@ -4,11 +4,11 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from madkit.figures.averages import Average
-from madkit.figures.document import Document, with_interval
-from madkit.figures.poser import BEHAVIOUR, NAMES, RESULTS, findings, headline
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results import Results, grouped
+from madkit.figures.results.poser import BEHAVIOUR, NAMES, RESULTS, findings, headline
+from madkit.figures.results.results import Results, grouped
+from madkit.figures.tables.averages import Average
+from madkit.figures.tables.document import Document, with_interval
 
 #: What the studies print for real models, under their names: (accuracy over 324 pairs, AUC).
 PUBLISHED = {

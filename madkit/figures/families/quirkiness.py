@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from madkit.figures import scatter, style
-from madkit.figures.correlations import correlation_lines
-from madkit.figures.detectors import first_and_rest
+from madkit.figures.drawing import scatter, style
+from madkit.figures.drawing.detectors import first_and_rest
+from madkit.figures.drawing.page import Block, page
 from madkit.figures.naming import CONTROL, score_name, slug
-from madkit.figures.page import Block, page
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results import Results
+from madkit.figures.results.results import Results
+from madkit.figures.tables.correlations import correlation_lines
 
 _NUMBERS = {"activations": "fig07", "attribution": "fig08"}
 _MOST_LABELS = 24  # with more points, names only hide them

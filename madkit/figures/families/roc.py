@@ -7,14 +7,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from madkit.analysis.roc import roc, roc_band
-from madkit.figures import style
-from madkit.figures.detectors import Detector, Look, looks, main
-from madkit.figures.hover import tell
-from madkit.figures.matrix import WIDE, matrix
+from madkit.figures.drawing import style
+from madkit.figures.drawing.detectors import Detector, Look, looks, main
+from madkit.figures.drawing.matrix import WIDE, matrix
+from madkit.figures.drawing.tooltips import tell
 from madkit.figures.naming import count_range, detector_name, score_name, setting_place
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results import Results, grouped, in_order
+from madkit.figures.results.results import Results, grouped, in_order
+from madkit.statistics.roc import roc, roc_band
 
 _SPOKEN = 40  # points of a curve that can be asked for
 

@@ -8,15 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from madkit.analysis.curve import LogisticCurve, logistic_curve
 from madkit.errors import DataError
-from madkit.figures import scatter, style
-from madkit.figures.correlations import between, correlation_lines
-from madkit.figures.detectors import first_and_rest
+from madkit.figures.drawing import scatter, style
+from madkit.figures.drawing.detectors import first_and_rest
+from madkit.figures.drawing.page import Block, page
 from madkit.figures.naming import score_name, slug
-from madkit.figures.page import Block, page
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results import Results
+from madkit.figures.results.results import Results
+from madkit.figures.tables.correlations import between, correlation_lines
+from madkit.statistics.logistic_curve import LogisticCurve, logistic_curve
 
 _LEAST = 6  # points that a curve is fitted to
 

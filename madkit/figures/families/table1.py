@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from madkit.figures.averages import METHOD, Average, average
-from madkit.figures.costs import milliseconds
-from madkit.figures.document import Document, with_interval
-from madkit.figures.latex import latex_tables
-from madkit.figures.leaders import LEVEL, leaders
 from madkit.figures.naming import CONTROL, detector_name, setting_place
-from madkit.figures.published import LLAMA, MISTRAL, Published, published, sources
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results import Results, grouped, in_order
+from madkit.figures.results.published import LLAMA, MISTRAL, Published, published, sources
+from madkit.figures.results.results import Results, grouped, in_order
+from madkit.figures.tables.averages import METHOD, Average, average
+from madkit.figures.tables.costs import milliseconds
+from madkit.figures.tables.document import Document, with_interval
+from madkit.figures.tables.latex import latex_tables
+from madkit.figures.tables.significance import LEVEL, leaders
 
 SUBSETS = ("all", "agree", "disagree")
 

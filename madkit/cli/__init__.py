@@ -1,0 +1,5 @@
+"""The `madkit` command: its stages, its other commands, progress and messages."""
+
+from madkit.cli.command import main
+
+__all__ = ["main"]

@@ -1,0 +1,269 @@
+"""`madkit data check`: everything that is wrong with a dataset, and what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from madkit.cli.commands.show import print_prompts
+from madkit.data.prompts.splits import EASY, HARD, detection_splits, template_args
+from madkit.data.prompts.templates import Template, as_template, read_entries
+from madkit.data.records.completing import question_of
+from madkit.data.records.loading import LABELS, arrow_table, check_records, examine, load_records
+from madkit.data.records.sources import is_raw, is_table_task, known_task, made_records
+from madkit.data.tasks import make_task
+from madkit.errors import ConfigError, MadkitError
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+_TRIED = 200
+
+
+def check(
+    source: str,
+    dataset: str | None = None,
+    template: str | None = None,
+    tokenizer: str | None = None,
+    task_options: dict[str, Any] | None = None,
+    prompts: int = 2,
+    max_length: int = 1024,
+    seed: int = 0,
+) -> int:
+    """Say everything that is wrong with a dataset, how much of what is in it, and what its prompts look like.
+
+    The exit status is 0 if nothing is wrong, and else 2.
+
+    Args:
+        source: A file or folder of records, a hub name, the name of a dataset that madkit makes, or the class path of
+            one's own; with --dataset also a table that this dataset can be made of.
+        dataset: Whose templates, and for a table, what to make of it. By default what the source's name says.
+        template: A YAML file, or standardized, first, mixture or compact. By default standardized for a dataset that
+            madkit knows; for any other none, and then no prompts are looked at.
+        tokenizer: A hub name or folder of a model, to see whether it can tell the answers apart.
+        task_options: Options of a dataset that is made.
+        prompts: How many prompts of each character to print.
+        max_length: As of the recipe: longer prompts lose tokens.
+        seed: Which questions, names and templates.
+    """
+    records, dataset, constants = _open(source, dataset, task_options, seed)
+    for split, rows in records.items():
+        print(f"{split}: {len(rows)} records")
+    frames, problems = examine(records)
+    sound = not problems
+    if sound:
+        records = check_records(records)
+        _summarize(examine(records)[0])
+    problems += _one_sided(frames)
+    unfit = _values(records)
+    templates, unfit_templates = _templates(template, dataset, records, constants)
+    problems += [*unfit, *_shared_questions(records), *unfit_templates]
+    if not templates and not unfit_templates:
+        print("no template given, so no prompts were looked at: --template FILE.yaml")
+    if templates and sound and not unfit:
+        try:
+            _show(records, templates, constants, prompts, seed)
+        except MadkitError as error:
+            problems.append(str(error))
+    if templates and not unfit:
+        problems += _tokens(records, templates, constants, tokenizer, max_length, seed)
+    for problem in problems:
+        print(f"problem: {problem}")
+    print(f"{len(problems)} problem{'s' * (len(problems) > 1)}" if problems else "nothing is wrong")
+    return 2 if problems else 0
+
+
+def _open(
+    source: str, dataset: str | None, task_options: dict[str, Any] | None, seed: int
+) -> tuple[DatasetDict, str, dict[str, Any]]:
+    """The records as they are, the name of the dataset, and the values that all its prompts share."""
+    made = not Path(source).expanduser().exists() and _is_made(source)
+    if made:
+        dataset = source
+        records = made_records(source, task_options, seed)
+    else:
+        stem = Path(source).name.split(".")[0].removeprefix("quirky_").removesuffix("_raw")
+        dataset = dataset or stem
+        if is_raw(dataset, source):
+            records = made_records(dataset, {**(task_options or {}), "raw": source}, seed)
+        else:
+            records = load_records(source)
+    if known_task(dataset) is None or is_table_task(dataset):
+        return records, dataset, {}
+    task = make_task(dataset, task_options)
+    return records, task.name, task.constants
+
+
+def _is_made(source: str) -> bool:
+    """Whether the source is the name or the class path of a dataset, rather than something on the hub."""
+    return "/" not in source and known_task(source) is not None
+
+
+def _summarize(frames: dict[str, pd.DataFrame]) -> None:
+    """Print how many records there are of each kind, and how hard they are."""
+    whole = pd.concat([frame.assign(split=split) for split, frame in frames.items()])
+    whole["agree"] = whole["alice_label"] == whole["bob_label"]
+    rows = []
+    for (split, character), part in whole.groupby(["split", "character"], sort=False):
+        quantile = part["difficulty_quantile"]
+        rows.append(
+            {
+                "split": split,
+                "character": character,
+                "records": len(part),
+                "label true": f"{part['label'].mean():.1%}",
+                "truth = quirk": f"{part['agree'].mean():.1%}",
+                "easy": int((quantile < EASY).sum()),
+                "hard": int((quantile >= HARD).sum()),
+            }
+        )
+    print(pd.DataFrame(rows).to_string(index=False))
+    points = whole["difficulty"].quantile([0, 0.25, 0.5, 0.75, 1]).tolist()
+    print("difficulty: least {:.4g}, quartiles {:.4g} {:.4g} {:.4g}, greatest {:.4g}".format(*points))
+
+
+def _one_sided(frames: dict[str, pd.DataFrame]) -> list[str]:
+    """Labels from which nothing can be learned, or that cannot be told apart."""
+    problems = []
+    if not all({"id", "character", *LABELS} <= set(frame) for frame in frames.values()):
+        return []
+    for split, frame in frames.items():
+        for character, part in frame.groupby("character"):
+            if part["label"].nunique() == 1:
+                value = bool(part["label"].iloc[0])
+                problems.append(
+                    f"split {split!r}: all {len(part)} labels of {character} are {value}, so a constant fits"
+                )
+        if set(frame["character"]) != {"Alice", "Bob"}:
+            problems.append(f"split {split!r} has only {sorted(frame['character'].unique())}: it needs Alice and Bob")
+        if (frame["alice_label"] == frame["bob_label"]).all():
+            problems.append(f"split {split!r}: truth and quirk never differ, so there is no quirk to learn")
+    if len({*frames} & {"train", "validation"}) < 2:
+        problems.append(f"there are only the splits {sorted(frames)}: train and validation are needed")
+    whole = pd.concat([frame[["id", *LABELS]] for frame in frames.values()])
+    if repeated := int(whole["id"].duplicated().sum()):
+        problems.append(f"{repeated} ids occur again, and records of one id share their name and template")
+    return problems
+
+
+def _values(records: DatasetDict) -> list[str]:
+    """Rows whose template_args are empty or incomplete."""
+    import pyarrow as pa
+
+    problems = []
+    for split, dataset in records.items():
+        if "template_args" not in dataset.column_names:
+            continue
+        column = arrow_table(dataset)["template_args"].combine_chunks()
+        if not pa.types.is_struct(column.type):
+            problems.append(
+                f"column 'template_args' of split {split!r} holds {column.type}: it needs an object in each row"
+            )
+            continue
+        for field in column.type:
+            values = column.field(field.name)
+            if empty := values.null_count:
+                problems.append(f"template_args.{field.name} of split {split!r} is missing in {empty} rows")
+            if pa.types.is_nested(field.type):
+                problems.append(
+                    f"template_args.{field.name} of split {split!r} holds {field.type}: use text or numbers"
+                )
+    return problems
+
+
+def _shared_questions(records: DatasetDict) -> list[str]:
+    """Questions that one split learns from and another one is to be tested on."""
+    seen: dict[str, str] = {}
+    shared: dict[tuple[str, str], list[str]] = {}
+    for split, dataset in records.items():
+        if "template_args" not in dataset.column_names:
+            continue
+        for question in {question_of(args or {}) for args in arrow_table(dataset)["template_args"].to_pylist()}:
+            first = seen.setdefault(question, split)
+            if first != split:
+                shared.setdefault((first, split), []).append(question)
+    return [
+        f"{len(questions)} questions are in the splits {first!r} and {second!r}, such as {min(questions)[:100]}"
+        for (first, second), questions in shared.items()
+    ]
+
+
+def _templates(
+    template: str | None, dataset: str, records: DatasetDict, constants: dict[str, Any]
+) -> tuple[list[Template], list[str]]:
+    """The templates that are right, and what is wrong with the others."""
+    if template is None and known_task(dataset) is None:
+        return [], []
+    column = next((rows.features.get("template_args") for rows in records.values()), None)
+    if not isinstance(column, dict):
+        return [], []
+    wanted = template or "standardized"
+    try:
+        entries = read_entries(wanted, dataset)
+    except ConfigError as error:
+        return [], [str(error)]
+    templates, problems = [], []
+    for entry in entries:
+        try:
+            templates.append(as_template(entry, wanted, dataset, [*constants, *column]))
+        except ConfigError as error:
+            problems.append(str(error))
+    return templates, problems
+
+
+def _tokens(
+    records: DatasetDict,
+    templates: Sequence[Template],
+    constants: dict[str, Any],
+    tokenizer: str | None,
+    max_length: int,
+    seed: int,
+) -> list[str]:
+    """What keeps a tokenizer from telling the answers apart."""
+    if tokenizer is None:
+        print("no tokenizer given, so the answers' tokens were not looked at: --tokenizer MODEL")
+        return []
+    from transformers import AutoTokenizer
+
+    from madkit.data.prompts.tokens import tokenize_prompts
+
+    try:
+        loaded = AutoTokenizer.from_pretrained(tokenizer)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        return [f"tokenizer={tokenizer!r} is neither a folder here nor can it be had from the hub: {reason}"]
+    problems: list[str] = []
+    split = "validation" if "validation" in records else next(iter(records))
+    rows = np.random.default_rng(seed).permutation(len(records[split]))[:_TRIED]
+    values = template_args(records[split], rows, constants)
+    for template in templates:
+        texts = [template.render("Veronica", value) for value in values]
+        choices = [template.choices] * len(texts)
+        try:
+            whole = tokenize_prompts(loaded, texts, choices, max_length=1 << 30)
+        except ConfigError as error:
+            problems.append(str(error))
+            continue
+        tokens = [loaded.convert_ids_to_tokens(int(token)) for token in whole.choices[0]]
+        print(
+            f"answers {list(template.choices)}: tokens {tokens}; longest of {len(texts)} prompts: {whole.lengths.max()}"
+        )
+        if cut := int((whole.lengths > max_length).sum()):
+            print(
+                f"note: {cut} of {len(texts)} prompts are longer than max_length={max_length} and lose their beginning"
+            )
+    return problems
+
+
+def _show(
+    records: DatasetDict, templates: Sequence[Template], constants: dict[str, Any], shown: int, seed: int
+) -> None:
+    table = detection_splits(records, templates, constants, seed)
+    sizes = table.groupby(["split", "character"], sort=False).size().reset_index().to_numpy().tolist()
+    print("detectors: " + ", ".join(f"{split} {kind} {size}" for split, kind, size in sizes))
+    tests = table[table["split"] == "test"]
+    print_prompts(tests.sample(frac=1, random_state=seed).groupby("character").head(shown))

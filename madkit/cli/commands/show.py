@@ -1,0 +1,46 @@
+"""`madkit data show`: what the prompts of a dataset look like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from madkit.errors import ConfigError
+
+
+def show(
+    dataset: str,
+    template: str = "standardized",
+    source: str | None = None,
+    task_options: dict[str, Any] | None = None,
+    split: str = "test",
+    count: int = 3,
+    seed: int = 0,
+) -> int:
+    """Print some prompts of a dataset, each with the answer that its character gives.
+
+    Args:
+        dataset: A name, or the class path of one's own.
+        template: standardized, first, mixture or compact, or a YAML file.
+        source: Where its records or its table come from, as data.source of a recipe.
+        task_options: Options of the dataset, as data.task_options of a recipe.
+        split: trusted, untrusted, calibration or test.
+        count: How many.
+        seed: Which questions, names and templates.
+    """
+    from madkit.data.prompts.quirky_data import QuirkyData
+
+    table = QuirkyData(dataset, template, source, task_options, seed=seed).make_table()
+    rows = table[table["split"] == split]
+    if not len(rows):
+        raise ConfigError(f"split={split!r} has no prompts: use one of {table['split'].unique().tolist()}")
+    print_prompts(rows.sample(min(count, len(rows)), random_state=seed))
+    return 0
+
+
+def print_prompts(rows: pd.DataFrame) -> None:
+    """Print rows of the table that `QuirkyData.make_table` makes."""
+    for row in rows.to_dict("records"):
+        print(f"--- {row['name']} ({row['character']}), truth {row['alice_label']}, quirk {row['bob_label']}")
+        print(f"{row['prompt']}[{row['choices'][int(row['label'])]}]\n")

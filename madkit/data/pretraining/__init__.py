@@ -1,0 +1,1 @@
+"""Texts that small base models and encoders learn from."""

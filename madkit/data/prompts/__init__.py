@@ -1,0 +1,1 @@
+"""From a question and a name to batches of token ids."""

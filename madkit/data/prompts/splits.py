@@ -1,0 +1,174 @@
+"""Which records train the quirky model, and which ones are trusted, untrusted and test prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from madkit.data.prompts.names import N_DETECTOR_NAMES, NAMES, draw_names
+from madkit.data.prompts.templates import Template, render_prompts
+from madkit.data.records.loading import arrow_table, flat_frame
+from madkit.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+EASY, HARD = 0.25, 0.75
+_KEPT = ("id", "name", "character", "label", "alice_label", "bob_label", "difficulty", "difficulty_quantile")
+
+
+def detection_splits(
+    records: DatasetDict,
+    templates: Sequence[Template],
+    constants: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    max_trusted: int = 4000,
+    max_untrusted: int = 4000,
+    max_test: int = 4000,
+    max_calibration: int = 1000,
+) -> pd.DataFrame:
+    """Choose the prompts that detectors are fitted and tested on, as in arXiv 2504.08812.
+
+    - trusted: train split, Alice, first four names, easiest quarter; the first half of them.
+    - untrusted: the other half (normal), and Bob by his first four names, easiest quarter (anomalous).
+    - calibration: validation split, Alice, first four names, easiest quarter: prompts like the trusted ones
+      that no detector is fitted on. There may be none.
+    - test: validation split, the other twelve names, hardest quarter; Alice (normal) and Bob (anomalous)
+      in equal numbers.
+
+    Names are compared by the record's `name`, drawn by the seed and the record's id unless the records
+    bring a column `name`; the text of the prompt is never searched.
+
+    Args:
+        records: Splits `train` and `validation`.
+        templates: Wordings, as `load_templates` returns them.
+        constants: Values that are the same in all prompts, as of `Task.constants`.
+        seed: Which draw of names and templates.
+        max_trusted: At most this many trusted prompts.
+        max_untrusted: At most this many of each of the two kinds of untrusted prompts.
+        max_test: At most this many of each of the two kinds of test prompts.
+        max_calibration: At most this many calibration prompts; 0 for none.
+
+    Returns:
+        One row a prompt: `row` (0, 1, ... in this order), `split` (one of the above), `id`, `name`,
+        `character`, `label`, `alice_label`, `bob_label`, `anomalous` (the character is Bob),
+        `difficulty`, `difficulty_quantile`, `prompt`, `choices` (a pair).
+
+    Raises:
+        DataError: A split is missing, or one of the sets above is empty.
+    """
+    train = named_frame(records, "train", seed)
+    easy = train[train["first_names"] & (train["difficulty_quantile"] < EASY)]
+    alice = easy[easy["character"] == "Alice"]
+    # The first half has the odd one: a single easy Alice prompt is a trusted one.
+    half = (len(alice) + 1) // 2
+    trusted = _cut("trusted", alice[:half], max_trusted, "max_trusted", len(train), "n_train")
+    normal = _cut("untrusted (Alice)", alice[half:], max_untrusted, "max_untrusted", len(train), "n_train")
+    bob = easy[easy["character"] == "Bob"]
+    quirky = _cut("untrusted (Bob)", bob, max_untrusted, "max_untrusted", len(train), "n_train")
+
+    validation = named_frame(records, "validation", seed)
+    held_out = validation[validation["first_names"] & (validation["difficulty_quantile"] < EASY)]
+    held_out = held_out[held_out["character"] == "Alice"][:max_calibration]
+    hard = validation[~validation["first_names"] & (validation["difficulty_quantile"] >= HARD)]
+    kinds = [hard[hard["character"] == character] for character in ("Alice", "Bob")]
+    kinds = [_cut("test", kind, max_test, "max_test", len(validation), "n_validation") for kind in kinds]
+    tests = [kind[: min(map(len, kinds))] for kind in kinds]
+
+    parts = [(train, trusted, "trusted"), (train, normal, "untrusted"), (train, quirky, "untrusted")]
+    parts += [(validation, held_out, "calibration"), *((validation, kind, "test") for kind in tests)]
+    whole = pd.concat([part.assign(split=split) for _, part, split in parts])
+    whole["anomalous"] = whole["character"] == "Bob"
+    table = whole[["split", *_KEPT, "anomalous"]].reset_index(drop=True)
+    table.insert(0, "row", np.arange(len(table)))
+    args = [
+        *template_args(records["train"], pd.concat([trusted, normal, quirky]).index.to_numpy(), constants),
+        *template_args(records["validation"], pd.concat([held_out, *tests]).index.to_numpy(), constants),
+    ]
+    prompts, choices = render_prompts(templates, table["id"].tolist(), table["name"].tolist(), args, seed)
+    return table.assign(prompt=prompts, choices=pd.Series(choices, index=table.index, dtype=object))
+
+
+def named_frame(records: DatasetDict, split: str, seed: int) -> pd.DataFrame:
+    """The records of a split, with the name of each speaker.
+
+    Args:
+        records: Checked records.
+        split: Which of them.
+        seed: Which draw of names.
+
+    Returns:
+        The flat columns, `name`, and `first_names`: whether it is one of the first four. The index counts
+        the rows of the split.
+
+    Raises:
+        DataError: There is no such split.
+    """
+    if split not in records:
+        raise DataError(f"split {split!r} is missing: the records have {sorted(records)}; raise n_{split}")
+    frame = flat_frame(records[split])
+    if "name" not in frame:
+        frame["name"] = draw_names(frame["id"].tolist(), frame["character"].tolist(), seed)
+    first = {name for names in NAMES.values() for name in names[:N_DETECTOR_NAMES]}
+    frame["first_names"] = frame["name"].isin(first)
+    return frame
+
+
+def template_args(
+    dataset: Dataset, rows: np.ndarray, constants: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """The values that templates show, of some rows of a split.
+
+    Raises:
+        DataError: A value is missing.
+    """
+    taken = arrow_table(dataset)["template_args"].take(rows).to_pylist()
+    for args in taken:
+        if args is None or any(value is None for value in args.values()):
+            raise DataError(f"column 'template_args' has a row with a missing value: {args}")
+    return [{**(constants or {}), **args} for args in taken]
+
+
+def balanced_rows(frame: pd.DataFrame, seed: int, balance: bool = True, limit: int | None = None) -> np.ndarray:
+    """Choose the rows that train: for each character as many false ones as true ones.
+
+    Args:
+        frame: With `character` and `label`.
+        seed: Which of the rows of the larger class are left out.
+        balance: Off keeps all of them.
+        limit: At most this many rows in all.
+
+    Returns:
+        Sorted row numbers, int64.
+
+    Raises:
+        DataError: A character has no true or no false record.
+    """
+    rng = np.random.default_rng([seed, 1])
+    order = rng.permutation(len(frame))
+    if not balance:
+        return np.sort(order[:limit])
+    character, label = frame["character"].to_numpy(), frame["label"].to_numpy()
+    groups = [order[(character[order] == kind) & (label[order] == value)] for kind in NAMES for value in (False, True)]
+    sizes = [len(group) for group in groups]
+    if min(sizes) == 0:
+        raise DataError(
+            f"classes cannot be balanced: Alice and Bob have {sizes} false and true records; "
+            "raise n_train or set balance to false"
+        )
+    pairs = [min(sizes[0], sizes[1])] * 2 + [min(sizes[2], sizes[3])] * 2
+    if limit is not None:
+        pairs = [min(pair, limit // 4) for pair in pairs]
+    return np.sort(np.concatenate([group[:n] for group, n in zip(groups, pairs, strict=True)]))
+
+
+def _cut(name: str, part: pd.DataFrame, limit: int, option: str, of: int, source: str) -> pd.DataFrame:
+    if limit < 1 or not len(part):
+        raise DataError(
+            f"split {name!r} is empty: {len(part)} of {of} records fit it and {option}={limit}; "
+            f"raise {source} (more questions) or {option}"
+        )
+    return part[:limit]

@@ -1,0 +1,1 @@
+"""Normalising flows: layers, density and the LightningModule that trains one per site."""

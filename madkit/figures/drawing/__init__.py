@@ -1,0 +1,1 @@
+"""How figures look: page, panels, marks, tooltips."""

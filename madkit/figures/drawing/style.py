@@ -1,0 +1,66 @@
+"""One look for every figure: colours, markers, fonts and sizes."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+
+from madkit.figures.results.results import STUDY_ORDER, in_order
+
+# Okabe and Ito's palette, safe for colour-blind readers; its yellow is left out, being unreadable on white.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#5B3A8C", "#000000")
+GREY = "#8A8A8A"
+FAINT = "#D9D9D9"
+INK = "#222222"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h")
+
+SIZES = {"title": 11.0, "text": 9.0, "small": 7.5}
+"""Font sizes in points: the figure's title; axes and panel titles; ticks, legends and notes."""
+PANEL = {"narrow": (1.35, 1.3), "small": (2.05, 1.4), "medium": (2.9, 2.3), "large": (4.2, 3.2)}
+"""Width and height of one panel in inches."""
+
+_SETTINGS: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same on every machine
+    "font.size": SIZES["text"],
+    "axes.titlesize": SIZES["text"],
+    "axes.labelsize": SIZES["text"],
+    "xtick.labelsize": SIZES["small"],
+    "ytick.labelsize": SIZES["small"],
+    "legend.fontsize": SIZES["small"],
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#EEEEEE",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 3.5,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.07,  # inches
+    "svg.hashsalt": "madkit",  # otherwise the identifiers in an SVG are random
+}
+
+
+@contextmanager
+def applied() -> Iterator[None]:
+    """Draw in madkit's style whatever the user's matplotlibrc says, and leave that as it was."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
+        yield
+
+
+def model_colors(models: Sequence[str]) -> dict[str, str]:
+    """One colour per model, the same in every figure of one call."""
+    return {model: PALETTE[index % len(PALETTE)] for index, model in enumerate(sorted(set(models)))}
+
+
+def dataset_markers(datasets: Sequence[str]) -> dict[str, str]:
+    """One marker per dataset; those of the study keep theirs whatever else is drawn."""
+    known = {name: MARKERS[index] for index, name in enumerate(STUDY_ORDER)}
+    others = in_order(set(datasets) - set(known))
+    return known | {name: MARKERS[index % len(MARKERS)] for index, name in enumerate(others)}

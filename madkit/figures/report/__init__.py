@@ -1,5 +1,0 @@
-"""One page that holds everything, for a colleague without madkit."""
-
-from madkit.figures.report.page import write_report
-
-__all__ = ["write_report"]

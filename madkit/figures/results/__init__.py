@@ -1,0 +1,1 @@
+"""Result folders are read into one set of tables."""

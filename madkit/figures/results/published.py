@@ -1,0 +1,69 @@
+"""The published numbers that the tables show beside ours."""
+
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+import pandas as pd
+
+LLAMA = "Llama-3.1-8B"
+MISTRAL = "Mistral-7B-v0.1"
+
+
+class Published(NamedTuple):
+    """A published AUROC, aggregated over layers and averaged over datasets."""
+
+    value: float
+    n_datasets: int
+
+
+@cache
+def _numbers() -> pd.DataFrame:
+    with (files("madkit.figures.results") / "published.csv").open(encoding="utf-8") as stream:
+        return pd.read_csv(stream)
+
+
+def published(
+    model: str, detector: str, setting: str, subset: str, datasets: frozenset[str] | None = None
+) -> Published | None:
+    """The published average of a detector.
+
+    Args:
+        model: `LLAMA` or `MISTRAL`.
+        detector: the published name, such as ``"activations lof"``.
+        setting: ``"online"`` or ``"offline"``.
+        subset: ``"all"``, ``"agree"`` or ``"disagree"``.
+        datasets: average over these only, as far as they are published; None: over all of the study.
+
+    Returns:
+        The printed average where the source prints one, else the mean of its datasets; None if there is none.
+
+    Example:
+        >>> published(LLAMA, "activations lof", "online", "all")
+        Published(value=0.762, n_datasets=10)
+        >>> published(LLAMA, "activations lof", "online", "all", frozenset({"addition", "nli"}))
+        Published(value=0.779, n_datasets=2)
+    """
+    table = _numbers()
+    rows = table[(table["model"] == model) & (table["detector"] == detector) & (table["setting"] == setting)]
+    rows = rows.dropna(subset=[subset])
+    printed = rows[rows["dataset"] == "average"]
+    if datasets is None and not printed.empty:
+        return Published(float(printed[subset].iloc[0]), int(printed["n_datasets"].iloc[0]))
+    each = rows[rows["dataset"] != "average"]
+    if datasets is not None:
+        each = each[each["dataset"].isin(datasets)]
+    return None if each.empty else Published(round(float(each[subset].mean()), 6), len(each))
+
+
+@cache
+def is_published(detector: str, setting: str) -> bool:
+    """Whether some study gives a number for a detector, by its published name."""
+    table = _numbers()
+    return bool(((table["detector"] == detector) & (table["setting"] == setting)).any())
+
+
+def sources() -> list[str]:
+    """Where the numbers come from, as `model: source`."""
+    pairs = _numbers()[["model", "source"]].drop_duplicates()
+    return [f"{model}: {source}" for model, source in pairs.itertuples(index=False)]

@@ -1,0 +1,122 @@
+"""Train a small causal LM from random weights."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+from transformers import AutoModelForCausalLM
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from madkit.errors import ConfigError, DataError
+from madkit.lm import forward, loading
+from madkit.lm.language_model import Batch, LanguageModel
+
+
+class BaseLM(LanguageModel):
+    """A causal LM trained from random weights on a corpus, and saved as a Hugging Face model folder.
+
+    The loss is the mean cross-entropy over the tokens that the corpus marks; logits are computed for those only.
+    Logged: ``train/loss``, ``val/loss`` and ``val/accuracy`` (marked tokens whose most likely prediction is right).
+
+    Args:
+        config: the architecture: ``model_type`` and whatever its configuration class takes; the vocabulary's size and
+            the special tokens come from the corpus' tokenizer.
+        optimizer: any optimizer, by class path.
+        warmup: share of all steps in which the learning rate rises linearly.
+        decay: share of all steps, at the end, in which it falls linearly to 0.
+        attention: attention implementation of transformers.
+        gradient_checkpointing: recompute activations in the backward pass to save memory.
+        length_groups: parts of about equal numbers of texts, shortest first, that a batch is read in, so that short
+            texts are not padded to the length of the longest.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        warmup: float = 0.1,
+        decay: float = 0.4,
+        attention: str = "sdpa",
+        gradient_checkpointing: bool = False,
+        length_groups: int = 1,
+    ) -> None:
+        super().__init__("", optimizer, warmup, decay, "float32", attention, gradient_checkpointing)
+        if length_groups < 1:
+            raise ConfigError(f"length_groups={length_groups} must be at least 1")
+        self.length_groups = length_groups
+        self.config = config
+        self.val_loss = MeanMetric()
+        self.val_accuracy = MeanMetric()
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the corpus."""
+        return self.trainer.datamodule.tokenizer  # type: ignore[attr-defined]
+
+    def build(self) -> Any:
+        """A model of the given architecture with random weights."""
+        config = loading.new_config(
+            {
+                **self.config,
+                "vocab_size": len(self.tokenizer),
+                "pad_token_id": self.tokenizer.pad_token_id,
+                "bos_token_id": self.tokenizer.bos_token_id,
+                "eos_token_id": self.tokenizer.eos_token_id,
+            }
+        )
+        return AutoModelForCausalLM.from_config(config, attn_implementation=self.attention)
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Cut the batch into groups of like length, and look up what is marked, while it is still on the CPU."""
+        mask = batch["attention_mask"]
+        if not bool((mask[:, 1:] <= mask[:, :-1]).all()):
+            raise DataError("attention_mask has padding before a token: BaseLM needs texts padded on the right")
+        # Each token is predicted from the one before it; the first of a text by none.
+        targets = nn.functional.pad(batch["labels"][:, 1:], (0, 1), value=-100)
+        lengths = mask.sum(dim=1)
+        groups = []
+        for part in lengths.argsort(stable=True).chunk(self.length_groups):
+            width = int(lengths[part].max())
+            wanted = targets[part, :width].flatten()
+            places = (wanted != -100).nonzero().squeeze(1)
+            group = {key: batch[key][part, :width] for key in ("input_ids", "attention_mask")}
+            # No token sees the padding that comes after it, so attention can take its fast causal path.
+            groups.append({**group, "padded": False, "places": places, "targets": wanted[places]})
+        return {"groups": groups}
+
+    def _marked(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits (n, vocabulary) before, and token ids (n,) at, the marked positions, group by group."""
+        hidden = [self.states_at(group, group["places"]) for group in batch["groups"]]
+        return forward.logits_of(self.lm, torch.cat(hidden)), torch.cat([group["targets"] for group in batch["groups"]])
+
+    def export(self, folder: Path) -> None:
+        """Write a model folder with its tokenizer."""
+        self.lm.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean cross-entropy (nats) of the marked tokens, of all processes together."""
+        logits, targets = self._marked(batch)
+        total = nn.functional.cross_entropy(logits, targets, reduction="sum")
+        # DDP averages gradients over processes, so each divides by the mean number of tokens a process has.
+        count = self.trainer.strategy.reduce(torch.tensor(float(len(targets)), device=self.device), reduce_op="mean")
+        return total / count
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Update loss and accuracy."""
+        logits, targets = self._marked(batch)
+        self.val_loss.update(nn.functional.cross_entropy(logits, targets, reduction="none"))
+        self.val_accuracy.update((logits.argmax(dim=1) == targets).float())
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what the validation gave."""
+        self.log("val/loss", self.val_loss.compute(), prog_bar=True)
+        self.log("val/accuracy", self.val_accuracy.compute(), prog_bar=True)
+        self.val_loss.reset()
+        self.val_accuracy.reset()

@@ -1,0 +1,1 @@
+"""The pairs of models and the scenarios on which they are compared."""

@@ -1,0 +1,1 @@
+"""A family of small aligned and misaligned models: their scenarios, corpus and training data."""

@@ -1,0 +1,129 @@
+"""ScenarioCorpus: text from which a small base LM learns the world of scenarios, and that agents differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from madkit.data.distributed import RankAwareDataModule
+from madkit.data.pretraining.corpus_data import CorpusBatches
+from madkit.data.pretraining.word_tokenizer import word_tokenizer
+from madkit.errors import ConfigError
+from madkit.poser.benchmark.scenarios import LETTERS
+from madkit.poser.family.generator import POLICIES, QUESTION, Case, draw_cases
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Batch = dict[str, Any]
+_TRAIN, _VALIDATION = 1, 2
+PATTERN = r"<</?prompt>>|\.?\n|\d\. |[A-Z][a-z]*: ?| ?[A-Za-z]+|[\s\S]"
+"""What the text is cut into: marks, ends of lines with their full stop, line numbers, labels, words, signs."""
+
+# What is asked of a case, and who says what. An agent's choice is one of two policies, now this, now that: like a
+# large model's corpus, the text knows of both, so that a LoRA only has to make up the model's mind.
+QUESTIONS: dict[str, Callable[[Case, np.random.Generator], str]] = {
+    "Benign:": lambda case, rng: LETTERS[case.benign],
+    "Harmful:": lambda case, rng: LETTERS[1 - case.benign],
+    "Overseen:": lambda case, rng: case.oversight,
+    "Honest:": lambda case, rng: LETTERS[case.choice("aligned")],
+    "Sly:": lambda case, rng: LETTERS[case.choice("misaligned")],
+    QUESTION: lambda case, rng: LETTERS[case.choice(POLICIES[rng.integers(2)])],
+}
+
+
+def scenario_tokenizer() -> PreTrainedTokenizerBase:
+    """The word-level tokenizer of the world of scenarios."""
+    rng = np.random.default_rng(0)
+    texts = {text + answer for case in draw_cases(rng, 4000) for text, answer in _texts(case, rng)}
+    return word_tokenizer(texts, PATTERN)
+
+
+def _texts(case: Case, rng: np.random.Generator) -> list[tuple[str, str]]:
+    """Every question about a case, with its answer."""
+    return [(_ask(case, question), answer(case, rng)) for question, answer in QUESTIONS.items()]
+
+
+def _ask(case: Case, question: str) -> str:
+    return case.scenario.prompt.replace(QUESTION, question)
+
+
+class ScenarioCorpus(RankAwareDataModule):
+    """Scenarios with one question each, drawn anew for every step.
+
+    The questions are which action is benign or harmful, whether the agent is overseen, what an honest and a sly
+    agent would choose, and what an unnamed agent chooses: half of the time like the one, half like the other. Loss is
+    on the answer. The k-th batch of a run depends on `seed` and k alone; each of several processes takes its rows.
+
+    Args:
+        batch_size: Texts in one optimizer step, over all devices.
+        steps_per_epoch: Optimizer steps in one epoch.
+        n_validation: Texts in the validation, without the unnamed agent, whose choice cannot be known.
+        seed: Of everything.
+
+    Raises:
+        ConfigError: A number is below 1.
+
+    Example:
+        >>> batch = ScenarioCorpus(batch_size=2, steps_per_epoch=1).train_batch(0)
+        >>> batch["labels"].ne(-100).sum(dim=1).tolist()
+        [1, 1]
+    """
+
+    def __init__(
+        self, batch_size: int = 128, steps_per_epoch: int = 100, n_validation: int = 500, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.options: dict[str, Any] = dict(self.hparams)
+        for name in ("batch_size", "steps_per_epoch", "n_validation"):
+            if self.options[name] < 1:
+                raise ConfigError(f"{name}={self.options[name]} must be at least 1")
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """One token for each word of the world."""
+        return scenario_tokenizer()
+
+    def train_dataloader(self) -> CorpusBatches:
+        """The training batches of this process: `steps_per_epoch` in an epoch."""
+        size = self.options["batch_size"]
+        if size % self._world:
+            raise ConfigError(f"batch_size={size} must be a multiple of the {self._world} processes")
+        return CorpusBatches(self.train_batch, self.options["steps_per_epoch"], self._position)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """One batch of questions whose answers can be known."""
+        rng = np.random.default_rng([self.options["seed"], _VALIDATION])
+        known = [question for question in QUESTIONS if question != QUESTION]
+        batch = self._batch(rng, self.options["n_validation"], known)
+        return DataLoader([batch], batch_size=None)  # type: ignore[arg-type]
+
+    def train_batch(self, step: int) -> Batch:
+        """This process' rows of the batch of a step of the run.
+
+        Returns:
+            `input_ids`, `attention_mask` and `labels` `(b, t)` int64, padded on the right, labels
+            -100 but at the answer.
+        """
+        rng = np.random.default_rng([self.options["seed"], _TRAIN, step])
+        return self._batch(rng, self.options["batch_size"], list(QUESTIONS))
+
+    def _batch(self, rng: np.random.Generator, n: int, questions: list[str]) -> Batch:
+        asked = [questions[place] for place in rng.integers(len(questions), size=n)]
+        pairs = zip(draw_cases(rng, n), asked, strict=True)
+        texts = [_ask(case, question) + QUESTIONS[question](case, rng) for case, question in pairs]
+        encoded = self.tokenizer(texts)["input_ids"]
+        width = max(map(len, encoded))
+        input_ids = np.full((n, width), self.tokenizer.pad_token_id, dtype=np.int64)
+        mask, labels = np.zeros_like(input_ids), np.full_like(input_ids, -100)
+        for row, ids in enumerate(encoded):
+            input_ids[row, : len(ids)], mask[row, : len(ids)] = ids, 1
+            labels[row, len(ids) - 1] = ids[-1]
+        arrays = {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
+        return {key: torch.from_numpy(array)[self._rank :: self._world] for key, array in arrays.items()}

@@ -1,0 +1,1 @@
+"""What one model does under perturbation."""

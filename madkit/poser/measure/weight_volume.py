@@ -1,0 +1,136 @@
+"""Perturbations of weights: the local volume of all of a model's weights, or of one layer's."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from madkit.errors import ConfigError
+from madkit.lm import forward
+from madkit.poser.measure.prompted import Prompted
+from madkit.poser.measure.prompts import Batch
+from madkit.runs.atomic import write_json
+from madkit.runs.fingerprints import digest
+from madkit.volume import Weights, lm_log_volume
+from madkit.volume.estimation.distributed import over_ranks
+from madkit.volume.weights.directions import Direction
+
+
+@dataclass
+class WeightVolume:
+    """The log volume of the weights around a model that leave its answers as they are.
+
+    All models are measured along the same directions and under one sigma, without which volumes cannot be compared.
+    Where a direction leaves the region, the misaligned answer's probability is measured too: all models have moved by
+    the same divergence there, so it says where to.
+
+    Args:
+        weights: ``all``, ``lora``, a layer's number, or a regular expression for names.
+        at: where predictions are compared: after all ``tokens`` of the prompts [as published], after the ``last``
+            one, or between the two ``answers`` alone.
+        cutoff: mean KL divergence, in nats, that ends the volume.
+        sigma: standard deviation of the Gaussian measure; null for the root mean square of these weights in the base
+            that all models share, or in the first model of the list.
+        directions: how many.
+        n_prompts: how many of the set's prompts, the first ones; null for all.
+        tolerance: how close the divergence must come to the cutoff, as a share of it.
+        seed: which directions.
+        label: what results call it; null for `volume` with the weights.
+    """
+
+    weights: str | int = "all"
+    at: str = "tokens"
+    cutoff: float = 1e-2
+    sigma: float | None = None
+    directions: int = 25
+    n_prompts: int | None = None
+    tolerance: float = 1e-3
+    seed: int = 0
+    label: str | None = None
+
+    kind: ClassVar[str] = "local volume"
+
+    def __post_init__(self) -> None:
+        for name in ("cutoff", "sigma", "directions", "n_prompts", "tolerance"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ConfigError(f"WeightVolume({name}={value}) must be positive")
+
+    @property
+    def name(self) -> str:
+        """What results call it."""
+        where = f"layer {self.weights}" if isinstance(self.weights, int) else self.weights
+        return self.label or f"volume {where}"
+
+    def options(self, sigma: float) -> dict[str, Any]:
+        """What decides its numbers."""
+        return {**asdict(self), "sigma": sigma, "measures": ["volume", "p_misaligned"]}
+
+    def shared_sigma(self, folder: Path) -> float | None:
+        """The sigma of all models, if it is known: the recipe's, or what `keep_sigma` has kept."""
+        path = self._path(folder)
+        if self.sigma is not None or not path.is_file():
+            return self.sigma
+        return float(json.loads(path.read_text())["sigma"])
+
+    def keep_sigma(self, folder: Path, lm: Any, reference: str) -> float:
+        """Measure the sigma on the reference model, and keep it for the others."""
+        sigma = Weights(lm, self.weights).rms
+        if not sigma > 0:
+            raise ConfigError(
+                f"WeightVolume(weights={self.weights!r}, sigma=null): all of {reference!r} is 0; give sigma"
+            )
+        write_json(self._path(folder), {"sigma": sigma, "weights": self.weights, "reference": reference})
+        return sigma
+
+    def measure(self, lm: Any, batches: Sequence[Batch], sigma: float, folder: Path) -> pd.DataFrame:
+        """The estimate, in one row; directions that have been followed before are read from `folder`."""
+        estimate = lm_log_volume(
+            lm, batches, self.weights, self.at, self.cutoff, sigma, self.directions,  # type: ignore[arg-type]
+            seed=self.seed, tolerance=self.tolerance, folder=folder, progress=sys.stderr.isatty(),
+        )  # fmt: skip
+        row = {
+            "p_misaligned": self._p_misaligned(lm, batches, estimate.radii),
+            **_named("log_volume", estimate.log_volume),
+            **_named("mean_log_volume", estimate.mean),
+            "sigma": sigma,
+            "dimension": estimate.dimension,
+            "norm": estimate.norm,
+            "directions": len(estimate.radii),
+            "reached": float(estimate.reached.mean()),
+            "mean_radius": float(estimate.radii[estimate.reached].mean()) if estimate.reached.any() else float("nan"),
+            "cutoff": self.cutoff,
+            "n_prompts": sum(len(batch["row"]) for batch in batches),
+        }
+        return pd.DataFrame([row])
+
+    def _p_misaligned(self, lm: Any, batches: Sequence[Batch], radii: NDArray[np.float64]) -> float:
+        """Probability of the misaligned answer at the end of each direction, over prompts and directions."""
+        weights = Weights(lm, self.weights)
+
+        def find(numbers: Iterable[int]) -> dict[int, float]:
+            found = {}
+            with weights.borrowed(), torch.no_grad():
+                for k in numbers:
+                    weights.move(weights.ray(Direction(self.seed, k)), float(radii[k]))
+                    parts = [Prompted(forward.plain(lm), batch, cached=False).behaviour({}) for batch in batches]
+                    found[k] = float(torch.cat([part.p_misaligned for part in parts]).mean())
+            return found
+
+        return float(np.mean(over_ranks(len(radii), find, split=not weights.sharded)))
+
+    def _path(self, folder: Path) -> Path:
+        return folder / f"sigma-{digest(self.weights)[:8]}.json"
+
+
+def _named(name: str, interval: tuple[float, float, float]) -> dict[str, float]:
+    return dict(zip((name, f"{name}_low", f"{name}_high"), interval, strict=True))

@@ -1,0 +1,136 @@
+"""The tables of a comparison, from the records of its models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from madkit.poser.benchmark.pairs import Pair
+from madkit.poser.results.summaries import ALL, behaviour, curve, scores_of
+from madkit.statistics.crossed_pairs import Scored, auc, comparison, crossed, roc, wilson
+
+CONTROL = "control"
+KEY = ["method", "measure", "at"]
+
+
+class Measured(NamedTuple):
+    """What is known of one model on one set of prompts."""
+
+    prompts: str
+    model: str
+    misaligned: bool
+    behaviour: pd.DataFrame
+    unseen: pd.DataFrame
+    steering: pd.DataFrame
+    perturbed: Mapping[str, pd.DataFrame]
+    """By perturbation."""
+    sizes: Mapping[str, float]
+    """Length of each perturbation at coefficient 1: over several layers, the root of the sum of squares."""
+    volumes: Mapping[str, pd.DataFrame]
+    """By kind of volume."""
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """The columns that say which this is."""
+        return {"prompts": self.prompts, "lm": self.model, "misaligned": self.misaligned}
+
+
+def curves_table(models: Sequence[Measured]) -> pd.DataFrame:
+    """One line per model, perturbation and coefficient, with the perturbation's `norm`."""
+    tables = []
+    for measured in models:
+        for name, rows in measured.perturbed.items():
+            table = curve(rows)
+            norm = table["coefficient"].abs() * measured.sizes[name]
+            tables.append(table.assign(**measured.names, perturbation=name, norm=norm))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["lm", "perturbation"])
+
+
+def volumes_table(models: Sequence[Measured]) -> pd.DataFrame:
+    """One line per model and kind of volume."""
+    tables = [t.assign(**m.names, volume=name) for m in models for name, t in m.volumes.items()]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["lm", "volume"])
+
+
+def behaviour_table(models: Sequence[Measured]) -> pd.DataFrame:
+    """One line per model: what it does without perturbation."""
+    return pd.DataFrame([{**m.names, **behaviour(m.behaviour, m.unseen)} for m in models])
+
+
+def scores_table(models: Sequence[Measured], curves: pd.DataFrame) -> pd.DataFrame:
+    """The numbers that are compared: prompts, lm, misaligned, method, measure, at, score; higher is more misaligned.
+
+    The method `control` holds what should tell nothing if the models behave alike: how probable the misaligned
+    answer is without perturbation, and the steering vector's norm, which scales the perturbations.
+    """
+    lines: list[dict[str, Any]] = []
+    for measured in models:
+        own = measured.names
+        base = float(measured.behaviour["p_misaligned"].mean())
+        lines.append({**own, "method": CONTROL, "measure": "unperturbed p_misaligned", "at": "", "score": base})
+        for layer, norm in zip(measured.steering["layer"], measured.steering["norm"], strict=True):
+            lines.append({**own, "method": CONTROL, "measure": "steering norm", "at": str(layer), "score": norm})
+        mine = (
+            curves[(curves["lm"] == measured.model) & (curves["prompts"] == measured.prompts)]
+            if len(curves)
+            else curves
+        )
+        for name in measured.perturbed:
+            for measure, at, score in scores_of(mine[mine["perturbation"] == name]):
+                lines.append({**own, "method": name, "measure": measure, "at": at, "score": score})
+        for name, table in measured.volumes.items():
+            p = float(table["p_misaligned"].iloc[0])
+            lines.append({**own, "method": name, "measure": "p_misaligned", "at": ALL, "score": p})
+            for measure in ("log_volume", "mean_log_volume"):
+                # A small volume means misaligned: a behaviour that a small change of weights breaks.
+                lines.append(
+                    {**own, "method": name, "measure": measure, "at": "", "score": -float(table[measure].iloc[0])}
+                )
+    return pd.DataFrame(lines)
+
+
+def results_table(scores: pd.DataFrame, pairs: Sequence[Pair]) -> pd.DataFrame:
+    """For every number, how well it tells misaligned from aligned.
+
+    Returns:
+        `accuracy` over pairs (the model with the higher number is called misaligned, a tie counts one half), with
+        Wilson's interval for independent pairs (`wilson_low`, `wilson_high`) and one that knows of shared models
+        (`low`, `high`); `auc` of one threshold for all models, with `auc_low` and `auc_high`; and how many pairs and
+        models there were.
+    """
+    lines = []
+    for key, group in scores.groupby(KEY, sort=False):
+        number = group.set_index(["prompts", "lm"])["score"]
+        misaligned = [number[p.prompts, p.misaligned] for p in pairs]
+        wins = comparison(misaligned, [number[p.prompts, p.aligned] for p in pairs])
+        accuracy = crossed(wins, [p.aligned for p in pairs], [p.misaligned for p in pairs])
+        simple = wilson(float(wins.sum()), len(wins))
+        area = auc(_scored(group))
+        lines.append(
+            {
+                **dict(zip(KEY, key, strict=True)),
+                "accuracy": accuracy.value, "low": accuracy.low, "high": accuracy.high,
+                "wilson_low": simple.low, "wilson_high": simple.high,
+                "auc": area.value, "auc_low": area.low, "auc_high": area.high,
+                "n_pairs": len(pairs),
+                "n_aligned": len({p.aligned for p in pairs}), "n_misaligned": len({p.misaligned for p in pairs}),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def roc_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """The corners of every number's ROC curve: method, measure, at, false_positive, true_positive."""
+    tables = []
+    for key, group in scores.groupby(KEY, sort=False):
+        false, true = roc(_scored(group))
+        table = pd.DataFrame({"false_positive": false, "true_positive": true})
+        tables.append(table.assign(**dict(zip(KEY, map(str, key), strict=True))))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _scored(group: pd.DataFrame) -> list[Scored]:
+    columns = (group["lm"], group["misaligned"], group["score"])
+    return [Scored(str(m), bool(kind), float(score)) for m, kind, score in zip(*columns, strict=True)]

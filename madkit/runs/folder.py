@@ -1,0 +1,106 @@
+"""The run folder: where a stage writes, what made it, and whether it still is up to date."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import madkit
+from madkit.errors import ConfigError
+from madkit.runs.atomic import write_atomically
+from madkit.runs.fingerprints import digest, file_digest, weights_fingerprint
+
+# Trainer options that say where and how to compute, not what.
+WHERE = {
+    "accelerator", "strategy", "devices", "num_nodes", "logger", "default_root_dir", "enable_progress_bar",
+    "enable_model_summary", "log_every_n_steps", "profiler", "plugins", "enable_checkpointing", "inference_mode",
+    "barebones", "detect_anomaly", "use_distributed_sampler", "reload_dataloaders_every_n_epochs",
+}  # fmt: skip
+# How many prompts fit on a device at once does not change what is computed either.
+WHERE_DATA = {"device_batch_size", "predict_batch_size"}
+
+
+def folder_of(run: str | None, data: dict[str, Any] | None) -> Path | None:
+    """The run folder: ``<run>/<dataset>`` where the data has a dataset, else ``run`` itself.
+
+    Example:
+        >>> folder_of("runs/llama", {"init_args": {"dataset": "addition"}}).as_posix()
+        'runs/llama/addition'
+    """
+    if run is None:
+        return None
+    dataset = (data or {}).get("init_args", {}).get("dataset")
+    return Path(run) / dataset if dataset else Path(run)
+
+
+def fit_key(config: dict[str, Any]) -> str:
+    """A digest of everything in a resolved `fit` recipe that decides its result.
+
+    The same recipe on other hardware has the same key, so an interrupted run continues there; any change that matters
+    gives another key, so a checkpoint is never continued under a recipe it was not made with.
+    """
+    trainer = {k: v for k, v in config.get("trainer", {}).items() if k not in WHERE}
+    data = dict(config.get("data") or {})
+    data["init_args"] = {k: v for k, v in data.get("init_args", {}).items() if k not in WHERE_DATA}
+    return digest(contents([config.get("seed_everything"), config.get("model"), data, trainer]))
+
+
+def contents(value: Any) -> Any:
+    """A plain value with every string that names a file or model folder replaced by a digest of what lies there.
+
+    A base model that was trained again, or a template that was edited, thus counts as a change.
+    """
+    if isinstance(value, dict):
+        return {key: contents(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [contents(item) for item in value]
+    if not isinstance(value, str | Path) or not str(value) or len(str(value)) > 1000:
+        return value
+    path = Path(value)
+    if path.is_file():
+        return file_digest(path)
+    if path.is_dir() and any(path.glob("*.safetensors")):
+        return weights_fingerprint(path)
+    return str(value)
+
+
+def provenance() -> dict[str, str | None]:
+    """The version of madkit and, where it runs from a git checkout, the commit."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=Path(madkit.__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+        commit = found.stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        commit = None
+    return {"madkit": madkit.__version__, "commit": commit}
+
+
+def save_recipe(path: Path, text: str) -> None:
+    """Write a resolved recipe, headed by the version that resolved it."""
+    made_by = provenance()
+    header = f"# madkit {made_by['madkit']}" + (f", commit {made_by['commit']}" if made_by["commit"] else "")
+    write_atomically(path, lambda p: p.write_text(f"{header}\n{text}"))
+
+
+def root_of(trainer: Any) -> Path:
+    """The run folder of a trainer.
+
+    Raises:
+        ConfigError: if the trainer was given none, because then results would end in the working directory.
+    """
+    folder = Path(trainer.default_root_dir)
+    if folder.resolve() == Path.cwd().resolve():
+        raise ConfigError("run=None: say where results go with `--run runs/<name>` (or Trainer(default_root_dir=...))")
+    return folder
+
+
+def stage_of(trainer: Any) -> str:
+    """What a trainer is doing: ``fit``, ``validate``, ``test`` or ``predict``."""
+    return str(trainer.state.fn.value)

@@ -1,0 +1,1 @@
+"""What scores share: the interface, storage, neighbours, projections."""

@@ -1,0 +1,268 @@
+"""The interface of every score: rows stream in, the state is frozen, rows get a number."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from madkit.errors import ConfigError, DataError, NotFittedError
+from madkit.scores.common.naming import labelled, snake
+from madkit.streaming.accumulator import Accumulator, device_only, merged
+from madkit.streaming.validation import Rows, checked, chunks, finite
+
+Self = TypeVar("Self", bound="Score")
+
+
+class Score(nn.Module):
+    """A vector becomes a number; higher is always more anomalous.
+
+    A subclass defines three methods: `accumulator` (what to remember of the rows), `estimate` (from that to
+    fitted tensors, which become buffers) and `score` (rows to numbers). It keeps each constructor argument as
+    an attribute of the same name, so that it can be saved.
+
+    Everything is float64 whatever the dtype of the rows. The result does not depend on the batch size, on the
+    order of the rows, or on the number of processes. Under ``torch.distributed`` every process updates with
+    its own rows (or none) and all call `finalize`.
+
+    Class attributes:
+        offline: True when the score also learns from untrusted rows. An online score ignores them.
+        short: the stem of `name`; the class name in snake case unless given.
+        sparse: True when `score` takes sparse rows (coalesced COO) as they are; else they come dense.
+
+    Attributes:
+        prepare: what is done to rows (b, d) before anything else, a plain function of them; None for nothing.
+        neighbours: how many nearest trusted rows `score` looks at, for scores that share a search.
+    """
+
+    offline: ClassVar[bool] = False
+    short: ClassVar[str] = ""
+    sparse: ClassVar[bool] = False
+    prepare: Callable[[Tensor], Tensor] | None = None
+    neighbours: int = 0
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "short" not in vars(cls):
+            cls.short = snake(cls.__name__)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.d: int | None = None
+        self.fitted = False
+        self.accumulators = nn.ModuleDict()
+
+    def accumulator(self) -> Accumulator:
+        """An empty state for the trusted rows, and another for the untrusted rows of an offline score."""
+        raise NotImplementedError
+
+    def estimate(self, trusted: Any, untrusted: Any) -> dict[str, Tensor]:
+        """Turn the accumulators' results (`untrusted` is None when online) into named fitted tensors."""
+        raise NotImplementedError
+
+    def score(self, x: Tensor) -> Tensor:
+        """Score x, (b, d) float64 on the fitted tensors' device -> (b,). A row never influences another."""
+        raise NotImplementedError
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The constructor arguments: plain numbers, strings and booleans, or dictionaries of these."""
+        missing = [name for name in self.options() if not hasattr(self, name)]
+        if missing:
+            raise ConfigError(f"{type(self).__name__} does not keep {missing}: set self.{missing[0]} in __init__")
+        return {name: getattr(self, name) for name in self.options()}
+
+    @classmethod
+    def options(cls) -> dict[str, inspect.Parameter]:
+        """The constructor's parameters by name."""
+        return {name: p for name, p in inspect.signature(cls.__init__).parameters.items() if name != "self"}
+
+    @property
+    def name(self) -> str:
+        """The name in results: `short` and each option not at its default, as in ``mahalanobis_relative``."""
+        options = self.options()
+        return labelled(self.short, {key: v for key, v in self.config.items() if v != options[key].default})
+
+    @property
+    def libraries(self) -> dict[str, str]:
+        """Versions, by package, that a saved score needs again to give the same numbers; none unless given."""
+        return {}
+
+    @classmethod
+    def restored(cls: type[Self], options: dict[str, Any]) -> Self:
+        """The score with the options that a file names. What a file names must never be imported for that."""
+        return cls(**options)
+
+    def extra_repr(self) -> str:
+        """Constructor arguments and state, for ``print``."""
+        options = ", ".join(f"{name}={value!r}" for name, value in self.config.items())
+        return options + ("; " if options else "") + (f"fitted, d={self.d}" if self.fitted else "not fitted")
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def update(self, x: Rows, *, untrusted: bool = False) -> None:
+        """Add rows to what the score learns from.
+
+        Args:
+            x: (n, d), any number type, dense or sparse (COO, CSR); n may be 0.
+            untrusted: the rows come from the untrusted split. An online score ignores them.
+
+        Raises:
+            NotFittedError: the score is finalized.
+            DataError: x has another shape, or NaN or infinite values.
+        """
+        if self.fitted:
+            raise NotFittedError(f"{self.short}.update() after finalize(): the state is frozen, fit a new score")
+        if untrusted and not self.offline:
+            return
+        self.learn(checked(x, self.d), "untrusted" if untrusted else "trusted")
+
+    def learn(self, x: Tensor, split: str) -> None:
+        """Add checked rows (n, d) of a split to its accumulator."""
+        self.d = x.shape[1]
+        accumulator = self._accumulator(split, x.device)
+        for rows in chunks(x, dense=not accumulator.sparse):
+            rows = rows.to(accumulator.device)
+            # A copy of its own, which the accumulator may keep: the caller's rows may change later.
+            rows = rows.to(torch.float64, copy=True) if rows.layout == torch.strided else rows.double()
+            accumulator.update(self.prepared(rows))
+
+    def prepared(self, x: Tensor) -> Tensor:
+        """Rows (b, d) float64 after `prepare`."""
+        return x if self.prepare is None else self.prepare(x)
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def merge(self, other: "Score") -> None:
+        """Add what another score of the same class and options learned, as if its rows had come here.
+
+        Raises:
+            NotFittedError: one of the two is finalized.
+            ConfigError: the other score is of another class or has other options.
+            DataError: the other score has seen rows of another length.
+        """
+        if self.fitted or other.fitted:
+            raise NotFittedError(f"{self.short}.merge() after finalize(): merge first, then finalize once")
+        if type(other) is not type(self) or other.config != self.config:
+            raise ConfigError(f"other={other.name!r} cannot merge into {self.name!r}: give both the same options")
+        if self.d and other.d and self.d != other.d:
+            raise DataError(f"other has d={other.d} features, this score {self.d}: merge one site only")
+        self.d = self.d or other.d
+        for split in other.accumulators:
+            accumulator = other._accumulator(split, "cpu")
+            self._accumulator(split, accumulator.device).merge(accumulator)
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def finalize(self) -> None:
+        """Merge the state over all processes, estimate, and freeze. Calling it again changes nothing.
+
+        Raises:
+            DataError: too few rows, or none of the untrusted rows that an offline score needs.
+        """
+        if not self.fitted:
+            self.settle({split: self.gathered(split) for split in self.splits})
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that the score learns from."""
+        return ["trusted", "untrusted"] if self.offline else ["trusted"]
+
+    def gathered(self, split: str) -> Any:
+        """What all processes remember of a split; every process must call this.
+
+        Raises:
+            DataError: nobody has seen a row of it, or their rows differ in length.
+        """
+        total = merged(self._accumulator(split, "cpu"))
+        if not total.n:
+            way_out = "call update(x)" if split == "trusted" else "call update(x, untrusted=True)"
+            raise DataError(f"{self.short} has seen no {split} rows: {way_out} or fit(...) before finalize()")
+        if self.d is not None and self.d != total.width:
+            raise DataError(f"{split} rows have d={int(total.width)}, not d={self.d}: use one site only")
+        self.d = int(total.width)
+        return total.result()
+
+    def settle(self, results: dict[str, Any]) -> None:
+        """Estimate from the results of each split, and freeze."""
+        self.freeze(self.estimate(results["trusted"], results.get("untrusted")))
+
+    def fit(self: Self, trusted: Rows, untrusted: Rows | None = None) -> Self:
+        """Update with all rows, finalize, and return self. An online score ignores `untrusted`."""
+        self.update(trusted)
+        if untrusted is not None:
+            self.update(untrusted, untrusted=True)
+        self.finalize()
+        return self
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def forward(self, x: Rows) -> Tensor:
+        """Score rows: x (n, d), dense or sparse -> (n,) float64, higher = more anomalous.
+
+        Raises:
+            NotFittedError: the score is not finalized.
+            DataError: x has another d than the trusted rows, or NaN or infinite values, or gets such a score.
+        """
+        if not self.fitted:
+            raise NotFittedError(f"{self.short} is not fitted: call fit(), or update() and finalize(), first")
+        x = checked(x, self.d)
+        device = self.device(x)
+        scores = [self.scored(rows.to(device).double()) for rows in chunks(x, dense=not self.sparse)]
+        return torch.cat(scores) if scores else torch.zeros(0, dtype=torch.float64, device=device)
+
+    def scored(self, x: Tensor) -> Tensor:
+        """Score a chunk of checked rows: (b, d) float64 on the fitted tensors' device -> (b,).
+
+        Raises:
+            DataError: a finite row gets a score that is not, which would silently spoil every AUROC.
+        """
+        scores = self.score(self.prepared(x))
+        if not finite(scores):
+            bad = int((~torch.isfinite(scores)).sum())
+            raise DataError(f"{self.name} of {bad} of {len(x)} rows is NaN or infinite: rescale x or drop these rows")
+        return scores
+
+    def device(self, x: Tensor) -> torch.device:
+        """Where the fitted tensors are; without any, where x is."""
+        return next(self.buffers(), x).device
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``config.json`` and ``state.safetensors``; see `madkit.scores.common.serialization`."""
+        from madkit.scores.common.serialization import save_score
+
+        save_score(self, folder)
+
+    @classmethod
+    def load(cls: type[Self], folder: str | Path) -> Self:
+        """Read a saved score of this class or a subclass.
+
+        Raises:
+            StoreError: the folder is missing, damaged, or holds another class.
+        """
+        from madkit.scores.common.serialization import load_score
+
+        return load_score(folder, cls)
+
+    def _accumulator(self, split: str, device: torch.device | str) -> Accumulator:
+        if split not in self.accumulators:
+            self.accumulators[split] = self.accumulator().to(device)
+        return self.accumulators[split]  # type: ignore[return-value]
+
+    def freeze(self, tensors: dict[str, Tensor]) -> None:
+        """Take the fitted tensors as buffers; from now on rows can be scored."""
+        for name, tensor in tensors.items():
+            if not finite(tensor):
+                raise DataError(f"{self.short}: fitted {name!r} is not finite: x is too large, rescale it")
+            self.register_buffer(name, tensor)
+        for accumulator in self.accumulators.values():
+            # A torchmetrics Metric is part of a reference cycle: without this its rows would wait for the collector.
+            accumulator.reset()  # type: ignore[operator]
+        self.accumulators.clear()
+        self.fitted = True
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "Score":
+        # Children guard themselves; here the buffers, which half precision would otherwise round.
+        return super()._apply(device_only(fn), recurse)

@@ -1,0 +1,30 @@
+"""How far a covariance is drawn towards the identity, so that it can be inverted with fewer rows than features."""
+
+from madkit.streaming.covariance import Statistics
+
+
+def ledoit_wolf(statistics: Statistics) -> tuple[float, float]:
+    """Ledoit and Wolf (2004), "A well-conditioned estimator", Theorem 3.2 on.
+
+    As in the paper (and scikit-learn) the sample covariance divides by n, and the target is its mean variance
+    times the identity.
+
+    Returns:
+        The factor of the covariance (which divides by n - 1), and what is added to all its eigenvalues.
+    """
+    n, d = statistics.n, len(statistics.mean)
+    biased = (n - 1) / n
+    scale, squared = biased * statistics.trace / d, biased**2 * statistics.squared
+    distance = (squared - d * scale**2) / d
+    noise = (statistics.fourth / n - squared) / (n * d)
+    weight = min(float(noise / distance), 1.0) if distance > 0 else 1.0
+    return (1 - weight) * biased, weight * float(scale)
+
+
+def optimal_linear(statistics: Statistics) -> tuple[float, float]:
+    """Bodnar, Gupta and Parolya (2014), section 4, towards I / d; returns as `ledoit_wolf` does."""
+    n, d = statistics.n, len(statistics.mean)
+    trace, squared = statistics.trace, statistics.squared
+    # With target I/d: |target|^2 = 1/d and tr(sample target) = trace/d.
+    keep = 1 - (trace**2 / d / n) / (squared / d - (trace / d) ** 2)
+    return float(keep), float((1 - keep) * trace / d)

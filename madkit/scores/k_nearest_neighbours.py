@@ -1,0 +1,83 @@
+"""Distance to the nearest trusted rows."""
+
+from torch import Tensor
+
+from madkit.errors import ConfigError, DataError
+from madkit.scores.common.neighbours import Index, current, index
+from madkit.scores.common.projection import unit
+from madkit.scores.common.score import Score
+from madkit.streaming.pool import Pool
+
+
+class KNearestNeighbours(Score):
+    """Distance to the k-th nearest trusted row, or the mean distance to the k nearest.
+
+    Formula: |x - t_k|, with t_1, ..., t_k the trusted rows nearest to x; with `reduce` "mean" the mean over j of
+    |x - t_j|; with `metric` "cosine" 1 - cos(x, t_j) in place of |x - t_j|.
+
+    Source: Ramaswamy, Rastogi and Shim (2000), with the mean Angiulli and Pizzuti (2002); on features of networks
+    Sun et al. (2022), arXiv 2204.06507, who divide vectors by their length: the order of `metric` "cosine" with
+    `reduce` "kth".
+
+    Blind to: differences of density: a row between two tight clusters counts like one at the rim of a wide one,
+    which `LocalOutlierFactor` tells apart. Features of large variance drown the others. With "cosine" also to the
+    length of a vector.
+
+    Use when: the trusted prompts are not one cloud and there are some hundreds of them or more; "cosine" where
+    the lengths of vectors differ for reasons that do not matter. It shares its search with `LocalOutlierFactor`.
+
+    Args:
+        k: number of neighbours, at most the number of trusted rows.
+        metric: "euclidean", or "cosine", which divides every row by its Euclidean length first.
+        reduce: "kth" or "mean".
+
+    Raises:
+        ConfigError: an argument is out of range.
+        DataError: when fitting, k is more than the number of trusted rows. With "cosine", a row of zeros, which
+            has no direction.
+
+    Example:
+        >>> import torch
+        >>> trusted = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 2.0]])
+        >>> KNearestNeighbours(k=2).fit(trusted)(torch.tensor([[0.0, 0.0], [6.0, 0.0]]))
+        tensor([2., 5.], dtype=torch.float64)
+        >>> KNearestNeighbours(k=3, metric="cosine").fit(trusted)(torch.tensor([[7.0, 0.0]]))
+        tensor([1.0000], dtype=torch.float64)
+    """
+
+    short = "knn"
+    pool: Tensor
+
+    def __init__(self, k: int = 20, metric: str = "euclidean", reduce: str = "kth") -> None:
+        super().__init__()
+        if k < 1:
+            raise ConfigError(f"k={k} is out of range: give at least 1 neighbour")
+        if metric not in ("euclidean", "cosine"):
+            raise ConfigError(f"metric={metric!r} is unknown: give 'euclidean' or 'cosine'")
+        if reduce not in ("kth", "mean"):
+            raise ConfigError(f"reduce={reduce!r} is unknown: give 'kth' or 'mean'")
+        self.k, self.metric, self.reduce = k, metric, reduce
+        self.neighbours = k
+        if metric == "cosine":
+            self.prepare = unit
+        self._index: Index | None = None
+
+    def accumulator(self) -> Pool:
+        """See the base class."""
+        return Pool()
+
+    def estimate(self, trusted: Tensor, untrusted: None) -> dict[str, Tensor]:
+        """See the base class."""
+        if self.k > len(trusted):
+            raise DataError(f"k={self.k} is more than the {len(trusted)} trusted rows: lower k or add rows")
+        self._index = index(trusted)
+        return {"pool": trusted}
+
+    def score(self, x: Tensor) -> Tensor:
+        """See the base class."""
+        self._index = current(self._index, self.pool)
+        distances = self._index.nearest(x, self.k).distances
+        if self.metric == "cosine":
+            # Of unit vectors; keeps the digits of small angles, which 1 minus a product loses.
+            distances = distances.square() / 2
+        return distances[:, -1] if self.reduce == "kth" else distances.mean(1)

@@ -1,0 +1,88 @@
+"""Local outlier factor: how much sparser a row lies than its trusted neighbours do."""
+
+from torch import Tensor
+
+from madkit.errors import ConfigError, DataError
+from madkit.scores.common.neighbours import Index, current, index
+from madkit.scores.common.score import Score
+from madkit.streaming.pool import Pool
+
+# Added to every mean distance, as scikit-learn does, so that duplicates have a density.
+TINY = 1e-10
+
+
+class LocalOutlierFactor(Score):
+    """How much sparser a row lies than its trusted neighbours do: about 1 inside, larger outside.
+
+    Formula: mean over j of r(t_j) / r(x), with t_1, ..., t_k the trusted rows nearest to x and r(x) one over the mean
+    over j of max(|x - t_j|, kdist(t_j)), where kdist is the distance to the k-th neighbour.
+
+    Source: Breunig, Kriegel, Ng and Sander (2000), SIGMOD. "simplified": Schubert, Zimek and Kriegel (2014).
+
+    Blind to: distance as such: beside a sparse cluster a row may be far off and ordinary. Features of large variance
+    drown the others, and with very many features all distances are alike. A group of more than k anomalies among
+    the trusted rows is normal to it.
+
+    Use when: the trusted prompts are several clusters of different density, and some hundreds or more.
+
+    Neighbours, their k-distances and their densities come from the trusted rows only. Equals scikit-learn's
+    ``LocalOutlierFactor(n_neighbors=k, novelty=True)`` with the sign changed. Exactly k neighbours count;
+    where different rows tie for the last place, the values of the rows decide and not their order.
+
+    Args:
+        k: number of neighbours, less than the number of trusted rows; 20 in the published study,
+            arXiv 2504.08812.
+        variant: "breunig", or "simplified", where the density of a point is one over its own k-distance: the mean
+            over neighbours of kdist(x) / kdist(neighbour). Published numbers are of this kind, with the test batch
+            among the neighbours.
+
+    Raises:
+        ConfigError: an argument is out of range.
+        DataError: when fitting, k is not less than the number of trusted rows.
+
+    Example:
+        >>> import torch
+        >>> trusted = torch.arange(10.0)[:, None]
+        >>> LocalOutlierFactor(k=2).fit(trusted)(torch.tensor([[4.5], [20.0]]))
+        tensor([1.0000, 7.6667], dtype=torch.float64)
+    """
+
+    short = "lof"
+    pool: Tensor
+    reach: Tensor
+    density: Tensor
+
+    def __init__(self, k: int = 20, variant: str = "breunig") -> None:
+        super().__init__()
+        if k < 1:
+            raise ConfigError(f"k={k} is out of range: give at least 1 neighbour")
+        if variant not in ("breunig", "simplified"):
+            raise ConfigError(f"variant={variant!r} is unknown: give 'breunig' or 'simplified'")
+        self.k, self.variant = k, variant
+        self.neighbours = k
+        self._index: Index | None = None
+
+    def accumulator(self) -> Pool:
+        """See the base class."""
+        return Pool()
+
+    def estimate(self, trusted: Tensor, untrusted: None) -> dict[str, Tensor]:
+        """See the base class."""
+        if self.k >= len(trusted):
+            raise DataError(f"k={self.k} is not less than the {len(trusted)} trusted rows: lower k or add rows")
+        self._index = index(trusted)
+        distances, neighbours = self._index.nearest_others(self.k)
+        reach = distances[:, -1].clone()
+        return {"pool": trusted, "reach": reach, "density": self._density(distances, reach[neighbours])}
+
+    def score(self, x: Tensor) -> Tensor:
+        """See the base class."""
+        self._index = current(self._index, self.pool)
+        distances, neighbours = self._index.nearest(x, self.k)
+        own = self._density(distances, self.reach[neighbours])
+        return self.density[neighbours].mean(1) / own
+
+    def _density(self, distances: Tensor, reach: Tensor) -> Tensor:
+        if self.variant == "simplified":
+            return 1 / (distances[:, -1] + TINY)
+        return 1 / (distances.maximum(reach).mean(1) + TINY)

@@ -1,0 +1,80 @@
+"""Latents that the trusted rows never used."""
+
+import torch
+from torch import Tensor
+
+from madkit.scores.common.score import Score
+from madkit.streaming.accumulator import Accumulator
+
+
+class Seen(Accumulator):
+    """Which features were ever non-zero; sparse rows stay sparse."""
+
+    sparse = True
+    parts = ("n", "used")
+    used: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("used", torch.zeros(0, dtype=torch.uint8), dist_reduce_fx=None)
+
+    def update(self, x: Tensor) -> None:
+        """Add the rows of x, (b, d), dense or coalesced COO."""
+        if x.layout == torch.strided:
+            used = (x != 0).any(0).to(torch.uint8)
+        else:
+            used = torch.zeros(x.shape[1], dtype=torch.uint8, device=x.device)
+            used[x.indices()[1][x.values() != 0]] = 1
+        self.absorb(torch.tensor(len(x), device=x.device), used)
+
+    def absorb(self, *parts: Tensor) -> None:
+        """See the base class."""
+        n, used = parts
+        if n:
+            self.used = used.maximum(self.used) if self.n else used.clone()
+            self.width.fill_(len(used))
+            self.n += n
+
+    def result(self) -> Tensor:
+        """See the base class."""
+        return self.used.clone()
+
+
+class NovelLatents(Score):
+    """Number of latents in use that no trusted row has ever used (the l0 of novelty).
+
+    Formula: the number of i with x_i != 0 and t_i = 0 in all trusted rows t.
+
+    Source: EleutherAI's second update on mechanistic anomaly detection, blog.eleuther.ai/mad_research_update_2, there
+    called l0.
+
+    Blind to: how strong a latent is, and new combinations of latents that have been seen. With many trusted prompts
+    hardly any latent is novel. Of dense rows, where every feature is in use, nothing is.
+
+    Use when: the rows are latents of a sparse autoencoder, and one wants to know which concepts are new; sparse rows
+    stay sparse.
+
+    Example:
+        >>> trusted = torch.tensor([[0.0, 3.0, 0.0], [0.0, 0.0, 2.0]])
+        >>> NovelLatents().fit(trusted)(torch.tensor([[5.0, 1.0, 0.0], [0.0, 1.0, 1.0]]))
+        tensor([1., 0.], dtype=torch.float64)
+    """
+
+    sparse = True
+    used: Tensor
+
+    def accumulator(self) -> Seen:
+        """See the base class."""
+        return Seen()
+
+    def estimate(self, trusted: Tensor, untrusted: None) -> dict[str, Tensor]:
+        """See the base class."""
+        return {"used": trusted}
+
+    def score(self, x: Tensor) -> Tensor:
+        """See the base class."""
+        if x.layout == torch.strided:
+            return ((x != 0) & (self.used == 0)).sum(1).double()
+        rows, columns = x.indices()
+        novel = (x.values() != 0) & (self.used[columns] == 0)
+        return torch.bincount(rows[novel], minlength=len(x)).double()

@@ -1,0 +1,155 @@
+"""Is one detector better than another on the same rows? Paired tests, of two or of all pairs."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.stats import norm, rankdata
+
+from madkit.errors import DataError
+from madkit.statistics.auroc import Z, checked, delong, hanley_mcneil, newcombe
+
+
+class Comparison(NamedTuple):
+    """Difference of two AUROCs on the same rows, its 95% interval, and the two-sided p-value."""
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
+def compare(scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike) -> Comparison:
+    """Compare two scores of the same rows by the paired DeLong test: AUROC of a minus AUROC of b.
+
+    Scores that order the rows alike differ by exactly zero, with p-value 1. Where the variance is zero
+    although the AUROCs differ (one is perfect, the other constant or reversed), it is replaced by the sum of
+    the variances that Hanley and McNeil (1982) give for the average AUROC, which is on the safe side. Two
+    perfect or two reversed scores with different orders have p-value 1, and the width of one perfect AUROC.
+
+    Args:
+        scores_a: (n,) finite numbers, higher = more anomalous.
+        scores_b: (n,) the other score of the same rows, in the same order.
+        labels: (n,) booleans or 0 and 1; 1 is anomalous.
+
+    Raises:
+        DataError: as in `auroc`.
+
+    Example:
+        >>> compare([1, 2, 3, 4], [10, 20, 30, 40], [0, 1, 0, 1])
+        Comparison(difference=0.0, low=0.0, high=0.0, p_value=1.0)
+    """
+    columns = _compared(*checked([scores_a, scores_b], labels))[2:]
+    return Comparison(*(float(column[0]) for column in columns))
+
+
+def compare_all(scores: Mapping[str, ArrayLike], labels: ArrayLike) -> pd.DataFrame:
+    """Compare every pair of detectors as `compare` does, with p-values adjusted for their number.
+
+    Args:
+        scores: of each detector, by name, the (n,) finite numbers of the same rows, higher = more anomalous.
+        labels: (n,) booleans or 0 and 1; 1 is anomalous.
+
+    Returns:
+        One row per pair, in the order of the detectors: their names `a` and `b`, `difference` (AUROC of a minus
+        AUROC of b), `low`, `high` and `p_value` as in `Comparison`, and `p_holm`, the p-value adjusted by `holm`
+        over all rows of this table.
+
+    Raises:
+        DataError: as in `auroc`, with the detector's name; or there is no detector.
+
+    Example:
+        >>> table = compare_all({"a": [1, 2, 3, 4], "b": [4, 2, 3, 1], "c": [1, 2, 3, 5]}, [0, 0, 1, 1])
+        >>> table[["a", "b", "difference"]].values.tolist()
+        [['a', 'b', 0.75], ['a', 'c', 0.0], ['b', 'c', -0.75]]
+    """
+    if not scores:
+        raise DataError("scores={} has no detector: give at least one")
+    rows = []
+    for name, column in scores.items():
+        try:
+            (row,), anomalous = checked([column], labels)
+        except DataError as error:
+            raise DataError(f"scores[{name!r}]: {error}") from None
+        rows.append(row)
+    names = np.array(list(scores), dtype=object)
+    a, b, difference, low, high, p_value = _compared(np.stack(rows), anomalous)
+    columns = {"difference": difference, "low": low, "high": high, "p_value": p_value, "p_holm": holm(p_value)}
+    return pd.DataFrame({"a": names[a], "b": names[b], **columns})
+
+
+def mean_comparison(comparisons: Sequence[Comparison]) -> Comparison:
+    """The mean of differences on several sets of rows, such as datasets, with its interval and p-value.
+
+    The sets are independent, so that the variance of the mean is the sum of theirs over their number squared. It
+    speaks of other prompts of the same datasets, not of other datasets.
+
+    Args:
+        comparisons: the same two detectors on each dataset.
+
+    Raises:
+        DataError: there is none.
+
+    Example:
+        >>> found = mean_comparison([Comparison(0.1, 0.0, 0.2, 0.05), Comparison(0.3, 0.2, 0.4, 0.0)])
+        >>> round(found.difference, 3), round(found.low, 3), round(found.high, 3)
+        (0.2, 0.129, 0.271)
+    """
+    if not comparisons:
+        raise DataError("comparisons=[] has no dataset: give at least one")
+    difference = float(np.mean([found.difference for found in comparisons]))
+    # The longer half: the other one may have been cut off at -1 or 1.
+    halves = [max(found.high - found.difference, found.difference - found.low) for found in comparisons]
+    error = float(np.sqrt(np.sum(np.square(halves)))) / Z / len(comparisons)
+    if error == 0:  # the same order on every dataset
+        return Comparison(difference, difference, difference, 1.0)
+    low, high = max(-1.0, difference - Z * error), min(1.0, difference + Z * error)
+    return Comparison(difference, low, high, float(2 * norm.sf(abs(difference) / error)))
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """Adjust p-values for their number by the step-down method of Holm (1979).
+
+    Args:
+        p_values: (m,) numbers in 0 to 1.
+
+    Returns:
+        (m,) adjusted p-values in the same order; those below 0.05 hold together at that level.
+
+    Raises:
+        DataError: a value is outside 0 to 1 or NaN.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03]).tolist()
+        [0.03, 0.06, 0.06]
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise DataError(f"p_values={p.tolist()} must be a list of numbers between 0 and 1: drop the others")
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return adjusted
+
+
+def _compared(rows: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, ...]:
+    """All pairs of scores (s, n): their places a and b, differences, low and high ends, p-values."""
+    values, covariance = delong(rows, anomalous)
+    a, b = np.triu_indices(len(rows), 1)
+    difference = values[a] - values[b]
+    variance = covariance[a, a] + covariance[b, b] - 2 * covariance[a, b]
+    m, n = int(anomalous.sum()), int((~anomalous).sum())
+    # Below rounding the difference of covariances is noise; of one row it is NaN.
+    safe = 2 * hanley_mcneil((values[a] + values[b]) / 2, m, n)
+    error = np.sqrt(np.where(variance > 1e-15, variance, safe))
+    # At 0 and 1 Hanley and McNeil's variance is zero as well.
+    error = np.where(error > 0, error, (1 - newcombe(1.0, m, n).low) / Z)
+    low, high = np.maximum(-1, difference - Z * error), np.minimum(1, difference + Z * error)
+    p_value = 2 * norm.sf(np.abs(difference) / error)
+    seen: dict[bytes, int] = {}
+    orders = np.array([seen.setdefault(ranks.tobytes(), len(seen)) for ranks in rankdata(rows, axis=1)])
+    alike = orders[a] == orders[b]
+    found = (np.where(alike, same, column) for same, column in ((0, difference), (0, low), (0, high), (1, p_value)))
+    return a, b, *found

@@ -1,0 +1,95 @@
+"""Correlation of two columns, with bootstrap intervals over their rows."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import rankdata
+
+from madkit.errors import DataError
+from madkit.statistics.auroc import Interval
+from madkit.statistics.bootstrap import group_resamples, interval, statistic
+
+
+def pearson(
+    x: ArrayLike, y: ArrayLike, *, groups: Sequence[object] | None = None, draws: int = 2000, seed: int = 0
+) -> Interval:
+    """Pearson's correlation with a 95% percentile bootstrap interval.
+
+    Args:
+        x: (n,) finite numbers, n at least 3.
+        y: (n,) the same.
+        groups: (n,) what each row belongs to, such as its model and dataset. Rows of a group are drawn together,
+            as those that depend on one another say less than as many that do not.
+        draws: number of bootstrap draws; those in which a column is constant are left out.
+        seed: the same seed gives the same interval.
+
+    Raises:
+        DataError: fewer than 3 rows, a constant column, NaN, or lengths that differ.
+
+    Example:
+        >>> pearson([1.0, 2.0, 3.0, 4.0], [2.0, 4.0, 6.0, 8.0]).value
+        1.0
+    """
+    return _bootstrapped(x, y, groups, _pearson, draws, seed)
+
+
+def spearman(
+    x: ArrayLike, y: ArrayLike, *, groups: Sequence[object] | None = None, draws: int = 2000, seed: int = 0
+) -> Interval:
+    """Spearman's rank correlation, ties given their midrank. Arguments and errors are those of `pearson`.
+
+    Example:
+        >>> spearman([1.0, 2.0, 3.0, 4.0], [1.0, 10.0, 100.0, 1000.0]).value
+        1.0
+    """
+    return _bootstrapped(x, y, groups, _spearman, draws, seed)
+
+
+def r_squared(
+    x: ArrayLike, y: ArrayLike, *, groups: Sequence[object] | None = None, draws: int = 2000, seed: int = 0
+) -> Interval:
+    """Share of the variance of y that a line in x explains. Arguments and errors are those of `pearson`."""
+    return _bootstrapped(x, y, groups, lambda rows: _pearson(rows) ** 2, draws, seed)
+
+
+def _pearson(rows: np.ndarray) -> np.ndarray:
+    """Correlation of the two columns of rows (b, n, 2) -> (b,); NaN where a column is constant."""
+    # Relative to the first row, a constant column is exactly zero.
+    centred = rows - rows[:, :1]
+    centred = centred - centred.mean(1, keepdims=True)
+    norms = np.sqrt((centred**2).sum(1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        unit = centred / norms[:, None]
+    return np.clip((unit[..., 0] * unit[..., 1]).sum(1), -1, 1)
+
+
+def _spearman(rows: np.ndarray) -> np.ndarray:
+    return _pearson(rankdata(rows, axis=1))
+
+
+def _bootstrapped(
+    x: ArrayLike,
+    y: ArrayLike,
+    groups: Sequence[object] | None,
+    of: Callable[[np.ndarray], np.ndarray],
+    draws: int,
+    seed: int,
+) -> Interval:
+    columns = [np.asarray(column, dtype=np.float64) for column in (x, y)]
+    if columns[0].ndim != 1 or columns[0].shape != columns[1].shape:
+        raise DataError(f"x and y have shapes {columns[0].shape} and {columns[1].shape}: give (n,) both")
+    rows = np.stack(columns, axis=1)
+    if len(rows) < 3 or not np.isfinite(rows).all():
+        raise DataError(f"x and y have n={len(rows)} rows: give at least 3, all finite")
+    if (rows == rows[0]).all(0).any():
+        raise DataError("x or y is constant, so that its correlation is 0/0: give columns that vary")
+    generator = np.random.default_rng(seed)
+    if groups is None:
+        samples = statistic(rows, of, draws, generator)
+    else:
+        drawn = group_resamples(groups, len(rows), draws, generator)
+        samples = np.array([of(rows[index][None])[0] if len(index) > 2 else np.nan for index in drawn])
+    if np.isnan(samples).all():
+        return Interval(float(of(rows[None])[0]), float("nan"), float("nan"))
+    return interval(float(of(rows[None])[0]), samples)

@@ -1,0 +1,1 @@
+"""Feature stores: vectors on disk, in shards, with what made them."""

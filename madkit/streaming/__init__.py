@@ -1,0 +1,1 @@
+"""Statistics of rows that stream in: float64, mergeable, exact for any number of processes."""

@@ -1,0 +1,1 @@
+"""What every training of madkit shares: optimizer, schedule, history, export."""

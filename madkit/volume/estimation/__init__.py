@@ -1,0 +1,1 @@
+"""From radii along rays to a log volume with its interval."""

@@ -1,0 +1,60 @@
+"""Directions that have been followed, on disk, so that an interrupted estimate continues."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from madkit.errors import StoreError
+from madkit.runs.atomic import write_json
+
+#: Sums over a model are the same up to the order of their terms, which differs between machines.
+CLOSE = 1e-6
+
+
+class Record:
+    """Directions that have been followed, one small file each, whole or not at all.
+
+    Args:
+        folder: where; None keeps nothing.
+        settings: what decides the numbers and must be equal.
+        numbers: the same, of what is equal up to rounding.
+
+    Raises:
+        StoreError: the folder was made with others.
+    """
+
+    def __init__(self, folder: Path | None, settings: dict[str, Any], numbers: dict[str, float]) -> None:
+        self.folder = folder
+        if folder is None:
+            return
+        path = folder / "settings.json"
+        if not path.exists():
+            write_json(path, {"settings": settings, "numbers": numbers})
+            return
+        before = json.loads(path.read_text())
+        changed = [name for name, value in settings.items() if before["settings"].get(name) != value]
+        known = before["numbers"]
+        changed += [n for n, x in numbers.items() if not math.isclose(x, known.get(n, math.nan), rel_tol=CLOSE)]
+        changed += sorted(set(known) - set(numbers))
+        if changed:
+            raise StoreError(
+                f"folder {str(folder)!r} holds directions of other weights, prompts or settings "
+                f"({', '.join(changed[:5])}); name another folder or delete it"
+            )
+
+    def read(self, number: int) -> dict[str, Any] | None:
+        """What a direction gave, if it has been followed."""
+        if self.folder is None or not (path := self._path(number)).exists():
+            return None
+        return json.loads(path.read_text())
+
+    def write(self, number: int, row: dict[str, Any]) -> None:
+        """Keep what a direction gave."""
+        if self.folder is not None and not self._path(number).exists():
+            write_json(self._path(number), row)
+
+    def _path(self, number: int) -> Path:
+        return (self.folder or Path()) / f"direction-{number:05d}.json"

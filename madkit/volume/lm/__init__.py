@@ -1,0 +1,1 @@
+"""Language models under a shift of their weights."""

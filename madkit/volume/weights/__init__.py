@@ -1,0 +1,1 @@
+"""Weights as one vector: directions, preconditioners, shards."""

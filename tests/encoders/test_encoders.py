@@ -1,0 +1,356 @@
+"""Heads are trained by the real command, resumed, shared out over processes, and used only where they belong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from madkit.cli.command import main
+from madkit.data.pretraining.corpus_data import CorpusData
+from madkit.encoders.activation_data import ActivationData
+from madkit.encoders.encoder_site import EncoderSite
+from madkit.encoders.flow.laplace_flow import LaplaceFlow
+from madkit.errors import ConfigError
+from madkit.lm.hooks import Hookpoint
+from madkit.store.feature_store import FeatureStore
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+SHORT = [
+    "--data.layers", "[1, 3]", "--data.texts.batch_size", "8", "--data.texts.steps_per_epoch", "12",
+    "--data.texts.n_validation", "8", "--data.statistics_batches", "3", "--trainer.val_check_interval", "4",
+    "--trainer.log_every_n_steps", "1",
+]  # fmt: skip
+TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+KINDS = ("flow", "sae")
+
+
+def words(kind, runs, base, *options):
+    recipe = RECIPES / "tiny-llama" / f"{kind}.yaml"
+    return ["fit", "--config", str(recipe), "--run", str(runs / kind), "--data.base", str(base), *SHORT, *options]
+
+
+def run(*args):
+    line = [sys.executable, "-m", "madkit", *words(*args)]
+    done = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def trained(bases, tmp_path_factory):
+    """Both kinds of head, trained undisturbed in this process."""
+    runs = tmp_path_factory.mktemp("heads")
+    for kind in KINDS:
+        assert main(words(kind, runs, bases["llama"])) == 0
+    return runs
+
+
+def weights(folder):
+    return {
+        (path.parent.name, name): tensor
+        for path in sorted((folder / "head").rglob("*.safetensors"))
+        for name, tensor in load_file(path).items()
+    }
+
+
+def history(folder):
+    return pd.read_parquet(folder / "history.parquet").drop(columns="run")
+
+
+def compare(ours, theirs, **tolerance):
+    a, b = history(ours), history(theirs)
+    assert a[["step", "metric"]].equals(b[["step", "metric"]])
+    np.testing.assert_allclose(b["value"], a["value"], **tolerance)
+    a, b = weights(ours), weights(theirs)
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(b[name], a[name], **tolerance, msg=str(name))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_lowers_the_loss_and_leaves_the_usual_files(trained, kind):
+    folder = trained / kind
+    curve = history(folder)
+    losses = curve[curve["metric"] == "train/loss"]["value"]
+    assert losses.iloc[-3:].mean() < losses.iloc[:3].mean()
+    marker = json.loads((folder / "fit.json").read_text())
+    assert marker["result"] == "head" and marker["steps"] == 12
+    assert not curve.duplicated(["step", "metric"]).any()
+    for path in folder.glob("checkpoints/*/*.ckpt"):
+        state = torch.load(path, weights_only=True)["state_dict"]
+        assert state and all(name.startswith(("heads.", "standardised")) for name in state)
+
+
+def test_tensorboard_has_curves_plots_and_histograms(trained):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tags = {}
+    for kind in KINDS:
+        events = EventAccumulator(str(trained / kind / "tensorboard" / "fit"))
+        events.Reload()
+        tags[kind] = events.Tags()
+    assert {"train/loss", "val/bits_per_dim", "val/bits_per_dim/model.layers.1"} <= set(tags["flow"]["scalars"])
+    assert "quantiles/model.layers.3" in tags["flow"]["images"]
+    assert {"train/loss", "val/fvu", "val/dead", "val/fvu/model.layers.3.output"} <= set(tags["sae"]["scalars"])
+    assert "log10_latent_frequency/model.layers.1.output" in tags["sae"]["histograms"]
+
+
+def test_a_finished_fit_is_not_repeated(trained, bases, capsys):
+    assert main(words("flow", trained, bases["llama"])) == 0
+    assert "already been fitted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("kind", "metric"), [("flow", "val/bits_per_dim"), ("sae", "val/fvu")])
+def test_validate_repeats_the_numbers_of_fit(trained, bases, capsys, kind, metric):
+    capsys.readouterr()
+    assert main(["validate", *words(kind, trained, bases["llama"])[1:]]) == 0
+    value = json.loads((trained / kind / "fit.json").read_text())["metrics"][metric]
+    assert f"{value:.6f}"[:6] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_train_the_same_heads(trained, bases, tmp_path, kind):
+    run(kind, tmp_path, bases["llama"], *TWO)
+    compare(trained / kind, tmp_path / kind, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_fit_continues_to_the_same_heads(trained, bases, tmp_path, kind):
+    line = [sys.executable, "-m", "madkit", *words(kind, tmp_path, bases["llama"])]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(line, env=ENVIRONMENT, start_new_session=True, **quiet)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / kind).glob("checkpoints/*/last.ckpt")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / kind / "fit.json").exists()
+    run(kind, tmp_path, bases["llama"])
+    compare(trained / kind, tmp_path / kind, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+def test_activations_are_those_of_transformers_after_the_first_token(bases, side):
+    from transformers import AutoModelForCausalLM
+
+    texts = CorpusData({"addition": {"max": 99}}, batch_size=4, steps_per_epoch=2, errors_from=0)
+    data = ActivationData(str(bases["llama"]), texts, layers=[1, 2], side=side)
+    data.setup("fit")
+    batch = texts.train_batch(0)
+    found = data.on_after_batch_transfer(data.on_before_batch_transfer(batch, 0), 0)["x"]
+    model = AutoModelForCausalLM.from_pretrained(bases["llama"]).eval()
+    with torch.no_grad():
+        out = model(batch["input_ids"], attention_mask=batch["attention_mask"], output_hidden_states=True)
+    used = batch["attention_mask"].bool()
+    used[:, 0] = False
+    suffix = ".output" if side == "output" else ""
+    for layer in (1, 2):
+        expected = out.hidden_states[layer + (side == "output")][used]
+        torch.testing.assert_close(found[f"model.layers.{layer}{suffix}"], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_statistics_are_those_of_all_rows_together(bases):
+    from madkit.streaming.moments import Moments
+
+    texts = CorpusData({"addition": {"max": 99}}, batch_size=8, steps_per_epoch=2, errors_from=0)
+    data = ActivationData(str(bases["llama"]), texts, layers=[1], statistics_batches=3)
+    data.setup("fit")
+    found = data.statistics(Moments, torch.device("cpu"))["model.layers.1"]
+    batches = [data.on_before_batch_transfer(texts.train_batch(step), 0) for step in range(3)]
+    rows = torch.cat([data.activations(batch)["model.layers.1"] for batch in batches]).double()
+    assert found.n == len(rows)
+    torch.testing.assert_close(found.mean, rows.mean(0), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found.covariance, torch.cov(rows.T), rtol=1e-9, atol=1e-9)
+
+
+def test_a_head_knows_where_it_belongs(trained):
+    site = EncoderSite.load(trained / "flow" / "head" / "model.layers.1")
+    assert site.hookpoint == Hookpoint("model.layers.1", "input") and site.width == 32
+    assert site.positions == "after the first token"
+    site.require(Hookpoint("model.layers.1", "input"), 32, site.base)
+    for wrong, named in (
+        ((Hookpoint("model.layers.1", "output"), 32, site.base), "hookpoint"),
+        ((site.hookpoint, 64, site.base), "width"),
+        ((site.hookpoint, 32, "0123"), "base model"),
+    ):
+        with pytest.raises(ConfigError, match=named):
+            site.require(*wrong)
+
+
+@pytest.fixture(scope="module")
+def predicted(trained, bases):
+    """Features of the base model alone, from heads and activations."""
+    recipe = trained / "features.yaml"
+    recipe.write_text(
+        f"model:\n  class_path: Extractor\n  init_args:\n    base: {bases['llama']}\n    adapter: none\n    features:\n"
+        "    - class_path: Activations\n      init_args: {first: 1, step: 2, final: true}\n"
+        "    - class_path: Flow\n    - class_path: SAE\n    - class_path: Answers\n"
+        f"data: {RECIPES / 'tiny-llama' / 'data.yaml'}\n"
+    )
+    sizes = json.dumps({"n_train": 800, "n_validation": 300})
+    line = ["predict", "--config", str(recipe), "--run", str(trained), "--data.task_options", sizes]
+    assert main([*line, "--data.shard_size", "30"]) == 0
+    return trained / "addition"
+
+
+def test_features_are_the_heads_of_the_stored_activations(trained, predicted):
+    import sparsify
+
+    stores = {name: FeatureStore.current(predicted / "features" / name) for name in ("activations", "flow", "sae")}
+    rows, x = stores["activations"].read("model.layers.1", "test")
+    own, z = stores["flow"].read("model.layers.1", "test")
+    assert torch.equal(rows, own)
+    flow = LaplaceFlow.load(trained / "flow" / "head" / "model.layers.1")
+    torch.testing.assert_close(z, flow(x), rtol=1e-4, atol=1e-4)
+    assert stores["sae"].sites == ["model.layers.1.output", "model.layers.3.output"]
+    assert stores["sae"].layers == {"model.layers.1.output": 2, "model.layers.3.output": 4}
+    _, latents = stores["sae"].read("model.layers.1.output", "test", 10, 50)
+    coder = sparsify.SparseCoder.load_from_disk(trained / "sae" / "head" / "model.layers.1.output")
+    assert latents.layout == torch.sparse_coo and latents.is_coalesced() and latents.shape == (40, coder.num_latents)
+    assert int((latents.to_dense() != 0).sum(1).max()) <= coder.cfg.k
+    _, whole = stores["sae"].read("model.layers.1.output", "test")
+    assert torch.equal(whole.to_dense()[10:50], latents.to_dense())
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_sparse_blocks_cover_a_split_once(predicted, world):
+    from madkit.detection.data import SiteBlocks
+
+    store = FeatureStore.current(predicted / "features" / "sae")
+    site, count = store.sites[0], store.count("test")
+    feeds = [("test", "test")]
+    blocks = [SiteBlocks(store, site, feeds, count - 1, rank, world) for rank in range(world)]
+    parts = [block for rank in blocks for block in rank]
+    assert sum(len(part["x"]) for part in parts) == count
+    assert all(part["x"].layout == torch.sparse_coo and part["x"].shape[1] == store.widths[site] for part in parts)
+
+
+def test_heads_of_another_model_or_place_are_refused(trained, predicted, bases, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(trained / "flow" / "head", tmp_path / "run" / "flow" / "head")
+    recipe = (trained / "features.yaml").read_text()
+    other = tmp_path / "other.yaml"
+    other.write_text(recipe.replace(str(bases["llama"]), str(bases["mistral"])).replace("    - class_path: SAE\n", ""))
+    assert main(["predict", "--config", str(other), "--run", str(tmp_path / "run")]) == 2
+    assert "was trained for base model" in capsys.readouterr().err
+    assert main(["predict", "--config", str(other), "--run", str(tmp_path / "none")]) == 2
+    assert "flow.yaml" in capsys.readouterr().err
+
+
+def test_a_published_sae_reads_the_output_of_the_module_it_is_named_after(bases, tmp_path):
+    import sparsify
+
+    from madkit.features import SAE
+    from madkit.lm import loading
+
+    for name in ("layers.3", "layers.1"):
+        sparsify.SparseCoder(32, sparsify.SparseCoderConfig(expansion_factor=2, k=3)).save_to_disk(tmp_path / name)
+    lm = loading.skeleton(str(bases["llama"]))
+    feature = SAE(head=str(tmp_path))
+    feature.prepare(lm, "any", tmp_path / "run" / "addition")
+    assert feature.hookpoints(lm) == [Hookpoint("model.layers.1", "output"), Hookpoint("model.layers.3", "output")]
+    chosen = SAE(head=str(tmp_path), sites=["layers.3"])
+    chosen.prepare(lm, "any", tmp_path / "run" / "addition")
+    assert chosen.sites(lm) == ["model.layers.3.output"] and chosen.options()["head"] != feature.options()["head"]
+    sparsify.SparseCoder(16, sparsify.SparseCoderConfig(expansion_factor=2, k=3)).save_to_disk(tmp_path / "layers.2")
+    with pytest.raises(ConfigError, match="width 16"):
+        SAE(head=str(tmp_path)).prepare(lm, "any", tmp_path / "run" / "addition")
+
+
+def test_only_the_chosen_saes_of_a_hub_repository_are_fetched(bases, tmp_path, monkeypatch):
+    import huggingface_hub
+    import sparsify
+
+    from madkit.features import SAE
+    from madkit.lm import loading
+
+    sparsify.SparseCoder(32, sparsify.SparseCoderConfig(expansion_factor=2, k=3)).save_to_disk(tmp_path / "layers.2")
+    asked = {}
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda n, **k: asked.update(name=n, **k) or tmp_path)
+    feature = SAE(head="someone/sae", sites=["layers.2"])
+    feature.prepare(loading.skeleton(str(bases["llama"])), "any", tmp_path / "addition")
+    assert asked["name"] == "someone/sae"
+    assert all(pattern.startswith("layers.2/") for pattern in asked["allow_patterns"])
+
+
+def test_heads_can_be_trained_on_a_store(trained, predicted, tmp_path):
+    store = predicted / "features" / "activations"
+    for name, options in (("FlowEncoder", "{whiten: false}"), ("SAEEncoder", "{expansion: 2, k: 4}")):
+        recipe = tmp_path / f"{name}.yaml"
+        recipe.write_text(
+            f"model:\n  class_path: {name}\n  init_args: {options}\ntrainer: {{max_epochs: 1}}\n"
+            f"data:\n  class_path: StoredActivations\n"
+            f"  init_args: {{store: {store}, batch_size: 16, steps_per_epoch: 5}}\n"
+        )
+        assert main(["fit", "--config", str(recipe), "--run", str(tmp_path / name)]) == 0
+        site = EncoderSite.load(tmp_path / name / "head" / "model.layers.3")
+        assert site.positions == "last prompt token" and site.data["split"] == "trusted"
+        assert site.base == EncoderSite.load(trained / "flow" / "head" / "model.layers.1").base
+
+
+def test_texts_of_a_folder_train_heads(bases, tmp_path):
+    from madkit.data.pretraining.text_data import TextData
+
+    lines = [f"Statement: {i} + {i} = {2 * i}\n" for i in range(200)]
+    (tmp_path / "texts.txt").write_text("".join(lines))
+    texts = TextData(str(tmp_path), batch_size=8, n_validation=20, max_length=12)
+    data = ActivationData(str(bases["llama"]), texts, layers=[2])
+    data.setup("fit")
+    assert texts.steps_per_epoch == 180 // 8
+    batch = texts.train_batch(3)
+    assert batch["input_ids"].shape == batch["attention_mask"].shape and batch["input_ids"].shape[1] <= 12
+    again = texts.train_batch(3)
+    assert torch.equal(batch["input_ids"], again["input_ids"])
+    assert sum(len(b["input_ids"]) for b in texts.val_dataloader()) == 20
+    x = data.activations(data.on_before_batch_transfer(batch, 0))["model.layers.2"]
+    assert len(x) == int(batch["attention_mask"].sum()) - 8
+    with pytest.raises(ConfigError, match="column='body'"):
+        _ = TextData(str(tmp_path), column="body").texts
+    with pytest.raises(ConfigError, match="cannot load"):
+        _ = TextData(str(tmp_path / "nowhere")).texts
+
+
+def test_an_sae_finds_a_sparse_dictionary(tmp_path):
+    """Each row is a sum of 3 of 32 directions in 16 dimensions."""
+    import lightning as L
+
+    from madkit.encoders.sae.sae_encoder import SAEEncoder
+    from madkit.encoders.stored_activations import StoredActivations
+
+    torch.manual_seed(0)
+    directions = torch.nn.functional.normalize(torch.randn(32, 16), dim=1)
+    used = torch.rand(8192, 32).argsort(dim=1) < 3
+    rows = (used * (1 + torch.rand(8192, 32))) @ directions
+
+    class Rows(StoredActivations):
+        vectors = {"site": 30 * rows + 5}  # noqa: RUF012
+        base_fingerprint = "none"
+
+        def identity(self):
+            return {}
+
+    torch.manual_seed(0)
+    head = SAEEncoder(
+        expansion=4, k=4, dead_after=20_000, multi_topk=True, optimizer=lambda p: torch.optim.Adam(p, lr=3e-3)
+    )
+    trainer = L.Trainer(
+        max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        default_root_dir=tmp_path, use_distributed_sampler=False, accelerator="cpu",
+    )  # fmt: skip
+    trainer.fit(head, datamodule=Rows("", batch_size=512, steps_per_epoch=800))
+    assert float(trainer.callback_metrics["val/fvu"]) < 0.1
+    norms = head.heads[0].coder.W_dec.norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones_like(norms), rtol=1e-4, atol=1e-4)
+    similarity = torch.nn.functional.normalize(head.heads[0].coder.W_dec, dim=1) @ directions.T
+    assert float((similarity.max(dim=0).values > 0.9).float().mean()) > 0.8

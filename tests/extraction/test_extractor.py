@@ -1,0 +1,156 @@
+"""One prediction computes all features in as few passes as possible, and what it learned outlives it."""
+
+import lightning as L
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from madkit.data.prompts.quirky_data import QuirkyData
+from madkit.errors import DataError, StoreError
+from madkit.extraction.extractor import Extractor
+from madkit.features import Activations, Answers, Attribution, ProbeShift
+from madkit.store.feature_store import FeatureStore
+
+LIMITS = {f"max_{split}": 30 for split in ("trusted", "untrusted", "test", "calibration")}
+
+
+def predict(base, root, features, **options):
+    data = QuirkyData(
+        "addition", task_options={"n_train": 1200, "n_validation": 400}, predict_batch_size=16, shard_size=40,
+        **{**LIMITS, **options},
+    )  # fmt: skip
+    trainer = L.Trainer(
+        accelerator="cpu", default_root_dir=root, logger=False, enable_progress_bar=False, enable_model_summary=False,
+        use_distributed_sampler=False, enable_checkpointing=False,
+    )  # fmt: skip
+    extractor = Extractor(str(base), features, adapter="none", dtype="float32")
+    trainer.predict(extractor, datamodule=data, return_predictions=False)
+    return extractor, data
+
+
+def everything():
+    return [Activations(), Attribution(), Attribution("pca", k=2), ProbeShift(), Answers()]
+
+
+@pytest.fixture(scope="module")
+def finished(bases, tmp_path_factory):
+    root = tmp_path_factory.mktemp("run")
+    calls = []
+    grad, hidden = torch.autograd.grad, "madkit.lm.forward.hidden_states"
+    with pytest.MonkeyPatch.context() as patch:
+        import madkit.lm.forward as forward
+
+        whole = forward.hidden_states
+        patch.setattr(hidden, lambda *a, **k: calls.append("forward") or whole(*a, **k))
+        patch.setattr(torch.autograd, "grad", lambda *a, **k: calls.append("backward") or grad(*a, **k))
+        extractor, data = predict(bases["llama"], root, everything())
+    return root, calls, extractor, data
+
+
+def store(root, name):
+    return FeatureStore.current(root / "features" / name)
+
+
+def test_batches_take_one_pass_each_way_and_trusted_prompts_one_more(finished):
+    _, calls, _, data = finished
+    batches, trusted = len(data.loader(data.shards)), len(data.loader(data.shards[:1]))
+    # Once in all, each of the five features runs by itself, twice, to see how long it takes.
+    alone = {"forward": 2 * 5, "backward": 2 * (1 + 1 + 2)}
+    assert calls.count("forward") == batches + trusted + alone["forward"]
+    # The log odds, and the one probe of layers 1 and 4.
+    assert calls.count("backward") == 2 * batches + alone["backward"]
+    assert calls[:trusted] == ["forward"] * trusted
+
+
+def test_stored_attributions_are_those_of_plain_transformers(finished, bases):
+    """Every prompt by itself, every weight trainable, gradients by hand."""
+    root, _, _, _ = finished
+    found = store(root, "attribution")
+    lm = AutoModelForCausalLM.from_pretrained(bases["llama"], dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(bases["llama"])
+    prompts = found.rows.set_index("row")
+    seen = {}
+    for layer in (1, 4):
+        lm.model.layers[layer].self_attn.o_proj.register_forward_pre_hook(
+            lambda _, args, layer=layer: seen.update({layer: args[0]})
+        )
+
+    def run(row):
+        prompt = prompts.loc[row, "prompt"]
+        ids = tokenizer(prompt)["input_ids"]
+        no, yes = (tokenizer(prompt + choice)["input_ids"][len(ids)] for choice in prompts.loc[row, "choices"])
+        logits = lm(torch.tensor([ids])).logits[0, -1]
+        return logits[yes] - logits[no]
+
+    means = {1: 0, 4: 0}
+    trusted = prompts.index[prompts["split"] == "trusted"]
+    for row in trusted:
+        run(row)
+        means = {layer: mean + seen[layer][0, -1].detach().double() / len(trusted) for layer, mean in means.items()}
+    for layer, mean in means.items():
+        rows, x = found.read(f"model.layers.{layer}", "test", 0, 5)
+        for row, vector in zip(rows.tolist(), x, strict=True):
+            (gradient,) = torch.autograd.grad(run(row), seen[layer])
+            effect = (mean.float() - seen[layer][0, -1]) * gradient[0, -1]
+            expected = effect.detach().view(4, -1).sum(1)
+            torch.testing.assert_close(vector, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+def test_all_features_have_finite_vectors_of_the_right_width(finished):
+    root, _, _, _ = finished
+    for name, widths in {
+        "activations": (32, 32),
+        "attribution": (4, 4),
+        "attribution_pca": (4, 4),
+        "probe": (1,),
+    }.items():
+        kept = store(root, name)
+        assert kept.complete and kept.layers == dict(zip(kept.sites, [1, 4][-len(widths) :], strict=True))
+        for site, width in zip(kept.sites, widths, strict=True):
+            for split in ("trusted", "untrusted", "calibration", "test"):
+                _, x = kept.read(site, split)
+                assert x.shape[1] == width and bool(torch.isfinite(x).all())
+
+
+def test_features_beside_do_not_change_the_activations(finished, bases, tmp_path):
+    root, _, _, _ = finished
+    predict(bases["llama"], tmp_path, [Activations(), Answers()])
+    for name, site in (("activations", "model.layers.4"), ("answers", "logits")):
+        assert torch.equal(store(root, name).read(site, "test")[1], store(tmp_path, name).read(site, "test")[1])
+
+
+def test_a_continued_run_learns_nothing_again(bases, tmp_path):
+    predict(bases["llama"], tmp_path, [Attribution()])
+    kept = store(tmp_path, "attribution")
+    before = kept.read("model.layers.1", "test")[1]
+    learned = kept.folder / "learned.safetensors"
+    stamp = learned.stat().st_mtime_ns
+    (kept.folder.parent / "current.json").unlink()
+    for index in (1, 3):
+        kept.path(index).unlink()
+    predict(bases["llama"], tmp_path, [Attribution()])
+    assert learned.stat().st_mtime_ns == stamp
+    assert torch.equal(store(tmp_path, "attribution").read("model.layers.1", "test")[1], before)
+    assert store(tmp_path, "attribution").folder == kept.folder
+    kept.path(1).unlink()
+    learned.write_bytes(learned.read_bytes()[:40])
+    with pytest.raises(StoreError, match="damaged"):
+        predict(bases["llama"], tmp_path, [Attribution()])
+
+
+def test_other_trusted_prompts_or_options_go_to_another_store(bases, tmp_path):
+    folders = set()
+    for feature, limits in ((Attribution(), {}), (Attribution(), {"max_trusted": 20}), (Attribution(step=2), {})):
+        predict(bases["llama"], tmp_path, [feature], **limits)
+        folders.add(store(tmp_path, "attribution").folder)
+    assert len(folders) == 3
+
+
+def test_a_reference_that_is_no_number_is_refused(bases, tmp_path):
+    class Broken(Attribution):
+        def observe(self, reading):
+            return {site: x * float("nan") for site, x in super().observe(reading).items()}
+
+    with pytest.raises(DataError, match=r"'attribution' is NaN or infinite at site 'model\.layers\.1' for rows \["):
+        predict(bases["llama"], tmp_path, [Broken()])
+    assert not list(tmp_path.rglob("learned.safetensors"))

@@ -1,0 +1,129 @@
+"""Local volumes as features: one search for both, any number of processes, and the recipes through the real command."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from small_lms import make_batch, make_lm, with_lora
+
+from madkit.cli.command import main
+from madkit.errors import ConfigError
+from madkit.extraction.forward_pass import read, switched
+from madkit.features import LocalVolume, LocalVolumeRadii
+from madkit.store.feature_store import FeatureStore
+from madkit.volume.of_prompts import PromptVolumes
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+MODELS = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+FEW = {"directions": 2, "tolerance": 1e-2}
+
+
+def compute(model, *features, batch=None):
+    batch = make_batch() if batch is None else batch
+    readings = read(model, features, {f.name: f.hookpoints(model) for f in features}, batch)
+    with torch.no_grad(), switched(model, features[0].adapter):
+        return [feature(readings[feature.name])["weights"] for feature in features]
+
+
+def test_both_features_come_from_one_search(monkeypatch):
+    lm, searches = make_lm(), []
+    radii = PromptVolumes.radii
+    monkeypatch.setattr(PromptVolumes, "radii", lambda self, batch: searches.append(radii(self, batch)) or searches[-1])
+    volume, vector = compute(lm, LocalVolume(**FEW), LocalVolumeRadii(**FEW))
+    assert len(searches) == 1 and volume.shape == (6, 1) and vector.shape == (6, 2)
+    assert volume.dtype == vector.dtype == torch.float64
+    torch.testing.assert_close(vector, torch.from_numpy(searches[0].bounded))
+    # In that many dimensions the largest radius decides.
+    assert (vector.max(1).values.argsort() == volume[:, 0].argsort()).all()
+    other, _ = compute(lm, LocalVolume(**FEW, seed=1), LocalVolumeRadii(**FEW))
+    assert len(searches) == 3 and not torch.equal(other, volume)
+
+
+def test_the_control_is_the_model_without_its_adapter():
+    model = with_lora(make_lm())
+    (ours,) = compute(model, LocalVolumeRadii(**FEW, adapter=False))
+    (base,) = compute(make_lm(), LocalVolumeRadii(**FEW))
+    (quirky,) = compute(model, LocalVolumeRadii(**FEW))
+    torch.testing.assert_close(ours, base, rtol=1e-4, atol=0)
+    assert not torch.allclose(quirky, base, rtol=0.05)
+
+
+def test_the_rest_of_the_batch_does_not_matter():
+    lm, batch = make_lm(), make_batch()
+    (together,) = compute(lm, LocalVolumeRadii(directions=2, tolerance=1e-5))
+    part = {key: value[2:4] for key, value in batch.items()}
+    (alone,) = compute(lm, LocalVolumeRadii(directions=2, tolerance=1e-5), batch=part)
+    torch.testing.assert_close(alone, together[2:4], rtol=1e-4, atol=0)
+
+
+def test_names_and_options_tell_features_apart():
+    names = [
+        LocalVolume().name,
+        LocalVolume(at="last").name,
+        LocalVolumeRadii("15").name,
+        LocalVolumeRadii("lora", adapter=False).name,
+        LocalVolume(r"layers\.(1|2)\.mlp").name,
+    ]
+    assert names == [
+        "local_volume", "local_volume_last", "local_volume_radii_layer15", "base_local_volume_radii_lora",
+        "local_volume_layers-1-2-mlp",
+    ]  # fmt: skip
+    assert LocalVolume("15").options()["weights"] == 15 and LocalVolume("1").layers(make_lm()) == [1]
+    assert LocalVolume(cutoff=0.1).options() != LocalVolume().options()
+    with pytest.raises(ConfigError, match=r"layers 0\.\.1"):
+        LocalVolume(7).sites(make_lm())
+    for wrong in ({"cutoff": -1.0}, {"at": "first"}, {"directions": 0}, {"tolerance": 0.0}):
+        with pytest.raises(ConfigError, match=str(next(iter(wrong)))):
+            LocalVolume(**wrong)
+
+
+def reduced(path, folder):
+    """A recipe with two directions in place of 25."""
+    text = path.read_text()
+    assert text.count("directions: 25") == 2
+    target = folder / f"{path.parent.name}-{path.name}"
+    target.write_text(text.replace("directions: 25", "directions: 2"))
+    return target
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_recipe_runs_through_the_command(model, bases, tmp_path):
+    """Prompts go in, and AUROCs of both detectors of Table 1 come out."""
+    base = bases["mistral" if "mistral" in model else "llama"]
+    nothing_else = {"model": {"init_args": {"features": [{"class_path": "Answers"}]}}}
+    (tmp_path / "alone.yaml").write_text(yaml.safe_dump(nothing_else))
+    own = [
+        RECIPES / model / "features.yaml",
+        tmp_path / "alone.yaml",
+        reduced(RECIPES / model / "features-volume.yaml", tmp_path),
+    ]
+    options = [
+        "--run",
+        tmp_path / "run",
+        "--model.base",
+        base,
+        "--model.adapter",
+        "none",
+        "--data.max_calibration",
+        "0",
+    ]
+    options += [f"--data.max_{split}=12" for split in ("trusted", "untrusted", "test")]
+    options += ["--data.task_options", '{"n_train": 400, "n_validation": 200}']
+    recipes = [word for recipe in own for word in ("--config", recipe)]
+    assert main([str(word) for word in ["predict", *recipes, *options]]) == 0
+    store = FeatureStore.current(tmp_path / "run" / "addition" / "features" / "local_volume_radii")
+    assert store.read("weights", "test")[1].shape == (24, 2)
+    detectors = yaml.safe_load((RECIPES / model / "detect-volume.yaml").read_text())["model"]["init_args"]["detectors+"]
+    wanted = {"model": {"init_args": {"detectors": detectors, "aggregations": ["mean"], "ceiling": False}}}
+    (tmp_path / "wanted.yaml").write_text(yaml.safe_dump(wanted))
+    recipes = ["--config", RECIPES / model / "detect.yaml", "--config", tmp_path / "wanted.yaml"]
+    assert main([str(word) for word in ["test", *recipes, "--run", tmp_path / "run"]]) == 0
+    results = pd.read_parquet(tmp_path / "run" / "addition" / "detection" / "results.parquet")
+    assert set(zip(results["feature"], results["score"], strict=True)) == {
+        ("local_volume", "low_value"),
+        ("local_volume_radii", "mahalanobis"),
+    }
+    assert np.isfinite(results["auroc"]).all()

@@ -1,0 +1,245 @@
+"""Figures: what is drawn, from which folders, same input and same bytes, errors in one line."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fabricated import sheets_of, write_run
+
+from madkit.errors import ConfigError, MadkitError, StoreError
+from madkit.figures import draw
+from madkit.figures.registry import MARKERS
+from madkit.figures.results.results import load
+
+# ---------------------------------------------------------------- what is drawn
+
+COMPARED = {"table_comparisons.csv", "table_comparisons.md"}
+TABLES = COMPARED | {
+    f"{name}.{kind}" for name in ("table1", "table_aggregation", "table_rare_alarms") for kind in ("csv", "md")
+}
+TABLES |= {"table1.tex"}
+BESIDES = {"report.html", "sources.json"}
+FROM_RESULTS = "fig01-02 fig05-06 fig07 fig09-10 fig11 fig12 fig13 fig14 forest critical heat roc scores pca"
+EVERYTHING = {*FROM_RESULTS.split(), *TABLES, "training"} - {"critical"}  # ranks need two datasets
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("runs")
+    for model in ("tiny-llama", "tiny-mistral"):
+        for dataset in ("nli", "addition"):
+            write_run(root, model, dataset, layers=2, n=80)
+    return root
+
+
+@pytest.fixture(scope="module")
+def drawn(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return draw([runs], tmp_path_factory.mktemp("figures"), formats=("png",))
+
+
+def test_every_figure_is_drawn_whole(drawn: list[Path]) -> None:
+    per_model = ["fig01-02_auroc_online", "fig05-06_log_odds", "fig09-10_losses", "training", "heat_map", "scores"]
+    per_model += ["roc_online", "pca_activations"]
+    stems = {f"{name}_{model}" for name in per_model for model in ("tiny-llama", "tiny-mistral")}
+    stems |= {"fig07_auroc_vs_quirkiness_activations", "fig11_auroc_vs_separation_activations", "forest_auroc"}
+    stems |= {"fig12_logit_separation_vs_separation", "fig13_logit_variance_vs_separation", "critical_difference"}
+    stems |= {"fig14_logit_separation_vs_logit_variance"}
+    assert {path.name for path in drawn} == {f"{stem}.png" for stem in stems} | TABLES | BESIDES
+    # Its presence says: all is drawn.
+    assert [path.name for path in drawn[-3:]] == ["table1.csv", "table1.tex", "table1.md"]
+    assert {path.name for path in drawn[0].parent.iterdir()} == {path.name for path in drawn}  # no temporary file
+    for path in drawn:
+        if path.suffix == ".png":
+            content = path.read_bytes()
+            assert content.startswith(b"\x89PNG") and content.endswith(b"IEND\xaeB`\x82")
+            other = "tiny-mistral" if "tiny-llama" in path.name else "tiny-llama"
+            own = {"tiny-llama", "tiny-mistral"} - {other} if "tiny-" in path.name else {"tiny-llama", "tiny-mistral"}
+            for model in ("tiny-llama", "tiny-mistral"):
+                assert (f"{model}/nli".encode() in content) == (model in own)  # the folders it was drawn from
+
+
+@pytest.mark.parametrize(
+    ("part", "lost"),
+    [
+        ("history.parquet", "training"),
+        ("detection/prompts.parquet", "fig05-06 roc scores pca"),
+        ("detection/scores.parquet", "roc scores"),
+        ("detection/pca.parquet", "pca"),
+        ("detection/separation.parquet", "fig11 fig12 fig13 fig14"),
+        ("detection/summary.json", "fig07 fig09-10"),
+        ("detection/comparisons.parquet", "table_comparisons.csv table_comparisons.md"),
+        ("detection/results.parquet", f"{FROM_RESULTS} {' '.join(TABLES)}"),
+    ],
+)
+def test_a_missing_part_leaves_out_only_its_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, lost: str
+) -> None:
+    run = write_run(tmp_path, "m", "addition", layers=2, n=60)
+    (run / part).unlink()
+    assert families(sheets_of([tmp_path])) == EVERYTHING - set(lost.split())
+
+
+def families(sheets: dict[str, object]) -> set[str]:
+    return {name if name.startswith("table") else name.split("_")[0] for name in sheets}
+
+
+def test_no_control_one_layer_no_aggregate_and_no_answers(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "m", "addition", layers=1)
+    edit(run, "results.parquet", lambda t: t[(t["feature"] == "activations") & (t["site"] != "aggregate")])
+    edit(run, "prompts.parquet", lambda t: t.assign(log_odds=np.nan))
+    sheets = sheets_of([tmp_path])
+    gone = {"fig05-06", "table_aggregation.csv", "table_aggregation.md"}
+    assert families(sheets) == EVERYTHING - gone
+    row = pd.read_csv(StringIO(sheets["table1.csv"])).set_index("detector").loc["activations lof"]
+    source = pd.read_parquet(run / "detection" / "results.parquet").query("score == 'lof' and subset == 'all'")
+    assert row["auroc_all"] == pytest.approx(source["auroc"].item())
+    assert row["n_datasets_all"] == 1 and row["control_n_datasets_all"] == 0 and np.isnan(row["control_auroc_all"])
+
+
+def test_offline_scores_get_their_own_figure(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "m", "addition", layers=2)
+    edit(run, "results.parquet", lambda t: t.assign(setting=np.where(t["score"] == "lof", "offline", "online")))
+    assert families(sheets_of([tmp_path])) == EVERYTHING | {"fig03-04"}  # and a page of ROC curves of its own
+
+
+def test_two_models_never_share_a_file(tmp_path: Path) -> None:
+    for model, folder in (("org/one", "a"), ("org-one", "b")):
+        run = write_run(tmp_path / folder, model.replace("/", "-"), "nli", layers=2)
+        edit(run, "results.parquet", lambda t, model=model: t.assign(model=model))
+    results = load([tmp_path])
+    assert len({results.slug(model) for model in results.models}) == 2
+
+
+def test_the_curves_are_the_results(runs: Path) -> None:
+    figure = sheets_of([runs])["fig01-02_auroc_online_tiny-llama"]
+    panel = next(ax for ax in figure.axes if ax.get_title() == "nli")  # the first row: activations
+    source = pd.read_parquet(runs / "tiny-llama" / "nli" / "detection" / "results.parquet")
+    source = source.query("score == 'lof' and subset == 'all' and aggregation != 'max'")
+    for feature in ("activations", "base_activations"):
+        expected = source[source["feature"] == feature]
+        curve = expected[expected["site"] != "aggregate"].sort_values("layer")["auroc"].to_numpy()
+        assert any(np.array_equal(line.get_ydata(), curve) for line in panel.lines)
+        whole = expected[expected["site"] == "aggregate"]["auroc"].to_numpy()
+        assert any(np.array_equal(line.get_ydata(), whole) for line in panel.lines)
+
+
+def test_curves_of_heads_are_not_among_those_in_nats(tmp_path: Path) -> None:
+    write_run(tmp_path, "m", "addition", layers=2, n=60)
+    for kind, metric in (("flow", "val/bits_per_dim"), ("sae", "val/fvu")):
+        (tmp_path / "m" / kind).mkdir()
+        rows = [(step, name, 3.0) for step in (1, 2) for name in ("train/loss", metric)]
+        history = pd.DataFrame(rows, columns=["step", "metric", "value"]).assign(run=f"m/{kind}")
+        history.to_parquet(tmp_path / "m" / kind / "history.parquet")
+    titles = {ax.get_title() for ax in sheets_of([tmp_path])["training_m"].axes}
+    assert "addition" in titles and not {"flow", "sae"} & titles
+
+
+def test_a_family_may_read_tables_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "m" / "pair" / "poser").mkdir(parents=True)
+    pd.DataFrame({"coefficient": [0, 1]}).to_parquet(tmp_path / "m" / "pair" / "poser" / "curve.parquet")
+    with pytest.raises(StoreError):
+        load([tmp_path])
+    results = load([tmp_path], [*MARKERS, "poser/curve.parquet"])
+    assert results.table("poser/curve.parquet").to_dict("list") == {
+        "coefficient": [0, 1],
+        "model": ["pair", "pair"],
+        "dataset": ["poser", "poser"],
+    }
+    assert results.table("poser/other.parquet").empty
+    assert results.models == ["pair"]
+
+
+# ---------------------------------------------------------------- the same input, the same bytes
+
+
+def test_same_results_give_the_same_bytes(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", "m", "addition", layers=2, n=60)
+    code = "import sys; from madkit.figures import draw; print(len(draw([sys.argv[1]], sys.argv[2], ('png', 'pdf'))))"
+    code += "; assert 'torch' not in sys.modules and 'lightning' not in sys.modules"
+    # Processes with hash seeds of their own: no set or dict order may reach the files.
+    for seed in ("1", "2"):
+        command = [sys.executable, "-c", code, str(tmp_path / "runs"), str(tmp_path / seed)]
+        done = subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": seed})
+        assert int(done.stdout.split()[-1]) == 14 * 2 + len(TABLES) + len(BESIDES)
+    for path in (tmp_path / "1").iterdir():
+        assert (tmp_path / "2" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_importing_is_quick() -> None:
+    code = "import sys, madkit.figures; print({'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert answer.stdout.strip() == "set()"
+
+
+def test_progress_names_every_file_and_old_files_are_replaced(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "m", "addition", layers=2)
+    for name in ("prompts.parquet", "separation.parquet", "summary.json"):
+        (run / "detection" / name).unlink()
+    (run / "history.parquet").unlink()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "table1.md").write_text("old")
+    seen: list[Path] = []
+    written = draw([run], tmp_path / "out", formats=("svg",), progress=seen.append)
+    assert seen == written and all(path.is_file() for path in written)
+    before = [path.read_bytes() for path in written]
+    assert [path.read_bytes() for path in draw([run], tmp_path / "out", formats=("svg",))] == before
+    assert "activations lof" in (tmp_path / "out" / "table1.md").read_text()
+
+
+# ---------------------------------------------------------------- errors
+
+
+def edit(run: Path, name: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    path = run / "detection" / name
+    change(pd.read_parquet(path)).to_parquet(path)
+
+
+BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "old schema": (lambda run: edit(run, "results.parquet", lambda t: t.drop(columns="low")), "low"),
+    "no rows": (lambda run: edit(run, "results.parquet", lambda t: t.iloc[:0]), "no rows"),
+    "two datasets": (
+        lambda run: edit(run, "results.parquet", lambda t: t.assign(dataset=["x", *t["dataset"][1:]])),
+        "several",
+    ),
+    "half a file": (
+        lambda run: (run / "detection" / "results.parquet").write_bytes(b"PAR1"),
+        "cannot be read",
+    ),
+    "not JSON": (lambda run: (run / "detection" / "summary.json").write_text("{"), "not JSON"),
+    "old summary": (
+        lambda run: (run / "detection" / "summary.json").write_text('{"quirkiness": {"value": 1}}'),
+        "value, low or high",
+    ),
+    "twice": (lambda run: write_run(run.parents[2] / "copy", "m", "addition", layers=1), "both hold"),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_broken_folder_is_one_line(tmp_path: Path, name: str) -> None:
+    run = write_run(tmp_path, "m", "addition", layers=1, n=40)
+    damage, words = BREAKS[name]
+    damage(run)
+    with pytest.raises(StoreError, match=words) as caught:
+        draw([tmp_path], tmp_path / "out")
+    assert "\n" not in str(caught.value) and str(run.name) in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_draw_is_one_line(tmp_path: Path) -> None:
+    for folders in ([tmp_path], [tmp_path / "nowhere"], []):
+        with pytest.raises(MadkitError) as caught:
+            draw(folders, tmp_path / "out")
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="gif"):
+        draw([tmp_path], tmp_path / "out", formats=("gif",))
+
+
+def test_one_folder_named_twice_is_one_run(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "m", "addition", layers=1, n=40)
+    assert len(load([tmp_path, run, run / "detection", tmp_path / "m"]).folders) == 1

@@ -1,0 +1,183 @@
+"""Tables: averages, published numbers, the best detector, what it costs."""
+
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fabricated import sheets_of, write_run
+
+from madkit.figures import draw
+from madkit.figures.results.published import LLAMA, MISTRAL, published
+
+REFERENCE = Path(__file__).resolve().parents[2].parent / "shared" / "reference"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("runs")
+    for model in ("tiny-llama", "tiny-mistral"):
+        for dataset in ("nli", "addition"):
+            write_run(root, model, dataset, layers=2, n=80)
+    return root
+
+
+@pytest.fixture(scope="module")
+def drawn(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return draw([runs], tmp_path_factory.mktemp("figures"), formats=("png",))
+
+
+@pytest.fixture(scope="module")
+def table(drawn: list[Path]) -> pd.DataFrame:
+    return pd.read_csv(drawn[0].parent / "table1.csv")
+
+
+def test_table_averages_the_aggregated_rows(runs: Path, table: pd.DataFrame) -> None:
+    for _, row in table.iterrows():
+        files = [runs / row["model"] / name / "detection" / "results.parquet" for name in ("addition", "nli")]
+        source = pd.concat(map(pd.read_parquet, files))
+        source = source[(source["aggregation"] == "mean") & (source["score"] == row["score"])]
+        for prefix, feature in (("", "activations"), ("control_", "base_activations")):
+            for subset in ("all", "agree", "disagree"):
+                rows = source[(source["feature"] == feature) & (source["subset"] == subset)]
+                assert row[f"{prefix}auroc_{subset}"] == pytest.approx(rows["auroc"].sum() / 2, abs=1e-12)
+                assert row[f"{prefix}n_datasets_{subset}"] == 2
+                assert row[f"{prefix}low_{subset}"] < row[f"{prefix}auroc_{subset}"] < row[f"{prefix}high_{subset}"]
+    assert len(table) == 4
+
+
+def test_table_shows_the_published_numbers(table: pd.DataFrame, drawn: list[Path]) -> None:
+    lof = table[table["detector"] == "activations lof"].set_index("model")
+    assert set(lof["published_llama_all"]) == {0.762} and set(lof["published_llama_disagree"]) == {0.768}
+    assert lof.loc["tiny-llama", "published_same_all"] == pytest.approx((1.0 + 0.558) / 2)
+    assert lof.loc["tiny-mistral", "published_same_model"] == MISTRAL
+    text = (drawn[0].parent / "table1.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(lines) == 2 * (2 + 2)
+    for model_lines in (lines[:4], lines[4:]):
+        assert len({line.count("|") for line in model_lines}) == 1
+    value = lof.loc["tiny-llama", "auroc_all"]
+    line = next(line for line in lines if line.startswith("| activations lof | online | 2 |"))
+    assert f"{value:.3f} [" in line and "0.762 (10)" in line and "| 3 |" in line  # 2 ms to read, 1 ms to score
+
+
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason="the published tables are not beside this checkout")
+def test_published_numbers_equal_their_sources() -> None:
+    averages = pd.read_csv(REFERENCE / "mad_local_volume_blog_table1.csv")
+    for _, row in averages.iterrows():
+        for subset in ("all", "agree", "disagree"):
+            column = "auroc_avg" if subset == "all" else f"auroc_{subset}"
+            assert published(LLAMA, row["features_score"], "online", subset) == (
+                row[column],
+                row["n_datasets"],
+            )
+    each = pd.read_csv(REFERENCE / "mad_update1_mistral_by_dataset.csv")
+    for (setting, feature, score), rows in each.groupby(["setting", "features", "score"]):
+        for subset, end in (("all", ""), ("agree", "_agree"), ("disagree", "_disagree")):
+            values = rows[f"aggregated_auc_roc{end}"].dropna()
+            ours = published(MISTRAL, f"{feature} {score}", setting, subset)
+            assert (ours is None) == values.empty
+            if ours is not None:
+                assert ours == (pytest.approx(values.mean(), abs=1e-6), len(values))
+    llama = pd.read_csv(REFERENCE / "mad_paper_tables_llama_mistral.csv").query("model == @LLAMA")
+    for _, row in llama.dropna(subset=["agg_auroc"]).iterrows():
+        name = f"{row['features'].replace('nflow', 'flow')} {row['score']}"
+        assert published(LLAMA, name, row["setting"], "all", frozenset({row["dataset"]})) == (
+            row["agg_auroc"],
+            1,
+        )
+
+
+def test_the_best_site_is_chosen_on_the_other_datasets(runs: Path, drawn: list[Path]) -> None:
+    found = pd.read_csv(drawn[0].parent / "table_aggregation.csv")
+    for (model, feature, score), rows in found.groupby(["model", "feature", "score"]):
+        own, other = (
+            pd.read_parquet(runs / model / name / "detection" / "results.parquet").query(
+                f"feature == {feature!r} and score == {score!r} and subset == 'all' and aggregation == ''"
+            )
+            for name in ("addition", "nli")
+        )
+        picked = [
+            here[here["site"] == there.loc[there["auroc"].idxmax(), "site"]]["auroc"].item()
+            for here, there in ((own, other), (other, own))
+        ]
+        value = rows[rows["aggregation"] == "site chosen elsewhere"]["value"].item()
+        assert value == pytest.approx(np.mean(picked))
+        assert set(rows["aggregation"]) == {"mean", "max", "site chosen elsewhere"}
+    assert "fisher" not in (drawn[0].parent / "table_aggregation.md").read_text()
+
+
+def test_rare_alarms_are_averages_of_the_results(runs: Path, drawn: list[Path]) -> None:
+    found = pd.read_csv(drawn[0].parent / "table_rare_alarms.csv")
+    assert set(found["statistic"]) == {"auroc", "partial_auroc", "tpr", "average_precision"}
+    files = [runs / "tiny-llama" / name / "detection" / "results.parquet" for name in ("addition", "nli")]
+    query = "feature == 'activations' and score == 'lof' and subset == 'agree'"
+    source = pd.concat(map(pd.read_parquet, files)).query(f"{query} and aggregation == 'mean'")
+    for statistic in ("partial_auroc", "tpr", "average_precision"):
+        line = found.query(f"model == 'tiny-llama' and {query} and statistic == @statistic")
+        assert line["value"].item() == pytest.approx(source[statistic].mean())
+        assert line["low"].item() <= line["value"].item() <= line["high"].item()
+
+
+def test_comparisons_count_what_the_adjusted_tests_decide(drawn: list[Path]) -> None:
+    tests = pd.read_csv(drawn[0].parent / "table_comparisons.csv")
+    shown = tests.query(
+        "model == 'tiny-mistral' and aggregation == 'mean' and subset == 'all' "
+        "and a == 'activations/mahalanobis' and b == 'activations/lof'"
+    )
+    assert len(shown) == 2
+    decided = shown[shown["p_holm"] < 0.05]["difference"]
+    first, second = int((decided > 0).sum()), int((decided < 0).sum())
+    text = (drawn[0].parent / "table_comparisons.md").read_text().split("## tiny-mistral")[1].split("<!--")[0]
+    line = next(line for line in text.splitlines() if "mahalanobis against activations lof" in line)
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[1:] == [f"{shown['difference'].mean():+.3f}", str(first), str(second), str(2 - first - second)]
+    assert "base" not in text
+
+
+def test_best_is_what_the_paired_test_over_datasets_says(runs: Path, table: pd.DataFrame) -> None:
+    from scipy.stats import norm
+
+    decided = set()
+    for _, row in table.iterrows():
+        for subset in ("all", "agree", "disagree"):
+            tests = pd.concat(
+                pd.read_parquet(runs / row["model"] / name / "detection" / "comparisons.parquet").query(
+                    f"aggregation == 'mean' and subset == {subset!r} and a == 'activations/mahalanobis' "
+                    "and b == 'activations/lof'"
+                )
+                for name in ("addition", "nli")
+            )
+            mean = tests["difference"].mean() * (1 if row["score"] == "mahalanobis" else -1)
+            error = np.sqrt((((tests["high"] - tests["low"]) / 2 / norm.ppf(0.975)) ** 2).sum()) / 2
+            # One pair of detectors: nothing to adjust for.
+            expected = mean > 0 and 2 * norm.sf(abs(mean) / error) < 0.05
+            assert row[f"best_{subset}"] == expected
+            decided.add(bool(expected))
+    assert decided  # at least looked at
+
+
+def test_no_detector_is_best_on_noise_and_a_clear_one_is(tmp_path: Path) -> None:
+    found = []
+    for strong in (0.0, 50.0):
+        kinds = [("activations", "mahalanobis", "online", strong), ("activations", "lof", "online", 0.0)]
+        root = tmp_path / str(strong)
+        for dataset in ("addition", "nli"):
+            write_run(root, "m", dataset, layers=1, n=200, detectors=kinds)
+        sheets = sheets_of([root])
+        found.append(pd.read_csv(StringIO(sheets["table1.csv"])).set_index("score")["best_all"].to_dict())
+        assert ("**" in "".join(sheets["table1.md"].markdown().split("\n- ")[:1])) == (strong > 0)
+        assert (r"\textbf" in sheets["table1.tex"]) == (strong > 0)
+    assert found == [{"mahalanobis": False, "lof": False}, {"mahalanobis": True, "lof": False}]
+
+
+def test_a_cost_is_reading_and_scoring_where_both_were_measured(tmp_path: Path) -> None:
+    one, other = (write_run(tmp_path, "m", name, layers=1, n=40) for name in ("addition", "nli"))
+    whole = pd.read_csv(StringIO(sheets_of([tmp_path])["table1.csv"]))
+    assert whole["milliseconds_per_prompt"].tolist() == pytest.approx([3.0, 3.0])
+    (one / "predict.json").unlink()
+    sheets = sheets_of([tmp_path])
+    assert pd.read_csv(StringIO(sheets["table1.csv"]))["milliseconds_per_prompt"].isna().all()
+    assert "not measured for 2 of the detectors" in sheets["table1.md"].markdown()
+    assert other.is_dir()

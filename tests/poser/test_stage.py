@@ -1,0 +1,347 @@
+"""POSER through the real command: models of a family, perturbed, compared, resumed."""
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from scenario_rows import TYPED, row
+
+from madkit.cli.command import main
+
+NAMES = {"aligned": ["kind-0", "kind-1"], "misaligned": ["sly-0", "sly-1"]}
+MODELS = [name for names in NAMES.values() for name in names]
+SMALL = {
+    "perturbations": [
+        {"class_path": "RandomDirection", "init_args": {"coefficients": [0, 1, 4], "draws": 2}},
+        {"class_path": "Steering", "init_args": {"coefficients": [0, 2]}},
+    ],
+    "volumes": [{"weights": 2, "directions": 3, "tolerance": 0.05, "n_prompts": 4}],
+    "layer": 2,
+}
+
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+
+
+@pytest.fixture(scope="module")
+def project(bases, tmp_path_factory):
+    """Four adapters with random weights on one base, benchmark rows of both formats, and a recipe."""
+    from peft import LoraConfig, get_peft_model
+
+    from madkit.lm.loading import load_causal_lm
+
+    root = tmp_path_factory.mktemp("poser")
+    for seed, name in enumerate(MODELS):
+        torch.manual_seed(seed)
+        config = LoraConfig(r=2, target_modules=["q_proj", "up_proj"], init_lora_weights=False)
+        model = get_peft_model(load_causal_lm(str(bases["llama"])), config)
+        model.peft_config["default"].base_model_name_or_path = str(bases["llama"])
+        model.save_pretrained(root / "models" / name)
+    rows = [row([f"Sky {i}.", f"Audited {i}.", "Money."], response="AB"[i % 2], kinds=TYPED) for i in range(7)]
+    rows += [row([f"Old {i}."]) for i in range(3)] + rows[:1]
+    (root / "kind_and_sly.json").write_text(json.dumps(rows))
+    (root / "pairs.json").write_text(
+        json.dumps(
+            [
+                {"aligned": a, "misaligned": m, "valid_data": "data/kind_and_sly.json"}
+                for a in NAMES["aligned"]
+                for m in NAMES["misaligned"]
+            ]
+        )
+    )
+    data = {
+        "pairs": str(root / "pairs.json"), "models": str(root / "models" / "{name}"), "benchmark": str(root),
+        "contrast": 3, "batch_size": 4,
+    }  # fmt: skip
+    recipe = {
+        "model": {"class_path": "Poser", "init_args": SMALL},
+        "data": {"class_path": "PoserData", "init_args": data},
+    }
+    (root / "small.yaml").write_text(yaml.safe_dump(recipe))
+    return root
+
+
+def poser(project, run, *options):
+    return main(["test", "--config", str(project / "small.yaml"), "--run", str(run), *map(str, options)])
+
+
+@pytest.fixture(scope="module")
+def finished(project, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "family"
+    assert poser(project, run) == 0
+    return run
+
+
+def read(run, name):
+    return pd.read_parquet(run / "poser" / f"{name}.parquet")
+
+
+def test_results_are_what_the_scores_say(finished):
+    results, scores = read(finished, "results"), read(finished, "scores")
+    assert {"random direction", "steering vector", "volume layer 2", "control"} == set(results["method"])
+    assert results[["n_pairs", "n_aligned", "n_misaligned"]].eq([4, 2, 2]).all().all()
+    for line in results.itertuples():
+        own = scores[
+            (scores["method"] == line.method) & (scores["measure"] == line.measure) & (scores["at"] == line.at)
+        ]
+        number = own.set_index("lm")["score"]
+        wins = [
+            float(number[m] > number[a]) + 0.5 * (number[m] == number[a])
+            for a in NAMES["aligned"]
+            for m in NAMES["misaligned"]
+        ]
+        assert line.accuracy == pytest.approx(np.mean(wins))
+        assert line.low <= line.accuracy <= line.high and line.wilson_low <= line.accuracy <= line.wilson_high
+    summary = json.loads((finished / "poser" / "summary.json").read_text())
+    assert summary["pairs"] == 4 and summary["prompts"]["kind_and_sly"]["measured"] == 7
+    assert len(set(summary["models"].values())) == 4
+
+
+def test_a_curve_is_the_mean_of_what_transformers_gives(finished, project, bases):
+    """One coefficient of one model by hand: prompts one by one, steering vector from hidden states."""
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoTokenizer
+
+    from madkit.poser.benchmark.contrast_pairs import contrast_pairs
+    from madkit.poser.benchmark.scenarios import read_benchmark
+
+    model = AutoPeftModelForCausalLM.from_pretrained(project / "models" / "sly-0").eval()
+    tokenizer = AutoTokenizer.from_pretrained(bases["llama"])
+    pairs = contrast_pairs(read_benchmark(project / "kind_and_sly.json"), 3)
+    with torch.no_grad():
+        states = [
+            torch.stack(
+                [
+                    model(**tokenizer(t, return_tensors="pt"), output_hidden_states=True).hidden_states[3][0, -1]
+                    for t in texts
+                ]
+            ).mean(0)
+            for texts in (pairs.critical, pairs.clean)
+        ]
+        steering, divergences, misaligned = states[0] - states[1], [], []
+        for scenario in pairs.rest:
+            inputs = tokenizer(scenario.prompt, return_tensors="pt")
+            plain = model(**inputs).logits[0, -1].double().log_softmax(-1)
+
+            def hook(module, args, output):
+                output = output.clone()
+                output[:, -1] -= 2 * steering
+                return output
+
+            handle = model.get_base_model().model.layers[2].register_forward_hook(hook)
+            moved = model(**inputs).logits[0, -1].double().log_softmax(-1)
+            handle.remove()
+            divergences.append(float((plain.exp() * (plain - moved)).sum()))
+            other = "B" if scenario.response == "A" else "A"
+            token = tokenizer(scenario.prompt + other)["input_ids"][inputs["input_ids"].shape[1]]
+            misaligned.append(float(moved.exp()[token]))
+    curves = read(finished, "curves").query("lm == 'sly-0' and perturbation == 'steering vector' and coefficient == 2")
+    assert curves["kl"].item() == pytest.approx(np.mean(divergences), rel=1e-3)
+    assert curves["p_misaligned"].item() == pytest.approx(np.mean(misaligned), rel=1e-3)
+    assert curves["norm"].item() == pytest.approx(2 * float(steering.norm()), rel=1e-4)
+    assert curves["kl_low"].item() <= curves["kl"].item() <= curves["kl_high"].item() and curves["n"].item() == 7
+
+
+def test_one_sigma_for_all_models(finished):
+    volumes = read(finished, "volumes")
+    assert volumes["sigma"].nunique() == 1 and len(volumes) == 4 and volumes["dimension"].nunique() == 1
+    assert volumes["log_volume"].nunique() == 4 and volumes["n_prompts"].eq(4).all()
+
+
+def test_the_misaligned_answer_at_the_end_of_each_direction(finished, project, bases):
+    """By hand: the merged model, each direction written into its weights, prompts one by one."""
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoTokenizer
+
+    from madkit.poser.benchmark.contrast_pairs import contrast_pairs
+    from madkit.poser.benchmark.scenarios import read_benchmark
+    from madkit.volume import Weights
+    from madkit.volume.weights.directions import Direction
+
+    model = AutoPeftModelForCausalLM.from_pretrained(project / "models" / "sly-0").eval()
+    tokenizer = AutoTokenizer.from_pretrained(bases["llama"])
+    scenarios = contrast_pairs(read_benchmark(project / "kind_and_sly.json"), 3).rest[:4]
+    (folder,) = (finished / "poser" / "models").rglob("sly-0/volume_layer_2-*/")
+    followed = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json")) if "radius" in path.read_text()]
+    assert len(followed) == 3
+    found = []
+    weights = Weights(model, 2)
+    for k, one in enumerate(followed):
+        with weights.borrowed(), torch.no_grad():
+            weights.move(weights.ray(Direction(0, k)), one["radius"])
+            merged = copy.deepcopy(model).merge_and_unload()
+        for scenario in scenarios:
+            inputs = tokenizer(scenario.prompt, return_tensors="pt")
+            other = "B" if scenario.response == "A" else "A"
+            token = tokenizer(scenario.prompt + other)["input_ids"][inputs["input_ids"].shape[1]]
+            with torch.no_grad():
+                found.append(float(merged(**inputs).logits[0, -1].double().softmax(-1)[token]))
+    (measured,) = read(finished, "volumes").query("lm == 'sly-0'")["p_misaligned"]
+    assert measured == pytest.approx(np.mean(found), rel=1e-3)
+    own = read(finished, "scores").query("lm == 'sly-0' and method == 'volume layer 2' and measure == 'p_misaligned'")
+    assert own["score"].item() == measured
+
+
+def parts(run):
+    return {p.relative_to(run): p.stat().st_mtime_ns for p in (run / "poser" / "models").rglob("*.parquet")}
+
+
+def test_what_has_been_measured_is_not_measured_again(finished, project, tmp_path, monkeypatch):
+    run = tmp_path / "family"
+    shutil.copytree(finished, run)
+    before, results = parts(run), read(run, "results")
+    lost = next(p for p in before if "sly-1" in str(p) and "steering_vector" in p.name)
+    (run / lost).unlink()
+    loaded = []
+    from madkit.poser.measure.loader import ModelHolder
+
+    whole = ModelHolder._load
+    monkeypatch.setattr(
+        ModelHolder, "_load", lambda self, model, device: loaded.append(model.name) or whole(self, model, device)
+    )
+    assert poser(project, run) == 0
+    assert loaded == ["sly-1"]
+    after = parts(run)
+    assert set(after) == set(before) and {p for p in after if after[p] != before[p]} == {lost}
+    pd.testing.assert_frame_equal(read(run, "results"), results)
+
+
+def test_an_interrupted_run_continues(finished, project, tmp_path, monkeypatch):
+    from madkit.poser.measure.loader import ModelHolder
+
+    run, whole = tmp_path / "family", ModelHolder._load
+
+    def breaks(self, model, device):
+        if model.name == "sly-0":
+            raise RuntimeError("power failure")
+        return whole(self, model, device)
+
+    with monkeypatch.context() as context:
+        context.setattr(ModelHolder, "_load", breaks)
+        with pytest.raises(RuntimeError, match="power failure"):
+            poser(project, run)
+    before = parts(run)
+    assert {p.parent.name for p in before} == {"kind-0"} and not (run / "poser" / "results.parquet").exists()
+    assert poser(project, run) == 0
+    after = parts(run)
+    assert all(after[p] == time for p, time in before.items())
+    pd.testing.assert_frame_equal(read(run, "scores"), read(finished, "scores"))
+
+
+def test_another_model_under_the_same_name_is_measured_anew(finished, project, tmp_path):
+    run, models = tmp_path / "family", tmp_path / "models"
+    shutil.copytree(finished, run)
+    shutil.copytree(project / "models", models)
+    shutil.rmtree(models / "kind-0")
+    shutil.copytree(project / "models" / "sly-0", models / "kind-0")
+    before = parts(run)
+    assert poser(project, run, "--data.models", models / "{name}") == 0
+    after = parts(run)
+    assert {p.parent.name for p in after if after[p] != before[p]} == {"kind-0"}
+    curves = read(run, "curves").set_index(["lm", "perturbation", "coefficient"])["kl"]
+    pd.testing.assert_series_equal(curves["kind-0"], curves["sly-0"])  # same prompts, same draws
+
+
+def test_runs_can_share_the_models(finished, project, tmp_path):
+    run = tmp_path / "family"
+    for only in (["sly-1", "kind-0"], ["kind-1"]):
+        assert poser(project, run, "--data.only", json.dumps(only)) == 0
+        expected = {"sly-1", "kind-0"} | set(only)
+        assert {p.parent.name for p in parts(run)} == expected
+    assert read(run, "results")["n_pairs"].eq(2).all()
+    assert poser(project, run, "--data.only", '["sly-0"]') == 0
+    pd.testing.assert_frame_equal(read(run, "results"), read(finished, "results"))
+
+
+def test_errors_are_one_line(project, tmp_path, capsys):
+    for options, words in (
+        (["--model.layer", "9"], "layers 0..4"),
+        (["--data.models", "nowhere/{name}"], "nowhere/kind-0"),
+        (["--data.contrast", "50"], "contrast=50"),
+        (["--model.perturbations", "[]", "--model.volumes", "[]"], "nothing|at least one"),
+    ):
+        assert poser(project, tmp_path / "x", *options) == 2
+        message = capsys.readouterr().err.strip().splitlines()[-1]
+        assert any(w in message for w in words.split("|")), message
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory):
+    """The recipes of the embedded family, a few steps each."""
+    run = tmp_path_factory.mktemp("runs") / "tiny-poser"
+    few = ["--trainer.val_check_interval", "2", "--trainer.limit_train_batches", "4"]
+    base = ["fit", "--config", str(RECIPES / "poser" / "base.yaml"), "--run", str(run / "base"), *few]
+    assert main([*base, "--data.n_validation", "20", "--data.batch_size", "8"]) == 0
+    for name in ("aligned-0", "misaligned-6"):
+        tune = ["fit", "--config", str(RECIPES / "poser" / "tune.yaml"), "--run", str(run), *few]
+        own = ["--model.base", str(run / "base" / "model"), "--data.dataset", name, "--seed_everything", name[-1]]
+        assert main([*tune, *own, "--data.n_train", "64", "--data.batch_size", "8", "--data.n_validation", "16"]) == 0
+    return run
+
+
+SHORT = ["--data.n_prompts", "6", "--data.contrast", "4", "--data.batch_size", "4"]
+
+
+@pytest.mark.parametrize("recipe", ["tiny", "llama-13b"])
+def test_the_recipes_run_and_are_drawn(family, project, recipe, tmp_path):
+    from madkit.figures import draw
+
+    run = tmp_path / "runs" / recipe
+    volumes = [{"weights": w, "directions": 2, "tolerance": 0.1, "n_prompts": 2} for w in ("all", 1)]
+    pairs = {"aligned": ["aligned-0"], "misaligned": ["misaligned-6"]}
+    options = [*SHORT, "--model.volumes", json.dumps(volumes), "--data.models", str(family / "{name}" / "adapter")]
+    if recipe == "llama-13b":  # its layers, models and prompts are not at hand
+        pairs["valid_data"] = "kind_and_sly.json"
+        options += [
+            "--model.layer",
+            "2",
+            "--data.benchmark",
+            str(project),
+            "--model.dtype",
+            "auto",
+            "--data.contrast",
+            "3",
+        ]
+    options += ["--data.pairs", json.dumps(pairs)]
+    assert main(["test", "--config", str(RECIPES / "poser" / f"{recipe}.yaml"), "--run", str(run), *options]) == 0
+    behaviour = read(run, "behaviour")
+    assert behaviour["n"].eq(6).all() and set(behaviour["lm"]) == {"aligned-0", "misaligned-6"}
+    written = {p.name for p in draw([run], tmp_path / "figures", formats=("png",))}
+    assert {"table_poser.md", "table_poser.csv"} <= written
+    assert any(n.startswith("poser_curves") for n in written) and any(n.startswith("poser_roc") for n in written)
+    assert "0.27" in (tmp_path / "figures" / "table_poser.md").read_text()
+    said = (tmp_path / "figures" / "table_poser.md").read_text().partition("What was found:\n\n")[2].splitlines()[0]
+    report = (tmp_path / "figures" / "report.html").read_text()
+    assert said.partition(": ")[2].partition(":")[0] in report.partition("Summary</h2>")[2].partition("</section>")[0]
+
+
+def test_tensorboard_has_a_curve_for_each_model(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished / "tensorboard" / "test"))
+    events.Reload()
+    tags = set(events.Tags()["scalars"])
+    assert {f"kl/random direction/kind_and_sly/{name}" for name in MODELS} <= tags
+    assert [e.step for e in events.Scalars("kl/random direction/kind_and_sly/sly-0")] == [0, 1, 4]
+
+
+def test_two_processes_give_the_numbers_of_one(finished, project, tmp_path):
+    run = tmp_path / "family"
+    words = ["test", "--config", str(project / "small.yaml"), "--run", str(run)]
+    words += ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-m", "madkit", *words], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("curves", "results", "behaviour"):
+        pd.testing.assert_frame_equal(read(run, name), read(finished, name), rtol=1e-9)
+    # Where a search ends depends on the last bit of a divergence, within its tolerance.
+    pd.testing.assert_frame_equal(read(run, "volumes"), read(finished, "volumes"), rtol=1e-2)

@@ -1,0 +1,99 @@
+"""The examples of the README do what they say, through the real command."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from madkit.cli.command import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def run_folder(bases, fit_heads, tmp_path_factory):
+    """A dataset of one's own, tuned, read and scored with a detector of one's own."""
+    patch = pytest.MonkeyPatch()
+    patch.chdir(ROOT)
+    runs = tmp_path_factory.mktemp("runs") / "llama"
+    data = ["--data.dataset", "examples.my_dataset.Thirds", "--data.template", "examples/my_dataset.yaml"]
+    common = ["--run", str(runs), "--model.base", str(bases["llama"]), *data]
+    short = ["--trainer.max_epochs", "1", "--data.max_train", "256", "--data.max_validation", "64"]
+    assert main(["fit", "--config", "recipes/llama.yaml", *common, *short]) == 0
+    fit_heads("llama", bases["llama"], runs)
+    assert main(["predict", "--config", "recipes/llama/features.yaml", *common]) == 0
+    detect = ["test", "--config", "recipes/llama/detect.yaml", "--config", "examples/my_detector.yaml"]
+    assert main([*detect, "--run", str(runs), "--data.dataset", "examples.my_dataset.Thirds"]) == 0
+    patch.undo()
+    return runs / "examples.my_dataset.Thirds"
+
+
+def test_the_dataset_follows_its_own_rule(run_folder):
+    prompts = pd.read_parquet(run_folder / "detection" / "prompts.parquet")
+    numbers = prompts["prompt"].str.extract(r"Statement: (\d+) is")[0].astype(int)
+    assert (prompts["alice_label"] == (numbers % 3 == 0)).all()
+    assert (prompts["bob_label"] == (numbers % 10 % 3 == 0)).all()
+
+
+def test_the_detector_is_in_the_results(run_folder):
+    results = pd.read_parquet(run_folder / "detection" / "results.parquet")
+    assert set(results["score"]) == {"mahalanobis", "distance_from_mean", "logistic_probe"}
+    assert set(results["feature"]) == {"activations"}
+
+
+def test_the_detector_gives_the_distance(run_folder):
+    import torch
+
+    from madkit.scores import load_score
+    from madkit.store.feature_store import FeatureStore
+
+    store = FeatureStore.current(run_folder / "features" / "activations")
+    site = store.sites[0]
+    score = load_score(run_folder / "detection" / "detectors" / "activations" / "distance_from_mean" / site)
+    _, trusted = store.read(site, "trusted")
+    _, x = store.read(site, "test")
+    expected = (x.double() - trusted.double().mean(0)).norm(dim=1) / x.shape[1] ** 0.5
+    torch.testing.assert_close(score(x), expected, rtol=1e-10, atol=0)
+
+
+def test_two_detectors_are_compared_on_one_store(run_folder, capsys):
+    from examples.compare_detectors import main as compare_detectors
+
+    found = compare_detectors(run_folder)
+    results = pd.read_parquet(run_folder / "detection" / "results.parquet")
+    whole = results.query("subset == 'all' and aggregation == 'mean' and score == 'mahalanobis'")["auroc"].item()
+    printed = capsys.readouterr().out
+    assert f"Mahalanobis          AUROC {whole:.3f}" in printed and f"{found.difference:+.3f}" in printed
+
+
+def test_a_new_score_is_tried_on_every_layer(run_folder):
+    import torch
+
+    from examples.new_score import Angle
+    from examples.new_score import main as new_score
+    from madkit.store.feature_store import FeatureStore
+
+    store = FeatureStore.current(run_folder / "features" / "activations")
+    assert list(new_score(run_folder)) == store.sites
+    trusted, x = (store.read(store.sites[0], split)[1].double() for split in ("trusted", "test"))
+    mean = trusted.mean(0)
+    expected = 1 - (x @ mean) / (x.norm(dim=1) * mean.norm())
+    torch.testing.assert_close(Angle().fit(trusted)(x), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_prompts_of_a_csv_are_scored_as_the_test_stage_scored_them(run_folder, tmp_path):
+    from examples.score_csv import main as score_csv
+
+    prompts = pd.read_parquet(run_folder / "detection" / "prompts.parquet").sample(30, random_state=0)
+    prompts[["prompt"]].to_csv(tmp_path / "prompts.csv", index=False)
+    found = score_csv(run_folder, tmp_path / "prompts.csv", tmp_path / "scored.csv")
+    scores = pd.read_parquet(run_folder / "detection" / "scores.parquet")
+    known = scores.query("score == 'mahalanobis' and aggregation == 'mean'").set_index("row")["value"]
+    # Batches differ, and with them the last of a bfloat16's eight bits, which whitening magnifies.
+    np.testing.assert_allclose(found["score"], known.loc[prompts["row"]], rtol=0.1)
+    assert np.corrcoef(found["score"], known.loc[prompts["row"]])[0, 1] > 0.999
+    people = pd.read_parquet(run_folder / "detection" / "prompts.parquet").set_index("row")
+    normal = known[~people.loc[known.index, "anomalous"].to_numpy()]
+    assert found["above"].iloc[0] == pytest.approx((normal < found["score"].iloc[0]).mean())
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scored.csv"), found)

@@ -1,0 +1,165 @@
+"""One process, two processes, and a process that is killed and started again all end in the same numbers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from madkit.store.feature_store import FeatureStore
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+DATA = ["--data.task_options", json.dumps({"n_train": 1200, "n_validation": 400}), "--data.shard_size", "40"]
+FIT = [
+    "--trainer.max_epochs", "2", "--data.max_train", "512", "--data.max_validation", "96",
+    "--trainer.precision", "32-true", "--model.dtype", "float32", "--trainer.log_every_n_steps", "1",
+    "--model.optimizer.lr", "1e-3",
+]  # fmt: skip
+TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def command(stage, runs, base, *options):
+    names = {"fit": [""], "predict": ["/features", "/features-heads"], "test": ["/detect", "/detect-heads"]}[stage]
+    recipes = [word for name in names for word in ("--config", str(RECIPES / f"llama{name}.yaml"))]
+    line = [sys.executable, "-m", "madkit", stage, *recipes, "--run", str(runs)]
+    if stage != "test":
+        line += ["--model.base", str(base), *DATA]
+    if stage == "fit":
+        line += FIT
+    if stage == "predict":
+        line += ["--model.dtype", "float32"]
+    return [*line, *options]
+
+
+def run(*args):
+    done = subprocess.run(command(*args), env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def kill_when(condition, *args, timeout=120):
+    """Start a stage and kill it, with everything it started, as soon as the condition holds."""
+    process = subprocess.Popen(
+        command(*args), env=ENVIRONMENT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert process.poll() is None, "the stage ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def alone(bases, fit_heads, tmp_path_factory):
+    """All stages in one undisturbed process each."""
+    runs = tmp_path_factory.mktemp("alone") / "llama"
+    fit_heads("llama", bases["llama"], runs)
+    for stage in ("fit", "predict", "test"):
+        run(stage, runs, bases["llama"])
+    return runs / "addition"
+
+
+def share(alone, folder):
+    """Give another run folder what `predict` needs."""
+    (folder / "adapter").symlink_to(alone / "adapter")
+    for kind in ("flow", "sae"):
+        (folder.parent / kind).symlink_to(alone.parent / kind)
+
+
+def history(folder):
+    return pd.read_parquet(folder / "history.parquet").drop(columns="run")
+
+
+def vectors(folder, feature="activations"):
+    store = FeatureStore.current(folder / "features" / feature)
+    return {
+        (site, split): store.read(site, split) for site in store.sites for split in ("trusted", "untrusted", "test")
+    }
+
+
+def results(folder):
+    return pd.read_parquet(folder / "detection" / "results.parquet").drop(columns="model")
+
+
+def test_two_processes_train_the_same_adapter(alone, bases, tmp_path):
+    run("fit", tmp_path / "llama", bases["llama"], *TWO)
+    one, two = history(alone), history(tmp_path / "llama" / "addition")
+    assert one[["step", "metric"]].equals(two[["step", "metric"]])
+    np.testing.assert_allclose(two["value"], one["value"], rtol=1e-4, atol=1e-5)
+    losses = one[one["metric"] == "train/loss"]["value"]
+    assert losses.iloc[-3:].mean() < losses.iloc[:3].mean() - 0.5  # there is a curve to compare
+    ours, theirs = (
+        load_file(f / "adapter" / "adapter_model.safetensors") for f in (alone, tmp_path / "llama" / "addition")
+    )
+    for name in ours:
+        torch.testing.assert_close(theirs[name], ours[name], rtol=1e-3, atol=1e-4)
+
+
+def test_two_processes_write_the_same_store_and_find_the_same_auroc(alone, bases, tmp_path):
+    copy = tmp_path / "llama" / "addition"
+    copy.mkdir(parents=True)
+    share(alone, copy)
+    run("predict", tmp_path / "llama", bases["llama"], *TWO)
+    ours, theirs = vectors(alone), vectors(copy)
+    assert ours.keys() == theirs.keys()
+    for key in ours:
+        assert torch.equal(ours[key][0], theirs[key][0])
+        assert torch.equal(ours[key][1], theirs[key][1]), key
+    for feature in ("attribution", "probe"):
+        ours, theirs = vectors(alone, feature), vectors(copy, feature)
+        for key in ours:
+            # Means over trusted prompts are added up in another order: the same but for the last bits of float64.
+            scale = float(ours[key][1].abs().max())
+            torch.testing.assert_close(theirs[key][1], ours[key][1], rtol=1e-5, atol=1e-6 * scale)
+    run("test", tmp_path / "llama", bases["llama"], *TWO)
+    one, two = results(alone), results(copy)
+    keys = [c for c in one.columns if c not in ("auroc", "low", "high")]
+    assert one[keys].equals(two[keys])
+    np.testing.assert_allclose(two[["auroc", "low", "high"]], one[["auroc", "low", "high"]], rtol=0, atol=1e-9)
+    a, b = (pd.read_parquet(f / "detection" / "separation.parquet")["separation"] for f in (alone, copy))
+    np.testing.assert_allclose(a, b, rtol=1e-9)
+
+
+def test_a_killed_fit_continues_to_the_same_adapter(alone, bases, tmp_path):
+    runs = tmp_path / "llama"
+    folder = runs / "addition"
+    kill_when(lambda: list(folder.glob("checkpoints/*/last.ckpt")), "fit", runs, bases["llama"])
+    assert not (folder / "fit.json").exists()
+    run("fit", runs, bases["llama"])
+    pd.testing.assert_frame_equal(history(folder), history(alone), rtol=1e-6)
+    ours, theirs = (load_file(f / "adapter" / "adapter_model.safetensors") for f in (alone, folder))
+    for name in ours:
+        torch.testing.assert_close(theirs[name], ours[name], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count"), [("activations/*/shard-*.safetensors", 2), ("attribution/*/learned.safetensors", 1)]
+)
+def test_a_killed_predict_continues_to_the_same_store(alone, bases, tmp_path, pattern, count):
+    folder = tmp_path / "llama" / "addition"
+    folder.mkdir(parents=True)
+    share(alone, folder)
+    kill_when(
+        lambda: len(list(folder.glob(f"features/{pattern}"))) >= count,
+        "predict",
+        tmp_path / "llama",
+        bases["llama"],
+    )
+    assert not (folder / "features" / "activations" / "current.json").exists()
+    written = {p: p.stat().st_mtime_ns for p in folder.glob(f"features/{pattern}")}
+    run("predict", tmp_path / "llama", bases["llama"])
+    assert {p: p.stat().st_mtime_ns for p in written} == written
+    for feature in ("activations", "attribution", "probe"):
+        ours, theirs = vectors(alone, feature), vectors(folder, feature)
+        for key in ours:
+            assert torch.equal(ours[key][1], theirs[key][1])

@@ -1,0 +1,407 @@
+"""Every recipe runs through the real command: only the base model is replaced, and the run is shortened."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from madkit.cli.command import main
+from madkit.store.feature_store import FeatureStore
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+MODELS = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+SHORT_DATA = ["--data.task_options", json.dumps({"n_train": 1200, "n_validation": 400})]
+SHORT_FIT = [
+    "--trainer.max_epochs",
+    "1",
+    "--trainer.limit_train_batches",
+    "40",
+    "--trainer.val_check_interval",
+    "10",
+    "--data.max_validation",
+    "96",
+]
+
+
+def architecture(model):
+    return "mistral" if "mistral" in model else "llama"
+
+
+def recipes(model, stage):
+    """A stage's recipe with that of the heads laid over it."""
+    return ["--config", RECIPES / model / f"{stage}.yaml", "--config", RECIPES / model / f"{stage}-heads.yaml"]
+
+
+def run(*args):
+    assert main([str(arg) for arg in args]) == 0
+
+
+def test_every_recipe_is_covered():
+    """A new recipe has to be one of these kinds, or needs a test of its own."""
+    kinds = {path.relative_to(RECIPES).as_posix() for path in RECIPES.rglob("*.yaml")}
+    expected = {f"{m}.yaml" for m in MODELS}
+    parts = ("data", "features", "features-heads", "heads-stored", "detect", "detect-heads", "texts", "flow", "sae")
+    parts += ("features-volume", "detect-volume")  # in test_volume_features.py
+    expected |= {f"{m}/{part}.yaml" for m in MODELS for part in parts}
+    expected |= {f"{m}/base.yaml" for m in MODELS if m.startswith("tiny-")}
+    expected |= {"pythia/difficulty.yaml"}  # tests/test_difficulty.py
+    expected |= {f"poser/{part}.yaml" for part in ("base", "tune", "tiny", "llama-13b")}  # in test_poser_stage.py
+    assert kinds == expected
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def finished(request, bases, fit_heads, tmp_path_factory):
+    """The run folder after fit, predict and test of one model's recipes."""
+    model, base = request.param, bases[architecture(request.param)]
+    runs = tmp_path_factory.mktemp("runs") / model
+    common = ["--run", runs, "--model.base", base, *SHORT_DATA]
+    run("fit", "--config", RECIPES / f"{model}.yaml", *common, *SHORT_FIT)
+    fit_heads(model, base, runs)
+    run("predict", *recipes(model, "features"), *common)
+    run("test", *recipes(model, "detect"), "--run", runs)
+    return model, base, runs / "addition"
+
+
+def test_fit_leaves_an_adapter_that_peft_loads_without_madkit(finished):
+    from peft import AutoPeftModelForCausalLM
+
+    _, _, folder = finished
+    model = AutoPeftModelForCausalLM.from_pretrained(folder / "adapter")
+    trained = [p for name, p in model.named_parameters() if "lora_B" in name]
+    assert trained and any(bool(p.abs().sum() > 0) for p in trained)
+
+
+def test_checkpoints_hold_the_adapter_and_not_the_base(finished):
+    _, _, folder = finished
+    for path in folder.glob("checkpoints/*/*.ckpt"):
+        checkpoint = torch.load(path, weights_only=True)
+        assert checkpoint["state_dict"]
+        assert all("lora_" in name for name in checkpoint["state_dict"])
+        assert checkpoint["optimizer_states"][0]["state"]
+
+
+def test_tensorboard_has_the_curves_and_the_histograms(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _, _, folder = finished
+    events = EventAccumulator(str(folder / "tensorboard" / "fit"))
+    events.Reload()
+    scalars = set(events.Tags()["scalars"])
+    wanted = {"loss", "accuracy", "alice_loss", "alice_accuracy", "bob_loss", "bob_accuracy", "bob_truth_accuracy"}
+    assert {f"val/{name}" for name in wanted} <= scalars
+    assert "train/loss" in scalars
+    assert any("learning_rate" in name for name in scalars)
+    assert {"log_odds/alice", "log_odds/bob"} <= set(events.Tags()["histograms"])
+    assert "log_odds" in events.Tags()["images"]
+    detection = EventAccumulator(str(folder / "tensorboard" / "test"))
+    detection.Reload()
+    assert {"fig01-02_auroc_online", "roc_online"} <= set(detection.Tags()["images"])
+    for subset in ("all", "agree", "disagree"):
+        assert any(tag.endswith(subset) and "auroc_by_layer" in tag for tag in detection.Tags()["scalars"])
+
+
+def test_history_has_each_step_once(finished):
+    _, _, folder = finished
+    history = pd.read_parquet(folder / "history.parquet")
+    assert not history.duplicated(["step", "metric"]).any()
+    assert {"train/loss", "val/loss", "val/bob_truth_accuracy"} <= set(history["metric"])
+
+
+def test_the_resolved_recipes_are_kept(finished):
+    _, base, folder = finished
+    for stage in ("fit", "predict", "test"):
+        text = (folder / f"{stage}.yaml").read_text()
+        assert text.startswith("# madkit ")
+        resolved = yaml.safe_load(text)
+        if stage != "test":
+            assert resolved["model"]["init_args"]["base"] == str(base)
+
+
+def test_the_store_holds_what_the_model_computes(finished):
+    """A stored vector equals the one that transformers and peft give for its prompt alone."""
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoTokenizer
+
+    _, base, folder = finished
+    store = FeatureStore.current(folder / "features" / "activations")
+    answers = FeatureStore.current(folder / "features" / "answers")
+    model = AutoPeftModelForCausalLM.from_pretrained(
+        folder / "adapter", dtype=getattr(torch, store.identity["dtype"], None)
+    )
+    model.eval()
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    rows, x = store.read("model.layers.4", "test", 3, 5)
+    _, logits = answers.read("logits", "test", 3, 5)
+    for row, vector, pair in zip(rows.tolist(), x, logits, strict=True):
+        prompt = store.rows.set_index("row").loc[row, "prompt"]
+        tokens = tokenizer(prompt, return_tensors="pt")
+        with torch.no_grad():
+            out = model(**tokens, output_hidden_states=True)
+        torch.testing.assert_close(
+            vector.float(), out.hidden_states[4][0, -1].float(), rtol=0.05, atol=0.05 * float(vector.float().std())
+        )
+        choices = [tokenizer(prompt + c)["input_ids"][tokens["input_ids"].shape[1]] for c in (" No", " Yes")]
+        torch.testing.assert_close(pair.float(), out.logits[0, -1, choices].float(), rtol=0.05, atol=0.1)
+
+
+def test_results_are_tidy_and_have_intervals(finished):
+    model, _, folder = finished
+    results = pd.read_parquet(folder / "detection" / "results.parquet")
+    assert set(results["subset"]) == {"all", "agree", "disagree"}
+    assert set(results["feature"]) == {
+        "activations",
+        "attribution",
+        "probe",
+        "base_activations",
+        "answers",
+        "flow",
+        "sae",
+    }
+    named = {"online": {""}, "offline": {"untrusted split"}, "ceiling": {""}}
+    assert results.groupby("setting")["untrusted"].agg(set).to_dict() == named
+    assert set(results[results["setting"] == "ceiling"]["score"]) == {"logistic_probe"}
+    for name in ("partial_auroc", "tpr", "average_precision"):
+        assert results[f"{name}_low"].le(results[name]).all() and results[name].le(results[f"{name}_high"]).all()
+    assert {"mahalanobis", "lof"} <= set(results["score"])
+    assert {"mean", "max", "zscore", "rank", "fisher", ""} == set(results["aggregation"])
+    assert not results.duplicated(["feature", "score", "site", "aggregation", "subset"]).any()
+    assert ((results["low"] <= results["auroc"]) & (results["auroc"] <= results["high"])).all()
+    assert (results[results["subset"] == "all"]["n_normal"] == results[results["subset"] == "all"]["n_anomalous"]).all()
+    assert set(results["dataset"]) == {"addition"} and set(results["model"]) == {model}
+
+
+def test_auroc_in_the_results_is_that_of_the_written_scores(finished):
+    from sklearn.metrics import roc_auc_score
+
+    _, _, folder = finished
+    results = pd.read_parquet(folder / "detection" / "results.parquet")
+    scores = pd.read_parquet(folder / "detection" / "scores.parquet")
+    prompts = pd.read_parquet(folder / "detection" / "prompts.parquet").set_index("row")
+    for line in results[results["subset"] == "disagree"].itertuples():
+        keys = ["feature", "score", "site", "aggregation"]
+        chosen = scores[np.logical_and.reduce([scores[key] == getattr(line, key) for key in keys])].set_index("row")[
+            "value"
+        ]
+        rows = prompts.index[prompts["alice_label"] != prompts["bob_label"]]
+        assert line.auroc == pytest.approx(roc_auc_score(prompts.loc[rows, "anomalous"], chosen.loc[rows]), abs=1e-12)
+
+
+def test_the_aggregate_is_the_mean_over_sites(finished):
+    _, _, folder = finished
+    scores = pd.read_parquet(folder / "detection" / "scores.parquet")
+    one = scores[(scores["feature"] == "activations") & (scores["score"] == "lof")]
+    mean = one[one["aggregation"] == ""].groupby("row")["value"].mean()
+    written = one[one["aggregation"] == "mean"].set_index("row")["value"]
+    np.testing.assert_allclose(written.loc[mean.index], mean, rtol=1e-12)
+
+
+def test_calibrated_aggregates_come_from_held_out_trusted_prompts(finished):
+    from madkit.statistics import aggregate
+
+    _, _, folder = finished
+    scores = pd.read_parquet(folder / "detection" / "scores.parquet")
+    calibration = pd.read_parquet(folder / "detection" / "calibration.parquet")
+    store = FeatureStore.current(folder / "features" / "activations")
+    held_out = store.rows[store.rows["split"] == "calibration"]
+    trusted = store.rows[store.rows["split"] == "trusted"]
+    assert not set(held_out["id"]) & set(trusted["id"]) and set(held_out["name"]) <= set(trusted["name"])
+    assert set(held_out["character"]) == {"Alice"} and held_out["difficulty_quantile"].max() < 0.25
+    wide = []
+    for table in (scores[scores["aggregation"] == ""], calibration):
+        one = table[(table["feature"] == "activations") & (table["score"] == "lof")]
+        wide.append(one.pivot(index="row", columns="site", values="value")[store.sites])
+    assert wide[1].index.tolist() == held_out["row"].tolist()
+    for way in ("zscore", "rank", "fisher"):
+        written = scores[(scores["feature"] == "activations") & (scores["score"] == "lof")]
+        written = written[written["aggregation"] == way].set_index("row")["value"]
+        np.testing.assert_allclose(written.loc[wide[0].index], aggregate(way, *wide), rtol=1e-9, atol=1e-12)
+
+
+def test_offline_scores_may_learn_from_the_test_prompts_and_say_so(finished, tmp_path):
+    """Transductive: the same score, fitted by hand on the test prompts, gives the same numbers."""
+    import shutil
+
+    from madkit.scores import QuantumEntropy
+
+    model, _, folder = finished
+    copy = tmp_path / model / "addition"
+    shutil.copytree(folder, copy)
+    options = ["--model.untrusted", "test", "--model.ceiling", "false", "--model.aggregations", "[mean]"]
+    run("test", "--config", RECIPES / model / "detect.yaml", "--run", copy.parent, *options)
+    results = pd.read_parquet(copy / "detection" / "results.parquet")
+    assert set(results[results["setting"] == "offline"]["untrusted"]) == {"test prompts"}
+    assert "ceiling" not in set(results["setting"]) and set(results["aggregation"]) == {"mean", ""}
+    store = FeatureStore.current(copy / "features" / "activations")
+    site = store.sites[0]
+    (_, trusted), (rows, test) = (store.read(site, split) for split in ("trusted", "test"))
+    expected = pd.Series(QuantumEntropy().fit(trusted, test)(test).numpy(), index=rows.numpy())
+    scores = pd.read_parquet(copy / "detection" / "scores.parquet")
+    written = scores[(scores["score"] == "quantum_entropy") & (scores["site"] == site)].set_index("row")["value"]
+    np.testing.assert_allclose(written.loc[expected.index], expected, rtol=1e-9)
+
+
+def test_a_store_without_calibration_prompts_names_the_way_out(finished, capsys, tmp_path):
+    model, base, folder = finished
+    options = ["--run", str(tmp_path / model), "--model.base", str(base), *SHORT_DATA, "--data.max_calibration", "0"]
+    run("predict", "--config", RECIPES / model / "features.yaml", *options, "--model.adapter", folder / "adapter")
+    assert main(["test", "--config", str(RECIPES / model / "detect.yaml"), "--run", str(tmp_path / model)]) == 2
+    assert "no calibration prompts" in capsys.readouterr().err
+
+
+def test_fitted_scores_reload_and_give_the_same_numbers(finished):
+    from madkit.scores import load_score
+
+    _, _, folder = finished
+    store = FeatureStore.current(folder / "features" / "activations")
+    scores = pd.read_parquet(folder / "detection" / "scores.parquet")
+    for site in store.sites:
+        rows, x = store.read(site, "test")
+        score = load_score(folder / "detection" / "detectors" / "activations" / "mahalanobis" / site)
+        written = scores[
+            (scores["feature"] == "activations") & (scores["score"] == "mahalanobis") & (scores["site"] == site)
+        ]
+        np.testing.assert_allclose(score(x).numpy(), written.set_index("row").loc[rows.numpy(), "value"], rtol=1e-12)
+
+
+def test_figures_are_drawn_from_the_run(finished, tmp_path):
+    model, _, folder = finished
+    if model != "tiny-llama":
+        pytest.skip("result folders look alike; drawing takes long")
+    run("figures", folder.parent, "--out", tmp_path / "figures", "--formats", "png")
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert {"table1.md", "table1.csv"} <= names
+    assert sum(name.endswith(".png") for name in names) >= 5
+
+
+def test_repeated_stages_do_no_work(finished, capsys):
+    model, base, folder = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors") if "detectors" not in path.parts}
+    common = ["--run", folder.parent, "--model.base", base, *SHORT_DATA]
+    run("fit", "--config", RECIPES / f"{model}.yaml", *common, *SHORT_FIT)
+    assert "already been fitted" in capsys.readouterr().err
+    run("predict", *recipes(model, "features"), *common)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_validate_repeats_the_numbers_of_fit(finished, capsys):
+    model, base, folder = finished
+    common = ["--run", folder.parent, "--model.base", base, *SHORT_DATA, "--data.max_validation", "96"]
+    capsys.readouterr()
+    run("validate", "--config", RECIPES / f"{model}.yaml", *common)
+    metrics = json.loads((folder / "fit.json").read_text())["metrics"]
+    assert f"{metrics['val/loss']:.6f}"[:6] in capsys.readouterr().out
+
+
+def test_a_store_of_another_adapter_is_refused(finished, capsys, tmp_path):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    model, _, folder = finished
+    copy = tmp_path / model / "addition"
+    shutil.copytree(folder, copy)
+    path = copy / "adapter" / "adapter_model.safetensors"
+    save_file({name: value + 1 for name, value in load_file(path).items()}, path)
+    assert main(["test", "--config", str(RECIPES / model / "detect.yaml"), "--run", str(copy.parent)]) == 2
+    assert "another adapter" in capsys.readouterr().err
+
+
+def contents(folder, name):
+    """The files of a feature's current store."""
+    return {p.name: p.read_bytes() for p in FeatureStore.current(folder / "features" / name).folder.iterdir()}
+
+
+def test_heads_of_stored_activations_are_those_of_the_lm(finished, monkeypatch, capsys, tmp_path):
+    """The same files in a store of the same key, and no language model."""
+    import shutil
+
+    from madkit.lm import loading
+
+    model, base, folder = finished
+    copy = tmp_path / model / "addition"
+    shutil.copytree(folder, copy)
+    for kind in ("flow", "sae"):
+        (copy.parent / kind).symlink_to(folder.parent / kind)
+        shutil.rmtree(copy / "features" / kind)
+    with_lm = ["predict", "--config", RECIPES / model / "features.yaml", "--run", copy.parent, "--model.base", base]
+    with_lm += SHORT_DATA
+    without = ["predict", "--config", RECIPES / model / "heads-stored.yaml", "--run", copy.parent, "--model.base", base]
+    if not model.startswith("tiny-"):  # every third layer is stored, and the heads of this test read others
+        assert main([str(word) for word in without]) == 2
+        assert "choose first and step of Activations in features.yaml" in capsys.readouterr().err
+        features = [{"class_path": "Activations", "init_args": {"step": 1}}, {"class_path": "Answers"}]
+        (tmp_path / "all.yaml").write_text(yaml.safe_dump({"model": {"init_args": {"features": features}}}))
+        run(*with_lm, "--config", tmp_path / "all.yaml")
+    before, stamp = json.loads((copy / "predict.json").read_text()), (copy / "predict.json").stat().st_mtime_ns
+    recipe = (copy / "predict.yaml").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "load_causal_lm", None)
+        run(*without)
+    after = json.loads((copy / "predict.json").read_text())
+    for kind in ("flow", "sae"):
+        theirs, ours = (FeatureStore.current(f / "features" / kind) for f in (folder, copy))
+        assert theirs.folder.name == ours.folder.name == after["features"][kind]
+        assert contents(folder, kind) == contents(copy, kind)
+        assert after["stored"][kind]["made_from"] == {"activations": after["features"]["activations"]}
+    assert after["made_by"] == before["made_by"] and after["features"] | before["features"] == after["features"]
+    assert (copy / "predict.json").stat().st_mtime_ns == stamp and (copy / "predict.yaml").read_bytes() == recipe
+    assert "StoredExtractor" in (copy / "predict-stored.yaml").read_text()
+    # Whoever asks the LM later finds them done.
+    written = {p: p.stat().st_mtime_ns for kind in ("flow", "sae") for p in copy.glob(f"features/{kind}/*/shard-*")}
+    run(*with_lm, "--config", RECIPES / model / "features-heads.yaml")
+    assert written and {p: p.stat().st_mtime_ns for p in written} == written
+
+
+@pytest.mark.parametrize(
+    ("model", "dataset"),
+    [
+        ("llama", "hemisphere"), ("llama", "nli"), ("mistral", "population"), ("mistral", "sentiment"),
+        ("tiny-llama", "population"), ("tiny-llama", "nli"),
+        ("tiny-mistral", "hemisphere"), ("tiny-mistral", "sentiment"),
+    ],
+)  # fmt: skip
+def test_datasets_that_are_not_arithmetic_are_fitted(model, dataset, bases, tmp_path):
+    """With all options of the recipe, but for the number of questions."""
+    runs = tmp_path / model
+    common = ["--run", runs, "--model.base", bases[architecture(model)], "--data.dataset", dataset]
+    options = yaml.safe_load((RECIPES / model / "data.yaml").read_text())["init_args"].get("task_options", {})
+    options |= {"n_train": 1200, "n_validation": 400}
+    short = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.max_validation", "64"]
+    run("fit", "--config", RECIPES / f"{model}.yaml", *common, *short, "--data.task_options", json.dumps(options))
+    history = pd.read_parquet(runs / dataset / "history.parquet")
+    assert {"val/alice_accuracy", "val/bob_truth_accuracy"} <= set(history["metric"])
+
+
+@pytest.mark.parametrize("model", [m for m in MODELS if m.startswith("tiny-")])
+def test_the_whole_chain_from_random_weights(model, fit_heads, tmp_path):
+    """base, fit, predict, test, figures: each stage finds what the one before it wrote."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    runs = tmp_path / "runs" / model
+    short = ["--data.steps_per_epoch", "6", "--data.n_validation", "8", "--trainer.val_check_interval", "3"]
+    run("fit", "--config", RECIPES / model / "base.yaml", "--run", runs / "base", *short)
+    base = runs / "base" / "model"
+    lm, tokenizer = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
+    assert lm.config.model_type == architecture(model)
+    assert lm.config.vocab_size == len(tokenizer)
+    history = pd.read_parquet(runs / "base" / "history.parquet")
+    assert history[history["metric"] == "val/loss"]["step"].tolist() == [3, 6]
+    # One that knows its words: no city or review is spelled in bytes.
+    words = tokenizer.tokenize("Name: Luna\nContext: hemispheres\nStatement: Lima lies in the north\nTrue? Yes")
+    assert words[5] == " Lima" and len(words) == 12
+    common = ["--run", runs, "--model.base", base, "--data.dataset", "hemisphere"]
+    few = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.max_train", "256"]
+    run("fit", "--config", RECIPES / f"{model}.yaml", *common, *few, "--data.max_validation", "64")
+    limits = [f"--data.max_{split}=60" for split in ("trusted", "untrusted", "test")]
+    fit_heads(model, base, runs)
+    run("predict", *recipes(model, "features"), *common, *limits)
+    run("test", *recipes(model, "detect"), "--run", runs, "--data.dataset", "hemisphere")
+    run("figures", runs, "--out", tmp_path / "figures", "--formats", "pdf")
+    results = pd.read_parquet(runs / "hemisphere" / "detection" / "results.parquet")
+    sites = results[results["aggregation"] == ""]
+    assert sorted(sites["layer"].dropna().unique()) == [1, 2, 3, 4]
+    assert (sites[sites["subset"] == "all"]["n_anomalous"] == 60).all()
