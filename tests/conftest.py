@@ -15,17 +15,12 @@ ARCHITECTURES = {
     "gpt_neox": {"model_type": "gpt_neox"},
 }
 SIZE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 5, "num_attention_heads": 4}
-# Longest first: with a file to a worker, none is left alone with one of these at the end.
-LONG_FILES = [
-    "test_recipes.py", "test_processes.py", "test_heads.py", "test_poser_stage.py", "test_figures_layout.py",
-    "test_difficulty.py", "test_report.py", "test_examples.py", "test_cli.py", "test_volume_features.py",
-    "test_sources.py", "test_volume_model.py", "test_stored.py", "test_figures.py",
-]  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
-    place = {name: index for index, name in enumerate(LONG_FILES)}
-    items.sort(key=lambda item: place.get(item.path.name, len(LONG_FILES)))
+    """Files whose tests run a language model first: with a file to a worker, none is left alone with one at the end."""
+    with_models = {item.path for item in items if "bases" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in with_models)
 
 
 def byte_level_tokenizer(texts):
