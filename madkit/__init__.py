@@ -57,7 +57,7 @@ _MODULES = {
 #: Packages that are reached as attributes too: ``madkit.scores.Energy`` after ``import madkit``.
 _PACKAGES = ("analysis", "detection", "features", "scores", "statistics", "streaming", "volume")
 
-__all__ = [*_MODULES, "__version__"]  # noqa: PLE0604 - the table is what is public
+__all__ = [*_MODULES, "__version__"]
 
 
 def __getattr__(name: str) -> object:

@@ -47,7 +47,7 @@ class PromptVolumes:
     """Local volumes of a language model, one for each prompt.
 
     The published way perturbs the weights for one prompt and one radius at a time. Here a direction is made once for a
-    batch, and in each forward pass every prompt is at a radius of its own (see `madkit.volume.lm.per_prompt_shift.Fan`): all searches
+    batch, and in each forward pass every prompt is at a radius of its own (see `Fan`): all searches
     run side by side, and a prompt that has found its radius leaves the batch.
 
     Half precision: weights stay as they are and the direction acts beside them, so steps far smaller than a weight's

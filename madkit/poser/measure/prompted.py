@@ -53,7 +53,7 @@ class Prompted:
 
     @torch.no_grad()
     def logits(self, vectors: Mapping[str, Tensor]) -> Tensor:
-        """Logits (B, V) of the next token, in float32 or better; vectors as for `madkit.poser.measure.patching.added`."""
+        """Logits (B, V) of the next token, in float32 or better; vectors as for `patching.added`."""
         with added(self.lm, vectors):
             if self.cache is None:
                 hidden = forward.hidden_states(self.lm, self.batch["input_ids"], self.mask, padded=self.padded)
