@@ -98,6 +98,7 @@ def run_madkit(options: argparse.Namespace, clock: Clock) -> None:
 
     from madkit.lm.loading import attach_lora
     from madkit.lm.quirky_lm import QuirkyLM
+    from madkit.training.lightning_internals import is_accumulating
 
     class RandomQuirkyLM(QuirkyLM):
         def build(self) -> Any:
@@ -108,7 +109,7 @@ def run_madkit(options: argparse.Namespace, clock: Clock) -> None:
 
     class Steps(L.Callback):
         def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-            if not trainer.fit_loop._should_accumulate():
+            if not is_accumulating(trainer):
                 clock.tick()
 
     module = RandomQuirkyLM(

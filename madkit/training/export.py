@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from madkit.runs.atomic import write_atomically, write_parquet
+from madkit.training.lightning_internals import is_trial
 
 
 class ExportBest(Callback):
@@ -21,7 +22,7 @@ class ExportBest(Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export from the first process; all processes end up with the best weights."""
-        if getattr(trainer, "fast_dev_run", False):
+        if is_trial(trainer):
             return
         best = next(
             (
@@ -79,7 +80,7 @@ class History(Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the table."""
-        if trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
+        if trainer.is_global_zero and not is_trial(trainer):
             table = pd.DataFrame(self.rows, columns=["step", "metric", "value"])
             table.insert(0, "run", "/".join(Path(trainer.default_root_dir).parts[-2:]))
             write_parquet(Path(trainer.default_root_dir) / "history.parquet", table)
