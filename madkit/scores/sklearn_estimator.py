@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from madkit.errors import DataError, StoreError
-from madkit.scores.common.naming import labelled, snake
+from madkit.runs.naming import labelled, snake
 from madkit.scores.common.outlier_estimators import (
     TRUSTED,
     estimator_class,

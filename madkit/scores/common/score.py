@@ -1,6 +1,5 @@
 """The interface of every score: rows stream in, the state is frozen, rows get a number."""
 
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -9,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from madkit.errors import ConfigError, DataError, NotFittedError
-from madkit.scores.common.naming import labelled, snake
+from madkit.runs.configured import Configured
 from madkit.streaming.accumulator import Accumulator, device_only, merged
 from madkit.streaming.validation import Rows, checked, chunks, finite
 
 Self = TypeVar("Self", bound="Score")
 
 
-class Score(nn.Module):
+class Score(Configured, nn.Module):
     """A vector becomes a number; higher is always more anomalous.
 
     A subclass defines three methods: `accumulator` (what to remember of the rows), `estimate` (from that to
@@ -38,15 +37,9 @@ class Score(nn.Module):
     """
 
     offline: ClassVar[bool] = False
-    short: ClassVar[str] = ""
     sparse: ClassVar[bool] = False
     prepare: Callable[[Tensor], Tensor] | None = None
     neighbours: int = 0
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "short" not in vars(cls):
-            cls.short = snake(cls.__name__)
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,25 +60,6 @@ class Score(nn.Module):
         raise NotImplementedError
 
     @property
-    def config(self) -> dict[str, Any]:
-        """The constructor arguments: plain numbers, strings and booleans, or dictionaries of these."""
-        missing = [name for name in self.options() if not hasattr(self, name)]
-        if missing:
-            raise ConfigError(f"{type(self).__name__} does not keep {missing}: set self.{missing[0]} in __init__")
-        return {name: getattr(self, name) for name in self.options()}
-
-    @classmethod
-    def options(cls) -> dict[str, inspect.Parameter]:
-        """The constructor's parameters by name."""
-        return {name: p for name, p in inspect.signature(cls.__init__).parameters.items() if name != "self"}
-
-    @property
-    def name(self) -> str:
-        """The name in results: `short` and each option not at its default, as in ``mahalanobis_relative``."""
-        options = self.options()
-        return labelled(self.short, {key: v for key, v in self.config.items() if v != options[key].default})
-
-    @property
     def libraries(self) -> dict[str, str]:
         """Versions, by package, that a saved score needs again to give the same numbers; none unless given."""
         return {}
@@ -97,7 +71,7 @@ class Score(nn.Module):
 
     def extra_repr(self) -> str:
         """Constructor arguments and state, for ``print``."""
-        options = ", ".join(f"{name}={value!r}" for name, value in self.config.items())
+        options = super().extra_repr()
         return options + ("; " if options else "") + (f"fitted, d={self.d}" if self.fitted else "not fitted")
 
     @torch.inference_mode(False)

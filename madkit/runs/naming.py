@@ -1,4 +1,4 @@
-"""How a score is called in results: a stem, and each option that is not at its default."""
+"""How scores and features are called in results: a stem, and options that are not at their default."""
 
 import re
 from collections.abc import Mapping
