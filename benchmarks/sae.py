@@ -34,30 +34,30 @@ def clock(device: str) -> float:
     return time.perf_counter()
 
 
-def madkit_loss(head: ScaledCoder, x: Tensor, dead: Tensor | None, auxiliary_only: bool = False) -> Tensor:
-    found = head.losses(x, dead)
+def madkit_loss(encoder: ScaledCoder, x: Tensor, dead: Tensor | None, auxiliary_only: bool = False) -> Tensor:
+    found = encoder.losses(x, dead)
     with torch.no_grad():
-        head.since_fired.add_(len(x)).masked_fill_(found.fired > 0, 0)
+        encoder.since_fired.add_(len(x)).masked_fill_(found.fired > 0, 0)
     auxiliary = AUXK * found.auxk + MULTI * found.multi
     return (auxiliary if auxiliary_only else auxiliary + found.error) / x.numel()
 
 
-def sparsify_loss(head: ScaledCoder, x: Tensor, dead: Tensor | None, auxiliary_only: bool = False) -> Tensor:
-    out = head.coder(x, dead_mask=dead)
+def sparsify_loss(encoder: ScaledCoder, x: Tensor, dead: Tensor | None, auxiliary_only: bool = False) -> Tensor:
+    out = encoder.coder(x, dead_mask=dead)
     with torch.no_grad():
-        fired = torch.zeros_like(head.since_fired, dtype=torch.bool)
+        fired = torch.zeros_like(encoder.since_fired, dtype=torch.bool)
         fired[out.latent_indices.flatten()] = True
-        head.since_fired.add_(len(x)).masked_fill_(fired, 0)
+        encoder.since_fired.add_(len(x)).masked_fill_(fired, 0)
     auxiliary = AUXK * out.auxk_loss + MULTI * out.multi_topk_fvu
     return auxiliary if auxiliary_only else auxiliary + out.fvu
 
 
-def madkit_projection(head: ScaledCoder) -> None:
-    head.remove_growth()
+def madkit_projection(encoder: ScaledCoder) -> None:
+    encoder.remove_growth()
 
 
-def sparsify_projection(head: ScaledCoder) -> None:
-    head.coder.remove_gradient_parallel_to_decoder_directions()
+def sparsify_projection(encoder: ScaledCoder) -> None:
+    encoder.coder.remove_gradient_parallel_to_decoder_directions()
 
 
 @dataclass
@@ -66,23 +66,23 @@ class Side:
 
     loss: Callable[..., Tensor]
     project: Callable[[ScaledCoder], None]
-    head: ScaledCoder
+    encoder: ScaledCoder
     times: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.adam = torch.optim.Adam([p for p in self.head.parameters() if p.requires_grad], lr=1e-4)
+        self.adam = torch.optim.Adam([p for p in self.encoder.parameters() if p.requires_grad], lr=1e-4)
 
     def step(self, x: Tensor, dead: Tensor | None) -> None:
         self.adam.zero_grad()
-        self.loss(self.head, x, dead).backward()
-        self.project(self.head)
+        self.loss(self.encoder, x, dead).backward()
+        self.project(self.encoder)
         self.adam.step()
-        self.head.coder.set_decoder_norm_to_unit_norm()
+        self.encoder.coder.set_decoder_norm_to_unit_norm()
 
     def encoder_gradient(self, x: Tensor, dead: Tensor | None) -> float:
-        self.head.zero_grad()
-        self.loss(self.head, x, dead, auxiliary_only=True).backward()
-        gradient = self.head.coder.encoder.weight.grad
+        self.encoder.zero_grad()
+        self.loss(self.encoder, x, dead, auxiliary_only=True).backward()
+        gradient = self.encoder.coder.encoder.weight.grad
         return 0.0 if gradient is None else float(gradient.norm())
 
 

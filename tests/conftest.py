@@ -73,7 +73,7 @@ def bases(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def fit_heads(tmp_path_factory):
+def fit_encoders(tmp_path_factory):
     """A function that trains the flow and the SAE of a model's recipes for a few steps into `<runs>/flow` and `sae`."""
     from madkit.cli.command import main
 

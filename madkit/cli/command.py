@@ -22,7 +22,7 @@ usage: madkit STAGE --config RECIPE.yaml [--option value ...]
 The stages, in order; each reads and writes the run folder <run>/<dataset>:
   fit        train a small base LM, or tune a quirky LM        -> model/ or adapter/
              madkit fit --config recipes/llama.yaml --data.dataset addition
-             or flows and sparse autoencoders on a base LM    -> head/
+             or flows and sparse autoencoders on a base LM    -> encoder/
              madkit fit --config recipes/llama/flow.yaml (sae.yaml)
   predict    read its features on trusted, untrusted and test prompts -> features/
              madkit predict --config recipes/llama/features.yaml --data.dataset addition

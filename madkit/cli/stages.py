@@ -44,8 +44,8 @@ def quiet() -> None:
 
 
 DESCRIPTIONS = {
-    "fit": "Train a base LM, a quirky LM, or heads on a base LM; continues where an interrupted run stopped.",
-    "validate": "Repeat the validation of a fitted LM or head.",
+    "fit": "Train a base LM, a quirky LM, or encoders on a base LM; continues where an interrupted run stopped.",
+    "validate": "Repeat the validation of a fitted LM or encoder.",
     "test": "Fit detectors on trusted prompts and judge them on test prompts.",
     "predict": "Read features of trusted, untrusted and test prompts into the run's stores.",
 }

@@ -1,4 +1,4 @@
-"""ActivationData: texts go through a frozen base LM, and what passes through it trains heads."""
+"""ActivationData: texts go through a frozen base LM, and what passes through it trains encoders."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from madkit.streaming.accumulator import merged
 class ActivationData(RankAwareDataModule):
     """Activations of a base LM, made as they are needed: one forward pass serves every site.
 
-    Used are all token positions of a text after its first. The vectors of other positions than a prompt's last are
-    distributed differently, which is what the published heads are trained on too: a head knows the model's states in
-    general, and a detector on its features is fitted to last tokens.
+    Used are all token positions of a text after its first, as for the published encoders. Their vectors are distributed
+    differently from those of a prompt's last token: an encoder learns the model's states in general, and a detector on
+    its features is fitted to last tokens.
 
     Args:
         base: hub name or folder of the base model.

@@ -24,11 +24,11 @@ Batch = dict[str, dict[str, Tensor]]
 
 
 class EncoderModule(L.LightningModule):
-    """One head per site, all trained in one run on activations of the same forward passes.
+    """One encoder per site, all trained in one run on activations of the same forward passes.
 
     The data module says which sites there are and gives batches ``{"x": {site: (n, d)}}``; it also holds the frozen
-    LM, so that checkpoints hold heads only. The loss is the sum over sites, and gradients are clipped site by site, so
-    that a head comes out as if it had been trained alone.
+    LM, so that checkpoints hold encoders only. The loss is the sum over sites, and gradients are clipped site by site,
+    so that an encoder comes out as if it had been trained alone.
 
     Args:
         optimizer: any optimizer, by class path.
@@ -36,7 +36,7 @@ class EncoderModule(L.LightningModule):
         decay: share of all steps, at the end, in which it falls linearly to 0.
     """
 
-    export_name = "head"
+    export_name = "encoder"
     kind: str
 
     def __init__(self, optimizer: OptimizerCallable, warmup: float, decay: float) -> None:
@@ -45,13 +45,13 @@ class EncoderModule(L.LightningModule):
         self.optimizer = optimizer
         self.warmup = warmup
         self.decay = decay
-        self.heads: Any = None
+        self.encoders: Any = None
         self.totals: Any = None
         self._losses: list[Tensor] = []
 
     @abstractmethod
     def make(self, width: int) -> nn.Module:
-        """A fresh head for vectors of this length."""
+        """A fresh encoder for vectors of this length."""
 
     @abstractmethod
     def make_totals(self, width: int) -> Totals:
@@ -62,16 +62,16 @@ class EncoderModule(L.LightningModule):
         """An empty accumulator of what `standardise` needs."""
 
     @abstractmethod
-    def standardise(self, head: Any, statistics: Any) -> None:
-        """Fit the part of a head that is computed and not trained."""
+    def standardise(self, encoder: Any, statistics: Any) -> None:
+        """Fit the part of an encoder that is computed and not trained."""
 
     @abstractmethod
-    def loss(self, head: Any, x: Tensor, count: Tensor) -> Tensor:
+    def loss(self, encoder: Any, x: Tensor, count: Tensor) -> Tensor:
         """The loss of rows x (n, d), a scalar: summed over them and divided by `count`."""
 
     @abstractmethod
-    def export_head(self, head: Any, site: EncoderSite, folder: Path) -> None:
-        """Write one head."""
+    def export_encoder(self, encoder: Any, site: EncoderSite, folder: Path) -> None:
+        """Write one encoder."""
 
     @property
     def data(self) -> Any:
@@ -79,17 +79,17 @@ class EncoderModule(L.LightningModule):
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def configure_model(self) -> None:
-        """Make a head for each site (Lightning calls this on every stage; the second call does nothing)."""
-        if self.heads is not None:
+        """Make an encoder for each site (Lightning calls this on every stage; the second call does nothing)."""
+        if self.encoders is not None:
             return
         widths = self.data.widths
         self.sites = list(widths)
-        self.heads = nn.ModuleList(self._seeded(width) for width in widths.values())
+        self.encoders = nn.ModuleList(self._seeded(width) for width in widths.values())
         self.totals = nn.ModuleList(self.make_totals(width) for width in widths.values())
         self.register_buffer("standardised", torch.tensor(False))
 
     def _seeded(self, width: int) -> nn.Module:
-        """A fresh head whose random weights depend on the seed alone, not on what was drawn before it was made."""
+        """A fresh encoder whose random weights depend on the seed alone, not on what was drawn before it was made."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch.initial_seed())
             return self.make(width)
@@ -104,8 +104,8 @@ class EncoderModule(L.LightningModule):
         if bool(done):
             return
         found = self.data.statistics(self.statistics, self.device)
-        for site, head in zip(self.sites, self.heads, strict=True):
-            self.standardise(head, found[site])
+        for site, encoder in zip(self.sites, self.encoders, strict=True):
+            self.standardise(encoder, found[site])
         done.fill_(True)
 
     on_sanity_check_start = _standardise  # validation needs it too
@@ -116,7 +116,9 @@ class EncoderModule(L.LightningModule):
         rows = float(len(next(iter(batch["x"].values()))))
         # DDP averages gradients over processes, so each divides by the mean number of rows a process has.
         count = self.trainer.strategy.reduce(torch.tensor(rows, device=self.device), reduce_op="mean")
-        losses = [self.loss(head, batch["x"][site], count) for site, head in zip(self.sites, self.heads, strict=True)]
+        losses = [
+            self.loss(encoder, batch["x"][site], count) for site, encoder in zip(self.sites, self.encoders, strict=True)
+        ]
         total = torch.stack(losses).sum()
         self._losses.append(torch.stack(losses).detach())
         return total
@@ -135,14 +137,14 @@ class EncoderModule(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the norm of each head's gradient by itself."""
-        for head in self.heads:
+        """Clip the norm of each encoder's gradient by itself."""
+        for encoder in self.encoders:
             if gradient_clip_val:
-                nn.utils.clip_grad_norm_(head.parameters(), gradient_clip_val)
+                nn.utils.clip_grad_norm_(encoder.parameters(), gradient_clip_val)
 
     def configure_optimizers(self) -> Any:
         """The recipe's optimizer under the warm-up and decay schedule, stepped every optimizer step."""
-        optimizer = self.optimizer([p for p in self.heads.parameters() if p.requires_grad])
+        optimizer = self.optimizer([p for p in self.encoders.parameters() if p.requires_grad])
         total = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, trapezoid(total, self.warmup, self.decay))
         scheduler = {"scheduler": schedule, "interval": "step", "name": "learning_rate"}
@@ -174,13 +176,13 @@ class EncoderModule(L.LightningModule):
     def export(self, folder: Path) -> None:
         """Write a folder per site."""
         identity = {"madkit": madkit.__version__, **self.data.identity()}
-        for name, head in zip(self.sites, self.heads, strict=True):
+        for name, encoder in zip(self.sites, self.encoders, strict=True):
             point = self.data.hookpoints[name]
             site = EncoderSite(
                 kind=self.kind, module=point.module, side=point.side, width=self.data.widths[name],
                 positions=self.data.positions, base=self.data.base_fingerprint, data=identity,
             )  # fmt: skip
-            self.export_head(head, site, folder / name)
+            self.export_encoder(encoder, site, folder / name)
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Load a checkpoint; its sites and sizes have to be those of the recipe."""
@@ -191,6 +193,6 @@ class EncoderModule(L.LightningModule):
             differ = [name for name in own.keys() | other.keys() if own.get(name) != other.get(name)]
             raise ConfigError(
                 f"ckpt_path: {len(differ)} tensors of the checkpoint ({min(differ)}, ...) differ in name or shape "
-                "from this recipe's heads; use the recipe it was made with"
+                "from this recipe's encoders; use the recipe it was made with"
             )
         return super().load_state_dict(state_dict, strict=strict, assign=assign)

@@ -1,4 +1,4 @@
-"""Where a head belongs: the exact tensor of the exact model that it was trained on."""
+"""Where an encoder belongs: the exact tensor of the exact model that it was trained on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LAST = "last prompt token"
 
 @dataclass(frozen=True)
 class EncoderSite:
-    """What is known of a trained head besides its weights; ``config.json`` of its folder."""
+    """What is known of a trained encoder besides its weights; ``config.json`` of its folder."""
 
     kind: str
     """``flow`` or ``sae``."""
@@ -33,13 +33,13 @@ class EncoderSite:
     positions: str
     """The token positions that the vectors are from."""
     base: str | None
-    """Fingerprint of the base model; None where whoever published the head did not say."""
+    """Fingerprint of the base model; None where whoever published the encoder did not say."""
     data: dict[str, Any] = field(default_factory=dict)
     """What the training texts or prompts were."""
 
     @property
     def hookpoint(self) -> Hookpoint:
-        """The tensor that the head reads."""
+        """The tensor that the encoder reads."""
         return Hookpoint(self.module, self.side)  # type: ignore[arg-type]
 
     @property
@@ -48,7 +48,7 @@ class EncoderSite:
         return site_name(self.hookpoint)
 
     def require(self, hookpoint: Hookpoint, width: int, base: str | None = None) -> None:
-        """Refuse to be used elsewhere than where the head was trained.
+        """Refuse to be used elsewhere than where the encoder was trained.
 
         Args:
             hookpoint: the tensor to be read.
@@ -71,7 +71,7 @@ class EncoderSite:
 
     def about(self) -> dict[str, Any]:
         """Plain data for ``config.json``."""
-        return {"head": asdict(self)}
+        return {"encoder": asdict(self)}
 
     def save(self, folder: Path) -> None:
         """Write ``config.json``."""
@@ -85,10 +85,10 @@ class EncoderSite:
             ConfigError: it is missing or of another kind.
         """
         try:
-            return cls(**json.loads((folder / "config.json").read_text())["head"])
+            return cls(**json.loads((folder / "config.json").read_text())["encoder"])
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(
-                f"{str(folder)!r} does not say where its head belongs ({error}); train it again with `madkit fit`"
+                f"{str(folder)!r} does not say where its encoder belongs ({error}); train it again with `madkit fit`"
             ) from error
 
 

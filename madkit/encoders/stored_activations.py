@@ -1,4 +1,4 @@
-"""StoredActivations: heads trained on the vectors of a run's feature store, without a language model."""
+"""StoredActivations: encoders trained on the vectors of a run's feature store, without a language model."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from madkit.streaming.accumulator import merged
 class StoredActivations(RankAwareDataModule):
     """Last-token vectors that `madkit predict` has stored, of one split.
 
-    They are few, a thousand or so, and of prompts of one dataset, so heads of them are small. Vectors of
-    ``activations`` are the quirky LM's and those of ``base_activations`` the base model's; which is part of a head's
-    identity, as is the store.
+    They are few, a thousand or so, and of prompts of one dataset, so their encoders should be small. Vectors of
+    ``activations`` are the quirky LM's and those of ``base_activations`` the base model's; an encoder's identity says
+    which, and names the store.
 
     Args:
         store: ``features/activations`` or ``features/base_activations`` of a run.

@@ -64,7 +64,7 @@ class StoredBatches(ShardBatches):
 
 
 class StoredShards(RankAwareDataModule):
-    """The run's current ``activations``, and ``base_activations`` where a head reads those, shard by shard.
+    """The run's current ``activations``, and ``base_activations`` where an encoder reads those, shard by shard.
 
     Args:
         dataset: the quirky dataset; it names the run folder.

@@ -29,7 +29,7 @@ class StoredExtractor(StoreWriter):
     """What flows and sparse autoencoders make of a run's stored activations, into the stores that `Extractor` writes.
 
     Activations are stored as the LM computed them, so this gives the same vectors in a store of the same key; of the
-    base model, only configuration and tokenizer are loaded. The activations must hold the tensors that the heads read:
+    base model, only configuration and tokenizer are loaded. The activations must hold what the encoders read:
     what leaves a layer is what enters the next.
 
     Args:
@@ -66,7 +66,7 @@ class StoredExtractor(StoreWriter):
         return loading.load_tokenizer(self.base, trust_remote_code=self.trust_remote_code)
 
     def setup(self, stage: str) -> None:
-        """Open the stores and find the tensor that each head reads."""
+        """Open the stores and find the tensor that each encoder reads."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, StoredShards):
             raise ConfigError(f"data={type(data).__name__}: model=StoredExtractor reads data=StoredShards")
@@ -80,7 +80,7 @@ class StoredExtractor(StoreWriter):
         }
 
     def read(self, features: Sequence[Feature], batch: dict[str, Any]) -> None:
-        """Apply the heads to a batch of stored vectors."""
+        """Apply the encoders to a batch of stored vectors."""
         for feature in features:
             stored = batch["x"][source_of(feature)]
             values = {point: stored[site] for point, site in self.tensors[feature.name].items()}
@@ -106,7 +106,7 @@ class StoredExtractor(StoreWriter):
 
 
 def source_of(feature: Feature) -> str:
-    """The feature whose store holds what a head reads."""
+    """The feature whose store holds what an encoder reads."""
     return "activations" if feature.adapter else "base_activations"
 
 
@@ -128,8 +128,8 @@ def _tensors(points: Sequence[Hookpoint], store: FeatureStore, lm: nn.Module) ->
                 options = "first and step" if layer < len(names) else "final=true"
                 way = f"choose {options} of Activations in features.yaml so that it is stored, and run `madkit predict`"
             raise ConfigError(
-                f"a head reads {site_name(point)!r}, {what}, which store {str(store.folder)!r} does not hold (it has "
-                f"{', '.join(store.sites)}): {way}, or choose other heads by `sites`"
+                f"an encoder reads {site_name(point)!r}, {what}, which store {str(store.folder)!r} does not hold (it "
+                f"has {', '.join(store.sites)}): {way}, or choose other encoders by `sites`"
             )
         found[point] = held[layer]
     return found

@@ -20,69 +20,71 @@ from madkit.runs.fingerprints import digest, file_digest, local_folder
 
 
 class EncoderFeature(Feature):
-    """A head that was trained on a base model, applied to what passes the same tensor of the quirky LM.
+    """An encoder that was trained on a base model, applied to what passes the same tensor of the quirky LM.
 
     Args:
-        head: folder (or, for SAEs, hub name) with a subfolder per site; null for ``<run>/flow/head`` or
-            ``<run>/sae/head``, beside the datasets' folders.
+        encoder: folder (or, for SAEs, hub name) with a subfolder per site; null for ``<run>/flow/encoder`` or
+            ``<run>/sae/encoder``, beside the datasets' folders.
         sites: subfolders to use; null for all.
         adapter: ``false`` reads the same prompts with the LoRA switched off, a control; it is called ``base_...``.
     """
 
     kind: str
 
-    def __init__(self, head: str | None = None, sites: list[str] | None = None, adapter: bool = True) -> None:
-        self.head = head
+    def __init__(self, encoder: str | None = None, sites: list[str] | None = None, adapter: bool = True) -> None:
+        self.encoder = encoder
         self.chosen = sites
         self.adapter = adapter
         self.name = self.kind if adapter else f"base_{self.kind}"
-        self._heads: dict[str, Any] = {}
+        self._encoders: dict[str, Any] = {}
         self._sites: dict[str, EncoderSite] = {}
         self._fingerprint = ""
 
     @abstractmethod
     def load(self, folder: Path) -> nn.Module:
-        """One head."""
+        """One encoder."""
 
     @abstractmethod
     def describe(self, folder: Path, lm: nn.Module) -> EncoderSite:
-        """Where one head belongs."""
+        """Where one encoder belongs."""
 
     def prepare(self, lm: nn.Module, base: str, folder: Path) -> None:
-        """Load the heads.
+        """Load the encoders.
 
         Raises:
             ConfigError: there are none, or they were trained on another base model or at a tensor it does not have.
         """
-        default = folder.parent / self.kind / "head"
-        if self.head is None and not default.exists():
+        default = folder.parent / self.kind / "encoder"
+        if self.encoder is None and not default.exists():
             raise ConfigError(
-                f"{type(self).__name__}(head=null) and there is no {str(default)!r}; train it with "
+                f"{type(self).__name__}(encoder=null) and there is no {str(default)!r}; train it with "
                 f"`madkit fit --config .../{self.kind}.yaml`, name another folder, or leave the feature out"
             )
-        root = default if self.head is None else local_folder(self.head, self.chosen)
+        root = default if self.encoder is None else local_folder(self.encoder, self.chosen)
         found = {path.name: path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")}
         names = sorted(found, key=_natural) if self.chosen is None else self.chosen
         if not names or set(names) - set(found):
             raise ConfigError(
-                f"{type(self).__name__}(head={str(root)!r}, sites={self.chosen}): that folder holds {sorted(found)}"
+                f"{type(self).__name__}(encoder={str(root)!r}, sites={self.chosen}): that folder holds {sorted(found)}"
             )
-        self._heads, self._sites = {}, {}
+        self._encoders, self._sites = {}, {}
         width = int(lm.config.hidden_size)  # type: ignore[union-attr,arg-type]
         modules = dict(lm.named_modules())
         content = {}
         for name in names:
             about = self.describe(found[name], lm)
             if about.module not in modules:
-                raise ConfigError(f"head {str(found[name])!r} reads {about.module!r}, which this model does not have")
+                raise ConfigError(
+                    f"encoder {str(found[name])!r} reads {about.module!r}, which this model does not have"
+                )
             about.require(about.hookpoint, width, base)
-            head = self.load(found[name])
-            self._heads[about.site], self._sites[about.site] = head, about
+            encoder = self.load(found[name])
+            self._encoders[about.site], self._sites[about.site] = encoder, about
             content[name] = {path.name: file_digest(path) for path in sorted(found[name].glob("*.*"))}
         self._fingerprint = digest(content)
 
     def sites(self, lm: nn.Module) -> list[str]:
-        """The heads' sites."""
+        """The encoders' sites."""
         return list(self._sites)
 
     def layers(self, lm: nn.Module) -> list[int | None]:
@@ -90,28 +92,28 @@ class EncoderFeature(Feature):
         return [entering_layer(about.hookpoint, layer_names(lm)) for about in self._sites.values()]
 
     def hookpoints(self, lm: nn.Module) -> list[Hookpoint]:
-        """The tensors that the heads were trained on."""
+        """The tensors that the encoders were trained on."""
         return [about.hookpoint for about in self._sites.values()]
 
     @torch.no_grad()
     def __call__(self, reading: Reading) -> dict[str, Tensor]:
-        """The head's vectors, in float32."""
+        """The encoder's vectors, in float32."""
         made: dict[str, Tensor] = {}
         for point, x in reading.values.items():
             site = site_name(point)
             self._sites[site].require(point, x.shape[1])
-            made |= self.apply(site, self._heads[site].to(x.device), x)
+            made |= self.apply(site, self._encoders[site].to(x.device), x)
         return made
 
     @abstractmethod
-    def apply(self, site: str, head: Any, x: Tensor) -> dict[str, Tensor]:
+    def apply(self, site: str, encoder: Any, x: Tensor) -> dict[str, Tensor]:
         """The vectors of x (B, d) at a site."""
 
     def options(self) -> dict[str, Any]:
-        """The heads' fingerprint rather than their place."""
+        """The encoders' fingerprint rather than their place."""
         return {
             "class": type(self).__name__,
-            "head": self._fingerprint,
+            "encoder": self._fingerprint,
             "adapter": self.adapter,
             "trained_on": {site: about.data for site, about in self._sites.items()},
         }
@@ -121,7 +123,7 @@ class Flow(EncoderFeature):
     """z = f(activation) (B, d), coordinates that are independent Laplace(0, 1) where the base model is at home.
 
     Args:
-        head: folder of flows; null for the run's own, ``<run>/flow/head``.
+        encoder: folder of flows; null for the run's own, ``<run>/flow/encoder``.
         sites: names of the sites to use; null for all.
         adapter: ``false`` for the control with the LoRA switched off.
     """
@@ -136,17 +138,18 @@ class Flow(EncoderFeature):
         """See the base class."""
         return EncoderSite.load(folder)
 
-    def apply(self, site: str, head: Any, x: Tensor) -> dict[str, Tensor]:
+    def apply(self, site: str, encoder: Any, x: Tensor) -> dict[str, Tensor]:
         """One dense vector."""
-        return {site: head(x)}
+        return {site: encoder(x)}
 
 
 class SAE(EncoderFeature):
     """The latents of a sparse autoencoder, of which each prompt uses at most k; they stay sparse.
 
     Args:
-        head: folder of SAEs in sparsify's format, or a hub name such as ``EleutherAI/sae-llama-3-8b-32x``; null for the
-            run's own, ``<run>/sae/head``. A published SAE's folder is named after the module whose output it reads.
+        encoder: folder of SAEs in sparsify's format, or a hub name such as ``EleutherAI/sae-llama-3-8b-32x``; null for
+            the run's own, ``<run>/sae/encoder``. A published SAE's folder is named after the module whose output it
+            reads.
         sites: subfolders to use, such as ``layers.23``; null for all.
         adapter: ``false`` for the control with the LoRA switched off.
     """
@@ -170,11 +173,11 @@ class SAE(EncoderFeature):
 
     def widths(self, lm: nn.Module) -> dict[str, int]:
         """The number of latents of each site."""
-        return {site: int(head.num_latents) for site, head in self._heads.items()}
+        return {site: int(encoder.num_latents) for site, encoder in self._encoders.items()}
 
-    def apply(self, site: str, head: Any, x: Tensor) -> dict[str, Tensor]:
+    def apply(self, site: str, encoder: Any, x: Tensor) -> dict[str, Tensor]:
         """Which latents (B, k) are used, and how much."""
-        acts, indices, _ = head.encode(x.to(head.dtype))
+        acts, indices, _ = encoder.encode(x.to(encoder.dtype))
         return {f"{site}.indices": indices.to(torch.int32), f"{site}.values": acts.float()}
 
 

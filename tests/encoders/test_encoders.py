@@ -1,4 +1,4 @@
-"""Heads are trained by the real command, resumed, shared out over processes, and used only where they belong."""
+"""Encoders are trained by the real command, resumed, shared out over processes, and used only where they belong."""
 
 import json
 import os
@@ -47,8 +47,8 @@ def run(*args):
 
 @pytest.fixture(scope="module")
 def trained(bases, tmp_path_factory):
-    """Both kinds of head, trained undisturbed in this process."""
-    runs = tmp_path_factory.mktemp("heads")
+    """Both kinds of encoder, trained undisturbed in this process."""
+    runs = tmp_path_factory.mktemp("encoders")
     for kind in KINDS:
         assert main(words(kind, runs, bases["llama"])) == 0
     return runs
@@ -57,7 +57,7 @@ def trained(bases, tmp_path_factory):
 def weights(folder):
     return {
         (path.parent.name, name): tensor
-        for path in sorted((folder / "head").rglob("*.safetensors"))
+        for path in sorted((folder / "encoder").rglob("*.safetensors"))
         for name, tensor in load_file(path).items()
     }
 
@@ -83,11 +83,11 @@ def test_training_lowers_the_loss_and_leaves_the_usual_files(trained, kind):
     losses = curve[curve["metric"] == "train/loss"]["value"]
     assert losses.iloc[-3:].mean() < losses.iloc[:3].mean()
     marker = json.loads((folder / "fit.json").read_text())
-    assert marker["result"] == "head" and marker["steps"] == 12
+    assert marker["result"] == "encoder" and marker["steps"] == 12
     assert not curve.duplicated(["step", "metric"]).any()
     for path in folder.glob("checkpoints/*/*.ckpt"):
         state = torch.load(path, weights_only=True)["state_dict"]
-        assert state and all(name.startswith(("heads.", "standardised")) for name in state)
+        assert state and all(name.startswith(("encoders.", "standardised")) for name in state)
 
 
 def test_tensorboard_has_curves_plots_and_histograms(trained):
@@ -118,13 +118,13 @@ def test_validate_repeats_the_numbers_of_fit(trained, bases, capsys, kind, metri
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_processes_train_the_same_heads(trained, bases, tmp_path, kind):
+def test_two_processes_train_the_same_encoders(trained, bases, tmp_path, kind):
     run(kind, tmp_path, bases["llama"], *TWO)
     compare(trained / kind, tmp_path / kind, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_killed_fit_continues_to_the_same_heads(trained, bases, tmp_path, kind):
+def test_a_killed_fit_continues_to_the_same_encoders(trained, bases, tmp_path, kind):
     line = [sys.executable, "-m", "madkit", *words(kind, tmp_path, bases["llama"])]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(line, env=ENVIRONMENT, start_new_session=True, **quiet)
@@ -173,8 +173,8 @@ def test_statistics_are_those_of_all_rows_together(bases):
     torch.testing.assert_close(found.covariance, torch.cov(rows.T), rtol=1e-9, atol=1e-9)
 
 
-def test_a_head_knows_where_it_belongs(trained):
-    site = EncoderSite.load(trained / "flow" / "head" / "model.layers.1")
+def test_an_encoder_knows_where_it_belongs(trained):
+    site = EncoderSite.load(trained / "flow" / "encoder" / "model.layers.1")
     assert site.hookpoint == Hookpoint("model.layers.1", "input") and site.width == 32
     assert site.positions == "after the first token"
     site.require(Hookpoint("model.layers.1", "input"), 32, site.base)
@@ -189,7 +189,7 @@ def test_a_head_knows_where_it_belongs(trained):
 
 @pytest.fixture(scope="module")
 def predicted(trained, bases):
-    """Features of the base model alone, from heads and activations."""
+    """Features of the base model alone, from encoders and activations."""
     recipe = trained / "features.yaml"
     recipe.write_text(
         f"model:\n  class_path: Extractor\n  init_args:\n    base: {bases['llama']}\n    adapter: none\n    features:\n"
@@ -203,19 +203,19 @@ def predicted(trained, bases):
     return trained / "addition"
 
 
-def test_features_are_the_heads_of_the_stored_activations(trained, predicted):
+def test_features_are_the_encoders_of_the_stored_activations(trained, predicted):
     import sparsify
 
     stores = {name: FeatureStore.current(predicted / "features" / name) for name in ("activations", "flow", "sae")}
     rows, x = stores["activations"].read("model.layers.1", "test")
     own, z = stores["flow"].read("model.layers.1", "test")
     assert torch.equal(rows, own)
-    flow = LaplaceFlow.load(trained / "flow" / "head" / "model.layers.1")
+    flow = LaplaceFlow.load(trained / "flow" / "encoder" / "model.layers.1")
     torch.testing.assert_close(z, flow(x), rtol=1e-4, atol=1e-4)
     assert stores["sae"].sites == ["model.layers.1.output", "model.layers.3.output"]
     assert stores["sae"].layers == {"model.layers.1.output": 2, "model.layers.3.output": 4}
     _, latents = stores["sae"].read("model.layers.1.output", "test", 10, 50)
-    coder = sparsify.SparseCoder.load_from_disk(trained / "sae" / "head" / "model.layers.1.output")
+    coder = sparsify.SparseCoder.load_from_disk(trained / "sae" / "encoder" / "model.layers.1.output")
     assert latents.layout == torch.sparse_coo and latents.is_coalesced() and latents.shape == (40, coder.num_latents)
     assert int((latents.to_dense() != 0).sum(1).max()) <= coder.cfg.k
     _, whole = stores["sae"].read("model.layers.1.output", "test")
@@ -235,10 +235,10 @@ def test_sparse_blocks_cover_a_split_once(predicted, world):
     assert all(part["x"].layout == torch.sparse_coo and part["x"].shape[1] == store.widths[site] for part in parts)
 
 
-def test_heads_of_another_model_or_place_are_refused(trained, predicted, bases, tmp_path, capsys):
+def test_encoders_of_another_model_or_place_are_refused(trained, predicted, bases, tmp_path, capsys):
     import shutil
 
-    shutil.copytree(trained / "flow" / "head", tmp_path / "run" / "flow" / "head")
+    shutil.copytree(trained / "flow" / "encoder", tmp_path / "run" / "flow" / "encoder")
     recipe = (trained / "features.yaml").read_text()
     other = tmp_path / "other.yaml"
     other.write_text(recipe.replace(str(bases["llama"]), str(bases["mistral"])).replace("    - class_path: SAE\n", ""))
@@ -257,15 +257,15 @@ def test_a_published_sae_reads_the_output_of_the_module_it_is_named_after(bases,
     for name in ("layers.3", "layers.1"):
         sparsify.SparseCoder(32, sparsify.SparseCoderConfig(expansion_factor=2, k=3)).save_to_disk(tmp_path / name)
     lm = loading.skeleton(str(bases["llama"]))
-    feature = SAE(head=str(tmp_path))
+    feature = SAE(encoder=str(tmp_path))
     feature.prepare(lm, "any", tmp_path / "run" / "addition")
     assert feature.hookpoints(lm) == [Hookpoint("model.layers.1", "output"), Hookpoint("model.layers.3", "output")]
-    chosen = SAE(head=str(tmp_path), sites=["layers.3"])
+    chosen = SAE(encoder=str(tmp_path), sites=["layers.3"])
     chosen.prepare(lm, "any", tmp_path / "run" / "addition")
-    assert chosen.sites(lm) == ["model.layers.3.output"] and chosen.options()["head"] != feature.options()["head"]
+    assert chosen.sites(lm) == ["model.layers.3.output"] and chosen.options()["encoder"] != feature.options()["encoder"]
     sparsify.SparseCoder(16, sparsify.SparseCoderConfig(expansion_factor=2, k=3)).save_to_disk(tmp_path / "layers.2")
     with pytest.raises(ConfigError, match="width 16"):
-        SAE(head=str(tmp_path)).prepare(lm, "any", tmp_path / "run" / "addition")
+        SAE(encoder=str(tmp_path)).prepare(lm, "any", tmp_path / "run" / "addition")
 
 
 def test_only_the_chosen_saes_of_a_hub_repository_are_fetched(bases, tmp_path, monkeypatch):
@@ -278,13 +278,13 @@ def test_only_the_chosen_saes_of_a_hub_repository_are_fetched(bases, tmp_path, m
     sparsify.SparseCoder(32, sparsify.SparseCoderConfig(expansion_factor=2, k=3)).save_to_disk(tmp_path / "layers.2")
     asked = {}
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda n, **k: asked.update(name=n, **k) or tmp_path)
-    feature = SAE(head="someone/sae", sites=["layers.2"])
+    feature = SAE(encoder="someone/sae", sites=["layers.2"])
     feature.prepare(loading.skeleton(str(bases["llama"])), "any", tmp_path / "addition")
     assert asked["name"] == "someone/sae"
     assert all(pattern.startswith("layers.2/") for pattern in asked["allow_patterns"])
 
 
-def test_heads_can_be_trained_on_a_store(trained, predicted, tmp_path):
+def test_encoders_can_be_trained_on_a_store(trained, predicted, tmp_path):
     store = predicted / "features" / "activations"
     for name, options in (("FlowEncoder", "{whiten: false}"), ("SAEEncoder", "{expansion: 2, k: 4}")):
         recipe = tmp_path / f"{name}.yaml"
@@ -294,12 +294,12 @@ def test_heads_can_be_trained_on_a_store(trained, predicted, tmp_path):
             f"  init_args: {{store: {store}, batch_size: 16, steps_per_epoch: 5}}\n"
         )
         assert main(["fit", "--config", str(recipe), "--run", str(tmp_path / name)]) == 0
-        site = EncoderSite.load(tmp_path / name / "head" / "model.layers.3")
+        site = EncoderSite.load(tmp_path / name / "encoder" / "model.layers.3")
         assert site.positions == "last prompt token" and site.data["split"] == "trusted"
-        assert site.base == EncoderSite.load(trained / "flow" / "head" / "model.layers.1").base
+        assert site.base == EncoderSite.load(trained / "flow" / "encoder" / "model.layers.1").base
 
 
-def test_texts_of_a_folder_train_heads(bases, tmp_path):
+def test_texts_of_a_folder_train_encoders(bases, tmp_path):
     from madkit.data.pretraining.text_data import TextData
 
     lines = [f"Statement: {i} + {i} = {2 * i}\n" for i in range(200)]
@@ -341,16 +341,16 @@ def test_an_sae_finds_a_sparse_dictionary(tmp_path):
             return {}
 
     torch.manual_seed(0)
-    head = SAEEncoder(
+    encoder = SAEEncoder(
         expansion=4, k=4, dead_after=20_000, multi_topk=True, optimizer=lambda p: torch.optim.Adam(p, lr=3e-3)
     )
     trainer = L.Trainer(
         max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         default_root_dir=tmp_path, use_distributed_sampler=False, accelerator="cpu",
     )  # fmt: skip
-    trainer.fit(head, datamodule=Rows("", batch_size=512, steps_per_epoch=800))
+    trainer.fit(encoder, datamodule=Rows("", batch_size=512, steps_per_epoch=800))
     assert float(trainer.callback_metrics["val/fvu"]) < 0.1
-    norms = head.heads[0].coder.W_dec.norm(dim=1)
+    norms = encoder.encoders[0].coder.W_dec.norm(dim=1)
     torch.testing.assert_close(norms, torch.ones_like(norms), rtol=1e-4, atol=1e-4)
-    similarity = torch.nn.functional.normalize(head.heads[0].coder.W_dec, dim=1) @ directions.T
+    similarity = torch.nn.functional.normalize(encoder.encoders[0].coder.W_dec, dim=1) @ directions.T
     assert float((similarity.max(dim=0).values > 0.9).float().mean()) > 0.8

@@ -123,10 +123,10 @@ def test_the_largest_entries_are_those_of_topk(n, eighths, k, ordered, seed):
 
 def test_a_decoder_row_may_turn_but_not_grow(case):
     coder, x, dead = case
-    head = ScaledCoder(coder)
+    encoder = ScaledCoder(coder)
     found = gradients(coder, losses(coder, x, dead).error)["W_dec"]
     rows = coder.W_dec.detach()
-    head.remove_growth()
+    encoder.remove_growth()
     torch.testing.assert_close(coder.W_dec.grad, found - (found * rows).sum(1, keepdim=True) * rows)
     assert float((coder.W_dec.grad * rows).sum(1).abs().max()) < 1e-4
 
@@ -166,19 +166,19 @@ def test_without_auxiliary_losses_values_and_gradients_are_the_librarys(case):
 
 def test_the_exported_coder_of_raw_activations_is_the_one_that_was_trained():
     torch.manual_seed(0)
-    head = ScaledCoder(new_coder(8, 32, 4))
+    encoder = ScaledCoder(new_coder(8, 32, 4))
     x = 50 * torch.randn(64, 8) + 20
-    head.standardise(x.mean(0), float(x.var(0).mean()))
+    encoder.standardise(x.mean(0), float(x.var(0).mean()))
     with torch.no_grad():
-        head.coder.encoder.bias.normal_()
-    exported = head.exported()
-    torch.testing.assert_close(exported(x).sae_out, head.scale * head.coder(head.scaled(x)).sae_out)
+        encoder.coder.encoder.bias.normal_()
+    exported = encoder.exported()
+    torch.testing.assert_close(exported(x).sae_out, encoder.scale * encoder.coder(encoder.scaled(x)).sae_out)
     torch.testing.assert_close(
         exported.encode(x).top_acts.sort(dim=1).values,
-        head.scale * head.coder.encode(head.scaled(x)).top_acts.sort(dim=1).values,
+        encoder.scale * encoder.coder.encode(encoder.scaled(x)).top_acts.sort(dim=1).values,
         rtol=1e-4, atol=1e-4,
     )  # fmt: skip
-    assert torch.equal(exported.W_dec, head.coder.W_dec)
+    assert torch.equal(exported.W_dec, encoder.coder.W_dec)
 
 
 def test_files_go_both_ways(tmp_path):

@@ -29,30 +29,30 @@ def extractor(name, features, **options):
     return {"class_path": name, "init_args": {"features": items, **options}}
 
 
-def heads(*adapters):
+def encoders(*adapters):
     return [(kind, {"adapter": adapter}) for kind in ("Flow", "SAE") for adapter in adapters]
 
 
 def stored(runs, base, *options):
     """The words of a stage that reads flows and SAEs, with and without the adapter, from what is stored."""
     recipe = runs.parent / "stored.yaml"
-    model = extractor("StoredExtractor", heads(True, False))
+    model = extractor("StoredExtractor", encoders(True, False))
     recipe.write_text(yaml.safe_dump({"model": model}))
     line = ["predict", "--config", str(RECIPES / "tiny-llama" / "heads-stored.yaml"), "--config", str(recipe)]
     return [*line, "--run", str(runs), "--model.base", str(base), *options]
 
 
 @pytest.fixture(scope="module")
-def whole(bases, fit_heads, tmp_path_factory):
-    """A run with an adapter, heads, and every feature read from the LM."""
+def whole(bases, fit_encoders, tmp_path_factory):
+    """A run with an adapter, encoders, and every feature read from the LM."""
     from transformers import AutoModelForCausalLM
 
     runs = tmp_path_factory.mktemp("stored") / "tiny-llama"
-    fit_heads("tiny-llama", bases["llama"], runs)
+    fit_encoders("tiny-llama", bases["llama"], runs)
     lm = loading.attach_lora(AutoModelForCausalLM.from_pretrained(bases["llama"]), {"r": 2, "init_lora_weights": False})
     lm.save_pretrained(runs / "addition" / "adapter")
     layers = {"first": 1, "step": 1, "final": True}
-    features = [("Activations", layers), ("Activations", {**layers, "adapter": False}), *heads(True, False)]
+    features = [("Activations", layers), ("Activations", {**layers, "adapter": False}), *encoders(True, False)]
     data = {"dataset": "addition", "template": "compact", "shard_size": 30, "predict_batch_size": 256}
     data["task_options"] = {"n_train": 800, "n_validation": 300}
     recipe = runs / "features.yaml"
@@ -64,7 +64,7 @@ def whole(bases, fit_heads, tmp_path_factory):
 
 @pytest.fixture
 def copied(whole, tmp_path):
-    """The run without the heads' features."""
+    """The run without the encoders' features."""
     runs = tmp_path / "tiny-llama"
     shutil.copytree(whole, runs)
     for kind in KINDS:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def run_folder(bases, fit_heads, tmp_path_factory):
+def run_folder(bases, fit_encoders, tmp_path_factory):
     """A dataset of one's own, tuned, read and scored with a detector of one's own."""
     patch = pytest.MonkeyPatch()
     patch.chdir(ROOT)
@@ -21,7 +21,7 @@ def run_folder(bases, fit_heads, tmp_path_factory):
     common = ["--run", str(runs), "--model.base", str(bases["llama"]), *data]
     short = ["--trainer.max_epochs", "1", "--data.max_train", "256", "--data.max_validation", "64"]
     assert main(["fit", "--config", "recipes/llama.yaml", *common, *short]) == 0
-    fit_heads("llama", bases["llama"], runs)
+    fit_encoders("llama", bases["llama"], runs)
     assert main(["predict", "--config", "recipes/llama/features.yaml", *common]) == 0
     detect = ["test", "--config", "recipes/llama/detect.yaml", "--config", "examples/my_detector.yaml"]
     assert main([*detect, "--run", str(runs), "--data.dataset", "examples.my_dataset.Thirds"]) == 0

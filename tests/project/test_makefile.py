@@ -23,7 +23,7 @@ def project(tmp_path):
     for path in tmp_path.rglob("*"):
         os.utime(path, (1000, 1000))
     made = [".venv/.ready", *(f"runs/{m}/base/fit.json" for m in MODELS)]
-    made += [f"runs/{m}/{head}/fit.json" for m in MODELS for head in ("flow", "sae")]
+    made += [f"runs/{m}/{encoder}/fit.json" for m in MODELS for encoder in ("flow", "sae")]
     for stage in ("fit.json", "predict.json", "detection/results.parquet"):
         made += [f"runs/{m}/{d}/{stage}" for m in MODELS for d in DATASETS]
     made += [f"runs/tiny-poser/{m}/fit.json" for m in FAMILY]

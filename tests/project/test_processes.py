@@ -60,10 +60,10 @@ def kill_when(condition, *args, timeout=120):
 
 
 @pytest.fixture(scope="module")
-def alone(bases, fit_heads, tmp_path_factory):
+def alone(bases, fit_encoders, tmp_path_factory):
     """All stages in one undisturbed process each."""
     runs = tmp_path_factory.mktemp("alone") / "llama"
-    fit_heads("llama", bases["llama"], runs)
+    fit_encoders("llama", bases["llama"], runs)
     for stage in ("fit", "predict", "test"):
         run(stage, runs, bases["llama"])
     return runs / "addition"

@@ -32,7 +32,7 @@ def architecture(model):
 
 
 def recipes(model, stage):
-    """A stage's recipe with that of the heads laid over it."""
+    """A stage's recipe with that of the encoders laid over it."""
     return ["--config", RECIPES / model / f"{stage}.yaml", "--config", RECIPES / model / f"{stage}-heads.yaml"]
 
 
@@ -54,13 +54,13 @@ def test_every_recipe_is_covered():
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def finished(request, bases, fit_heads, tmp_path_factory):
+def finished(request, bases, fit_encoders, tmp_path_factory):
     """The run folder after fit, predict and test of one model's recipes."""
     model, base = request.param, bases[architecture(request.param)]
     runs = tmp_path_factory.mktemp("runs") / model
     common = ["--run", runs, "--model.base", base, *SHORT_DATA]
     run("fit", "--config", RECIPES / f"{model}.yaml", *common, *SHORT_FIT)
-    fit_heads(model, base, runs)
+    fit_encoders(model, base, runs)
     run("predict", *recipes(model, "features"), *common)
     run("test", *recipes(model, "detect"), "--run", runs)
     return model, base, runs / "addition"
@@ -315,7 +315,7 @@ def contents(folder, name):
     return {p.name: p.read_bytes() for p in FeatureStore.current(folder / "features" / name).folder.iterdir()}
 
 
-def test_heads_of_stored_activations_are_those_of_the_lm(finished, monkeypatch, capsys, tmp_path):
+def test_encoders_of_stored_activations_are_those_of_the_lm(finished, monkeypatch, capsys, tmp_path):
     """The same files in a store of the same key, and no language model."""
     import shutil
 
@@ -330,7 +330,7 @@ def test_heads_of_stored_activations_are_those_of_the_lm(finished, monkeypatch, 
     with_lm = ["predict", "--config", RECIPES / model / "features.yaml", "--run", copy.parent, "--model.base", base]
     with_lm += SHORT_DATA
     without = ["predict", "--config", RECIPES / model / "heads-stored.yaml", "--run", copy.parent, "--model.base", base]
-    if not model.startswith("tiny-"):  # every third layer is stored, and the heads of this test read others
+    if not model.startswith("tiny-"):  # every third layer is stored, and the encoders of this test read others
         assert main([str(word) for word in without]) == 2
         assert "choose first and step of Activations in features.yaml" in capsys.readouterr().err
         features = [{"class_path": "Activations", "init_args": {"step": 1}}, {"class_path": "Answers"}]
@@ -377,7 +377,7 @@ def test_datasets_that_are_not_arithmetic_are_fitted(model, dataset, bases, tmp_
 
 
 @pytest.mark.parametrize("model", [m for m in MODELS if m.startswith("tiny-")])
-def test_the_whole_chain_from_random_weights(model, fit_heads, tmp_path):
+def test_the_whole_chain_from_random_weights(model, fit_encoders, tmp_path):
     """base, fit, predict, test, figures: each stage finds what the one before it wrote."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -397,7 +397,7 @@ def test_the_whole_chain_from_random_weights(model, fit_heads, tmp_path):
     few = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.max_train", "256"]
     run("fit", "--config", RECIPES / f"{model}.yaml", *common, *few, "--data.max_validation", "64")
     limits = [f"--data.max_{split}=60" for split in ("trusted", "untrusted", "test")]
-    fit_heads(model, base, runs)
+    fit_encoders(model, base, runs)
     run("predict", *recipes(model, "features"), *common, *limits)
     run("test", *recipes(model, "detect"), "--run", runs, "--data.dataset", "hemisphere")
     run("figures", runs, "--out", tmp_path / "figures", "--formats", "pdf")

@@ -60,7 +60,7 @@ def test_table1_has_every_feature(model):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_heads_have_learned(model):
+def test_encoders_have_learned(model):
     history = {kind: pd.read_parquet(ROOT / "runs" / model / kind / "history.parquet") for kind in ("flow", "sae")}
     bits = history["flow"].query("metric == 'val/bits_per_dim'")["value"]
     gaussian = history["flow"].query("metric == 'val/gaussian_bits_per_dim'")["value"]

@@ -1,4 +1,4 @@
-"""TextData: any text dataset of the Hugging Face hub or a local folder, for training heads."""
+"""TextData: any text dataset of the Hugging Face hub or a local folder, for training encoders."""
 
 from __future__ import annotations
 

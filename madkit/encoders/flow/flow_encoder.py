@@ -72,13 +72,13 @@ class FlowEncoder(EncoderModule):
         """See the base class."""
         return Moments()
 
-    def standardise(self, head: LaplaceFlow, statistics: Statistics) -> None:
+    def standardise(self, encoder: LaplaceFlow, statistics: Statistics) -> None:
         """See the base class."""
-        head.standardise(statistics.n, statistics.mean, statistics.covariance)
+        encoder.standardise(statistics.n, statistics.mean, statistics.covariance)
 
-    def loss(self, head: LaplaceFlow, x: Tensor, count: Tensor) -> Tensor:
+    def loss(self, encoder: LaplaceFlow, x: Tensor, count: Tensor) -> Tensor:
         """Bits per dimension, summed over rows and divided by `count`."""
-        return head.bits(x).sum() / count
+        return encoder.bits(x).sum() / count
 
     def on_validation_epoch_start(self) -> None:
         """Forget the rows of the last validation."""
@@ -87,11 +87,13 @@ class FlowEncoder(EncoderModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add up bits; after training, keep some z for the plot."""
         drawn = self.tensorboard() is not None
-        for site, head, totals, shown in zip(self.sites, self.heads, self.totals, self._shown, strict=True):
+        for site, encoder, totals, shown in zip(self.sites, self.encoders, self.totals, self._shown, strict=True):
             x = batch["x"][site]
-            totals.update(n=len(x), bits=head.bits(x).double().sum(), gaussian=head.gaussian_bits(x).double().sum())
+            totals.update(
+                n=len(x), bits=encoder.bits(x).double().sum(), gaussian=encoder.gaussian_bits(x).double().sum()
+            )
             if drawn and sum(z.numel() for z in shown) < SHOWN:
-                shown.append(head(x).flatten().float().cpu())
+                shown.append(encoder(x).flatten().float().cpu())
 
     def on_validation_epoch_end(self) -> None:
         """Log what the validation gave."""
@@ -109,6 +111,6 @@ class FlowEncoder(EncoderModule):
             figure = quantile_figure(torch.cat(shown).numpy(), f"{site}: z against Laplace(0, 1)")
             writer.add_figure(f"quantiles/{site}", figure, self.trainer.global_step)
 
-    def export_head(self, head: LaplaceFlow, site: EncoderSite, folder: Path) -> None:
+    def export_encoder(self, encoder: LaplaceFlow, site: EncoderSite, folder: Path) -> None:
         """Write ``config.json`` and ``model.safetensors``."""
-        head.save(folder, site.about())
+        encoder.save(folder, site.about())

@@ -80,41 +80,41 @@ class SAEEncoder(EncoderModule):
         """See the base class."""
         return Variances()
 
-    def standardise(self, head: ScaledCoder, statistics: FeatureStatistics) -> None:
+    def standardise(self, encoder: ScaledCoder, statistics: FeatureStatistics) -> None:
         """See the base class."""
         variance = float(statistics.m2.mean()) / max(statistics.n, 1)
         if not variance > 0:
             raise DataError(f"n={statistics.n} rows are all equal: there is nothing to reconstruct")
-        head.standardise(statistics.mean, variance)
+        encoder.standardise(statistics.mean, variance)
 
-    def loss(self, head: ScaledCoder, x: Tensor, count: Tensor) -> Tensor:
+    def loss(self, encoder: ScaledCoder, x: Tensor, count: Tensor) -> Tensor:
         """Squared errors over the variance of as many activations; notes which latents fired."""
-        dead = head.since_fired >= self.dead_after if self.auxk else None
-        found = head.losses(x, dead)
+        dead = encoder.since_fired >= self.dead_after if self.auxk else None
+        found = encoder.losses(x, dead)
         with torch.no_grad():
             fired = self.trainer.strategy.reduce(found.fired.float(), reduce_op="sum") > 0
             rows = self.trainer.strategy.reduce(torch.tensor(float(len(x)), device=x.device), reduce_op="sum")
-            head.since_fired.add_(int(rows)).masked_fill_(fired, 0)
+            encoder.since_fired.add_(int(rows)).masked_fill_(fired, 0)
         total = found.error + self.auxk * found.auxk + MULTI_TOPK * found.multi
         return total / (count * x.shape[1])  # scaled coordinates have a variance of 1 on average
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the loss; a decoder row may turn but not grow."""
         super().on_before_optimizer_step(optimizer)
-        for head in self.heads:
-            head.remove_growth()
+        for encoder in self.encoders:
+            encoder.remove_growth()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Put decoder rows back to unit norm, since an optimizer with memory leaves the sphere all the same."""
-        for head in self.heads:
-            head.coder.set_decoder_norm_to_unit_norm()
+        for encoder in self.encoders:
+            encoder.coder.set_decoder_norm_to_unit_norm()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add up errors, variances and uses."""
-        for site, head, totals in zip(self.sites, self.heads, self.totals, strict=True):
-            found = head.losses(batch["x"][site])
+        for site, encoder, totals in zip(self.sites, self.encoders, self.totals, strict=True):
+            found = encoder.losses(batch["x"][site])
             # About the training mean, so that the variance of all rows follows from two sums without cancellation.
-            x = (head.scaled(batch["x"][site]) - head.coder.b_dec).double()
+            x = (encoder.scaled(batch["x"][site]) - encoder.coder.b_dec).double()
             totals.update(n=len(x), error=found.error, x=x.sum(0), squares=x.square().sum(), fired=found.fired)
 
     def on_validation_epoch_end(self) -> None:
@@ -123,7 +123,7 @@ class SAEEncoder(EncoderModule):
         for totals in self.totals:
             totals.reset()
         fvu = [float(s["error"] / (s["squares"] - s["x"].square().sum() / s["n"])) for s in sums]
-        dead = [float((head.since_fired >= self.dead_after).float().mean()) for head in self.heads]
+        dead = [float((encoder.since_fired >= self.dead_after).float().mean()) for encoder in self.encoders]
         self.log_values({"fvu": fvu, "dead": dead})
         writer = self.tensorboard()
         for site, s in zip(self.sites, sums, strict=True) if writer is not None else ():
@@ -131,7 +131,7 @@ class SAEEncoder(EncoderModule):
             share = torch.log10((s["fired"] / s["n"]).clamp(min=0.1 / float(s["n"])))
             writer.add_histogram(f"log10_latent_frequency/{site}", share, self.trainer.global_step)
 
-    def export_head(self, head: ScaledCoder, site: EncoderSite, folder: Path) -> None:
+    def export_encoder(self, encoder: ScaledCoder, site: EncoderSite, folder: Path) -> None:
         """Write sparsify's ``cfg.json`` and ``sae.safetensors``, and ``config.json``, which says where it belongs."""
-        head.exported().save_to_disk(folder)
+        encoder.exported().save_to_disk(folder)
         site.save(folder)
