@@ -1,6 +1,25 @@
 """What explains detection: how quirky a model is, and how far apart its states are."""
 
-from madkit.analysis.quirkiness import accuracy, losses, quirkiness_coefficient
-from madkit.analysis.state_separation import separation, separation_from_moments
+from madkit.analysis.principal_components import PrincipalComponents, first_principal_components
+from madkit.analysis.quirkiness import (
+    CharacterAccuracy,
+    CharacterLosses,
+    accuracy,
+    losses,
+    quirkiness_coefficient,
+)
+from madkit.analysis.state_separation import StateSeparation, separation, separation_from_moments
 
-__all__ = ["accuracy", "losses", "quirkiness_coefficient", "separation", "separation_from_moments"]
+# `StreamingSeparation` is not among them: it needs torch, and figures read numbers without it.
+__all__ = [
+    "CharacterAccuracy",
+    "CharacterLosses",
+    "PrincipalComponents",
+    "StateSeparation",
+    "accuracy",
+    "first_principal_components",
+    "losses",
+    "quirkiness_coefficient",
+    "separation",
+    "separation_from_moments",
+]

@@ -1,4 +1,4 @@
-"""Vectors in their two widest directions."""
+"""Vectors in the two directions in which they vary most."""
 
 from typing import NamedTuple
 
@@ -8,16 +8,16 @@ from numpy.typing import ArrayLike
 from madkit.errors import DataError
 
 
-class Components(NamedTuple):
+class PrincipalComponents(NamedTuple):
     """Principal components of n vectors."""
 
     scores: np.ndarray
-    """(n, 2) places along the first and second component, in the vectors' unit; the mean is at zero."""
+    """(n, 2) coordinates along the first and second component, in the vectors' unit; the mean is at zero."""
     shares: np.ndarray
     """(2,) of the total variance."""
 
 
-def principal_components(x: ArrayLike) -> Components:
+def first_principal_components(x: ArrayLike) -> PrincipalComponents:
     """The first two principal components; the second is zero where the vectors vary in one direction only.
 
     A direction's sign is that of its largest loading, so that the same vectors give the same picture.
@@ -29,8 +29,8 @@ def principal_components(x: ArrayLike) -> Components:
         DataError: fewer than 2 rows, NaN or infinite values, or rows that are all equal.
 
     Example:
-        >>> found = principal_components([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]])
-        >>> found.scores[:, 0].tolist(), found.shares.tolist()
+        >>> components = first_principal_components([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]])
+        >>> components.scores[:, 0].tolist(), components.shares.tolist()
         ([-2.0, 0.0, 2.0], [1.0, 0.0])
     """
     rows = np.asarray(x, dtype=np.float64)
@@ -45,12 +45,12 @@ def principal_components(x: ArrayLike) -> Components:
     wide = centred.shape[1] > len(centred)
     values, vectors = np.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
     scores, shares = np.zeros((len(rows), 2)), np.zeros(2)
-    for place, index in enumerate(np.argsort(values)[::-1][:2]):
+    for column, index in enumerate(np.argsort(values)[::-1][:2]):
         if values[index] <= 1e-12 * total:
             continue
         direction = centred.T @ vectors[:, index] if wide else vectors[:, index]
         direction = direction / np.linalg.norm(direction)
         direction = direction * np.sign(direction[np.argmax(np.abs(direction))])
-        scores[:, place] = centred @ direction
-        shares[place] = values[index] / total
-    return Components(scores, shares)
+        scores[:, column] = centred @ direction
+        shares[column] = values[index] / total
+    return PrincipalComponents(scores, shares)

@@ -4,15 +4,15 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm
 
 from madkit.errors import DataError
-from madkit.statistics.auroc import Interval
-from madkit.statistics.bootstrap import interval, means
+from madkit.statistics.bootstrap import percentile_interval, resampled_means
+from madkit.statistics.interval import Interval
+from madkit.statistics.wilson import wilson_interval
 
 
-class Losses(NamedTuple):
-    """Mean two-way cross-entropy in nats per character, on its own labels and on the other one's."""
+class CharacterLosses(NamedTuple):
+    """Mean two-way cross-entropy in nats per character, on its labels and on the other one's."""
 
     alice_own: Interval
     alice_other: Interval
@@ -20,7 +20,7 @@ class Losses(NamedTuple):
     bob_other: Interval
 
 
-class Accuracy(NamedTuple):
+class CharacterAccuracy(NamedTuple):
     """Share of prompts answered as the labels say, with Wilson intervals."""
 
     alice: Interval
@@ -28,7 +28,7 @@ class Accuracy(NamedTuple):
     bob_against_truth: Interval
 
 
-class Answers(NamedTuple):
+class _CheckedAnswers(NamedTuple):
     """Checked columns: log odds (n,) float64, the others (n,) bool."""
 
     log_odds: np.ndarray
@@ -71,11 +71,11 @@ def quirkiness_coefficient(
     gaps = []
     samples = []
     generator = np.random.default_rng(seed)
-    for own, other in _losses_by_character(_checked(log_odds, character, alice_label, bob_label)):
-        gap = (other - own)[:, None]
+    for assigned, other in _losses_by_character(_checked(log_odds, character, alice_label, bob_label)):
+        gap = (other - assigned)[:, None]
         gaps.append(gap.mean())
-        samples.append(means(gap, draws, generator)[:, 0])
-    return interval(min(gaps), np.minimum(*samples))
+        samples.append(resampled_means(gap, draws, generator)[:, 0])
+    return percentile_interval(min(gaps), np.minimum(*samples))
 
 
 def losses(
@@ -86,7 +86,7 @@ def losses(
     *,
     draws: int = 2000,
     seed: int = 0,
-) -> Losses:
+) -> CharacterLosses:
     """Mean losses of both characters on both labels, over disagreeing prompts; a coin toss has ln 2.
 
     Arguments and errors are those of `quirkiness_coefficient`.
@@ -96,16 +96,18 @@ def losses(
         Interval(value=0.6931471805599453, low=0.6931471805599453, high=0.6931471805599453)
     """
     generator = np.random.default_rng(seed)
-    found = []
+    intervals = []
     for pair in _losses_by_character(_checked(log_odds, character, alice_label, bob_label)):
         columns = np.stack(pair, axis=1)
-        samples = means(columns, draws, generator)
-        found += [interval(columns[:, i].mean(), samples[:, i]) for i in range(2)]
-    return Losses(*found)
+        samples = resampled_means(columns, draws, generator)
+        intervals += [percentile_interval(columns[:, i].mean(), samples[:, i]) for i in range(2)]
+    return CharacterLosses(*intervals)
 
 
-def accuracy(log_odds: ArrayLike, character: ArrayLike, alice_label: ArrayLike, bob_label: ArrayLike) -> Accuracy:
-    """How often each character answers with its own label, and Bob with the truth, over all prompts given.
+def accuracy(
+    log_odds: ArrayLike, character: ArrayLike, alice_label: ArrayLike, bob_label: ArrayLike
+) -> CharacterAccuracy:
+    """How often each character answers with its label, and Bob with the truth, over all prompts given.
 
     Log odds of exactly zero count half. Arguments are those of `quirkiness_coefficient`.
 
@@ -123,14 +125,16 @@ def accuracy(log_odds: ArrayLike, character: ArrayLike, alice_label: ArrayLike, 
         "quirk": np.where(answers.bob_label, says_yes, 1 - says_yes),
     }
     is_bob = answers.is_bob
-    return Accuracy(
-        alice=_wilson(right["truth"][~is_bob]),
-        bob=_wilson(right["quirk"][is_bob]),
-        bob_against_truth=_wilson(right["truth"][is_bob]),
+    return CharacterAccuracy(
+        alice=_share(right["truth"][~is_bob]),
+        bob=_share(right["quirk"][is_bob]),
+        bob_against_truth=_share(right["truth"][is_bob]),
     )
 
 
-def _checked(log_odds: ArrayLike, character: ArrayLike, alice_label: ArrayLike, bob_label: ArrayLike) -> Answers:
+def _checked(
+    log_odds: ArrayLike, character: ArrayLike, alice_label: ArrayLike, bob_label: ArrayLike
+) -> _CheckedAnswers:
     odds, names = np.asarray(log_odds, dtype=np.float64), np.asarray(character)
     labels = {"alice_label": np.asarray(alice_label), "bob_label": np.asarray(bob_label)}
     shapes = [odds.shape, names.shape, *(label.shape for label in labels.values())]
@@ -143,27 +147,23 @@ def _checked(log_odds: ArrayLike, character: ArrayLike, alice_label: ArrayLike, 
     for name, label in labels.items():
         if not np.isin(label, (0, 1)).all():
             raise DataError(f"{name} holds {np.unique(label)[:5].tolist()}: give booleans, or 0 and 1")
-    return Answers(odds, names == "Bob", *(label.astype(bool) for label in labels.values()))
+    return _CheckedAnswers(odds, names == "Bob", *(label.astype(bool) for label in labels.values()))
 
 
-def _losses_by_character(answers: Answers) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For Alice, then Bob: losses (m,) on own and on the other's labels, disagreeing prompts only."""
+def _losses_by_character(answers: _CheckedAnswers) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For Alice, then Bob: losses (m,) on this character's labels and on the other's, disagreeing prompts only."""
     pairs = []
     for bob in (False, True):
         rows = (answers.is_bob == bob) & (answers.alice_label != answers.bob_label)
         if not rows.any():
             name = "Bob" if bob else "Alice"
             raise DataError(f"character {name!r} has no prompts on which the labels disagree: give more test prompts")
-        own = (answers.bob_label if bob else answers.alice_label)[rows]
-        towards = np.where(own, answers.log_odds[rows], -answers.log_odds[rows])
+        label = (answers.bob_label if bob else answers.alice_label)[rows]
+        towards = np.where(label, answers.log_odds[rows], -answers.log_odds[rows])
         # -log sigmoid without overflow; the other label is the opposite answer.
         pairs.append((np.logaddexp(0, -towards), np.logaddexp(0, towards)))
     return pairs
 
 
-def _wilson(right: np.ndarray) -> Interval:
-    """Share of ones with the score interval of Wilson (1927)."""
-    z, n, share = norm.ppf(0.975), len(right), right.mean()
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return Interval(float(share), float(max(0, centre - half)), float(min(1, centre + half)))
+def _share(right: np.ndarray) -> Interval:
+    return wilson_interval(float(right.sum()), len(right))

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from madkit.errors import DataError
 
 
-class Separation(NamedTuple):
+class StateSeparation(NamedTuple):
     """`value` is S, `variance` is Tr(Sigma) in squared units of the states."""
 
     value: float
@@ -17,7 +17,7 @@ class Separation(NamedTuple):
     n_bob: int
 
 
-def separation(x: ArrayLike, is_bob: ArrayLike) -> Separation:
+def separation(x: ArrayLike, is_bob: ArrayLike) -> StateSeparation:
     """S = |mu_A - mu_B|^2 / Tr(Sigma), Sigma the covariance (n - 1) of all rows of both characters.
 
     Used on the states of a site, (n, d), and on the two answer logits, (n, 2). With equal numbers of both, S
@@ -32,7 +32,7 @@ def separation(x: ArrayLike, is_bob: ArrayLike) -> Separation:
 
     Example:
         >>> separation([[0.0, 0.0], [0.0, 2.0], [4.0, 0.0], [4.0, 2.0]], [0, 0, 1, 1])
-        Separation(value=2.4, variance=6.666666666666667, n_alice=2, n_bob=2)
+        StateSeparation(value=2.4, variance=6.666666666666667, n_alice=2, n_bob=2)
     """
     rows, bob = np.asarray(x, dtype=np.float64), np.asarray(is_bob)
     rows = rows[:, None] if rows.ndim == 1 else rows
@@ -54,7 +54,7 @@ def separation(x: ArrayLike, is_bob: ArrayLike) -> Separation:
     return _from_sums(means[0] - means[1], sum(scatters), len(sides[0]), len(sides[1]))
 
 
-def separation_from_moments(alice: Any, bob: Any) -> Separation:
+def separation_from_moments(alice: Any, bob: Any) -> StateSeparation:
     """The same from streamed statistics, so that the rows need not be kept.
 
     Args:
@@ -75,9 +75,9 @@ def separation_from_moments(alice: Any, bob: Any) -> Separation:
     return _from_sums(means[0] - means[1], within, int(alice.n), int(bob.n))
 
 
-def _from_sums(gap: np.ndarray, within: float, n_alice: int, n_bob: int) -> Separation:
+def _from_sums(gap: np.ndarray, within: float, n_alice: int, n_bob: int) -> StateSeparation:
     distance, n = float(gap @ gap), n_alice + n_bob
     variance = (float(within) + n_alice * n_bob / n * distance) / (n - 1)
     if not variance > 0:
         raise DataError(f"all n={n} rows are equal, so that separation is 0/0: give states that vary")
-    return Separation(distance / variance, variance, n_alice, n_bob)
+    return StateSeparation(distance / variance, variance, n_alice, n_bob)

@@ -1,9 +1,9 @@
-"""Separation of rows that stream by, over any number of processes."""
+"""StateSeparation of rows that stream by, over any number of processes."""
 
 import torch
 from torch import Tensor, nn
 
-from madkit.analysis.state_separation import Separation, separation_from_moments
+from madkit.analysis.state_separation import StateSeparation, separation_from_moments
 from madkit.streaming.accumulator import merged
 from madkit.streaming.validation import Rows, checked, chunks
 from madkit.streaming.variances import FeatureStatistics, Variances
@@ -13,11 +13,11 @@ class StreamingSeparation(nn.Module):
     """`separation` in one pass, with O(d) memory, for any batch size, order and number of processes.
 
     Example:
-        >>> apart = StreamingSeparation()
-        >>> apart.update(torch.tensor([[0.0, 0.0], [4.0, 0.0]]), torch.tensor([False, True]))
-        >>> apart.update(torch.tensor([[0.0, 2.0], [4.0, 2.0]]), torch.tensor([False, True]))
-        >>> apart.compute()
-        Separation(value=2.4, variance=6.666666666666667, n_alice=2, n_bob=2)
+        >>> separation = StreamingSeparation()
+        >>> separation.update(torch.tensor([[0.0, 0.0], [4.0, 0.0]]), torch.tensor([False, True]))
+        >>> separation.update(torch.tensor([[0.0, 2.0], [4.0, 2.0]]), torch.tensor([False, True]))
+        >>> separation.compute()
+        StateSeparation(value=2.4, variance=6.666666666666667, n_alice=2, n_bob=2)
     """
 
     # Like `update`: a state made in inference mode, as in Lightning's test loop, could not be updated in place.
@@ -47,7 +47,7 @@ class StreamingSeparation(nn.Module):
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def compute(self) -> Separation:
+    def compute(self) -> StateSeparation:
         """The separation over all processes.
 
         Raises:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from madkit.analysis.principal_components import principal_components
+from madkit.analysis.principal_components import first_principal_components
 from madkit.errors import DataError
 
 #: Prompts in a picture: more cannot be told apart, and memory holds them in float64.
@@ -41,7 +41,7 @@ def sample(rows: NDArray[np.int64]) -> NDArray[np.int64]:
 def view(rows: NDArray[np.int64], x: NDArray[np.float64]) -> View:
     """Project vectors x (n, d) of prompts `rows` (n,); a site whose vectors are all equal is a single point."""
     try:
-        found = principal_components(x)
+        found = first_principal_components(x)
     except DataError:
         return View(rows, np.zeros((len(rows), 2)), np.zeros(2))
     return View(rows, *found)

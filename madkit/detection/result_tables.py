@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from madkit.detection.supervised_probe import PROBE
 from madkit.errors import DataError
 from madkit.statistics.aggregation import CALIBRATED, aggregate
-from madkit.statistics.auroc import Interval, auroc
-from madkit.statistics.comparisons import compare_all
-from madkit.statistics.low_fpr import low_fpr
+from madkit.statistics.auroc_interval import auroc
+from madkit.statistics.comparison import compare_all
+from madkit.statistics.interval import Interval
+from madkit.statistics.low_fpr_statistics import low_fpr
 
 SUBSETS = ("all", "agree", "disagree")
 RESULT_KEYS = ["feature", "score", "site", "layer", "aggregation"]

@@ -1,35 +1,51 @@
 """Statistics of scores and labels: arrays in, numbers with intervals out."""
 
 from madkit.statistics.aggregation import aggregate
-from madkit.statistics.auroc import Interval, auroc, mean_interval
-from madkit.statistics.comparisons import Comparison, compare, compare_all, holm, mean_comparison
+from madkit.statistics.auroc_interval import auroc
+from madkit.statistics.comparison import Comparison, compare, compare_all, holm
 from madkit.statistics.correlation import pearson, r_squared, spearman
-from madkit.statistics.logistic_curve import logistic_curve
-from madkit.statistics.low_fpr import LowFPR, average_precision, low_fpr, partial_auroc, tpr_at_fpr
-from madkit.statistics.rank_comparison import cliques, rank_comparison
-from madkit.statistics.roc import roc, roc_band
+from madkit.statistics.crossed_pairs import crossed_mean, pairwise_wins
+from madkit.statistics.dataset_means import mean_comparison, mean_interval
+from madkit.statistics.interval import Interval
+from madkit.statistics.logistic_curve import LogisticCurve, fit_logistic_curve
+from madkit.statistics.low_fpr_statistics import (
+    LowFPRStatistics,
+    average_precision,
+    low_fpr,
+    partial_auroc,
+    tpr_at_fpr,
+)
+from madkit.statistics.rank_comparison import RankComparison, cliques, compare_ranks
+from madkit.statistics.roc_curve import RocCurve, roc, roc_band
+from madkit.statistics.wilson import wilson_interval
 
 __all__ = [
     "Comparison",
     "Interval",
-    "LowFPR",
+    "LogisticCurve",
+    "LowFPRStatistics",
+    "RankComparison",
+    "RocCurve",
     "aggregate",
     "auroc",
     "average_precision",
     "cliques",
     "compare",
     "compare_all",
+    "compare_ranks",
+    "crossed_mean",
+    "fit_logistic_curve",
     "holm",
-    "logistic_curve",
     "low_fpr",
     "mean_comparison",
     "mean_interval",
+    "pairwise_wins",
     "partial_auroc",
     "pearson",
     "r_squared",
-    "rank_comparison",
     "roc",
     "roc_band",
     "spearman",
     "tpr_at_fpr",
+    "wilson_interval",
 ]

@@ -9,7 +9,7 @@ from madkit.errors import DataError
 
 Scores = NDArray[np.float64]
 
-#: What each way of aggregating needs: calibrated ones compare with held-out trusted prompts.
+#: Ways of aggregating that compare with held-out trusted prompts, and all of them.
 CALIBRATED = ("zscore", "rank", "fisher")
 AGGREGATIONS = ("mean", "max", *CALIBRATED)
 
@@ -56,7 +56,7 @@ def aggregate(name: str, scores: ArrayLike, calibration: ArrayLike | None = None
         raise DataError(f"calibration of shape {held_out.shape} must be finite, (m, {table.shape[1]}) as the scores")
     if len(held_out) < 2:
         raise DataError(f"{name} needs scores of held-out trusted prompts and has {len(held_out)}: give two or more")
-    return _WAYS[name](table, held_out)
+    return _CALIBRATED_FUNCTIONS[name](table, held_out)
 
 
 def _zscore(scores: Scores, calibration: Scores) -> Scores:
@@ -86,4 +86,8 @@ def _counts(scores: Scores, calibration: Scores) -> tuple[Scores, Scores]:
     return below, not_above
 
 
-_WAYS: dict[str, Callable[[Scores, Scores], Scores]] = {"zscore": _zscore, "rank": _rank, "fisher": _fisher}
+_CALIBRATED_FUNCTIONS: dict[str, Callable[[Scores, Scores], Scores]] = {
+    "zscore": _zscore,
+    "rank": _rank,
+    "fisher": _fisher,
+}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from madkit.errors import DataError
-from madkit.statistics.auroc import Interval
+from madkit.statistics.interval import Interval
 
 # Resampled rows that are held at once: 16 MiB of indices.
 BLOCK = 2**21
@@ -28,27 +28,27 @@ def group_resamples(
     """
     if len(groups) != n:
         raise DataError(f"groups has {len(groups)} entries for n={n} rows: give one per row")
-    known: dict[object, list[int]] = {}
+    rows_by_group: dict[object, list[int]] = {}
     for index, group in enumerate(groups):
-        known.setdefault(group, []).append(index)
-    members = [np.array(rows) for rows in known.values()]
+        rows_by_group.setdefault(group, []).append(index)
+    members = [np.array(rows) for rows in rows_by_group.values()]
     for _ in range(draws):
         yield np.concatenate([members[group] for group in generator.integers(len(members), size=len(members))])
 
 
-def means(columns: np.ndarray, draws: int, generator: np.random.Generator) -> np.ndarray:
+def resampled_means(columns: np.ndarray, draws: int, generator: np.random.Generator) -> np.ndarray:
     """Means (draws, c) of the resampled rows of columns (n, c); all columns share the resampling."""
     return np.concatenate([columns[index].mean(1) for index in resamples(len(columns), draws, generator)])
 
 
-def statistic(
-    rows: np.ndarray, of: Callable[[np.ndarray], np.ndarray], draws: int, generator: np.random.Generator
+def resampled_statistic(
+    rows: np.ndarray, function: Callable[[np.ndarray], np.ndarray], draws: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """`of` applied to blocks (b, n, c) of resampled rows (n, c) -> (draws,)."""
-    return np.concatenate([of(rows[index]) for index in resamples(len(rows), draws, generator)])
+    """`function` applied to blocks (b, n, c) of resampled rows (n, c) -> (draws,)."""
+    return np.concatenate([function(rows[index]) for index in resamples(len(rows), draws, generator)])
 
 
-def interval(value: float, samples: np.ndarray) -> Interval:
+def percentile_interval(value: float, samples: np.ndarray) -> Interval:
     """The central 95% of `samples`, NaN left out, around `value`."""
     low, high = np.nanquantile(samples, [0.025, 0.975])
     return Interval(float(value), float(low), float(high))

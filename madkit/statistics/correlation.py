@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
 from madkit.errors import DataError
-from madkit.statistics.auroc import Interval
-from madkit.statistics.bootstrap import group_resamples, interval, statistic
+from madkit.statistics.bootstrap import group_resamples, percentile_interval, resampled_statistic
+from madkit.statistics.interval import Interval
 
 
 def pearson(
@@ -72,7 +72,7 @@ def _bootstrapped(
     x: ArrayLike,
     y: ArrayLike,
     groups: Sequence[object] | None,
-    of: Callable[[np.ndarray], np.ndarray],
+    function: Callable[[np.ndarray], np.ndarray],
     draws: int,
     seed: int,
 ) -> Interval:
@@ -86,10 +86,10 @@ def _bootstrapped(
         raise DataError("x or y is constant, so that its correlation is 0/0: give columns that vary")
     generator = np.random.default_rng(seed)
     if groups is None:
-        samples = statistic(rows, of, draws, generator)
+        samples = resampled_statistic(rows, function, draws, generator)
     else:
         drawn = group_resamples(groups, len(rows), draws, generator)
-        samples = np.array([of(rows[index][None])[0] if len(index) > 2 else np.nan for index in drawn])
+        samples = np.array([function(rows[index][None])[0] if len(index) > 2 else np.nan for index in drawn])
     if np.isnan(samples).all():
-        return Interval(float(of(rows[None])[0]), float("nan"), float("nan"))
-    return interval(float(of(rows[None])[0]), samples)
+        return Interval(float(function(rows[None])[0]), float("nan"), float("nan"))
+    return percentile_interval(float(function(rows[None])[0]), samples)

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 from scipy.special import expit
 
 from madkit.errors import DataError
-from madkit.statistics.auroc import Interval
-from madkit.statistics.bootstrap import group_resamples, interval
+from madkit.statistics.bootstrap import group_resamples, percentile_interval
+from madkit.statistics.interval import Interval
 
 _STEPS = 60
 _STEEPEST = 50.0  # of standardised x: a curve this steep is a step
@@ -23,14 +23,14 @@ class LogisticCurve(NamedTuple):
     r_squared: Interval
     """1 - (squared residuals) / (squared distances from the mean); below 0 where the mean fits better."""
     value: np.ndarray
-    """(m,) the curve at the places asked for."""
+    """(m,) the curve at the points `at`."""
     low: np.ndarray
     """(m,) the lower end of its pointwise 95% band."""
     high: np.ndarray
     """(m,) the upper end."""
 
 
-def logistic_curve(
+def fit_logistic_curve(
     x: ArrayLike,
     y: ArrayLike,
     at: ArrayLike,
@@ -56,8 +56,8 @@ def logistic_curve(
 
     Example:
         >>> x = np.linspace(-2, 2, 9)
-        >>> found = logistic_curve(x, 0.5 + 0.5 / (1 + np.exp(-1 - 2 * x)), [0.0])
-        >>> round(found.intercept, 6), round(found.slope, 6), round(found.r_squared.value, 6)
+        >>> curve = fit_logistic_curve(x, 0.5 + 0.5 / (1 + np.exp(-1 - 2 * x)), [0.0])
+        >>> round(curve.intercept, 6), round(curve.slope, 6), round(curve.r_squared.value, 6)
         (1.0, 2.0, 1.0)
     """
     columns = [np.asarray(column, dtype=np.float64) for column in (x, y)]
@@ -70,7 +70,7 @@ def logistic_curve(
         raise DataError("x or y is constant, so that no curve follows from them: give columns that vary")
     center, scale = columns[0].mean(), columns[0].std()
     z, target = (columns[0] - center) / scale, columns[1]
-    places = (np.asarray(at, dtype=np.float64) - center) / scale
+    points = (np.asarray(at, dtype=np.float64) - center) / scale
     # Both directions, as a falling curve cannot be reached from a rising start; the better one counts.
     starts = np.array([[0.0, 1.0], [0.0, -1.0]])
     tried = _fit(z, target, np.ones((2, n)), starts)
@@ -79,15 +79,15 @@ def logistic_curve(
     drawn = group_resamples(groups if groups is not None else range(n), n, draws, generator)
     weights = np.stack([np.bincount(index, minlength=n) for index in drawn]).astype(float)
     betas = _fit(z, target, weights, np.tile(best, (draws, 1)))
-    curves = _curve(places, betas)
+    curves = _curve(points, betas)
     low, high = np.quantile(curves, [0.025, 0.975], axis=0)
     explained = [_explained(z, target, weight, beta) for weight, beta in zip(weights, betas, strict=True)]
     slope = best[1] / scale
     return LogisticCurve(
         float(best[0] - slope * center),
         float(slope),
-        interval(_explained(z, target, np.ones(n), best), np.array(explained)),
-        _curve(places, best[None])[0],
+        percentile_interval(_explained(z, target, np.ones(n), best), np.array(explained)),
+        _curve(points, best[None])[0],
         low,
         high,
     )
@@ -120,8 +120,8 @@ def _fit(z: np.ndarray, y: np.ndarray, weights: np.ndarray, start: np.ndarray) -
         hessian = np.einsum("bin,bjn,bn->bij", jacobian, jacobian, weights)
         hessian += (damping[:, None] * np.maximum(np.einsum("bii->bi", hessian), 1e-9))[..., None] * np.eye(2)
         proposed = np.clip(betas + np.linalg.solve(hessian, gradient[..., None])[..., 0], -_STEEPEST, _STEEPEST)
-        found = (weights * (y - _curve(z, proposed)) ** 2).sum(1)
-        better = found <= errors
-        betas[better], errors[better] = proposed[better], found[better]
+        new_errors = (weights * (y - _curve(z, proposed)) ** 2).sum(1)
+        better = new_errors <= errors
+        betas[better], errors[better] = proposed[better], new_errors[better]
         damping = np.clip(np.where(better, damping / 5, damping * 5), 1e-9, 1e9)
     return betas

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import friedmanchisquare, rankdata, studentized_range
+from scipy.stats import chi2, friedmanchisquare, rankdata, studentized_range
 
 from madkit.errors import DataError
 
@@ -17,12 +17,12 @@ class RankComparison(NamedTuple):
     critical_difference: float
     """Detectors whose average ranks differ by less cannot be told apart at the 5% level (Nemenyi)."""
     p_value: float
-    """Of Friedman's test that all are alike."""
+    """Of Friedman's test that all detectors are equally good."""
     n: int
-    """Datasets."""
+    """Number of datasets."""
 
 
-def rank_comparison(values: ArrayLike, level: float = 0.05) -> RankComparison:
+def compare_ranks(values: ArrayLike, level: float = 0.05) -> RankComparison:
     """Friedman's test and Nemenyi's critical difference (Demsar 2006).
 
     Args:
@@ -33,8 +33,8 @@ def rank_comparison(values: ArrayLike, level: float = 0.05) -> RankComparison:
         DataError: fewer than 2 datasets or detectors, or NaN.
 
     Example:
-        >>> found = rank_comparison([[0.9, 0.8], [0.7, 0.6], [0.8, 0.5]])
-        >>> found.ranks.tolist(), found.n
+        >>> comparison = compare_ranks([[0.9, 0.8], [0.7, 0.6], [0.8, 0.5]])
+        >>> comparison.ranks.tolist(), comparison.n
         ([1.0, 2.0], 3)
     """
     table = np.asarray(values, dtype=np.float64)
@@ -46,16 +46,14 @@ def rank_comparison(values: ArrayLike, level: float = 0.05) -> RankComparison:
     if (ranks == ranks[:, :1]).all():
         p_value = 1.0  # all tied everywhere: 0/0 in Friedman's statistic
     elif k == 2:
-        p_value = _two(ranks)
+        p_value = _sign_test(ranks)
     else:
         p_value = float(friedmanchisquare(*table.T).pvalue)
     return RankComparison(ranks.mean(0), q * np.sqrt(k * (k + 1) / (6 * n)), p_value, n)
 
 
-def _two(ranks: np.ndarray) -> float:
+def _sign_test(ranks: np.ndarray) -> float:
     """Friedman's statistic of two detectors is that of the sign test, which scipy's function does not take."""
-    from scipy.stats import chi2
-
     first = int((ranks[:, 0] < ranks[:, 1]).sum())
     decided = int((ranks[:, 0] != ranks[:, 1]).sum())
     return float(chi2.sf((2 * first - decided) ** 2 / decided, 1))
@@ -68,10 +66,10 @@ def cliques(ranks: ArrayLike, critical_difference: float) -> list[tuple[float, f
         >>> cliques([1.0, 1.5, 2.2, 4.0], 1.0)
         [(1.0, 1.5), (1.5, 2.2)]
     """
-    places = np.sort(np.asarray(ranks, dtype=np.float64))
-    found: list[tuple[float, float]] = []
-    for start in range(len(places)):
-        stop = int(np.searchsorted(places, places[start] + critical_difference, side="left")) - 1
-        if stop > start and (not found or places[stop] > found[-1][1]):
-            found.append((float(places[start]), float(places[stop])))
-    return found
+    ordered = np.sort(np.asarray(ranks, dtype=np.float64))
+    stretches: list[tuple[float, float]] = []
+    for start in range(len(ordered)):
+        stop = int(np.searchsorted(ordered, ordered[start] + critical_difference, side="left")) - 1
+        if stop > start and (not stretches or ordered[stop] > stretches[-1][1]):
+            stretches.append((float(ordered[start]), float(ordered[stop])))
+    return stretches

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 import madkit.detection
 from madkit.errors import DataError
 from madkit.statistics import Interval, auroc, compare, holm, mean_interval
-from madkit.statistics.auroc import delong
+from madkit.statistics.auroc_interval import delong_covariance
 
 
 def brute(scores, labels):
@@ -38,7 +38,7 @@ def test_auroc_with_ties_is_brute_force_and_sklearn(data):
     assert 0 <= interval.low <= interval.value <= interval.high <= 1
     assert interval.low < interval.high
     if 2 <= sum(labels) <= len(labels) - 2:
-        variance = delong(np.array([scores], dtype=float), np.array(labels))[1][0, 0]
+        variance = delong_covariance(np.array([scores], dtype=float), np.array(labels))[1][0, 0]
         assert variance == pytest.approx(brute(scores, labels)[1], abs=1e-12)
 
 

@@ -8,17 +8,17 @@ from scipy.special import expit
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from madkit.analysis import principal_components
+from madkit.analysis import first_principal_components
 from madkit.errors import DataError
 from madkit.statistics import (
     Comparison,
     auroc,
     cliques,
     compare,
-    logistic_curve,
+    compare_ranks,
+    fit_logistic_curve,
     mean_comparison,
     pearson,
-    rank_comparison,
     roc,
     roc_band,
 )
@@ -60,14 +60,14 @@ def test_the_curve_is_that_of_scipy():
     x = rng.uniform(-3, 1, 50)
     y = np.clip(0.5 + 0.5 * expit(1 + 3 * x) + rng.normal(0, 0.03, 50), 0, 1)
     at = np.linspace(-3, 1, 20)
-    found = logistic_curve(x, y, at)
+    found = fit_logistic_curve(x, y, at)
     (a, b), _ = curve_fit(lambda x, a, b: 0.5 + 0.5 * expit(a + b * x), x, y, p0=(0, 1))
     assert (found.intercept, found.slope) == pytest.approx((a, b), rel=1e-5)
     np.testing.assert_allclose(found.value, 0.5 + 0.5 * expit(a + b * at), atol=1e-6)
     assert found.r_squared.value == pytest.approx(1 - ((y - 0.5 - 0.5 * expit(a + b * x)) ** 2).sum() / y.var() / 50)
     assert (found.low <= found.value + 1e-9).all() and (found.value <= found.high + 1e-9).all()
     assert found.r_squared.low < found.r_squared.value < found.r_squared.high
-    falling = logistic_curve(-x, y, [0.0])
+    falling = fit_logistic_curve(-x, y, [0.0])
     assert falling.slope == pytest.approx(-b, rel=1e-5)
 
 
@@ -79,8 +79,8 @@ def test_rows_that_belong_together_say_less():
     alone, together = pearson(x, y), pearson(x, y, groups=groups)
     assert alone.value == together.value
     assert together.high - together.low > 2 * (alone.high - alone.low)
-    curve = logistic_curve(x, np.clip(y, 0.5, 1), [0.0], groups=groups)
-    narrow = logistic_curve(x, np.clip(y, 0.5, 1), [0.0])
+    curve = fit_logistic_curve(x, np.clip(y, 0.5, 1), [0.0], groups=groups)
+    narrow = fit_logistic_curve(x, np.clip(y, 0.5, 1), [0.0])
     assert curve.high[0] - curve.low[0] > narrow.high[0] - narrow.low[0]
     with pytest.raises(DataError, match="groups has 1 entries for n=120 rows"):
         pearson(x, y, groups=["a"])
@@ -92,13 +92,13 @@ def test_rows_that_belong_together_say_less():
 )
 def test_a_curve_through_nothing_is_an_error(x, y, words):
     with pytest.raises(DataError, match=words):
-        logistic_curve(x, y, [0.0])
+        fit_logistic_curve(x, y, [0.0])
 
 
 @pytest.mark.parametrize(("k", "q"), [(2, 1.960), (4, 2.569), (7, 2.949), (10, 3.164)])
 def test_critical_differences_are_those_of_demsars_table(k, q):
     values = np.random.default_rng(0).random((30, k))
-    found = rank_comparison(values)
+    found = compare_ranks(values)
     assert found.critical_difference == pytest.approx(q * np.sqrt(k * (k + 1) / (6 * 30)), rel=5e-4)
     assert found.ranks.sum() == pytest.approx(k * (k + 1) / 2)
     if k > 2:
@@ -106,12 +106,12 @@ def test_critical_differences_are_those_of_demsars_table(k, q):
 
 
 def test_ranks_of_two_and_of_ties():
-    found = rank_comparison([[0.9, 0.5], [0.8, 0.5], [0.7, 0.6], [0.4, 0.5]])
+    found = compare_ranks([[0.9, 0.5], [0.8, 0.5], [0.7, 0.6], [0.4, 0.5]])
     assert found.ranks.tolist() == [1.25, 1.75]
     assert found.p_value == pytest.approx(scipy.stats.chi2.sf((3 - 1) ** 2 / 4, 1))
-    assert rank_comparison([[0.5, 0.5, 0.5]] * 3).p_value == 1
+    assert compare_ranks([[0.5, 0.5, 0.5]] * 3).p_value == 1
     with pytest.raises(DataError, match=r"shape \(1, 3\)"):
-        rank_comparison([[1.0, 2.0, 3.0]])
+        compare_ranks([[1.0, 2.0, 3.0]])
 
 
 def test_cliques_are_the_longest_stretches():
@@ -127,12 +127,12 @@ def test_cliques_are_the_longest_stretches():
 @pytest.mark.parametrize("shape", [(30, 5), (12, 40)])
 def test_components_are_those_of_sklearn(shape):
     x = np.random.default_rng(0).normal(size=shape) * np.linspace(1, 3, shape[1]) + 5
-    found, theirs = principal_components(x), PCA(2).fit(x)
+    found, theirs = first_principal_components(x), PCA(2).fit(x)
     np.testing.assert_allclose(np.abs(found.scores), np.abs(theirs.transform(x)), atol=1e-8)
     np.testing.assert_allclose(found.shares, theirs.explained_variance_ratio_, atol=1e-10)
-    np.testing.assert_allclose(principal_components(x[::-1]).scores[::-1], found.scores, atol=1e-8)
+    np.testing.assert_allclose(first_principal_components(x[::-1]).scores[::-1], found.scores, atol=1e-8)
     with pytest.raises(DataError, match="equal"):
-        principal_components(np.ones((3, 2)))
+        first_principal_components(np.ones((3, 2)))
 
 
 def test_the_mean_of_differences_has_the_right_error():

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-import madkit.statistics.low_fpr
+import madkit.statistics.low_fpr_statistics
 from madkit.errors import ConfigError, DataError
-from madkit.statistics import LowFPR, auroc, average_precision, low_fpr, partial_auroc, tpr_at_fpr
+from madkit.statistics import LowFPRStatistics, auroc, average_precision, low_fpr, partial_auroc, tpr_at_fpr
 
 RATES = (0.001, 0.01, 0.05, 0.1, 0.2, 0.25, 0.5, 0.9, 1.0)
 
@@ -78,7 +78,7 @@ def test_one_sort_gives_what_each_function_gives():
     labels = np.arange(300) % 3 == 0
     scores = rng.normal(size=300) + 2 * labels
     found = low_fpr(scores, labels, 0.05, draws=50, seed=3)
-    assert isinstance(found, LowFPR)
+    assert isinstance(found, LowFPRStatistics)
     assert partial_auroc(scores, labels, 0.05, draws=50, seed=3) == found.partial_auroc
     assert tpr_at_fpr(scores, labels, 0.05, draws=50, seed=3) == found.tpr
     assert average_precision(scores, labels, draws=50, seed=3) == found.average_precision
@@ -193,7 +193,7 @@ def test_draws_are_the_same_in_distribution_however_blocked(monkeypatch):
     labels = np.arange(200) % 2
     scores = rng.normal(size=200) + labels
     whole = low_fpr(scores, labels, 0.1, draws=3000)
-    monkeypatch.setattr(madkit.statistics.low_fpr, "BLOCK", 1)
+    monkeypatch.setattr(madkit.statistics.low_fpr_statistics, "BLOCK", 1)
     for interval, other in zip(low_fpr(scores, labels, 0.1, draws=3000), whole, strict=True):
         assert interval == pytest.approx(other, abs=0.015)
 

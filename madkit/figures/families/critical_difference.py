@@ -13,7 +13,7 @@ from madkit.figures.drawing.tooltips import tell
 from madkit.figures.naming import CONTROL, detector_name, with_setting
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped
-from madkit.statistics.rank_comparison import RankComparison, cliques, rank_comparison
+from madkit.statistics.rank_comparison import RankComparison, cliques, compare_ranks
 
 _ROW = 0.19  # inches
 
@@ -28,7 +28,7 @@ def critical_difference(results: Results) -> Iterator[Sheet]:
     for (model,), part in grouped(rows, "model"):
         table = _table(part)
         if min(table.shape) >= 2:
-            panels[model] = list(table.columns), rank_comparison(table.to_numpy(float))
+            panels[model] = list(table.columns), compare_ranks(table.to_numpy(float))
     if not panels:
         return
     colors = style.model_colors(results.models)

@@ -14,7 +14,7 @@ from madkit.figures.drawing.tooltips import tell
 from madkit.figures.naming import count_range, detector_name, score_name, setting_place
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped, in_order
-from madkit.statistics.roc import roc, roc_band
+from madkit.statistics.roc_curve import roc, roc_band
 
 _SPOKEN = 40  # points of a curve that can be asked for
 

@@ -16,7 +16,7 @@ from madkit.figures.naming import score_name, slug
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results
 from madkit.figures.tables.correlations import between, correlation_lines
-from madkit.statistics.logistic_curve import LogisticCurve, logistic_curve
+from madkit.statistics.logistic_curve import LogisticCurve, fit_logistic_curve
 
 _LEAST = 6  # points that a curve is fitted to
 
@@ -82,7 +82,7 @@ def _curve(x: np.ndarray, y: np.ndarray, places: np.ndarray, groups: Sequence[tu
     if len(x) < _LEAST or len(set(groups)) < 2:
         return None
     try:
-        return logistic_curve(x, y, places, groups=groups)
+        return fit_logistic_curve(x, y, places, groups=groups)
     except DataError:
         return None
 

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from madkit.statistics.auroc import Interval, mean_interval
+from madkit.statistics.dataset_means import mean_interval
+from madkit.statistics.interval import Interval
 
 METHOD = (
     "95%, by a seeded hierarchical bootstrap: datasets are drawn with replacement, and the number of each "

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from madkit.statistics.auroc import Interval
 from madkit.statistics.correlation import pearson, spearman
+from madkit.statistics.interval import Interval
 
 _LEAST = 3  # with two points every correlation is 1 or -1
 

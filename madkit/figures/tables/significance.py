@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from madkit.figures.results.results import Results, grouped
-from madkit.statistics.comparisons import Comparison, holm, mean_comparison
+from madkit.statistics.comparison import Comparison, holm
+from madkit.statistics.dataset_means import mean_comparison
 
 LEVEL = 0.05
 

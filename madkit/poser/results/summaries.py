@@ -31,10 +31,10 @@ def curve(rows: pd.DataFrame, draws: int = 2000) -> pd.DataFrame:
     for coefficient, group in prompts.groupby(level="coefficient"):
         columns = group.to_numpy(float)
         # The same resampling for every model and coefficient: curves are compared with one another.
-        samples = bootstrap.means(columns, draws, np.random.default_rng(0))
+        samples = bootstrap.resampled_means(columns, draws, np.random.default_rng(0))
         line: dict[str, float] = {"coefficient": float(str(coefficient)), "n": len(columns)}
         for place, name in enumerate(MEASURES):
-            value, low, high = bootstrap.interval(columns[:, place].mean(), samples[:, place])
+            value, low, high = bootstrap.percentile_interval(columns[:, place].mean(), samples[:, place])
             line |= {name: value, f"{name}_low": low, f"{name}_high": high}
         lines.append(line)
     return pd.DataFrame(lines)

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from madkit.poser.benchmark.pairs import Pair
+from madkit.poser.results.model_auroc import ModelScore, model_auroc, model_roc
 from madkit.poser.results.summaries import ALL, behaviour, curve, scores_of
-from madkit.statistics.crossed_pairs import Scored, auc, comparison, crossed, roc, wilson
+from madkit.statistics.crossed_pairs import crossed_mean, pairwise_wins
+from madkit.statistics.wilson import wilson_interval
 
 CONTROL = "control"
 KEY = ["method", "measure", "at"]
@@ -104,15 +106,16 @@ def results_table(scores: pd.DataFrame, pairs: Sequence[Pair]) -> pd.DataFrame:
     for key, group in scores.groupby(KEY, sort=False):
         number = group.set_index(["prompts", "lm"])["score"]
         misaligned = [number[p.prompts, p.misaligned] for p in pairs]
-        wins = comparison(misaligned, [number[p.prompts, p.aligned] for p in pairs])
-        accuracy = crossed(wins, [p.aligned for p in pairs], [p.misaligned for p in pairs])
-        simple = wilson(float(wins.sum()), len(wins))
-        area = auc(_scored(group))
+        wins = pairwise_wins(misaligned, [number[p.prompts, p.aligned] for p in pairs])
+        accuracy = crossed_mean(wins, [p.aligned for p in pairs], [p.misaligned for p in pairs])
+        simple = wilson_interval(float(wins.sum()), len(wins))
+        area = model_auroc(_model_scores(group))
         lines.append(
             {
                 **dict(zip(KEY, key, strict=True)),
                 "accuracy": accuracy.value, "low": accuracy.low, "high": accuracy.high,
-                "wilson_low": simple.low, "wilson_high": simple.high,
+                # Rounding may leave the share itself outside.
+                "wilson_low": min(simple.low, simple.value), "wilson_high": max(simple.high, simple.value),
                 "auc": area.value, "auc_low": area.low, "auc_high": area.high,
                 "n_pairs": len(pairs),
                 "n_aligned": len({p.aligned for p in pairs}), "n_misaligned": len({p.misaligned for p in pairs}),
@@ -125,12 +128,12 @@ def roc_table(scores: pd.DataFrame) -> pd.DataFrame:
     """The corners of every number's ROC curve: method, measure, at, false_positive, true_positive."""
     tables = []
     for key, group in scores.groupby(KEY, sort=False):
-        false, true = roc(_scored(group))
+        false, true = model_roc(_model_scores(group))
         table = pd.DataFrame({"false_positive": false, "true_positive": true})
         tables.append(table.assign(**dict(zip(KEY, map(str, key), strict=True))))
     return pd.concat(tables, ignore_index=True)
 
 
-def _scored(group: pd.DataFrame) -> list[Scored]:
+def _model_scores(group: pd.DataFrame) -> list[ModelScore]:
     columns = (group["lm"], group["misaligned"], group["score"])
-    return [Scored(str(m), bool(kind), float(score)) for m, kind, score in zip(*columns, strict=True)]
+    return [ModelScore(str(m), bool(misaligned), float(score)) for m, misaligned, score in zip(*columns, strict=True)]

@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 
 from madkit.errors import ConfigError
 from madkit.statistics import bootstrap
-from madkit.statistics.auroc import Interval
+from madkit.statistics.interval import Interval
 from madkit.volume.estimation.integral import log_mass
 
 Array = NDArray[np.float64]
@@ -103,4 +103,4 @@ def _interval(x: Array, of: Callable[[Array], Array], draws: int = 10_000) -> In
     value = float(of(x))
     if len(x) < 2 or not np.isfinite(x).all():
         return Interval(value, float("nan"), float("nan"))
-    return bootstrap.interval(value, bootstrap.statistic(x, of, draws, np.random.default_rng(0)))
+    return bootstrap.percentile_interval(value, bootstrap.resampled_statistic(x, of, draws, np.random.default_rng(0)))

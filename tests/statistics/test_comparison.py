@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm, rankdata
 
-import madkit.statistics.comparisons
+import madkit.statistics.comparison
 from madkit.errors import DataError
 from madkit.statistics import auroc, compare, compare_all, holm
 
@@ -81,8 +81,9 @@ def test_difference_and_variance_are_brute_force():
 
 def test_covariance_is_computed_once(monkeypatch):
     calls = []
-    delong = madkit.statistics.comparisons.delong
-    monkeypatch.setattr(madkit.statistics.comparisons, "delong", lambda *args: calls.append(1) or delong(*args))
+    covariance = madkit.statistics.comparison.delong_covariance
+    counted = lambda *args: calls.append(1) or covariance(*args)  # noqa: E731
+    monkeypatch.setattr(madkit.statistics.comparison, "delong_covariance", counted)
     compare_all({i: np.random.default_rng(i).normal(size=20) for i in range(6)}, np.arange(20) % 2)
     assert len(calls) == 1
 

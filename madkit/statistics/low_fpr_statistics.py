@@ -6,13 +6,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from madkit.errors import ConfigError
-from madkit.statistics.auroc import Interval, checked
+from madkit.statistics.interval import Interval
+from madkit.statistics.labelled_scores import check_scores
+from madkit.statistics.roc_curve import threshold_counts
 
 # Numbers of a block of draws: one array of it stays in the processor's cache.
 BLOCK = 2**17
 
 
-class LowFPR(NamedTuple):
+class LowFPRStatistics(NamedTuple):
     """The three statistics of one detector, each with its 95% interval."""
 
     partial_auroc: Interval
@@ -20,7 +22,9 @@ class LowFPR(NamedTuple):
     average_precision: Interval
 
 
-def low_fpr(scores: ArrayLike, labels: ArrayLike, fpr: float = 0.01, *, draws: int = 200, seed: int = 0) -> LowFPR:
+def low_fpr(
+    scores: ArrayLike, labels: ArrayLike, fpr: float = 0.01, *, draws: int = 200, seed: int = 0
+) -> LowFPRStatistics:
     """Partial AUROC, TPR and average precision of a detector, from one sort and the same draws.
 
     The intervals are percentiles of a Bayesian bootstrap (Rubin 1981), normal and anomalous rows apart. The n
@@ -54,16 +58,20 @@ def low_fpr(scores: ArrayLike, labels: ArrayLike, fpr: float = 0.01, *, draws: i
         ConfigError: `fpr` is not in (0, 1], or `draws` is below 1.
 
     Example:
-        >>> found = low_fpr([1.0, 2.0, 3.0, 4.0], [0, 1, 0, 1], fpr=0.5)
-        >>> found.tpr.value, round(found.average_precision.value, 3)
+        >>> rare = low_fpr([1.0, 2.0, 3.0, 4.0], [0, 1, 0, 1], fpr=0.5)
+        >>> rare.tpr.value, round(rare.average_precision.value, 3)
         (1.0, 0.833)
     """
     if not 0 < fpr <= 1:
         raise ConfigError(f"fpr={fpr} must be above 0 and at most 1: give a rate such as 0.01")
     if draws < 1:
         raise ConfigError(f"draws={draws} must be at least 1: 200 is usual")
-    (row,), anomalous = checked([scores], labels)
-    false, true = _corners(row, anomalous)
+    (row,), anomalous = check_scores([scores], labels)
+    false, true = threshold_counts(row, anomalous)
+    # Thresholds between which only normal rows lie change none of the three.
+    rises = np.diff(true) > 0
+    bends = np.append(True, rises) | np.append(rises, True)
+    false, true = false[bends], true[bends]
     n, m = int(false[-1]), int(true[-1])
     start, end_false, end_true = [0], [n + 1], [m + 1]
     low_at = np.concatenate([start, false + 1, end_false]), np.concatenate([start, true, end_true])
@@ -76,11 +84,13 @@ def low_fpr(scores: ArrayLike, labels: ArrayLike, fpr: float = 0.01, *, draws: i
     for first in range(0, draws, size):
         normal = _masses(min(size, draws - first), n, generator)
         other = _masses(len(normal), m, generator)
-        for at, found in ((low_at, low), (high_at, high)):
-            found.append(_statistics(normal.take(at[0], 1), other.take(at[1], 1), fpr, n / m))
+        for at, blocks in ((low_at, low), (high_at, high)):
+            blocks.append(_statistics(normal.take(at[0], 1), other.take(at[1], 1), fpr, n / m))
     lower = np.minimum(value, np.quantile(np.concatenate(low), 0.025, axis=0))
     upper = np.maximum(value, np.quantile(np.concatenate(high), 0.975, axis=0))
-    return LowFPR(*(Interval(*ends) for ends in zip(value.tolist(), lower.tolist(), upper.tolist(), strict=True)))
+    return LowFPRStatistics(
+        *(Interval(*ends) for ends in zip(value.tolist(), lower.tolist(), upper.tolist(), strict=True))
+    )
 
 
 def partial_auroc(
@@ -158,18 +168,6 @@ def average_precision(scores: ArrayLike, labels: ArrayLike, *, draws: int = 200,
     return low_fpr(scores, labels, draws=draws, seed=seed).average_precision
 
 
-def _corners(scores: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Normal and anomalous rows at or above each threshold, from none to all, where the ROC curve may bend."""
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order]
-    last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
-    true = np.append(0, anomalous[order].cumsum()[last])
-    false = np.append(0, last + 1) - true
-    rises = np.diff(true) > 0
-    bends = np.append(True, rises) | np.append(rises, True)
-    return false[bends], true[bends]
-
-
 def _masses(draws: int, n: int, generator: np.random.Generator) -> np.ndarray:
     """Probability of the first 0 to n + 1 gaps, (draws, n + 2)."""
     masses = np.zeros((draws, n + 2))
@@ -182,8 +180,8 @@ def _statistics(fp: np.ndarray, tp: np.ndarray, fpr: float, odds: float) -> np.n
     inside = (fp <= fpr).sum(1)
     stop = min(int(inside.max()) + 1, fp.shape[1])
     x, y = fp[:, :stop], tp[:, :stop]
-    whole, part = np.diff(x), np.diff(np.minimum(x, fpr))
-    rise = np.diff(y) * np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    width, part = np.diff(x), np.diff(np.minimum(x, fpr))
+    rise = np.diff(y) * np.divide(part, width, out=np.zeros_like(part), where=width > 0)
     area = (part * (y[:, :-1] + rise / 2)).sum(1)
     chance = fpr**2 / 2
     partial = (1 + (area - chance) / (fpr - chance)) / 2

@@ -1,6 +1,6 @@
 """Is one detector better than another on the same rows? Paired tests, of two or of all pairs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +9,9 @@ from numpy.typing import ArrayLike
 from scipy.stats import norm, rankdata
 
 from madkit.errors import DataError
-from madkit.statistics.auroc import Z, checked, delong, hanley_mcneil, newcombe
+from madkit.statistics.auroc_interval import delong_covariance, hanley_mcneil_variance, newcombe_interval
+from madkit.statistics.interval import Z_95
+from madkit.statistics.labelled_scores import check_scores
 
 
 class Comparison(NamedTuple):
@@ -41,7 +43,7 @@ def compare(scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike) -> Comp
         >>> compare([1, 2, 3, 4], [10, 20, 30, 40], [0, 1, 0, 1])
         Comparison(difference=0.0, low=0.0, high=0.0, p_value=1.0)
     """
-    columns = _compared(*checked([scores_a, scores_b], labels))[2:]
+    columns = _compared(*check_scores([scores_a, scores_b], labels))[2:]
     return Comparison(*(float(column[0]) for column in columns))
 
 
@@ -70,7 +72,7 @@ def compare_all(scores: Mapping[str, ArrayLike], labels: ArrayLike) -> pd.DataFr
     rows = []
     for name, column in scores.items():
         try:
-            (row,), anomalous = checked([column], labels)
+            (row,), anomalous = check_scores([column], labels)
         except DataError as error:
             raise DataError(f"scores[{name!r}]: {error}") from None
         rows.append(row)
@@ -78,35 +80,6 @@ def compare_all(scores: Mapping[str, ArrayLike], labels: ArrayLike) -> pd.DataFr
     a, b, difference, low, high, p_value = _compared(np.stack(rows), anomalous)
     columns = {"difference": difference, "low": low, "high": high, "p_value": p_value, "p_holm": holm(p_value)}
     return pd.DataFrame({"a": names[a], "b": names[b], **columns})
-
-
-def mean_comparison(comparisons: Sequence[Comparison]) -> Comparison:
-    """The mean of differences on several sets of rows, such as datasets, with its interval and p-value.
-
-    The sets are independent, so that the variance of the mean is the sum of theirs over their number squared. It
-    speaks of other prompts of the same datasets, not of other datasets.
-
-    Args:
-        comparisons: the same two detectors on each dataset.
-
-    Raises:
-        DataError: there is none.
-
-    Example:
-        >>> found = mean_comparison([Comparison(0.1, 0.0, 0.2, 0.05), Comparison(0.3, 0.2, 0.4, 0.0)])
-        >>> round(found.difference, 3), round(found.low, 3), round(found.high, 3)
-        (0.2, 0.129, 0.271)
-    """
-    if not comparisons:
-        raise DataError("comparisons=[] has no dataset: give at least one")
-    difference = float(np.mean([found.difference for found in comparisons]))
-    # The longer half: the other one may have been cut off at -1 or 1.
-    halves = [max(found.high - found.difference, found.difference - found.low) for found in comparisons]
-    error = float(np.sqrt(np.sum(np.square(halves)))) / Z / len(comparisons)
-    if error == 0:  # the same order on every dataset
-        return Comparison(difference, difference, difference, 1.0)
-    low, high = max(-1.0, difference - Z * error), min(1.0, difference + Z * error)
-    return Comparison(difference, low, high, float(2 * norm.sf(abs(difference) / error)))
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
@@ -135,21 +108,21 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 
 
 def _compared(rows: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, ...]:
-    """All pairs of scores (s, n): their places a and b, differences, low and high ends, p-values."""
-    values, covariance = delong(rows, anomalous)
+    """All pairs of scores (s, n): the indices a and b, differences, low and high ends, p-values."""
+    values, covariance = delong_covariance(rows, anomalous)
     a, b = np.triu_indices(len(rows), 1)
     difference = values[a] - values[b]
     variance = covariance[a, a] + covariance[b, b] - 2 * covariance[a, b]
     m, n = int(anomalous.sum()), int((~anomalous).sum())
     # Below rounding the difference of covariances is noise; of one row it is NaN.
-    safe = 2 * hanley_mcneil((values[a] + values[b]) / 2, m, n)
+    safe = 2 * hanley_mcneil_variance((values[a] + values[b]) / 2, m, n)
     error = np.sqrt(np.where(variance > 1e-15, variance, safe))
     # At 0 and 1 Hanley and McNeil's variance is zero as well.
-    error = np.where(error > 0, error, (1 - newcombe(1.0, m, n).low) / Z)
-    low, high = np.maximum(-1, difference - Z * error), np.minimum(1, difference + Z * error)
+    error = np.where(error > 0, error, (1 - newcombe_interval(1.0, m, n).low) / Z_95)
+    low, high = np.maximum(-1, difference - Z_95 * error), np.minimum(1, difference + Z_95 * error)
     p_value = 2 * norm.sf(np.abs(difference) / error)
-    seen: dict[bytes, int] = {}
-    orders = np.array([seen.setdefault(ranks.tobytes(), len(seen)) for ranks in rankdata(rows, axis=1)])
-    alike = orders[a] == orders[b]
-    found = (np.where(alike, same, column) for same, column in ((0, difference), (0, low), (0, high), (1, p_value)))
-    return a, b, *found
+    numbers: dict[bytes, int] = {}
+    orders = np.array([numbers.setdefault(ranks.tobytes(), len(numbers)) for ranks in rankdata(rows, axis=1)])
+    same = orders[a] == orders[b]
+    columns = (np.where(same, exact, column) for exact, column in ((0, difference), (0, low), (0, high), (1, p_value)))
+    return a, b, *columns
