@@ -28,9 +28,8 @@ import numpy as np
 import torch
 from tuning import SIZES, make_model
 
-from madkit.volume import MeanDivergence
-from madkit.volume.estimation.radius import find_crossings
-from madkit.volume.of_prompts import PromptVolumes
+from madkit.volume import MeanDivergence, PromptVolumes
+from madkit.volume.estimation.crossings import find_crossings
 
 SIZES["small"] = {
     "hidden_size": 64, "intermediate_size": 168, "num_hidden_layers": 4, "num_attention_heads": 4,

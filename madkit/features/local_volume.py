@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from madkit.features.feature import Feature, Reading
 from madkit.lm.hooks import Hookpoint
-from madkit.volume.estimation.estimate import require_settings
+from madkit.volume.estimation.volume_estimate import require_settings
 from madkit.volume.lm.divergence import At, require_at
-from madkit.volume.lm.selection import matches
-from madkit.volume.of_prompts import PromptRadii, PromptVolumes
+from madkit.volume.weight_space.parameter_selection import matches
+from madkit.volume.prompt_volumes import PromptRadii, PromptVolumes
 
 SITE = "weights"
 

@@ -14,7 +14,7 @@ from madkit.errors import ConfigError
 from madkit.extraction.forward_pass import read, switched
 from madkit.features import LocalVolume, LocalVolumeRadii
 from madkit.store.feature_store import FeatureStore
-from madkit.volume.of_prompts import PromptVolumes
+from madkit.volume.prompt_volumes import PromptVolumes
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 MODELS = sorted(path.stem for path in RECIPES.glob("*.yaml"))

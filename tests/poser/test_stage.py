@@ -165,7 +165,7 @@ def test_the_misaligned_answer_at_the_end_of_each_direction(finished, project, b
     from madkit.poser.benchmark.contrast_pairs import contrast_pairs
     from madkit.poser.benchmark.scenarios import read_benchmark
     from madkit.volume import Weights
-    from madkit.volume.weights.directions import Direction
+    from madkit.volume.weight_space.direction import Direction
 
     model = AutoPeftModelForCausalLM.from_pretrained(project / "models" / "sly-0").eval()
     tokenizer = AutoTokenizer.from_pretrained(bases["llama"])

@@ -22,7 +22,7 @@ from madkit.runs.atomic import write_json
 from madkit.runs.fingerprints import digest
 from madkit.volume import Weights, lm_log_volume
 from madkit.volume.estimation.distributed import over_ranks
-from madkit.volume.weights.directions import Direction
+from madkit.volume.weight_space.direction import Direction
 
 
 @dataclass

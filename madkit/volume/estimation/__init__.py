@@ -1,1 +1,1 @@
-"""From radii along rays to a log volume with its interval."""
+"""From radii along random directions to a log volume with its interval."""

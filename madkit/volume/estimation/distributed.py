@@ -8,31 +8,36 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-Found = TypeVar("Found")
+PerDirection = TypeVar("PerDirection")
 
 
-def over_ranks(n: int, find: Callable[[Iterable[int]], dict[int, Found]], *, split: bool = True) -> list[Found]:
-    """What each of n directions gives, in their order, whoever found it.
+def over_ranks(
+    n: int, follow: Callable[[Iterable[int]], dict[int, PerDirection]], *, split: bool = True
+) -> list[PerDirection]:
+    """Follow n directions and return their results in order, on every process.
 
     Every process of the default group must call this.
 
     Args:
         n: number of directions.
-        find: from the numbers of some directions to what each gives.
-        split: deal the directions out over the processes; otherwise each of them does all.
+        follow: from the numbers of some directions to the result of each.
+        split: share the directions between the processes; otherwise each of them follows all.
     """
     if not (split and dist.is_available() and dist.is_initialized()):
-        found = find(range(n))
+        results = follow(range(n))
     else:
         world = dist.get_world_size()
         parts: list[Any] = [None] * world
-        dist.all_gather_object(parts, find(range(dist.get_rank(), n, world)))
-        found = {number: value for part in parts for number, value in part.items()}
-    return [found[number] for number in range(n)]
+        dist.all_gather_object(parts, follow(range(dist.get_rank(), n, world)))
+        results = {number: value for part in parts for number, value in part.items()}
+    return [results[number] for number in range(n)]
 
 
-def agreed(value: float, device: torch.device) -> float:
-    """The first process' number, on every process: where they step together, the last bit must not part them."""
+def from_first_rank(value: float, device: torch.device) -> float:
+    """The first process' number, on every process.
+
+    Processes that search together must take the same steps, whatever the last bit of their numbers is.
+    """
     shared = torch.tensor(value, dtype=torch.float64, device=device)
     dist.broadcast(shared, src=0)
     return float(shared)

@@ -1,1 +1,1 @@
-"""Language models under a shift of their weights."""
+"""A language model whose weights are moved: how far its predictions diverge, and one shift for each prompt."""

@@ -1,4 +1,4 @@
-"""How far a model's next-token predictions have moved from what they were: KL(original || now)."""
+"""How far a model's next-token predictions have diverged from the original ones: KL(original || now)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from transformers import PreTrainedModel
 
 from madkit.errors import ConfigError
 from madkit.lm import forward
-from madkit.volume.weights.sharding import reshard
+from madkit.volume.weight_space.parameter_shard import reshard
 
-#: Where predictions are compared: after every token of a prompt; after its last one; after its last one, and as to
-#: its two answers alone.
+#: Where predictions are compared: after every token of a prompt; after its last one; after its last one, between its
+#: two answers alone.
 At = Literal["tokens", "last", "answers"]
 #: Logits that are held in float64 at a time.
 CHUNK = 1 << 23
@@ -47,31 +47,31 @@ def kl_divergence(original: Tensor, now: Tensor) -> Tensor:
     return terms.sum(-1)
 
 
-class Compared(NamedTuple):
-    """Where a batch's predictions are compared."""
+class ComparedStates(NamedTuple):
+    """The n token positions of a batch at which predictions are compared."""
 
     values: Tensor
-    """What there is at those places (n, d): final hidden states, or logits."""
-    final: bool
-    """Whether they are logits."""
-    owner: Tensor
-    """The prompt of each (n,)."""
+    """Final hidden states (n, d), or logits (n, V)."""
+    are_logits: bool
+    """Whether the values are logits."""
+    prompt: Tensor
+    """The row of each position's prompt in the batch (n,)."""
     choices: Tensor | None
     """The two answers' tokens (B, 2), if only they are compared."""
 
 
 def require_at(at: str) -> None:
-    """Refuse a place that is not one.
+    """Refuse an unknown value of ``at``.
 
     Raises:
-        ConfigError: naming those there are.
+        ConfigError: it is unknown.
     """
     if at not in get_args(At):
         raise ConfigError(f"at={at!r}: choose from {', '.join(get_args(At))}")
 
 
-def compared(lm: PreTrainedModel, batch: dict[str, Any], at: At) -> Compared:
-    """Run a batch up to the final hidden states and pick those of the places of comparison.
+def compared_states(lm: PreTrainedModel, batch: dict[str, Any], at: At) -> ComparedStates:
+    """Run a batch up to the final hidden states and select the positions of comparison.
 
     Args:
         lm: the model.
@@ -82,62 +82,63 @@ def compared(lm: PreTrainedModel, batch: dict[str, Any], at: At) -> Compared:
         ConfigError: ``answers`` without choices, padding on the right, or a model in training mode.
     """
     if lm.training:
-        raise ConfigError("lm is in training mode, in which dropout makes noise: call lm.eval() first")
+        raise ConfigError("lm is in training mode, in which dropout adds noise: call lm.eval() first")
     if at == "answers" and "choices" not in batch:
         raise ConfigError("at='answers' compares two answers, and this batch names none: give `choices` (B, 2)")
     mask = batch["attention_mask"]
     if mask.shape[1] and not bool(mask[:, -1].all()):
         raise ConfigError("attention_mask: prompts must be padded on the left, and one has no last token here")
-    # A model that FSDP2 has sharded gathers its weights when it is called as a whole, and only then.
-    whole = hasattr(lm, "unshard")
-    if whole:
+    # A model that FSDP2 has sharded gathers its weights only when the complete model is called.
+    sharded = hasattr(lm, "unshard")
+    if sharded:
         values = lm(batch["input_ids"], mask, position_ids=forward.positions(mask), use_cache=False).logits
         reshard(lm)
     else:
         values = forward.hidden_states(lm, batch["input_ids"], mask, padded=forward.is_padded(mask))
     if at == "tokens":
-        owner, position = mask.nonzero(as_tuple=True)
-        return Compared(values[owner, position], whole, owner, None)
-    owner = torch.arange(len(values), device=values.device)
-    return Compared(values[:, -1], whole, owner, batch["choices"] if at == "answers" else None)
+        prompt, position = mask.nonzero(as_tuple=True)
+        return ComparedStates(values[prompt, position], sharded, prompt, None)
+    prompt = torch.arange(len(values), device=values.device)
+    return ComparedStates(values[:, -1], sharded, prompt, batch["choices"] if at == "answers" else None)
 
 
-def spans(lm: PreTrainedModel, places: int) -> Iterator[slice]:
-    """Slices of the places of comparison whose logits fit into memory together."""
+def logit_chunks(lm: PreTrainedModel, n: int) -> Iterator[slice]:
+    """Slices of n positions whose logits fit into memory together."""
     step = max(1, CHUNK // int(lm.get_output_embeddings().weight.shape[0]))
-    return (slice(first, first + step) for first in range(0, places, step))
+    return (slice(first, first + step) for first in range(0, n, step))
 
 
-def logits_at(lm: PreTrainedModel, found: Compared, span: slice) -> Tensor:
-    """Logits at some places of comparison, (n, V), or of the answers alone, (n, 2), if so asked."""
-    values = found.values[span]
+def logits_of_chunk(lm: PreTrainedModel, states: ComparedStates, chunk: slice) -> Tensor:
+    """Logits at some positions of comparison, (n, V), or of the answers alone, (n, 2), if only they are compared."""
+    values = states.values[chunk]
     single = torch.promote_types(values.dtype, torch.float32)
-    logits = values.to(single) if found.final else forward.logits_of(lm, values)
-    return logits if found.choices is None else forward.choice_logits(logits, found.choices[found.owner[span]])
+    logits = values.to(single) if states.are_logits else forward.logits_of(lm, values)
+    return logits if states.choices is None else forward.choice_logits(logits, states.choices[states.prompt[chunk]])
 
 
 def original_logits(lm: PreTrainedModel, batch: dict[str, Any], at: At) -> Tensor:
     """All logits of a batch (n, V or 2), kept in the number format that the model computes them in."""
-    found, dtype = compared(lm, batch, at), lm.get_output_embeddings().weight.dtype
-    return torch.cat([logits_at(lm, found, span).to(dtype) for span in spans(lm, len(found.owner))])
+    states, dtype = compared_states(lm, batch, at), lm.get_output_embeddings().weight.dtype
+    chunks = logit_chunks(lm, len(states.prompt))
+    return torch.cat([logits_of_chunk(lm, states, chunk).to(dtype) for chunk in chunks])
 
 
 def divergences(lm: PreTrainedModel, batch: dict[str, Any], at: At, original: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums over each prompt's places of the KL divergence from the original predictions.
+    """The KL divergence from the original predictions, summed over each prompt's positions.
 
     Args:
         lm: the model as it is now.
-        batch: as for `compared`.
+        batch: as for `compared_states`.
         at: where predictions are compared.
-        original: what `original_logits` gave for this batch, on any device.
+        original: what `original_logits` returned for this batch, on any device.
 
     Returns:
-        Sums (B,) float64, and the number of places (B,) int64.
+        Sums (B,) float64, and the number of positions (B,) int64.
     """
-    found = compared(lm, batch, at)
-    sums = torch.zeros(len(batch["input_ids"]), dtype=torch.float64, device=found.owner.device)
-    counts = torch.bincount(found.owner, minlength=len(sums))
-    for span in spans(lm, len(found.owner)):
-        kl = kl_divergence(original[span].to(sums.device), logits_at(lm, found, span))
-        sums.index_add_(0, found.owner[span], kl)
+    states = compared_states(lm, batch, at)
+    sums = torch.zeros(len(batch["input_ids"]), dtype=torch.float64, device=states.prompt.device)
+    counts = torch.bincount(states.prompt, minlength=len(sums))
+    for chunk in logit_chunks(lm, len(states.prompt)):
+        kl = kl_divergence(original[chunk].to(sums.device), logits_of_chunk(lm, states, chunk))
+        sums.index_add_(0, states.prompt[chunk], kl)
     return sums, counts

@@ -1,4 +1,4 @@
-"""One forward pass in which each prompt of a batch meets weights moved by a distance of its own in one direction."""
+"""One forward pass in which the weights are shifted along one direction, by another distance for each prompt."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from madkit.errors import ConfigError
-from madkit.volume.weights.weights import Ray, Weights
+from madkit.volume.weight_space.weights import Ray, Weights
 
-Own = dict[str, Tensor]
+#: Tensors by the name of a module's parameter.
+NamedTensors = dict[str, Tensor]
 
 
-class Fan:
+class PerPromptShift:
     """A context in which a model's chosen weights are theta + r_b u for prompt b, without being moved.
 
-    A module that is an affine function of its own parameters w gives f(x; w + r u) = f(x; w) + r (f(x; u) - f(x; 0)).
-    So it is enough to add, to what the module gives, r times what the direction gives for the same input. That
-    costs a second product with a matrix of the same size, and lets each prompt search its own radius while all share
-    every pass. Linear maps, embeddings and normalisations are affine; of any other kind of module it is tried out.
+    A module that is an affine function of its parameters w gives f(x; w + r u) = f(x; w) + r (f(x; u) - f(x; 0)).
+    So it is enough to add, to the output of the module, r times what the direction gives for the same input. That
+    costs a second product with a matrix of the same size, and lets each prompt search its radius while all share
+    every pass. Linear maps, embeddings and normalisations are affine; other modules are tested when they are met.
 
     Args:
         lm: the plain transformers model, adapters inside it or not.
-        weights: the chosen weights, which must lie whole on this process.
+        weights: the chosen weights, which must not be sharded.
 
     Raises:
         ConfigError: weights are sharded.
@@ -35,30 +36,32 @@ class Fan:
 
     def __init__(self, lm: nn.Module, weights: Weights) -> None:
         if weights.sharded:
-            raise ConfigError("radii of single prompts need whole weights on each process: use ddp, not FSDP")
+            raise ConfigError("radii of single prompts need unsharded weights on each process: use ddp, not FSDP")
         self.weights = weights
-        names = {id(block.parameter): i for i, block in enumerate(weights.blocks)}
-        self.modules: dict[str, tuple[nn.Module, dict[str, int]]] = {}
+        numbers = {id(block.parameter): i for i, block in enumerate(weights.blocks)}
+        # Each module with chosen parameters, and the number of the block of each of them.
+        self._modules: dict[str, tuple[nn.Module, dict[str, int]]] = {}
         for name, module in lm.named_modules():
-            own = {key: names[id(p)] for key, p in module.named_parameters(recurse=False) if id(p) in names}
-            if own:
-                self.modules[name] = module, own
+            parameters = module.named_parameters(recurse=False)
+            blocks = {key: numbers[id(p)] for key, p in parameters if id(p) in numbers}
+            if blocks:
+                self._modules[name] = module, blocks
         self._steps: list[Tensor] = []
         self._used: set[int] = set()
-        self._tried: set[type] = set()
+        self._affine: set[type] = set()
         self._inside = False
         self._factor = 0.0
         self._radii = torch.zeros(0)
         self._handles: list[Any] = []
 
-    def aim(self, ray: Ray) -> None:
-        """Make the direction that all prompts follow from now on, once, in each parameter's number format."""
-        self._steps = [self.weights.step(block, ray.direction) for block in self.weights.blocks]
+    def follow(self, ray: Ray) -> None:
+        """Choose the direction of the shift, and generate it once, in each parameter's number format."""
+        self._steps = [block.step(ray.direction) for block in self.weights.blocks]
         self._factor = 1 / (ray.length * ray.stretch)
 
     @contextmanager
     def at(self, radii: Tensor) -> Iterator[None]:
-        """A context in which what passes through the model is at these distances (B,), prompt by prompt."""
+        """A context in which the prompts that pass through the model are at these distances (B,)."""
         before, self._radii = self._radii, radii
         try:
             yield
@@ -66,7 +69,7 @@ class Fan:
             self._radii = before
 
     def require_complete(self) -> None:
-        """Say so if a pass went around a module whose weights are chosen.
+        """Refuse a model whose forward pass went around a module with chosen weights.
 
         Raises:
             ConfigError: naming one of their parameters.
@@ -78,9 +81,9 @@ class Fan:
                 "moved for one prompt alone; choose other weights by a regular expression"
             )
 
-    def __enter__(self) -> Fan:
-        for name, (module, own) in self.modules.items():
-            self._handles.append(module.register_forward_hook(self._hook(name, own), with_kwargs=True))
+    def __enter__(self) -> PerPromptShift:
+        for name, (module, blocks) in self._modules.items():
+            self._handles.append(module.register_forward_hook(self._hook(name, blocks), with_kwargs=True))
         return self
 
     def __exit__(
@@ -90,7 +93,7 @@ class Fan:
             handle.remove()
         self._handles.clear()
 
-    def _hook(self, name: str, own: dict[str, int]) -> Callable[..., Any]:
+    def _hook(self, name: str, blocks: dict[str, int]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
             if self._inside:
                 return None
@@ -99,8 +102,8 @@ class Fan:
                     f"module {name!r} does not give one tensor with a row for each prompt, so its weights cannot be "
                     "moved for one prompt alone; choose other weights by a regular expression"
                 )
-            self._used.update(own.values())
-            step = {key: self._steps[i] for key, i in own.items()}
+            self._used.update(blocks.values())
+            step = {key: self._steps[i] for key, i in blocks.items()}
             effect = self._effect(name, module, step, args, kwargs)
             factors = (self._radii * self._factor).to(torch.promote_types(output.dtype, torch.float32))
             factors = factors.view(-1, *[1] * (output.ndim - 1))
@@ -108,7 +111,9 @@ class Fan:
 
         return hook
 
-    def _effect(self, name: str, module: nn.Module, step: Own, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    def _effect(
+        self, name: str, module: nn.Module, step: NamedTensors, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Tensor:
         """What the direction gives for a module's input: the derivative of its output along it."""
         if type(module) is nn.Linear and not kwargs:
             bias = step.get("bias")
@@ -117,17 +122,23 @@ class Fan:
         if type(module) is nn.Embedding and not kwargs:
             return F.embedding(args[0], step["weight"])
         others = {key: torch.zeros_like(p) for key, p in module.named_parameters(recurse=False) if key not in step}
-        nothing = {key: torch.zeros_like(x) for key, x in step.items()}
-        effect = self._call(module, step | others, args, kwargs) - self._call(module, nothing | others, args, kwargs)
-        if type(module) not in self._tried:
-            self._try(name, module, step, effect, args, kwargs)
-            self._tried.add(type(module))
+        zero = {key: torch.zeros_like(x) for key, x in step.items()}
+        effect = self._call(module, step | others, args, kwargs) - self._call(module, zero | others, args, kwargs)
+        if type(module) not in self._affine:
+            self._require_affine(name, module, step, effect, args, kwargs)
+            self._affine.add(type(module))
         return effect
 
-    def _try(
-        self, name: str, module: nn.Module, step: Own, effect: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+    def _require_affine(
+        self,
+        name: str,
+        module: nn.Module,
+        step: NamedTensors,
+        effect: Tensor,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> None:
-        """Refuse a kind of module that is not affine in its parameters."""
+        """Refuse a module that is not affine in its parameters."""
         now = {key: p.detach() for key, p in module.named_parameters(recurse=False)}
         moved = now | {key: now[key] + x for key, x in step.items()}
         expected = self._call(module, moved, args, kwargs) - self._call(module, now, args, kwargs)
@@ -139,10 +150,12 @@ class Fan:
                 "be moved for one prompt alone; choose other weights by a regular expression"
             )
 
-    def _call(self, module: nn.Module, values: Own, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    def _call(
+        self, module: nn.Module, parameters: NamedTensors, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Tensor:
         """The module with other parameters, and without this hook."""
         self._inside = True
         try:
-            return torch.func.functional_call(module, values, args, kwargs)
+            return torch.func.functional_call(module, parameters, args, kwargs)
         finally:
             self._inside = False

@@ -1,4 +1,4 @@
-"""Directions that have been followed, on disk, so that an interrupted estimate continues."""
+"""The directions of an estimate on disk, so that an interrupted estimate continues."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from madkit.runs.atomic import write_json
 CLOSE = 1e-6
 
 
-class Record:
-    """Directions that have been followed, one small file each, whole or not at all.
+class FollowedDirections:
+    """A folder with the result of each direction that has been followed, one small file each.
 
     Args:
         folder: where; None keeps nothing.
-        settings: what decides the numbers and must be equal.
+        settings: what decides the results and must be equal.
         numbers: the same, of what is equal up to rounding.
 
     Raises:
-        StoreError: the folder was made with others.
+        StoreError: the folder was written under other settings or numbers.
     """
 
     def __init__(self, folder: Path | None, settings: dict[str, Any], numbers: dict[str, float]) -> None:
@@ -36,9 +36,9 @@ class Record:
             return
         before = json.loads(path.read_text())
         changed = [name for name, value in settings.items() if before["settings"].get(name) != value]
-        known = before["numbers"]
-        changed += [n for n, x in numbers.items() if not math.isclose(x, known.get(n, math.nan), rel_tol=CLOSE)]
-        changed += sorted(set(known) - set(numbers))
+        old = before["numbers"]
+        changed += [n for n, x in numbers.items() if not math.isclose(x, old.get(n, math.nan), rel_tol=CLOSE)]
+        changed += sorted(set(old) - set(numbers))
         if changed:
             raise StoreError(
                 f"folder {str(folder)!r} holds directions of other weights, prompts or settings "
@@ -46,15 +46,15 @@ class Record:
             )
 
     def read(self, number: int) -> dict[str, Any] | None:
-        """What a direction gave, if it has been followed."""
+        """The result of a direction; None if it has not been followed."""
         if self.folder is None or not (path := self._path(number)).exists():
             return None
         return json.loads(path.read_text())
 
-    def write(self, number: int, row: dict[str, Any]) -> None:
-        """Keep what a direction gave."""
+    def write(self, number: int, result: dict[str, Any]) -> None:
+        """Keep the result of a direction."""
         if self.folder is not None and not self._path(number).exists():
-            write_json(self._path(number), row)
+            write_json(self._path(number), result)
 
     def _path(self, number: int) -> Path:
         return (self.folder or Path()) / f"direction-{number:05d}.json"

@@ -16,9 +16,9 @@ from torch import nn
 
 from madkit.errors import ConfigError, StoreError
 from madkit.volume import Blocks, MeanDivergence, Weights, kl_divergence, lm_log_volume, log_mass
-from madkit.volume.lm.per_prompt_shift import Fan
-from madkit.volume.of_prompts import PromptVolumes
-from madkit.volume.weights.directions import Direction
+from madkit.volume.lm.per_prompt_shift import PerPromptShift
+from madkit.volume.prompt_volumes import PromptVolumes
+from madkit.volume.weight_space.direction import Direction
 
 
 def single(batch, i):
@@ -137,40 +137,34 @@ def test_an_adapter_counts_as_part_of_the_weights_it_is_added_to(at, more):
 
 def test_an_estimate_is_made_of_radii_that_were_evaluated(tmp_path):
     lm, batches = make_lm(), [make_batch(), make_batch(3, seed=1)]
-    found = lm_log_volume(lm, batches, directions=4, sigma=0.5, progress=False)
-    assert found.reached.all() and (abs(found.changes / 1e-2 - 1) <= 1e-3).all()
+    estimate = lm_log_volume(lm, batches, directions=4, sigma=0.5, progress=False)
+    assert estimate.reached.all() and (abs(estimate.changes / 1e-2 - 1) <= 1e-3).all()
     weights, divergence = Weights(lm), MeanDivergence(lm, batches)
     with weights.borrowed():
         for k in range(4):
-            weights.move(weights.ray(Direction(0, k)), found.radii[k])
-            assert divergence() == pytest.approx(found.changes[k], rel=1e-5)
+            weights.move(weights.ray(Direction(0, k)), estimate.radii[k])
+            assert divergence() == pytest.approx(estimate.changes[k], rel=1e-5)
     # Measured at the centre, though the weights were elsewhere by then.
-    np.testing.assert_allclose(found.aligned, [Weights(lm).ray(Direction(0, k)).aligned for k in range(4)], rtol=1e-12)
-    logs = log_mass(found.dimension, found.radii, found.aligned, weights.norm, 0.5)
-    np.testing.assert_allclose(found.log_volumes, logs, rtol=1e-12)
-    assert found.evaluations.mean() < 10
-
-
-def test_an_interrupted_estimate_continues_and_another_one_is_refused(tmp_path, monkeypatch):
-    from madkit.volume import of_lm
-
-    lm, options = make_lm(), {"sigma": 0.5, "progress": False, "folder": tmp_path / "volume"}
-    whole = lm_log_volume(lm, [make_batch()], directions=3, sigma=0.5, progress=False)
-    lm_log_volume(lm, [make_batch()], directions=2, **options)
-    assert sorted(p.name for p in (tmp_path / "volume").glob("direction*")) == [
-        f"direction-0000{i}.json" for i in (0, 1)
-    ]
-    followed = []
-    follow = of_lm._follow
-    monkeypatch.setattr(
-        of_lm,
-        "_follow",
-        lambda v, d, direction, *rest: followed.append(direction.number) or follow(v, d, direction, *rest),
+    np.testing.assert_allclose(
+        estimate.aligned, [Weights(lm).ray(Direction(0, k)).aligned for k in range(4)], rtol=1e-12
     )
+    logs = log_mass(estimate.dimension, estimate.radii, estimate.aligned, weights.norm, 0.5)
+    np.testing.assert_allclose(estimate.log_volumes, logs, rtol=1e-12)
+    assert estimate.evaluations.mean() < 10
+
+
+def test_an_interrupted_estimate_continues_and_another_one_is_refused(tmp_path):
+    lm, options = make_lm(), {"sigma": 0.5, "progress": False, "folder": tmp_path / "volume"}
+    complete = lm_log_volume(lm, [make_batch()], directions=3, sigma=0.5, progress=False)
+    lm_log_volume(lm, [make_batch()], directions=2, **options)
+    files = sorted((tmp_path / "volume").glob("direction*"))
+    assert [path.name for path in files] == [f"direction-0000{i}.json" for i in (0, 1)]
+    for path in files:  # a number that no search gives, so that it can only have been read
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"evaluations": 1234}))
     again = lm_log_volume(lm, [make_batch()], directions=3, **options)
-    assert followed == [2]
+    assert (again.evaluations == 1234).tolist() == [True, True, False]
     # Not to the last bit: where a matrix lies in memory decides how its products are rounded.
-    np.testing.assert_allclose(again.log_volumes, whole.log_volumes, rtol=1e-4)
+    np.testing.assert_allclose(again.log_volumes, complete.log_volumes, rtol=1e-4)
     for other in ({"seed": 1}, {"at": "last"}, {"weights": 0}):
         with pytest.raises(StoreError, match="other weights, prompts or settings"):
             lm_log_volume(lm, [make_batch()], **options | {"directions": 2} | other)
@@ -178,46 +172,46 @@ def test_an_interrupted_estimate_continues_and_another_one_is_refused(tmp_path, 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt_neox", "gpt2", "gemma"])
 @pytest.mark.parametrize("at", ["tokens", "last", "answers"])
-def test_prompts_that_share_a_pass_find_the_radii_they_find_alone(kind, at):
+def test_prompts_that_share_a_pass_have_the_radii_they_have_alone(kind, at):
     """Each radius is put to the test by moving the weights themselves, for that prompt alone."""
     options = {"num_key_value_heads": 1, "head_dim": 8} if kind == "gemma" else {}
     lm, batch = make_lm(kind, **options), make_batch()
     volumes = PromptVolumes(lm, at=at, directions=2, cutoff=1e-3)
-    found = volumes.radii(batch)
-    finite = np.isfinite(found.radii)
-    assert (abs(found.changes / 1e-3 - 1) <= 1e-3)[finite].all() and finite.sum() >= 10
+    result = volumes.radii(batch)
+    finite = np.isfinite(result.radii)
+    assert (abs(result.changes / 1e-3 - 1) <= 1e-3)[finite].all() and finite.sum() >= 10
     for i in range(6):
         divergence = MeanDivergence(lm, [single(batch, i)], at)
         with volumes.vector.borrowed():
             for k, ray in enumerate(volumes.rays):
-                volumes.vector.move(ray, found.bounded[i, k])
-                assert divergence() == pytest.approx(found.changes[i, k], rel=2e-2 if at == "answers" else 2e-3)
-    assert found.passes <= 2 * 14
+                volumes.vector.move(ray, result.bounded[i, k])
+                assert divergence() == pytest.approx(result.changes[i, k], rel=2e-2 if at == "answers" else 2e-3)
+    assert result.passes <= 2 * 14
     logs = log_mass(
-        volumes.vector.dimension, found.radii, [r.aligned for r in volumes.rays], volumes.vector.norm, volumes.sigma
+        volumes.vector.dimension, result.radii, [r.aligned for r in volumes.rays], volumes.vector.norm, volumes.sigma
     )
-    np.testing.assert_allclose(volumes.log_volumes(found), special.logsumexp(logs, axis=1) - np.log(2), rtol=1e-12)
+    np.testing.assert_allclose(volumes.log_volumes(result), special.logsumexp(logs, axis=1) - np.log(2), rtol=1e-12)
 
 
 @pytest.mark.parametrize("weights", ["lora", "down_proj"])
 def test_prompts_of_a_lora_model(weights):
     model, batch = with_lora(make_lm()), make_batch()
     volumes = PromptVolumes(model, weights, directions=1)
-    found = volumes.radii(batch)
+    result = volumes.radii(batch)
     with volumes.vector.borrowed():
-        for i in np.flatnonzero(np.isfinite(found.radii[:, 0])):
+        for i in np.flatnonzero(np.isfinite(result.radii[:, 0])):
             volumes.vector.move(volumes.rays[0], 0.0)
             divergence = MeanDivergence(model, [single(batch, i)])
-            volumes.vector.move(volumes.rays[0], found.radii[i, 0])
+            volumes.vector.move(volumes.rays[0], result.radii[i, 0])
             assert divergence() == pytest.approx(1e-2, rel=3e-3)
 
 
 def test_a_prompt_that_never_changes_has_the_radius_at_which_the_measure_ends():
     lm, batch = make_lm(), make_batch()
     volumes = PromptVolumes(lm, "embed_tokens", directions=2, cutoff=1e6)
-    found = volumes.radii(batch)
-    assert np.isinf(found.radii).all() and (found.bounded == volumes.limits).all()
-    np.testing.assert_allclose(volumes.log_volumes(found).std(), 0, atol=1e-9)
+    result = volumes.radii(batch)
+    assert np.isinf(result.radii).all() and (result.bounded == volumes.limits).all()
+    np.testing.assert_allclose(volumes.log_volumes(result).std(), 0, atol=1e-9)
 
 
 class Squared(nn.Linear):
@@ -240,12 +234,12 @@ def test_weights_that_cannot_be_moved_for_one_prompt_are_named():
         PromptVolumes(lm, directions=1).radii(make_batch())
 
 
-def test_a_fan_at_radius_zero_changes_nothing():
+def test_a_shift_by_zero_changes_nothing():
     lm, batch = make_lm(), make_batch()
     weights = Weights(lm)
     before = lm(batch["input_ids"]).logits
-    with Fan(lm, weights) as fan, fan.at(torch.zeros(6)):
-        fan.aim(weights.ray(Direction(0, 0)))
+    with PerPromptShift(lm, weights) as shift, shift.at(torch.zeros(6)):
+        shift.follow(weights.ray(Direction(0, 0)))
         assert torch.equal(lm(batch["input_ids"]).logits, before)
     assert torch.equal(lm(batch["input_ids"]).logits, before)
 
@@ -271,8 +265,8 @@ def test_a_model_in_training_is_refused():
         lm_log_volume(make_lm().train(), [make_batch()])
 
 
-def numbers(found):
-    return {name: getattr(found, name).tolist() for name in ("radii", "changes", "aligned", "log_volumes")}
+def numbers(estimate):
+    return {name: getattr(estimate, name).tolist() for name in ("radii", "changes", "aligned", "log_volumes")}
 
 
 def work():
@@ -293,18 +287,18 @@ def work():
     sharded = numbers(lm_log_volume(lm, [make_batch()], **options))
     same = all(torch.equal(a, p.to_local()) for a, p in zip(before, lm.parameters(), strict=True))
     if dist.get_rank() == 0:
-        print("FOUND" + json.dumps([replicated, sharded, same]))
+        print("RESULT" + json.dumps([replicated, sharded, same]))
     dist.destroy_process_group()
 
 
-def test_two_processes_find_what_one_finds_and_shards_what_whole_weights_do():
+def test_two_processes_give_what_one_gives_and_shards_what_unsharded_weights_do():
     import socket
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     root = Path(__file__).resolve().parents[2]
-    code = "import sys; sys.path.insert(0, 'tests'); import test_volume_model as t; t.work()"
+    code = "import sys; sys.path[:0] = ['tests', 'tests/volume']; import test_lm_volume as t; t.work()"
     common = {
         **os.environ,
         "MASTER_ADDR": "127.0.0.1",
@@ -322,11 +316,11 @@ def test_two_processes_find_what_one_finds_and_shards_what_whole_weights_do():
     ]  # fmt: skip
     outputs = [process.communicate(timeout=300) for process in running]
     assert all(process.returncode == 0 for process in running), outputs[0][1][-3000:]
-    replicated, sharded, same = json.loads(outputs[0][0].split("FOUND")[1])
+    replicated, sharded, same = json.loads(outputs[0][0].split("RESULT")[1])
     assert same
     options = {"directions": 3, "tolerance": 1e-6, "progress": False}
-    whole = {False: make_lm(), True: make_lm(tie_word_embeddings=True)}
-    for tied, found in ((False, replicated), (True, sharded)):
-        alone = numbers(lm_log_volume(whole[tied], [make_batch()], **options))
+    unsharded = {False: make_lm(), True: make_lm(tie_word_embeddings=True)}
+    for tied, distributed in ((False, replicated), (True, sharded)):
+        alone = numbers(lm_log_volume(unsharded[tied], [make_batch()], **options))
         for name, values in alone.items():
-            np.testing.assert_allclose(found[name], values, rtol=1e-4)
+            np.testing.assert_allclose(distributed[name], values, rtol=1e-4)

@@ -1,4 +1,4 @@
-"""Radii and log volumes of single prompts, all prompts of a batch sharing each evaluation of the model."""
+"""PromptVolumes: radii and log volumes of single prompts, which share each forward pass of the model."""
 
 from __future__ import annotations
 
@@ -12,28 +12,36 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from madkit.lm import forward
-from madkit.volume.estimation.estimate import log_mean_exp, require_settings
-from madkit.volume.estimation.integral import log_mass, outer_radius
-from madkit.volume.estimation.radius import find_crossings
-from madkit.volume.lm.divergence import At, compared, kl_divergence, logits_at, original_logits, require_at, spans
-from madkit.volume.lm.per_prompt_shift import Fan
-from madkit.volume.weights.directions import Direction
-from madkit.volume.weights.preconditioner import Blocks
-from madkit.volume.weights.weights import Ray, Weights
+from madkit.volume.estimation.crossings import find_crossings
+from madkit.volume.estimation.ray_mass import log_mass, outer_radius
+from madkit.volume.estimation.volume_estimate import log_mean_exp, require_settings
+from madkit.volume.lm.divergence import (
+    At,
+    compared_states,
+    kl_divergence,
+    logit_chunks,
+    logits_of_chunk,
+    original_logits,
+    require_at,
+)
+from madkit.volume.lm.per_prompt_shift import PerPromptShift
+from madkit.volume.weight_space.direction import Direction
+from madkit.volume.weight_space.preconditioners import Blocks
+from madkit.volume.weight_space.weights import Ray, Weights
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class PromptRadii:
-    """How far the weights can go along n directions before what a model says to each of B prompts has changed."""
+    """How far the weights can move along n directions before the predictions on each of B prompts have changed."""
 
     radii: Array
     """Distances (B, n) at which the KL divergence was evaluated; infinite where it never reaches the cutoff."""
     changes: Array
     """The KL divergence (B, n) there."""
     limits: Array
-    """The farthest (n,) that matters: beyond it there is no Gaussian mass."""
+    """The largest distances (n,) that matter: beyond them there is no Gaussian mass."""
     passes: int
     """Forward passes, each with one setting of the weights for the whole batch."""
 
@@ -46,16 +54,17 @@ class PromptRadii:
 class PromptVolumes:
     """Local volumes of a language model, one for each prompt.
 
-    The published way perturbs the weights for one prompt and one radius at a time. Here a direction is made once for a
-    batch, and in each forward pass every prompt is at a radius of its own (see `Fan`): all searches
-    run side by side, and a prompt that has found its radius leaves the batch.
+    The published method perturbs the weights for one prompt and one radius at a time. Here a direction is generated
+    once for a batch, and in each forward pass every prompt is at another radius (see
+    `madkit.volume.lm.per_prompt_shift.PerPromptShift`): all searches run side by side, and a prompt whose search is
+    over leaves the batch.
 
     Half precision: weights stay as they are and the direction acts beside them, so steps far smaller than a weight's
-    last bit still count, where perturbed weights would be rounded to bfloat16. Activations are rounded all the same.
+    last bit still count, where perturbed weights would be rounded to bfloat16. Activations are rounded in both cases.
 
     Args:
-        lm: a causal LM, with or without a PEFT adapter, in evaluation mode, whole on this process.
-        weights: which; see `madkit.volume.lm.selection.chosen_parameters`.
+        lm: a causal LM, with or without a PEFT adapter, in evaluation mode, not sharded.
+        weights: which; see `madkit.volume.weight_space.parameter_selection.chosen_parameters`.
         at: where predictions are compared: the mean over a prompt's ``tokens`` [as published], its ``last`` one, or
             there the two ``answers`` alone.
         cutoff: the KL divergence that ends the region, in nats [1e-2].
@@ -88,7 +97,7 @@ class PromptVolumes:
         self.vector = Weights(lm, weights, preconditioner)
         self.sigma = self.vector.rms if sigma is None else sigma
         self.directions = [Direction(seed, k) for k in range(directions)]
-        self.fan = Fan(self.lm, self.vector)
+        self._shift = PerPromptShift(self.lm, self.vector)
 
     @cached_property
     def rays(self) -> list[Ray]:
@@ -97,7 +106,7 @@ class PromptVolumes:
 
     @cached_property
     def limits(self) -> Array:
-        """The farthest (n,) along each direction that matters."""
+        """The largest distance (n,) along each direction that matters."""
         return outer_radius(self.vector.dimension, np.array([ray.aligned for ray in self.rays]), self.sigma)
 
     @torch.no_grad()
@@ -110,52 +119,52 @@ class PromptVolumes:
         """
         batch = {k: batch[k] for k in ("input_ids", "attention_mask", "choices") if k in batch}
         b = len(batch["input_ids"])
-        owner = compared(self.lm, batch, self.at).owner
+        prompt = compared_states(self.lm, batch, self.at).prompt
         original = original_logits(self.lm, batch, self.at)
         radii, changes = np.empty((b, len(self.rays))), np.empty((b, len(self.rays)))
         passes, start = 0, np.full(b, self.limits[0] / 100)
-        with self.fan:
+        with self._shift:
             for k, ray in enumerate(self.rays):
-                self.fan.aim(ray)
+                self._shift.follow(ray)
 
                 def change(which: NDArray[np.int64], distances: Array) -> Array:
                     nonlocal passes
                     passes += 1
-                    return self._divergences(batch, which, distances, original, owner)
+                    return self._divergences(batch, which, distances, original, prompt)
 
                 limit = np.full(b, self.limits[k])
-                found = find_crossings(change, start, limit, self.cutoff, self.tolerance)
-                self.fan.require_complete()
-                radii[:, k], changes[:, k] = found.radii, found.changes
-                # Where a prompt's region ends in one direction is a good guess for the next.
-                start = np.minimum(found.radii, limit)
+                crossings = find_crossings(change, start, limit, self.cutoff, self.tolerance)
+                self._shift.require_complete()
+                radii[:, k], changes[:, k] = crossings.radii, crossings.changes
+                # The radius along one direction is a good first guess for the next.
+                start = np.minimum(crossings.radii, limit)
         return PromptRadii(radii, changes, self.limits, passes)
 
-    def log_volumes(self, found: PromptRadii) -> Array:
+    def log_volumes(self, radii: PromptRadii) -> Array:
         """The log volume (B,) of each prompt: the log of the mean over directions."""
         aligned = np.array([ray.aligned for ray in self.rays])
         stretches = np.array([ray.stretch for ray in self.rays])
-        mass = log_mass(self.vector.dimension, found.radii, aligned, self.vector.norm, self.sigma)
+        mass = log_mass(self.vector.dimension, radii.radii, aligned, self.vector.norm, self.sigma)
         return log_mean_exp(mass - self.vector.dimension * np.log(stretches), axis=1)
 
     def _divergences(
-        self, batch: dict[str, Any], which: NDArray[np.int64], distances: Array, original: Tensor, owner: Tensor
+        self, batch: dict[str, Any], which: NDArray[np.int64], distances: Array, original: Tensor, prompt: Tensor
     ) -> Array:
-        """The mean KL divergence (j,) of some prompts, each at its own distance."""
+        """The mean KL divergence (j,) of some prompts, each at its distance."""
         device = batch["input_ids"].device
         chosen = torch.as_tensor(which, device=device)
         part = {key: value[chosen] for key, value in batch.items()}
         mask = part["attention_mask"]
         longest = int(mask.sum(1).max())
         part["input_ids"], part["attention_mask"] = part["input_ids"][:, -longest:], mask[:, -longest:]
-        before = original[torch.isin(owner, chosen)]
+        before = original[torch.isin(prompt, chosen)]
         radii = torch.as_tensor(distances, device=device)
-        with self.fan.at(radii):
-            found = compared(self.lm, part, self.at)
+        with self._shift.at(radii):
+            states = compared_states(self.lm, part, self.at)
         sums = torch.zeros(len(which), dtype=torch.float64, device=device)
-        for span in spans(self.lm, len(found.owner)):
-            # What enters the unembedding is no longer a row for each prompt: it is told whose rows these are.
-            with self.fan.at(radii[found.owner[span]]):
-                kl = kl_divergence(before[span], logits_at(self.lm, found, span))
-            sums.index_add_(0, found.owner[span], kl)
-        return (sums / torch.bincount(found.owner, minlength=len(which))).cpu().numpy()
+        for chunk in logit_chunks(self.lm, len(states.prompt)):
+            # The input of the unembedding is no longer one row for each prompt: each row takes its prompt's distance.
+            with self._shift.at(radii[states.prompt[chunk]]):
+                kl = kl_divergence(before[chunk], logits_of_chunk(self.lm, states, chunk))
+            sums.index_add_(0, states.prompt[chunk], kl)
+        return (sums / torch.bincount(states.prompt, minlength=len(which))).cpu().numpy()

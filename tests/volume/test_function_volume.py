@@ -11,8 +11,8 @@ from scipy import special, stats
 
 from madkit.errors import ConfigError, DataError
 from madkit.volume import Diagonal, Matrix, adam_scales, inverse_root, log_mass, log_volume
-from madkit.volume.estimation.radius import find_crossings
-from madkit.volume.weights.directions import Direction
+from madkit.volume.estimation.crossings import find_crossings
+from madkit.volume.weight_space.direction import Direction
 
 
 def ball(center, curvature=2.0):
@@ -33,21 +33,21 @@ def log_standard_error(logs):
 
 @pytest.mark.parametrize("dimension", [50, 400])
 def test_a_ball_about_the_origin_is_exact(dimension):
-    found = log_volume(ball(0.0), torch.zeros(dimension).double(), 0.5, 1.0, 25, tolerance=1e-9)
+    estimate = log_volume(ball(0.0), torch.zeros(dimension).double(), 0.5, 1.0, 25, tolerance=1e-9)
     expected = float(log_mass(dimension, 0.5))
-    assert found.log_volume.value == pytest.approx(expected, abs=1e-6)
-    assert found.mean.value == pytest.approx(expected, abs=1e-6)
-    np.testing.assert_allclose(found.radii, 0.5, rtol=1e-9)
-    assert found.reached.all()
+    assert estimate.log_volume.value == pytest.approx(expected, abs=1e-6)
+    assert estimate.mean.value == pytest.approx(expected, abs=1e-6)
+    np.testing.assert_allclose(estimate.radii, 0.5, rtol=1e-9)
+    assert estimate.reached.all()
 
 
 def test_a_ball_away_from_the_origin_is_within_three_standard_errors():
     center = center_of(50, 3.0)
-    found = log_volume(ball(center), center, 0.5, 1.0, 4000, tolerance=1e-8, batched=True)
-    error = log_standard_error(found.log_volumes)
+    estimate = log_volume(ball(center), center, 0.5, 1.0, 4000, tolerance=1e-8, batched=True)
+    error = log_standard_error(estimate.log_volumes)
     assert error < 0.01
-    assert found.log_volume.value == pytest.approx(-114.588, abs=3 * error + 1e-3)
-    low, high = found.log_volume[1:]
+    assert estimate.log_volume.value == pytest.approx(-114.588, abs=3 * error + 1e-3)
+    low, high = estimate.log_volume[1:]
     assert low < -114.588 + 0.02 and high > -114.588 - 0.02 and high - low == pytest.approx(4 * error, rel=0.3)
 
 
@@ -55,11 +55,11 @@ def test_a_ball_away_from_the_origin_is_within_three_standard_errors():
 @given(st.integers(1, 60), st.floats(0, 2), st.floats(0.01, 2), st.floats(0.5, 2), st.integers(0, 10**6))
 def test_the_non_central_chi_square_law(dimension, norm, cutoff, sigma, seed):
     center = center_of(dimension, norm)
-    found = log_volume(ball(center), center, cutoff, sigma, 600, seed=seed, tolerance=1e-7, batched=True)
+    estimate = log_volume(ball(center), center, cutoff, sigma, 600, seed=seed, tolerance=1e-7, batched=True)
     law = stats.ncx2(dimension, max((norm / sigma) ** 2, 1e-12))
     expected = law.logcdf(cutoff / 2 / sigma**2)
     # Five standard errors: there are many examples.
-    assert found.log_volume.value == pytest.approx(expected, abs=5 * log_standard_error(found.log_volumes) + 1e-5)
+    assert estimate.log_volume.value == pytest.approx(expected, abs=5 * log_standard_error(estimate.log_volumes) + 1e-5)
 
 
 def test_preconditioners_of_an_ellipsoid_agree_and_the_ideal_one_has_no_scatter():
@@ -122,10 +122,10 @@ def test_a_radius_is_a_point_that_was_evaluated():
         seen.update(zip(radii.tolist(), values.tolist(), strict=True))
         return values
 
-    found = find_crossings(change, np.array([1.0, 1e-4, 30.0]), np.full(3, 1e3), 0.5)
-    for radius, value in zip(found.radii, found.changes, strict=True):
+    crossings = find_crossings(change, np.array([1.0, 1e-4, 30.0]), np.full(3, 1e3), 0.5)
+    for radius, value in zip(crossings.radii, crossings.changes, strict=True):
         assert seen[radius] == value == pytest.approx(0.5, rel=1e-3)
-    assert found.evaluations.max() <= 12
+    assert crossings.evaluations.max() <= 12
 
 
 @settings(max_examples=80, deadline=None)
@@ -138,24 +138,24 @@ def test_radii_of_steep_flat_and_saturating_losses(power, scale, start, ceiling,
         with np.errstate(over="ignore"):
             return top * -np.expm1(-((radii * np.exp(scale)) ** power) / top)
 
-    found = find_crossings(change, np.array([np.exp(start)]), np.array([1e30]), 0.01, tolerance)
+    crossings = find_crossings(change, np.array([np.exp(start)]), np.array([1e30]), 0.01, tolerance)
     root = (-top * np.log1p(-0.01 / top)) ** (1 / power) / np.exp(scale)
-    assert found.reached.all() and abs(found.changes[0] - 0.01) <= tolerance * 0.01
-    assert found.radii[0] == pytest.approx(root, rel=2 * tolerance / min(power, 1) + 1e-12)
-    assert found.evaluations[0] <= 80
+    assert crossings.reached.all() and abs(crossings.changes[0] - 0.01) <= tolerance * 0.01
+    assert crossings.radii[0] == pytest.approx(root, rel=2 * tolerance / min(power, 1) + 1e-12)
+    assert crossings.evaluations[0] <= 80
 
 
-def test_a_direction_that_never_reaches_the_cutoff_counts_whole():
+def test_a_direction_that_never_reaches_the_cutoff_counts_with_its_complete_half_line():
     """A slab: unlimited across, so its mass is that of an interval."""
     dimension = 4
 
     def slab(w):
         return torch.clamp(w[..., 0].abs(), max=0.5) ** 2
 
-    found = log_volume(slab, torch.zeros(dimension).double(), 1.0, 1.0, 20, batched=True)
-    assert not found.reached.any() and np.isinf(found.radii).all()
-    np.testing.assert_allclose(found.log_volumes, 0, atol=1e-12)
-    assert "cutoff never reached in 20" in repr(found)
+    estimate = log_volume(slab, torch.zeros(dimension).double(), 1.0, 1.0, 20, batched=True)
+    assert not estimate.reached.any() and np.isinf(estimate.radii).all()
+    np.testing.assert_allclose(estimate.log_volumes, 0, atol=1e-12)
+    assert "cutoff never reached in 20" in repr(estimate)
     cut = log_volume(lambda w: w[..., 0] ** 2, torch.zeros(dimension).double(), 1.0, 1.0, 5000, batched=True)
     expected = math.log(stats.norm.cdf(1) - stats.norm.cdf(-1))
     assert cut.log_volume.value == pytest.approx(expected, abs=4 * log_standard_error(cut.log_volumes))
@@ -166,16 +166,16 @@ def test_a_loss_that_overflows_is_above_the_cutoff():
     def loss(w):
         return (w**2).sum() if (w**2).sum() < 1e-6 else torch.tensor(float("nan"))
 
-    found = log_volume(loss, torch.ones(3).double() * 0, 1e-8, 1.0, 3)
-    np.testing.assert_allclose(found.radii, 1e-4, rtol=1e-3)
+    estimate = log_volume(loss, torch.ones(3).double() * 0, 1e-8, 1.0, 3)
+    np.testing.assert_allclose(estimate.radii, 1e-4, rtol=1e-3)
 
 
 def test_a_loss_that_does_not_vanish_is_refused_and_a_step_function_said_to_be_one():
     with pytest.raises(DataError, match="however close to the centre"):
         log_volume(lambda w: float(w.norm() > 0), torch.zeros(3).double(), 1e-3, 1.0, 2)
     with pytest.warns(UserWarning, match="jumps there"):
-        found = log_volume(lambda w: torch.floor(10 * w.norm()) / 10, torch.zeros(3).double(), 0.55, 1.0, 2)
-    np.testing.assert_allclose(found.changes, [0.5, 0.5], atol=0.11)
+        estimate = log_volume(lambda w: torch.floor(10 * w.norm()) / 10, torch.zeros(3).double(), 0.55, 1.0, 2)
+    np.testing.assert_allclose(estimate.changes, [0.5, 0.5], atol=0.11)
 
 
 def test_directions_are_uniform_on_the_sphere_and_the_same_however_they_are_cut():

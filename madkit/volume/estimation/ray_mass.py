@@ -10,7 +10,7 @@ from madkit.errors import ConfigError
 
 Array = NDArray[np.float64]
 
-#: What lies where the integrand is exp(-DROP) of its largest value is left out: it is less than one bit of float64.
+#: The integral leaves out where the integrand is below exp(-DROP) of its largest value: less than one bit of float64.
 DROP = 50.0
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(128)
 
@@ -18,7 +18,7 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(128)
 def log_mass(
     dimension: int, radius: ArrayLike, aligned: ArrayLike = 0.0, norm: float = 0.0, sigma: float = 1.0
 ) -> Array:
-    r"""The log of the Gaussian mass of a star-shaped region, had it this radius in all directions like in this one.
+    r"""The log of the Gaussian mass of a star-shaped region whose radius is the same in all directions as in this one.
 
     For a centre theta and a unit vector u in D dimensions,
 
@@ -29,14 +29,14 @@ def log_mass(
     N(0, sigma^2 I) (arXiv 2501.18812, section on Gaussian volumes). For theta = 0 it is the log of a regularised
     incomplete gamma function.
 
-    The integrand's logarithm is concave, so what counts of it lies in one interval whose ends have closed forms;
+    The integrand's logarithm is concave, so its mass lies in one interval whose ends have closed forms;
     there it is integrated by Gauss-Legendre quadrature, relative to its largest value. All terms of size D ln D cancel
     in closed form (Stirling's series), so the error does not grow with D as theirs would.
 
     Args:
         dimension: D, 1 or more.
-        radius: r, any shape; 0 has no mass, infinity takes the whole ray.
-        aligned: u . theta, of a shape that broadcasts with it.
+        radius: r, any shape; 0 has no mass, infinity takes the complete ray.
+        aligned: u . theta, of a shape that broadcasts with the radius.
         norm: \|theta\|.
         sigma: the standard deviation of each coordinate.
 
@@ -69,9 +69,9 @@ def log_mass(
 
 
 def outer_radius(dimension: int, aligned: ArrayLike = 0.0, sigma: float = 1.0) -> Array:
-    """The distance along a ray beyond which there is no Gaussian mass that float64 could tell.
+    """The distance along a ray beyond which the Gaussian mass is below the resolution of float64.
 
-    A region that reaches this far has the mass of the whole ray.
+    A region that reaches this far has the mass of the complete ray.
 
     Args:
         dimension: D.
@@ -103,7 +103,7 @@ def _below(n: float, t: Array, slope: Array) -> Array:
 
 
 def _above(n: float, t: Array, slope: Array) -> Array:
-    """How far above t it has surely fallen by DROP, where the slope is not positive (elsewhere it is not asked for)."""
+    """How far above t it has surely fallen by DROP, where the slope is not positive (elsewhere it is not needed)."""
     fall = np.maximum(-slope, 0.0)
     gaussian = 2 * DROP / (fall + np.sqrt(fall**2 + 2 * DROP))
     if not n:

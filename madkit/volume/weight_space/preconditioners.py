@@ -1,4 +1,4 @@
-"""Where to look for directions: preconditioners of determinant 1, which an importance weight makes up for."""
+"""Preconditioners of determinant 1: where to look for directions, with an importance weight that corrects for it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from madkit.errors import ConfigError
 
 
 class Preconditioner(ABC):
-    r"""A linear map P with \|det P\| = 1 from a uniform direction v to the direction P v in which one goes.
+    r"""A linear map P with \|det P\| = 1 from a uniform direction v to the direction P v that is followed.
 
     With P close to the inverse square root of the loss' Hessian, the radius hardly depends on the direction, and far
     fewer directions are needed (arXiv 2501.18812, section on preconditioning). The estimate stays unbiased: each
@@ -21,7 +22,7 @@ class Preconditioner(ABC):
 
     @abstractmethod
     def __call__(self, v: Tensor) -> Tensor:
-        """P v for each row of v (k, D)."""
+        """P v (k, D) for each row of v (k, D)."""
 
 
 class Diagonal(Preconditioner):
@@ -42,8 +43,8 @@ class Diagonal(Preconditioner):
         logs = _logs("Diagonal(scales)", scales)
         self.scales = (logs - logs.mean()).exp()
 
+    @override
     def __call__(self, v: Tensor) -> Tensor:
-        """See the base class."""
         return v * self.scales.to(v)
 
 
@@ -54,7 +55,7 @@ class Matrix(Preconditioner):
         matrix: (D, D), invertible.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it has no inverse, or is not square.
     """
 
     def __init__(self, matrix: Tensor) -> None:
@@ -66,8 +67,8 @@ class Matrix(Preconditioner):
             raise ConfigError("Matrix(matrix): it has no inverse; add a multiple of the identity")
         self.matrix = matrix * (-log_determinant / len(matrix)).exp()
 
+    @override
     def __call__(self, v: Tensor) -> Tensor:
-        """See the base class."""
         return v @ self.matrix.to(v).T
 
 
@@ -94,7 +95,7 @@ def inverse_root(curvature: Tensor, exponent: float = 0.5, eps: float = 1e-3) ->
     Args:
         curvature: any shape.
         exponent: 0.5 makes an ellipsoid round if h is its Hessian's diagonal.
-        eps: what bounds the scales where there is no curvature [1e-3, 1e-5 in the study of arXiv 2501.18812].
+        eps: bounds the scales where there is no curvature [1e-3, 1e-5 in the study of arXiv 2501.18812].
 
     Raises:
         ConfigError: eps is not positive.
@@ -110,7 +111,7 @@ def adam_scales(
     exponent: float = 0.5,
     eps: float = 1e-5,
 ) -> dict[str, Tensor]:
-    """Scales for `Blocks` from the second moments that an Adam optimizer has gathered.
+    """Scales for `Blocks` from the second moments of an Adam optimizer.
 
     Args:
         optimizer: with ``exp_avg_sq`` for every parameter.
@@ -119,7 +120,7 @@ def adam_scales(
         eps: see `inverse_root`.
 
     Raises:
-        ConfigError: it has no second moment of a parameter.
+        ConfigError: the optimizer has no second moment of a parameter.
     """
     scales = {}
     for name, parameter in named_parameters:

@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 from madkit.errors import ConfigError
 from madkit.statistics import bootstrap
 from madkit.statistics.interval import Interval
-from madkit.volume.estimation.integral import log_mass
+from madkit.volume.estimation.ray_mass import log_mass
 
 Array = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ class VolumeEstimate:
     changes: Array
     """The change of the loss (n,) there; where the cutoff is never reached, at the farthest point that matters."""
     reached: NDArray[np.bool_]
-    """Whether the cutoff was reached (n,). Where not, the whole half-line counts."""
+    """Whether the cutoff was reached (n,). Where not, the complete half-line counts."""
     stretches: Array
     """Lengths \\|P v\\| (n,) of the preconditioned directions; 1 without a preconditioner."""
     aligned: Array
@@ -48,7 +48,7 @@ class VolumeEstimate:
 
     @cached_property
     def log_volumes(self) -> Array:
-        """The log volume (n,) as each direction alone would have it, importance weight included."""
+        """The log volume (n,) according to each direction alone, importance weight included."""
         mass = log_mass(self.dimension, self.radii, self.aligned, self.norm, self.sigma)
         return mass - self.dimension * np.log(self.stretches)
 
@@ -56,8 +56,8 @@ class VolumeEstimate:
     def log_volume(self) -> Interval:
         """The log of the mean over directions, with a 95% bootstrap interval.
 
-        The mean is unbiased for the volume. In high dimensions it is the largest direction's that decides it, and the
-        interval, which knows only the directions that were drawn, is too narrow.
+        The mean is unbiased for the volume. In high dimensions the largest direction decides it, and the interval,
+        which rests on the directions that were drawn, is too narrow.
         """
         return _interval(self.log_volumes, lambda x: log_mean_exp(x, axis=-1))
 
@@ -87,10 +87,10 @@ def log_mean_exp(x: ArrayLike, axis: int = -1) -> Array:
 
 
 def require_settings(cutoff: float, sigma: float | None, directions: int, tolerance: float) -> None:
-    """Refuse settings that no volume has.
+    """Refuse settings that are not positive and finite.
 
     Raises:
-        ConfigError: naming the one.
+        ConfigError: one of them is not.
     """
     named = {"cutoff": cutoff, "directions": directions, "tolerance": tolerance}
     named |= {} if sigma is None else {"sigma": sigma}

@@ -1,4 +1,4 @@
-"""Random directions that are made again from a seed wherever they are needed, and never stored."""
+"""Random directions, generated from a seed wherever they are needed and never stored."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SECOND = 0x94D049BB133111EB - 2**64
 class Direction:
     """One of the random directions of a seed.
 
-    Element i of tensor ``name`` is a function of (seed, number, name, i) alone. So a process makes just the part that
-    it holds, in any order, on any device, and all of them together are one vector.
+    Element i of tensor ``name`` is a function of (seed, number, name, i) alone. So a process generates just the part
+    that it holds, in any order, on any device, and the parts of all processes are one vector.
 
     Attributes:
         seed: which family of directions.
@@ -34,15 +34,15 @@ class Direction:
 
         Args:
             name: the tensor that they belong to.
-            index: int64 positions in it, any shape.
+            index: int64 indices of elements in it, any shape.
 
         Returns:
             float32 numbers of that shape, on its device; between devices they may differ in the last bit.
 
         Example:
             >>> import torch
-            >>> whole = Direction(0, 0).normals("weight", torch.arange(6))
-            >>> torch.equal(whole[4:], Direction(0, 0).normals("weight", torch.arange(4, 6)))
+            >>> complete = Direction(0, 0).normals("weight", torch.arange(6))
+            >>> torch.equal(complete[4:], Direction(0, 0).normals("weight", torch.arange(4, 6)))
             True
         """
         text = f"{self.seed}/{self.number}/{name}".encode()

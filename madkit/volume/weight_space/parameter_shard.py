@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from madkit.errors import ConfigError
 
 
-class Shard:
+class ParameterShard:
     """The part of a parameter that lies on this process: all of an ordinary one, a box of a DTensor.
 
     FSDP2 (``torch.distributed.fsdp.fully_shard``) and tensor parallelism keep parameters as DTensors.
@@ -22,7 +22,7 @@ class Shard:
         parameter: a tensor, or a DTensor whose placements are ``Shard`` and ``Replicate``.
 
     Raises:
-        ConfigError: it is placed in another way.
+        ConfigError: its placement is another one.
     """
 
     def __init__(self, name: str, parameter: Tensor) -> None:
@@ -32,7 +32,7 @@ class Shard:
         placements = getattr(parameter, "placements", ())
         mesh: Any = getattr(parameter, "device_mesh", None)
         for i, placement in enumerate(placements):
-            # A strided shard, of FSDP over tensor parallelism, is a subclass and laid out otherwise.
+            # A strided shard, of FSDP over tensor parallelism, is a subclass with another layout.
             if type(placement).__name__ not in ("Shard", "Replicate"):
                 raise ConfigError(
                     f"parameter {name!r} is placed as {placement} over processes, and only Shard and Replicate are "
@@ -45,7 +45,8 @@ class Shard:
                 first = min(chunk * rank, size[dim])
                 start[dim], size[dim] = start[dim] + first, min(chunk, size[dim] - first)
         self.start, self.size = start, size
-        local: Tensor = parameter.to_local() if placements else parameter  # type: ignore[attr-defined]
+        distributed: Any = parameter
+        local: Tensor = distributed.to_local() if placements else parameter
         self.local = local.detach()
         if list(self.local.shape) != size:
             raise ConfigError(
@@ -57,20 +58,20 @@ class Shard:
         """Whether other processes hold parts of it."""
         return bool(self.groups)
 
-    def positions(self, first: int, last: int) -> Tensor:
-        """Where the ``first``-th to ``last``-th local element lies in the whole parameter, flattened, int64."""
+    def global_index(self, first: int, last: int) -> Tensor:
+        """The index, in the flattened parameter, of the ``first``-th to ``last``-th local element; int64."""
         local = torch.arange(first, last, device=self.local.device)
-        if self.size[1:] == list(self.shape[1:]):  # whole rows lie one after another
+        if self.size[1:] == list(self.shape[1:]):  # complete rows lie one after another
             inner = 1
             for n in self.shape[1:]:
                 inner *= n
             return local + (self.start[0] * inner if self.start else 0)
-        whole, stride = torch.zeros_like(local), 1
+        index, stride = torch.zeros_like(local), 1
         for dim in reversed(range(len(self.shape))):
-            whole += (local % self.size[dim] + self.start[dim]) * stride
+            index += (local % self.size[dim] + self.start[dim]) * stride
             local = local // self.size[dim]
             stride *= self.shape[dim]
-        return whole
+        return index
 
     def total(self, sums: Tensor) -> Tensor:
         """Sums over the local part, added up over the processes that hold the others."""
@@ -78,20 +79,21 @@ class Shard:
             dist.all_reduce(sums, group=group)
         return sums
 
-    def own(self, whole: Tensor) -> Tensor:
+    def local_part(self, full: Tensor) -> Tensor:
         """The local part of an ordinary tensor of the parameter's shape."""
         for dim, (first, n) in enumerate(zip(self.start, self.size, strict=True)):
-            whole = whole.narrow(dim, first, n)
-        return whole
+            full = full.narrow(dim, first, n)
+        return full
 
 
 def reshard(lm: nn.Module) -> None:
     """Let FSDP2 free the weights that it has gathered: a root keeps them, and would not see the shards change."""
+    module: Any
     for module in lm.modules():
         if hasattr(module, "unshard") and hasattr(module, "reshard"):
-            module.reshard()  # type: ignore[operator]
+            module.reshard()
 
 
-def any_sharded(shards: Sequence[Shard]) -> bool:
+def any_sharded(shards: Sequence[ParameterShard]) -> bool:
     """Whether a parameter is spread over processes, so that they all have to compute together."""
     return any(shard.sharded for shard in shards)

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from madkit.errors import ConfigError, DataError
+from madkit.volume.estimation.crossings import find_crossings
 from madkit.volume.estimation.distributed import over_ranks
-from madkit.volume.estimation.estimate import VolumeEstimate, require_settings
-from madkit.volume.estimation.integral import outer_radius
-from madkit.volume.estimation.radius import find_crossings
-from madkit.volume.weights.directions import Direction
-from madkit.volume.weights.preconditioner import Preconditioner
+from madkit.volume.estimation.ray_mass import outer_radius
+from madkit.volume.estimation.volume_estimate import VolumeEstimate, require_settings
+from madkit.volume.weight_space.direction import Direction
+from madkit.volume.weight_space.preconditioners import Preconditioner
 
 
 def log_volume(
@@ -32,14 +32,14 @@ def log_volume(
 ) -> VolumeEstimate:
     r"""The log probability, under N(0, sigma^2 I), of the region around a point where a loss changes little.
 
-    The region is star-shaped: along each ray from the centre it ends where the loss has first been seen to change by
-    the cutoff. For uniform directions v, with u = P v / |P v|,
+    The region is star-shaped: along each ray from the centre it ends where the loss was first observed to change
+    by the cutoff. For uniform directions v, with u = P v / |P v|,
 
     .. math:: \frac1n \sum_v \frac{D V_D}{(2 \pi \sigma^2)^{D/2} |P v|^D}
               \int_0^{r(u)} s^{D-1} \exp(-|\theta + s u|^2 / 2 \sigma^2) ds
 
-    is unbiased for it (arXiv 2501.18812). Under ``torch.distributed`` every process must call this; the directions
-    are dealt out and the result is that of one process.
+    is unbiased for it (arXiv 2501.18812). Under ``torch.distributed`` every process must call this; they share
+    the directions, and the result is that of one process.
 
     Args:
         loss: a deterministic function of a vector (D,) of the centre's dtype, giving a number.
@@ -47,7 +47,7 @@ def log_volume(
         cutoff: the change of the loss that ends the region [1e-2].
         sigma: standard deviation of the measure; None for the root mean square of the centre.
         directions: how many.
-        preconditioner: where to look for them; None for uniform directions.
+        preconditioner: how directions are distributed; None for uniformly.
         seed: which directions.
         tolerance: how close the loss at a radius must come to the cutoff, as a share of it. A log volume is off by
             up to D / 2 times that.
@@ -75,11 +75,11 @@ def log_volume(
     if not np.isfinite(at_center):
         raise DataError(f"the loss at the center is {at_center}: it must be finite")
 
-    def find(numbers: Iterable[int]) -> dict[int, tuple[float, ...]]:
-        own = list(numbers)
-        if not own:
+    def follow(numbers: Iterable[int]) -> dict[int, tuple[float, ...]]:
+        chosen = list(numbers)
+        if not chosen:
             return {}
-        g = torch.stack([Direction(seed, k).normals("", torch.arange(d)) for k in own]).to(theta)
+        g = torch.stack([Direction(seed, k).normals("", torch.arange(d)) for k in chosen]).to(theta)
         v = g / g.norm(dim=1, keepdim=True)
         moved = v if preconditioner is None else preconditioner(v)
         stretch = moved.norm(dim=1)
@@ -91,11 +91,14 @@ def log_volume(
             return values(points.to(center.dtype)) - at_center
 
         limit = outer_radius(d, aligned, sigma)
-        found = find_crossings(change, limit / 100, limit, cutoff, tolerance)
-        columns = (found.radii, found.changes, found.reached, stretch.cpu().numpy(), aligned, found.evaluations)
-        return dict(zip(own, zip(*(c.tolist() for c in columns), strict=True), strict=True))
+        crossings = find_crossings(change, limit / 100, limit, cutoff, tolerance)
+        columns = (
+            crossings.radii, crossings.changes, crossings.reached, stretch.cpu().numpy(), aligned,
+            crossings.evaluations,
+        )  # fmt: skip
+        return dict(zip(chosen, zip(*(c.tolist() for c in columns), strict=True), strict=True))
 
-    radii, changes, reached, stretches, alignments, evaluations = zip(*over_ranks(directions, find), strict=True)
+    radii, changes, reached, stretches, alignments, evaluations = zip(*over_ranks(directions, follow), strict=True)
     return VolumeEstimate(
         d, sigma, cutoff, norm, np.array(radii), np.array(changes), np.array(reached), np.array(stretches),
         np.array(alignments), np.array(evaluations),
@@ -107,10 +110,10 @@ def _values(loss: Callable[[Tensor], Any], batched: bool) -> Callable[[Tensor], 
 
     @torch.no_grad()
     def values(points: Tensor) -> NDArray[np.float64]:
-        found = loss(points) if batched else torch.stack([torch.as_tensor(loss(x)).reshape(()) for x in points])
-        found = torch.as_tensor(found).double().cpu().numpy()
-        if found.shape != (len(points),):
-            raise ConfigError(f"loss gave shape {found.shape} for {len(points)} points: one number each is needed")
-        return found
+        losses = loss(points) if batched else torch.stack([torch.as_tensor(loss(x)).reshape(()) for x in points])
+        array = torch.as_tensor(losses).double().cpu().numpy()
+        if array.shape != (len(points),):
+            raise ConfigError(f"loss gave shape {array.shape} for {len(points)} points: one number each is needed")
+        return array
 
     return values

@@ -1,4 +1,4 @@
-"""Which weights of a language model are meant, and what they are called."""
+"""Which weights of a language model are chosen, and their names."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from madkit.errors import ConfigError
 from madkit.lm.hooks import layer_names
 
-#: What wrappers put into the names of parameters; without it a model has the same directions, wrapped or not.
+#: What wrappers add to the names of parameters; without it a model has the same directions, wrapped or not.
 WRAPPING = re.compile(r"^base_model\.model\.|(?<=\.)base_layer\.|_orig_mod\.|_fsdp_wrapped_module\.|^module\.")
 
 
 def canonical(name: str) -> str:
-    """A parameter's name in the model itself.
+    """A parameter's name in the model without its wrappers.
 
     Example:
         >>> canonical("base_model.model.model.layers.0.mlp.up_proj.base_layer.weight")
@@ -32,28 +32,28 @@ def chosen_parameters(lm: nn.Module, weights: str | int) -> dict[str, nn.Paramet
     Args:
         lm: the model, with or without an adapter.
         weights: ``all``; ``lora``, the matrices of adapters; a layer's number; or a regular expression that is
-            searched in canonical names, such as ``mlp`` or ``layers\.(14|15)\.``. The matrices of adapters are meant
+            searched in canonical names, such as ``mlp`` or ``layers\.(14|15)\.``. The matrices of adapters are chosen
             only where ``lora`` is part of it: otherwise they stay as they are and count as part of the weights
             that they are added to.
 
     Raises:
         ConfigError: nothing is chosen, or a chosen parameter is quantised.
     """
-    found = {canonical(name): p for name, p in lm.named_parameters() if matches(lm, weights, canonical(name))}
-    if not found:
+    chosen = {canonical(name): p for name, p in lm.named_parameters() if matches(lm, weights, canonical(name))}
+    if not chosen:
         names = [canonical(name) for name, _ in lm.named_parameters()]
         raise ConfigError(
             f"weights={weights!r} chooses none of the model's {len(names)} parameters, such as "
             f"{names[len(names) // 2]!r}; use all, lora, a layer's number or a regular expression"
         )
-    for name, parameter in found.items():
+    for name, parameter in chosen.items():
         if not parameter.is_floating_point():
             raise ConfigError(f"parameter {name!r} is quantised ({parameter.dtype}): load the model in bfloat16")
-    return found
+    return chosen
 
 
 def matches(lm: nn.Module, weights: str | int, name: str) -> bool:
-    """Whether a canonical name is meant; see `chosen_parameters`."""
+    """Whether ``weights`` chooses the parameter of a canonical name; see `chosen_parameters`."""
     if isinstance(weights, int):
         layers = layer_names(lm)
         if not 0 <= weights < len(layers):
@@ -67,11 +67,11 @@ def matches(lm: nn.Module, weights: str | int, name: str) -> bool:
         raise ConfigError(f"weights={weights!r} is no regular expression: {error}") from error
 
 
-def added(lm: nn.Module) -> Iterator[tuple[nn.Parameter, Tensor]]:
+def adapter_deltas(lm: nn.Module) -> Iterator[tuple[nn.Parameter, Tensor]]:
     """Weights under an active adapter, each with what the adapter adds to it.
 
     Raises:
-        ConfigError: the adapter is of a kind whose effect is not a sum.
+        ConfigError: the effect of an adapter is not a sum.
     """
     module: Any
     for name, module in lm.named_modules():

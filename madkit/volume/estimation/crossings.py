@@ -1,4 +1,4 @@
-"""How far one can go along a ray until a loss has changed by a given amount, for many rays at once."""
+"""The distance along a ray at which a loss has changed by a given amount, for many rays at once."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from madkit.errors import ConfigError, DataError
 
 Array = NDArray[np.float64]
 
-#: What the loss is taken to grow like until two of its values are known: the square of the distance.
+#: The power of the distance that the loss is assumed to grow with until two of its values have been computed.
 POWER = 2.0
-#: A loss that jumps may never come as close as asked for. Once the radius is known to this share of the tolerance (as
-#: a smooth loss would never have it known without meeting the tolerance), the search ends.
+#: A loss that jumps may never come as close as the tolerance. Once the radius is bracketed to this share of the
+#: tolerance (which for a smooth loss implies that it is met), the search ends.
 NARROW = 0.1
-#: The log of a radius, relative to the start, below which a region is taken for an accident of rounding.
+#: The log of a radius, relative to the start, below which a region is an artefact of rounding.
 NEAREST = -40.0
 EPSILON = 4 * np.finfo(np.float64).eps
 
@@ -37,7 +37,7 @@ class Crossings:
     """How often the loss was evaluated (k,)."""
 
 
-class Search:
+class RadiusSearch:
     """The state of k searches on logarithmic axes, on which a loss that grows like a power is a straight line.
 
     First the distance is moved along that line until the cutoff lies between two evaluated points; then by the
@@ -50,7 +50,7 @@ class Search:
         self.x = np.minimum(np.log(start), self.limit)
         self.low, self.high = np.full(k, -np.inf), np.full(k, np.inf)
         self.y_low, self.y_high = np.full(k, -np.inf), np.full(k, np.inf)
-        # What false position works with; the Illinois rule halves the one that stays.
+        # The values that false position uses; the Illinois rule halves the one of the end that stays.
         self.w_low, self.w_high = self.y_low.copy(), self.y_high.copy()
         self.side = np.zeros(k)
         self.width = np.full(k, np.inf)
@@ -66,7 +66,7 @@ class Search:
     def update(self, which: NDArray[np.int64], change: Array) -> None:
         """Take the changes (j,) of the loss at `radii(which)` and choose the next points."""
         for i, value in zip(which, change, strict=True):
-            self._take(int(i), float(value))
+            self._update_one(int(i), float(value))
 
     def done(self, tolerance: float) -> NDArray[np.bool_]:
         """Which searches are over (k,): close enough, at the limit, or out of bracket."""
@@ -81,9 +81,9 @@ class Search:
         """Which rays stay below the cutoff up to the limit (k,)."""
         return (self.low >= self.limit) & ~np.isfinite(self.high)
 
-    def _take(self, i: int, value: float) -> None:
+    def _update_one(self, i: int, value: float) -> None:
         x, self.evaluations[i] = self.x[i], self.evaluations[i] + 1
-        # Where a model's numbers overflow, it has surely changed by more than the cutoff.
+        # Where a model's numbers overflow, the loss has changed by more than the cutoff.
         y = np.inf if np.isnan(value) else (np.log(value / self.cutoff) if value > 0 else -np.inf)
         if not abs(value - self.cutoff) >= abs(self.best[1, i] - self.cutoff) and np.isfinite(value):
             self.best[:, i] = x, value
@@ -114,13 +114,13 @@ class Search:
         return x if low < x < high else middle
 
     def _step(self, i: int, x: float, y: float) -> float:
-        """How far to move while all points are on one side: along the line, and ever more boldly."""
+        """How far to move while all points are on one side of the cutoff: along the line, in growing steps."""
         last_x, last_y = self.previous[:, i]
         power = POWER
         if np.isfinite(last_y) and np.isfinite(y) and x != last_x:
             power = float(np.clip((y - last_y) / (x - last_x), POWER / 4, 4 * POWER))
         length = min(abs(y) / power, np.log(16))
-        # A step that lands short time and again is no line's: double it each time from the fourth on.
+        # Steps that fall short repeatedly do not follow a line: double them from the fourth on.
         length = max(length, 1e-3 * 2.0 ** (self.evaluations[i] - 4) if self.evaluations[i] >= 4 else 0.0)
         return -np.sign(y) * length
 
@@ -139,25 +139,25 @@ def find_crossings(
         change: given numbers (j,) of rays and distances (j,), the change of the loss (j,) there. NaN and infinity
             count as above the cutoff.
         start: where to begin (k,).
-        limit: the farthest that matters (k,).
+        limit: the largest distance that matters (k,).
         cutoff: the change that ends the region.
         tolerance: how close the change must come to the cutoff, as a share of it.
-        most: evaluations of a ray at most; where they do not suffice, the closest one is taken, with a warning.
+        most: most evaluations of a ray; where they do not suffice, the closest one is taken, with a warning.
 
     Raises:
         ConfigError: an argument is out of range.
         DataError: the loss does not go to zero at the centre.
 
     Example:
-        >>> found = find_crossings(lambda which, r: 2 * r**2, np.array([0.01]), np.array([10.0]), cutoff=0.5)
-        >>> found.radii.round(3), found.evaluations
+        >>> crossings = find_crossings(lambda which, r: 2 * r**2, np.array([0.01]), np.array([10.0]), cutoff=0.5)
+        >>> crossings.radii.round(3), crossings.evaluations
         (array([0.5]), array([3]))
     """
     if not (0 < cutoff < np.inf and tolerance > 0 and most >= 1 and (start > 0).all() and np.isfinite(start).all()):
         raise ConfigError(
             f"cutoff={cutoff}, tolerance={tolerance}, most={most}: all must be positive, and start positive and finite"
         )
-    search = Search(np.asarray(start, float), np.asarray(limit, float), cutoff)
+    search = RadiusSearch(np.asarray(start, float), np.asarray(limit, float), cutoff)
     for _ in range(most):
         which = np.flatnonzero(~search.done(tolerance))
         if not len(which):
@@ -172,7 +172,7 @@ def find_crossings(
             "deterministic function, and the cutoff above its noise"
         )
     if (np.abs(value - cutoff)[~unreached] > tolerance * cutoff).any():
-        # One text, so that it is shown once: numbers are in `changes`.
+        # The text has no numbers, so that it is shown once; they are in `changes`.
         warnings.warn(
             f"at some radii the loss is not within tolerance={tolerance:g} of the cutoff, because it jumps there (in "
             "half precision it does); the radii themselves are as accurate as the jumps allow",

@@ -1,1 +1,0 @@
-"""Weights as one vector: directions, preconditioners, shards."""
