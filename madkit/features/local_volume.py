@@ -13,8 +13,8 @@ from madkit.features.feature import Feature, Reading
 from madkit.lm.hooks import Hookpoint
 from madkit.volume.estimation.volume_estimate import require_settings
 from madkit.volume.lm.divergence import At, require_at
-from madkit.volume.weight_space.parameter_selection import matches
 from madkit.volume.prompt_volumes import PromptRadii, PromptVolumes
+from madkit.volume.weight_space.parameter_selection import matches
 
 SITE = "weights"
 
