@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from madkit.analysis.state_separation import StateSeparation, separation_from_moments
-from madkit.streaming.accumulator import merged
-from madkit.streaming.validation import Rows, checked, chunks
+from madkit.streaming.accumulator import merge_processes
+from madkit.streaming.validation import Rows, check_rows, row_chunks
 from madkit.streaming.variances import FeatureStatistics, Variances
 
 
@@ -36,10 +36,10 @@ class StreamingSeparation(nn.Module):
             DataError: x has another shape than before, or NaN or infinite values.
         """
         width = int(self.alice.width) or int(self.bob.width) or None
-        x = checked(x, width)
+        x = check_rows(x, width)
         bob = torch.as_tensor(is_bob, device=x.device).bool()
         start = 0
-        for rows in chunks(x):
+        for rows in row_chunks(x):
             part = bob[start : start + len(rows)]
             start += len(rows)
             for side, moments in ((rows[~part], self.alice), (rows[part], self.bob)):
@@ -53,5 +53,5 @@ class StreamingSeparation(nn.Module):
         Raises:
             DataError: a character without rows, or all rows equal.
         """
-        sides = [merged(moments).result() for moments in (self.alice, self.bob)]
+        sides = [merge_processes(moments).result() for moments in (self.alice, self.bob)]
         return separation_from_moments(*(FeatureStatistics(s.n, s.mean.cpu(), s.m2.cpu()) for s in sides))

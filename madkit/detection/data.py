@@ -12,7 +12,7 @@ from madkit.errors import ConfigError, DataError
 from madkit.runs.folder import root_of
 from madkit.store.feature_store import FeatureStore
 from madkit.store.matching import matching_stores
-from madkit.streaming.validation import none_of
+from madkit.streaming.validation import no_rows_like
 
 
 class SiteBlocks(Dataset[dict[str, Any]]):
@@ -52,7 +52,7 @@ class SiteBlocks(Dataset[dict[str, Any]]):
             rows, x = self.store.read(self.site, split, start, stop)
         else:
             rows, x = self.store.read(self.site, split, 0, 1)
-            rows, x = rows[:0], none_of(x)
+            rows, x = rows[:0], no_rows_like(x)
         feature = self.store.folder.parent.name
         return {
             "feature": feature,

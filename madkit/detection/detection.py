@@ -23,9 +23,9 @@ from madkit.runs.cost import Cost, measured
 from madkit.runs.folder import root_of
 from madkit.scores import Score, ScoreCollection
 from madkit.statistics.aggregation import AGGREGATIONS, CALIBRATED
-from madkit.streaming.accumulator import merged
+from madkit.streaming.accumulator import merge_processes
 from madkit.streaming.pool import Pool
-from madkit.streaming.validation import chunks
+from madkit.streaming.validation import row_chunks
 
 #: What counts as untrusted, as results name it.
 UNTRUSTED = {"untrusted": "untrusted split", "test": "test prompts"}
@@ -192,7 +192,7 @@ class Detection(L.LightningModule):
         if (feature, site) in self._timed or not len(x):
             return
         self._timed.add((feature, site))
-        part = x[:TIMED] if x.layout == torch.strided else next(chunks(x, dense=False))
+        part = x[:TIMED] if x.layout == torch.strided else next(row_chunks(x, dense=False))
         for name, score in self._scores.items():
             cost = measured(partial(score, part), len(part), self.device)
             before = self.costs.get(f"{feature}/{name}")
@@ -243,7 +243,7 @@ def _keep(pool: Pool, rows: Tensor, values: Tensor) -> None:
 
 def _gathered(pool: Pool, k: int | None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Row numbers (n,) and values (n, k) of all processes, in row order."""
-    whole = merged(pool).result().cpu().numpy()
+    whole = merge_processes(pool).result().cpu().numpy()
     whole = whole.reshape(-1, 1 + (k or 0))
     whole = whole[np.argsort(whole[:, 0], kind="stable")]
     return whole[:, 0].astype(np.int64), whole[:, 1:]

@@ -17,7 +17,7 @@ from madkit.lm import forward, loading
 from madkit.lm.hooks import Hookpoint, Reader, all_tokens
 from madkit.runs import fingerprints
 from madkit.runs.folder import contents
-from madkit.streaming.accumulator import merged
+from madkit.streaming.accumulator import merge_processes
 
 
 class ActivationData(RankAwareDataModule):
@@ -146,7 +146,7 @@ class ActivationData(RankAwareDataModule):
             moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
             for site, x in self.activations(moved).items():
                 seen[site].update(x.double())
-        return {site: merged(accumulator).result() for site, accumulator in seen.items()}
+        return {site: merge_processes(accumulator).result() for site, accumulator in seen.items()}
 
     def train_dataloader(self) -> Any:
         """The texts' training batches."""

@@ -19,7 +19,7 @@ from madkit.encoders.encoder_site import LAST, hookpoint_of
 from madkit.errors import ConfigError, DataError
 from madkit.lm.hooks import Hookpoint
 from madkit.store.feature_store import FeatureStore
-from madkit.streaming.accumulator import merged
+from madkit.streaming.accumulator import merge_processes
 
 
 class StoredActivations(RankAwareDataModule):
@@ -128,7 +128,7 @@ class StoredActivations(RankAwareDataModule):
         seen: dict[str, Any] = {site: make().to(device) for site in self.vectors}
         for site, x in self._rows(self._parts[0])["x"].items():
             seen[site].update(x.to(device).double())
-        return {site: merged(accumulator).result() for site, accumulator in seen.items()}
+        return {site: merge_processes(accumulator).result() for site, accumulator in seen.items()}
 
     def train_dataloader(self) -> CorpusBatches:
         """`steps_per_epoch` batches in an epoch."""

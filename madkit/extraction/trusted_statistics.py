@@ -16,7 +16,7 @@ from madkit.extraction.forward_pass import Points, read
 from madkit.features.feature import Feature
 from madkit.lm import forward
 from madkit.runs.atomic import write_atomically
-from madkit.streaming.accumulator import Accumulator, merged
+from madkit.streaming.accumulator import Accumulator, merge_processes
 
 FILE = "learned.safetensors"
 
@@ -55,7 +55,7 @@ def learn(
                     statistics[feature.name][name].update(rows.double())
     found = {}
     for feature in features:
-        whole = {name: merged(statistic) for name, statistic in statistics[feature.name].items()}
+        whole = {name: merge_processes(statistic) for name, statistic in statistics[feature.name].items()}
         if not all(int(statistic.n) for statistic in whole.values()):
             raise DataError(f"feature {feature.name!r} learns from trusted prompts and there are none: add some")
         found[feature.name] = feature.learn({name: statistic.result() for name, statistic in whole.items()})

@@ -1,8 +1,8 @@
 """A vector becomes a score: one class per file, all with the interface of `Score`."""
 
 from madkit.scores.answer_uncertainty import Energy, MaxSoftmax
-from madkit.scores.common.collection import ScoreCollection
 from madkit.scores.common.score import Score
+from madkit.scores.common.score_collection import ScoreCollection
 from madkit.scores.common.serialization import load_score
 from madkit.scores.diagonal_mahalanobis import DiagonalMahalanobis
 from madkit.scores.gaussian_mixture import GaussianMixture
@@ -17,13 +17,14 @@ from madkit.scores.novel_latents import NovelLatents
 from madkit.scores.principal_residual import PrincipalResidual
 from madkit.scores.quantum_entropy import QuantumEntropy
 from madkit.scores.sklearn_estimator import SklearnEstimator
-from madkit.streaming.covariance import Statistics
+from madkit.streaming.covariance import CovarianceStatistics
 from madkit.streaming.moments import Moments
 from madkit.streaming.pool import Pool
 from madkit.streaming.validation import sparse_rows
 from madkit.streaming.variances import FeatureStatistics, Variances
 
 __all__ = [
+    "CovarianceStatistics",
     "DiagonalMahalanobis",
     "Energy",
     "FeatureStatistics",
@@ -44,7 +45,6 @@ __all__ = [
     "Score",
     "ScoreCollection",
     "SklearnEstimator",
-    "Statistics",
     "Variances",
     "load_score",
     "sparse_rows",

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from madkit.errors import ConfigError, DataError
 from madkit.scores.common.score import Score
-from madkit.streaming.accumulator import Count
+from madkit.streaming.row_count import RowCount
 
 
 class MaxSoftmax(Score):
@@ -30,9 +30,9 @@ class MaxSoftmax(Score):
         tensor([  0., -50., -90.], dtype=torch.float64)
     """
 
-    def accumulator(self) -> Count:
+    def accumulator(self) -> RowCount:
         """See the base class."""
-        return Count()
+        return RowCount()
 
     def estimate(self, trusted: None, untrusted: None) -> dict[str, Tensor]:
         """See the base class."""
@@ -76,9 +76,9 @@ class Energy(Score):
             raise ConfigError(f"temperature={temperature} is out of range: give a positive number, such as 1")
         self.temperature = float(temperature)
 
-    def accumulator(self) -> Count:
+    def accumulator(self) -> RowCount:
         """See the base class."""
-        return Count()
+        return RowCount()
 
     def estimate(self, trusted: None, untrusted: None) -> dict[str, Tensor]:
         """See the base class."""

@@ -10,11 +10,11 @@ from madkit.errors import ConfigError, DataError
 from madkit.scores.common.memo import shared
 from madkit.scores.common.projection import projected
 from madkit.scores.common.score import Score
-from madkit.streaming.covariance import statistics_of
+from madkit.streaming.covariance import covariance_statistics
 from madkit.streaming.pool import Pool
 
 # Mixtures of one site share it.
-_statistics = shared(statistics_of)
+_statistics = shared(covariance_statistics)
 
 
 class GaussianMixture(Score):

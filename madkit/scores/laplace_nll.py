@@ -5,7 +5,7 @@ import math
 from torch import Tensor
 
 from madkit.scores.common.score import Score
-from madkit.streaming.accumulator import Count
+from madkit.streaming.row_count import RowCount
 
 
 class LaplaceNLL(Score):
@@ -27,9 +27,9 @@ class LaplaceNLL(Score):
         tensor([4.3863], dtype=torch.float64)
     """
 
-    def accumulator(self) -> Count:
+    def accumulator(self) -> RowCount:
         """See the base class."""
-        return Count()
+        return RowCount()
 
     def estimate(self, trusted: None, untrusted: None) -> dict[str, Tensor]:
         """See the base class."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from madkit.errors import DataError
 from madkit.scores.common.score import Score
 from madkit.scores.common.shrinkage import optimal_linear
-from madkit.streaming.covariance import Statistics
+from madkit.streaming.covariance import CovarianceStatistics
 from madkit.streaming.moments import Moments
 
 
@@ -38,7 +38,7 @@ class LikelihoodRatio(Score):
         """See the base class."""
         return Moments()
 
-    def estimate(self, trusted: Statistics, untrusted: Statistics) -> dict[str, Tensor]:
+    def estimate(self, trusted: CovarianceStatistics, untrusted: CovarianceStatistics) -> dict[str, Tensor]:
         """See the base class."""
         roots, constants = [], []
         for split in (trusted, untrusted):

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from madkit.scores.common.score import Score
-from madkit.streaming.accumulator import Count
+from madkit.streaming.row_count import RowCount
 
 
 class LowValue(Score):
@@ -24,9 +24,9 @@ class LowValue(Score):
         tensor([-3.,  2.], dtype=torch.float64)
     """
 
-    def accumulator(self) -> Count:
+    def accumulator(self) -> RowCount:
         """See the base class."""
-        return Count()
+        return RowCount()
 
     def estimate(self, trusted: None, untrusted: None) -> dict[str, Tensor]:
         """See the base class."""

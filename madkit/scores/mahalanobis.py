@@ -7,7 +7,7 @@ from madkit.errors import ConfigError
 from madkit.scores.common.projection import centred, outside, projected, unit
 from madkit.scores.common.score import Score
 from madkit.scores.common.shrinkage import ledoit_wolf
-from madkit.streaming.covariance import Statistics
+from madkit.streaming.covariance import CovarianceStatistics
 from madkit.streaming.moments import Moments
 
 
@@ -80,7 +80,7 @@ class Mahalanobis(Score):
         """See the base class."""
         return Moments()
 
-    def estimate(self, trusted: Statistics, untrusted: None) -> dict[str, Tensor]:
+    def estimate(self, trusted: CovarianceStatistics, untrusted: None) -> dict[str, Tensor]:
         """See the base class."""
         trusted.varied(self.short)
         if self.shrinkage == "none":
@@ -110,7 +110,7 @@ class Mahalanobis(Score):
         return total / x.shape[1]
 
 
-def leading(statistics: Statistics, rcond: float) -> tuple[Tensor, Tensor]:
+def leading(statistics: CovarianceStatistics, rcond: float) -> tuple[Tensor, Tensor]:
     """The variances (r,) and directions (r, d) of a covariance that exceed `rcond` times the largest variance."""
     variances, directions = statistics.spectrum
     kept = int((variances > rcond * variances[0]).sum())

@@ -4,40 +4,7 @@ import torch
 from torch import Tensor
 
 from madkit.scores.common.score import Score
-from madkit.streaming.accumulator import Accumulator
-
-
-class Seen(Accumulator):
-    """Which features were ever non-zero; sparse rows stay sparse."""
-
-    sparse = True
-    parts = ("n", "used")
-    used: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("used", torch.zeros(0, dtype=torch.uint8), dist_reduce_fx=None)
-
-    def update(self, x: Tensor) -> None:
-        """Add the rows of x, (b, d), dense or coalesced COO."""
-        if x.layout == torch.strided:
-            used = (x != 0).any(0).to(torch.uint8)
-        else:
-            used = torch.zeros(x.shape[1], dtype=torch.uint8, device=x.device)
-            used[x.indices()[1][x.values() != 0]] = 1
-        self.absorb(torch.tensor(len(x), device=x.device), used)
-
-    def absorb(self, *parts: Tensor) -> None:
-        """See the base class."""
-        n, used = parts
-        if n:
-            self.used = used.maximum(self.used) if self.n else used.clone()
-            self.width.fill_(len(used))
-            self.n += n
-
-    def result(self) -> Tensor:
-        """See the base class."""
-        return self.used.clone()
+from madkit.streaming.used_features import UsedFeatures
 
 
 class NovelLatents(Score):
@@ -63,9 +30,9 @@ class NovelLatents(Score):
     sparse = True
     used: Tensor
 
-    def accumulator(self) -> Seen:
+    def accumulator(self) -> UsedFeatures:
         """See the base class."""
-        return Seen()
+        return UsedFeatures()
 
     def estimate(self, trusted: Tensor, untrusted: None) -> dict[str, Tensor]:
         """See the base class."""

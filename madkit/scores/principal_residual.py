@@ -6,7 +6,7 @@ from torch import Tensor
 from madkit.errors import ConfigError, DataError
 from madkit.scores.common.projection import outside
 from madkit.scores.common.score import Score
-from madkit.streaming.covariance import Statistics
+from madkit.streaming.covariance import CovarianceStatistics
 from madkit.streaming.moments import Moments
 
 
@@ -53,7 +53,7 @@ class PrincipalResidual(Score):
         """See the base class."""
         return Moments()
 
-    def estimate(self, trusted: Statistics, untrusted: None) -> dict[str, Tensor]:
+    def estimate(self, trusted: CovarianceStatistics, untrusted: None) -> dict[str, Tensor]:
         """See the base class."""
         variances, directions = trusted.varied(self.short).spectrum
         kept = self.keep

@@ -7,7 +7,7 @@ from madkit.errors import ConfigError
 from madkit.scores.common.projection import centred
 from madkit.scores.common.score import Score
 from madkit.scores.mahalanobis import leading
-from madkit.streaming.covariance import Statistics
+from madkit.streaming.covariance import CovarianceStatistics
 from madkit.streaming.moments import Moments
 
 
@@ -53,7 +53,7 @@ class QuantumEntropy(Score):
         """See the base class."""
         return Moments()
 
-    def estimate(self, trusted: Statistics, untrusted: Statistics) -> dict[str, Tensor]:
+    def estimate(self, trusted: CovarianceStatistics, untrusted: CovarianceStatistics) -> dict[str, Tensor]:
         """See the base class."""
         variances, directions = leading(trusted.varied(self.short), self.rcond)
         whiten = directions.T / variances.sqrt()

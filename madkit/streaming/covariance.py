@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from madkit.errors import DataError
-from madkit.streaming.accumulator import bounded
+from madkit.streaming.accumulator import require_finite_sums
 
 #: Rows of a product at a time: enough to keep a processor busy, few enough to leave out nearly half of the work.
 BLOCK = 512
@@ -20,11 +20,11 @@ class Spectrum(NamedTuple):
     directions: Tensor
 
 
-class Statistics:
-    """Mean and covariance of n rows, float64; what is dear is computed once, when first asked for.
+class CovarianceStatistics:
+    """Mean and covariance of n rows, float64; what is expensive is computed once, when first used.
 
-    Of fewer rows than features the rows themselves are kept: their n by n products hold all there is to know
-    of the d by d covariance.
+    Of fewer rows than features the rows themselves are kept: their n by n products hold all that the d by d
+    covariance does.
 
     Args:
         n: number of rows.
@@ -38,7 +38,7 @@ class Statistics:
         self.n, self.mean, self.fourth = n, mean, fourth
         self._centred, self._m2 = centred, m2
 
-    def varied(self, score: str) -> "Statistics":
+    def varied(self, score: str) -> "CovarianceStatistics":
         """These statistics, if there are two rows or more that are not all equal.
 
         Raises:
@@ -51,13 +51,13 @@ class Statistics:
     @cached_property
     def covariance(self) -> Tensor:
         """The unbiased covariance (d, d)."""
-        m2 = self._m2 if self._centred is None else products(self._centred.T)
+        m2 = self._m2 if self._centred is None else gram_matrix(self._centred.T)
         return cast(Tensor, m2) / (self.n - 1)
 
     @cached_property
-    def _products(self) -> Tensor:
+    def _gram(self) -> Tensor:
         """A matrix with the covariance's non-zero eigenvalues: the covariance, or that of rows with rows."""
-        return self.covariance if self._centred is None else products(self._centred) / (self.n - 1)
+        return self.covariance if self._centred is None else gram_matrix(self._centred) / (self.n - 1)
 
     @cached_property
     def diagonal(self) -> Tensor:
@@ -74,13 +74,13 @@ class Statistics:
     @cached_property
     def squared(self) -> Tensor:
         """Sum of squares of the covariance's elements, scalar."""
-        known = vars(self).get("covariance")
-        return (self._products if known is None else known).square().sum()
+        covariance = vars(self).get("covariance")
+        return (self._gram if covariance is None else covariance).square().sum()
 
     @cached_property
     def spectrum(self) -> Spectrum:
         """The directions in which the rows vary by more than rounding."""
-        variances, vectors = torch.linalg.eigh(self._products)
+        variances, vectors = torch.linalg.eigh(self._gram)
         variances, vectors = variances.flip(0), vectors.flip(1)
         kept = int((variances > len(variances) * torch.finfo(torch.float64).eps * variances[0]).sum())
         variances, directions = variances[:kept], vectors[:, :kept].T
@@ -93,10 +93,10 @@ class Statistics:
         """The covariance (r, r) of the rows times `factor`, (d, r)."""
         if self._centred is None:
             return factor.T @ self.covariance @ factor
-        return products((self._centred @ factor).T) / (self.n - 1)
+        return gram_matrix((self._centred @ factor).T) / (self.n - 1)
 
 
-def statistics_of(rows: Tensor) -> Statistics:
+def covariance_statistics(rows: Tensor) -> CovarianceStatistics:
     """The statistics of rows (n, d) float64, n at least 1, in the order they have.
 
     Raises:
@@ -106,19 +106,21 @@ def statistics_of(rows: Tensor) -> Statistics:
     shifted = rows - rows[0]
     mean = shifted.mean(0)
     centred = shifted - mean
-    fourth = bounded(centred.square().sum(1).square().sum())
+    fourth = require_finite_sums(centred.square().sum(1).square().sum())
     few = len(rows) <= rows.shape[1]
-    return Statistics(len(rows), rows[0] + mean, centred if few else None, None if few else products(centred.T), fourth)
+    return CovarianceStatistics(
+        len(rows), rows[0] + mean, centred if few else None, None if few else gram_matrix(centred.T), fourth
+    )
 
 
-def products(rows: Tensor) -> Tensor:
+def gram_matrix(rows: Tensor) -> Tensor:
     """Products (n, n) of rows (n, d) with each other.
 
     Only one of the two equal halves is multiplied, `BLOCK` rows at a time, where a general product does both.
     """
-    found = rows.new_empty(len(rows), len(rows))
+    gram = rows.new_empty(len(rows), len(rows))
     for start in range(0, len(rows), BLOCK):
-        block = found[start : start + BLOCK, : start + BLOCK]
+        block = gram[start : start + BLOCK, : start + BLOCK]
         torch.mm(rows[start : start + BLOCK], rows[: start + BLOCK].T, out=block)
-        found[:start, start : start + BLOCK] = block[:, :start].T
-    return found
+        gram[:start, start : start + BLOCK] = block[:, :start].T
+    return gram

@@ -2,10 +2,11 @@
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from madkit.streaming.accumulator import Accumulator, bounded
-from madkit.streaming.covariance import Statistics, products, statistics_of
-from madkit.streaming.pool import appended, canonical
+from madkit.streaming.accumulator import Accumulator, require_finite_sums
+from madkit.streaming.covariance import CovarianceStatistics, covariance_statistics, gram_matrix
+from madkit.streaming.pool import append_rows, canonical_order
 
 
 class Moments(Accumulator):
@@ -38,6 +39,7 @@ class Moments(Accumulator):
         }.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx=None)
 
+    @override
     def update(self, x: Tensor) -> None:
         """Add the rows of x, (b, d) float64."""
         n, d = x.shape
@@ -45,15 +47,15 @@ class Moments(Accumulator):
             return
         self.width.fill_(d)
         if self.n == self.kept and self.n + n <= d:
-            self.rows = appended(self.rows, int(self.n), x)
+            self.rows = append_rows(self.rows, int(self.n), x)
             self.kept += n
             self.n += n
         else:
             self._sum_up(x[0])
             self._add(x)
 
+    @override
     def absorb(self, *parts: Tensor) -> None:
-        """See the base class."""
         n, kept, rows, origin, mean, *sums = parts
         if kept:
             self.update(rows[:kept])
@@ -62,13 +64,15 @@ class Moments(Accumulator):
             self._sum_up(origin)
             self._merge(n, mean + (origin - self.origin), *sums)
 
-    def result(self) -> Statistics:
-        """See the base class."""
+    @override
+    def result(self) -> CovarianceStatistics:
         if self.kept:
-            # In an order of their own, whatever the order in which they came.
-            return statistics_of(canonical(self.rows[: int(self.kept)]))
-        bounded(self.fourth)
-        return Statistics(int(self.n), self.origin + self.mean, None, (self.m2 + self.m2.T) / 2, self.fourth.clone())
+            # Not in the order in which they came, on which no result may depend.
+            return covariance_statistics(canonical_order(self.rows[: int(self.kept)]))
+        require_finite_sums(self.fourth)
+        return CovarianceStatistics(
+            int(self.n), self.origin + self.mean, None, (self.m2 + self.m2.T) / 2, self.fourth.clone()
+        )
 
     def _sum_up(self, origin: Tensor) -> None:
         """Make room for sums, relative to `origin` (d,) if there are no rows yet, and move kept rows into them."""
@@ -91,7 +95,7 @@ class Moments(Accumulator):
         centred = x - mean
         norms = centred.square().sum(1)
         n = x.new_tensor(len(x), dtype=torch.int64)
-        self._merge(n, mean, products(centred.T), norms @ centred, norms.square().sum())
+        self._merge(n, mean, gram_matrix(centred.T), norms @ centred, norms.square().sum())
 
     def _merge(self, n: Tensor, mean: Tensor, m2: Tensor, third: Tensor, fourth: Tensor) -> None:
         delta = mean - self.mean

@@ -1,14 +1,15 @@
-"""All rows that a score saw, in an order that no batch or process can change."""
+"""All rows, in an order that depends on no batch and no process."""
 
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from madkit.streaming.accumulator import Accumulator
 
 
 class Pool(Accumulator):
-    """All rows, float64. The result lists them in an order that depends on their values only."""
+    """All rows, float64. The result is (n, d), in an order that depends on their values only."""
 
     parts = ("n", "rows")
     rows: Tensor
@@ -17,27 +18,28 @@ class Pool(Accumulator):
         super().__init__()
         self.add_state("rows", torch.zeros(0, 0, dtype=torch.float64), dist_reduce_fx=None)
 
+    @override
     def update(self, x: Tensor) -> None:
         """Add the rows of x, (b, d) float64."""
         if len(x):
             self.absorb(x.new_tensor(len(x), dtype=torch.int64), x)
 
+    @override
     def absorb(self, *parts: Tensor) -> None:
-        """See the base class."""
         n, rows = int(parts[0]), parts[1]
         if not n:
             return
-        self.rows = appended(self.rows, int(self.n), rows[:n])
+        self.rows = append_rows(self.rows, int(self.n), rows[:n])
         self.width.fill_(rows.shape[1])
         self.n += n
 
+    @override
     def result(self) -> Tensor:
-        """The rows, (n, d), in canonical order."""
-        return canonical(self.rows[: int(self.n)])
+        return canonical_order(self.rows[: int(self.n)])
 
 
-def appended(buffer: Tensor, used: int, rows: Tensor) -> Tensor:
-    """The buffer with `rows` after its first `used` rows; a larger one where they do not fit.
+def append_rows(buffer: Tensor, used: int, rows: Tensor) -> Tensor:
+    """Put `rows` after the first `used` rows of a buffer, and return it or, where they do not fit, a larger one.
 
     The first rows become the buffer themselves.
     """
@@ -53,10 +55,10 @@ def appended(buffer: Tensor, used: int, rows: Tensor) -> Tensor:
     return buffer
 
 
-def canonical(rows: Tensor) -> Tensor:
+def canonical_order(rows: Tensor) -> Tensor:
     """Sort rows (n, d) by the bytes of their values, so that ties between them never depend on arrival.
 
-    -0.0 in `rows` becomes 0.0, in place: the same number in other bytes.
+    -0.0 in `rows` becomes 0.0, in the same memory: the same number in other bytes.
     """
     if not rows.numel():
         return rows

@@ -1,4 +1,4 @@
-"""What comes in: rows are checked once, and taken in chunks of bounded size."""
+"""Checks of the rows that come in, and chunks of them of bounded size."""
 
 from collections.abc import Iterator
 
@@ -14,40 +14,50 @@ Rows = Tensor | np.ndarray
 CHUNK = 2**24
 
 
-def checked(rows: Rows, d: int | None) -> Tensor:
-    """Return x as a tensor, or raise a DataError that says what is wrong with it."""
+def check_rows(rows: Rows, d: int | None) -> Tensor:
+    """Check the rows that a user gives.
+
+    Args:
+        rows: (n, d), any number type, dense or sparse.
+        d: number of features of earlier rows; None where there were none.
+
+    Returns:
+        The rows as a tensor, dense or coalesced COO.
+
+    Raises:
+        DataError: another shape, or NaN or infinite values.
+    """
     x = torch.as_tensor(rows).detach()
     if x.ndim != 2 or not x.shape[1]:
         raise DataError(f"x has shape {tuple(x.shape)}: give (n, d), one row per prompt, d at least 1")
     if d is not None and x.shape[1] != d:
         raise DataError(f"x has d={x.shape[1]} features, earlier rows had {d}: give rows of the same site")
     x = x if x.layout == torch.strided else x.to_sparse_coo().coalesce()
-    if not finite(x):
-        bad = _bad(x)
-        where = bad[1].unique().tolist()
-        shown = ", ".join(map(str, where[:5])) + (", ..." if len(where) > 5 else "")
+    if not all_finite(x):
+        bad_rows, bad_columns = (positions.unique() for positions in _non_finite(x))
+        shown = ", ".join(map(str, bad_columns[:5].tolist())) + (", ..." if len(bad_columns) > 5 else "")
         raise DataError(
-            f"x has NaN or infinite values in {len(bad[0].unique())} of {len(x)} rows, at {len(where)} of "
+            f"x has NaN or infinite values in {len(bad_rows)} of {len(x)} rows, at {len(bad_columns)} of "
             f"{x.shape[1]} coordinates ({shown}): mend the features or drop these rows"
         )
     return x
 
 
-def finite(x: Tensor) -> bool:
+def all_finite(x: Tensor) -> bool:
     """Whether x, dense or coalesced COO, has neither NaN nor infinite values."""
     values = x if x.layout == torch.strided else x.values()
     # One pass without a mask: a bad value makes the sum bad. So may large values, and those are looked at one by one.
     return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
 
 
-def _bad(x: Tensor) -> Tensor:
+def _non_finite(x: Tensor) -> Tensor:
     """Row and column (2, m) of each value that is not finite."""
     if x.layout == torch.strided:
         return (~torch.isfinite(x)).nonzero().T
     return x.indices()[:, ~torch.isfinite(x.values())]
 
 
-def chunks(x: Tensor, dense: bool = True) -> Iterator[Tensor]:
+def row_chunks(x: Tensor, dense: bool = True) -> Iterator[Tensor]:
     """Yield the rows of x in order, as many at a time as `CHUNK` allows.
 
     Args:
@@ -71,8 +81,8 @@ def chunks(x: Tensor, dense: bool = True) -> Iterator[Tensor]:
             chunk[rows[low:high] - start, columns[low:high]] = values[low:high]
             yield chunk
         else:
-            places = torch.stack([rows[low:high] - start, columns[low:high]])
-            yield torch.sparse_coo_tensor(places, values[low:high], shape, is_coalesced=True, check_invariants=False)
+            positions = torch.stack([rows[low:high] - start, columns[low:high]])
+            yield torch.sparse_coo_tensor(positions, values[low:high], shape, is_coalesced=True, check_invariants=False)
 
 
 def sparse_rows(indices: Tensor, values: Tensor, d: int) -> Tensor:
@@ -95,15 +105,15 @@ def sparse_rows(indices: Tensor, values: Tensor, d: int) -> Tensor:
     if indices.numel() and not (int(indices.min()) >= 0 and int(indices.max()) < d):
         raise DataError(f"indices run from {int(indices.min())} to {int(indices.max())}: d={d} allows 0 to {d - 1}")
     rows = torch.arange(len(indices), device=indices.device).repeat_interleave(indices.shape[1])
-    places = torch.stack([rows, indices.reshape(-1)])
-    return torch.sparse_coo_tensor(places, values.reshape(-1), (len(indices), d), check_invariants=False).coalesce()
+    positions = torch.stack([rows, indices.reshape(-1)])
+    return torch.sparse_coo_tensor(positions, values.reshape(-1), (len(indices), d), check_invariants=False).coalesce()
 
 
-def none_of(x: Tensor) -> Tensor:
-    """No rows (0, d) of the kind of x (n, d), dense or coalesced COO, which cannot be sliced by rows.
+def no_rows_like(x: Tensor) -> Tensor:
+    """Return no rows, (0, d), in the layout of x (n, d): dense, or coalesced COO, which cannot be sliced by rows.
 
     Example:
-        >>> none_of(torch.eye(3).to_sparse()).shape, none_of(torch.eye(3)).shape
+        >>> no_rows_like(torch.eye(3).to_sparse()).shape, no_rows_like(torch.eye(3)).shape
         (torch.Size([0, 3]), torch.Size([0, 3]))
     """
     if x.layout == torch.strided:

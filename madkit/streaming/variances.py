@@ -1,11 +1,12 @@
-"""Mean and variance of each feature by itself: for sparse latents, of which there may be a hundred thousand."""
+"""Mean and variance of each feature, for sparse latents, of which there may be a hundred thousand."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from madkit.streaming.accumulator import Accumulator, bounded
+from madkit.streaming.accumulator import Accumulator, require_finite_sums
 
 
 class FeatureStatistics(NamedTuple):
@@ -35,6 +36,7 @@ class Variances(Accumulator):
         for name in self.parts[1:]:
             self.add_state(name, torch.zeros(0, dtype=torch.float64), dist_reduce_fx=None)
 
+    @override
     def update(self, x: Tensor) -> None:
         """Add the rows of x, (b, d) float64, dense or coalesced COO."""
         if not len(x):
@@ -55,8 +57,8 @@ class Variances(Accumulator):
         high = torch.where(count == n, -torch.inf, zeros).scatter_reduce(0, columns, values, "amax")
         self.absorb(n, share * mean, m2 + mean.square() * count * (1 - share), low, high)
 
+    @override
     def absorb(self, *parts: Tensor) -> None:
-        """See the base class."""
         n, mean, m2, low, high = parts
         if not n:
             return
@@ -71,9 +73,9 @@ class Variances(Accumulator):
             self.low, self.high = self.low.minimum(low), self.high.maximum(high)
         self.n += n
 
+    @override
     def result(self) -> FeatureStatistics:
-        """See the base class."""
-        bounded(self.m2)
+        require_finite_sums(self.m2)
         constant = self.low == self.high
         return FeatureStatistics(
             int(self.n), torch.where(constant, self.low, self.mean), self.m2.masked_fill(constant, 0.0)

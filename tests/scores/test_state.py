@@ -21,7 +21,7 @@ from madkit.analysis.state_separation import separation
 from madkit.errors import ConfigError, DataError, NotFittedError, StoreError
 from madkit.scores import Moments, Score, ScoreCollection, Variances, load_score
 from madkit.scores.common.neighbours import Index
-from madkit.streaming.validation import chunks
+from madkit.streaming.validation import row_chunks
 
 MAKERS = {
     "mahalanobis": scores.Mahalanobis,
@@ -370,10 +370,10 @@ def test_fourth_moments_are_the_plain_sums():
 def test_sparse_chunks_put_the_rows_together_again(monkeypatch):
     monkeypatch.setattr("madkit.streaming.validation.CHUNK", 14)
     x = rows(11) * (torch.rand(11, 6, generator=torch.Generator().manual_seed(0)) < 0.2)
-    parts = list(chunks(x.to_sparse().coalesce()))
+    parts = list(row_chunks(x.to_sparse().coalesce()))
     assert [len(part) for part in parts] == [2, 2, 2, 2, 2, 1]
     assert torch.equal(torch.cat(parts), x)
-    sparse = list(chunks(x.to_sparse().coalesce(), dense=False))
+    sparse = list(row_chunks(x.to_sparse().coalesce(), dense=False))
     assert len(sparse) == 1 and all(part.is_coalesced() for part in sparse)
     assert torch.equal(torch.cat([part.to_dense() for part in sparse]), x)
 

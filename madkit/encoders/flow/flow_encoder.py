@@ -14,7 +14,7 @@ from madkit.encoders.encoder_site import EncoderSite
 from madkit.encoders.flow.laplace_flow import LaplaceFlow
 from madkit.encoders.flow.quantile_figure import quantile_figure
 from madkit.encoders.validation_sums import Totals
-from madkit.streaming.moments import Moments, Statistics
+from madkit.streaming.moments import CovarianceStatistics, Moments
 
 # Coordinates of z per site that the quantile plot is drawn from.
 SHOWN = 1 << 18
@@ -72,7 +72,7 @@ class FlowEncoder(EncoderModule):
         """See the base class."""
         return Moments()
 
-    def standardise(self, encoder: LaplaceFlow, statistics: Statistics) -> None:
+    def standardise(self, encoder: LaplaceFlow, statistics: CovarianceStatistics) -> None:
         """See the base class."""
         encoder.standardise(statistics.n, statistics.mean, statistics.covariance)
 

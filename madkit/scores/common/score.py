@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from madkit.errors import ConfigError, DataError, NotFittedError
 from madkit.runs.configured import Configured
-from madkit.streaming.accumulator import Accumulator, device_only, merged
-from madkit.streaming.validation import Rows, checked, chunks, finite
+from madkit.streaming.accumulator import Accumulator, device_only, merge_processes
+from madkit.streaming.validation import Rows, all_finite, check_rows, row_chunks
 
 Self = TypeVar("Self", bound="Score")
 
@@ -91,13 +91,13 @@ class Score(Configured, nn.Module):
             raise NotFittedError(f"{self.short}.update() after finalize(): the state is frozen, fit a new score")
         if untrusted and not self.offline:
             return
-        self.learn(checked(x, self.d), "untrusted" if untrusted else "trusted")
+        self.learn(check_rows(x, self.d), "untrusted" if untrusted else "trusted")
 
     def learn(self, x: Tensor, split: str) -> None:
         """Add checked rows (n, d) of a split to its accumulator."""
         self.d = x.shape[1]
         accumulator = self._accumulator(split, x.device)
-        for rows in chunks(x, dense=not accumulator.sparse):
+        for rows in row_chunks(x, dense=not accumulator.sparse):
             rows = rows.to(accumulator.device)
             # A copy of its own, which the accumulator may keep: the caller's rows may change later.
             rows = rows.to(torch.float64, copy=True) if rows.layout == torch.strided else rows.double()
@@ -150,7 +150,7 @@ class Score(Configured, nn.Module):
         Raises:
             DataError: nobody has seen a row of it, or their rows differ in length.
         """
-        total = merged(self._accumulator(split, "cpu"))
+        total = merge_processes(self._accumulator(split, "cpu"))
         if not total.n:
             way_out = "call update(x)" if split == "trusted" else "call update(x, untrusted=True)"
             raise DataError(f"{self.short} has seen no {split} rows: {way_out} or fit(...) before finalize()")
@@ -182,9 +182,9 @@ class Score(Configured, nn.Module):
         """
         if not self.fitted:
             raise NotFittedError(f"{self.short} is not fitted: call fit(), or update() and finalize(), first")
-        x = checked(x, self.d)
+        x = check_rows(x, self.d)
         device = self.device(x)
-        scores = [self.scored(rows.to(device).double()) for rows in chunks(x, dense=not self.sparse)]
+        scores = [self.scored(rows.to(device).double()) for rows in row_chunks(x, dense=not self.sparse)]
         return torch.cat(scores) if scores else torch.zeros(0, dtype=torch.float64, device=device)
 
     def scored(self, x: Tensor) -> Tensor:
@@ -194,7 +194,7 @@ class Score(Configured, nn.Module):
             DataError: a finite row gets a score that is not, which would silently spoil every AUROC.
         """
         scores = self.score(self.prepared(x))
-        if not finite(scores):
+        if not all_finite(scores):
             bad = int((~torch.isfinite(scores)).sum())
             raise DataError(f"{self.name} of {bad} of {len(x)} rows is NaN or infinite: rescale x or drop these rows")
         return scores
@@ -228,7 +228,7 @@ class Score(Configured, nn.Module):
     def freeze(self, tensors: dict[str, Tensor]) -> None:
         """Take the fitted tensors as buffers; from now on rows can be scored."""
         for name, tensor in tensors.items():
-            if not finite(tensor):
+            if not all_finite(tensor):
                 raise DataError(f"{self.short}: fitted {name!r} is not finite: x is too large, rescale it")
             self.register_buffer(name, tensor)
         for accumulator in self.accumulators.values():

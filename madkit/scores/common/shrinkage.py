@@ -1,9 +1,9 @@
 """How far a covariance is drawn towards the identity, so that it can be inverted with fewer rows than features."""
 
-from madkit.streaming.covariance import Statistics
+from madkit.streaming.covariance import CovarianceStatistics
 
 
-def ledoit_wolf(statistics: Statistics) -> tuple[float, float]:
+def ledoit_wolf(statistics: CovarianceStatistics) -> tuple[float, float]:
     """Ledoit and Wolf (2004), "A well-conditioned estimator", Theorem 3.2 on.
 
     As in the paper (and scikit-learn) the sample covariance divides by n, and the target is its mean variance
@@ -21,7 +21,7 @@ def ledoit_wolf(statistics: Statistics) -> tuple[float, float]:
     return (1 - weight) * biased, weight * float(scale)
 
 
-def optimal_linear(statistics: Statistics) -> tuple[float, float]:
+def optimal_linear(statistics: CovarianceStatistics) -> tuple[float, float]:
     """Bodnar, Gupta and Parolya (2014), section 4, towards I / d; returns as `ledoit_wolf` does."""
     n, d = statistics.n, len(statistics.mean)
     trace, squared = statistics.trace, statistics.squared

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from madkit.errors import ConfigError, NotFittedError
 from madkit.scores.common.memo import sharing
 from madkit.scores.common.score import Score
-from madkit.streaming.validation import Rows, checked, chunks
+from madkit.streaming.validation import Rows, check_rows, row_chunks
 
 Kind = tuple[Any, ...]
 
@@ -87,7 +87,7 @@ class ScoreCollection(nn.Module):
         leaders = [score for (wanted, _), score in self._leaders.items() if wanted == split]
         if not leaders:
             return
-        x = checked(x, self._d)
+        x = check_rows(x, self._d)
         for score in self:
             score.d = x.shape[1]
         with sharing():
@@ -122,11 +122,11 @@ class ScoreCollection(nn.Module):
         """Score rows (n, d): by name (n,) float64, higher = more anomalous; raises as `Score.forward` does."""
         if not self.fitted:
             raise NotFittedError("scores are not fitted: call fit(), or update() and finalize(), first")
-        x = checked(x, self._d)
+        x = check_rows(x, self._d)
         found: dict[str, list[Tensor]] = {name: [] for name in self.names}
         for sparse in (False, True) if x.layout != torch.strided else (False,):
             chosen = [(name, s) for name, s in self.items() if x.layout == torch.strided or s.sparse == sparse]
-            for rows in chunks(x, dense=not sparse) if chosen else ():
+            for rows in row_chunks(x, dense=not sparse) if chosen else ():
                 rows = rows.to(chosen[0][1].device(x)).double()
                 with sharing(self._neighbours):
                     for name, score in chosen:
@@ -145,4 +145,4 @@ class ScoreCollection(nn.Module):
 
 def _kind(score: Score) -> Kind:
     accumulator = score.accumulator()
-    return type(accumulator), *sorted(accumulator.options().items()), score.prepare
+    return type(accumulator), score.prepare
