@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from madkit.detection.result_tables import comparisons
-from madkit.figures.catalogue import ARTISTS
 from madkit.figures.drawing import style
-from madkit.figures.results.results import load
+from madkit.figures.registry import all_families
+from madkit.figures.results.results import load_results
 from madkit.statistics import low_fpr
 
 LOSSES = ("alice_own", "alice_other", "bob_own", "bob_other")
@@ -261,6 +261,6 @@ def _history(rng: np.random.Generator, model: str, dataset: str) -> pd.DataFrame
 
 def sheets_of(folders: list[Path]) -> dict[str, Any]:
     """What would be written, without the time to render it."""
-    results = load(folders)
+    results = load_results(folders)
     with style.applied():
-        return {sheet.name: sheet.body for artist in ARTISTS for sheet in artist.draw(results)}
+        return {sheet.name: sheet.body for family in all_families() for sheet in family.sheets(results)}

@@ -1,5 +1,9 @@
-"""Result folders become figures and tables. Reads files only: nothing here trains or imports torch."""
+"""Result folders become figures and tables. Reads files only: nothing here trains or imports torch.
 
-from madkit.figures.drawing.study import draw
+`draw` draws everything; `artist` and `Sheet` are what a figure of one's own is made with.
+"""
 
-__all__ = ["draw"]
+from madkit.figures.registry import Sheet, artist
+from madkit.figures.study import draw
+
+__all__ = ["Sheet", "artist", "draw"]

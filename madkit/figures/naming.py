@@ -1,29 +1,15 @@
-"""Names as the publications write them, and words for counts."""
+"""Names as figures write them: detectors, settings, files and counts."""
 
 import re
 from collections.abc import Iterable
 
-CONTROL = "base_"
-"""The prefix of a feature taken with the adapter off: same prompts, no quirk, so it should find nothing."""
+from madkit.figures.results.published import published_name
 
-_SCORES = {
-    "diagonal mahalanobis": "diag mahalanobis",
-    "local outlier factor": "lof",
-    "isolation forest": "isoforest",
-    "laplace nll": "laplace",
-    "novel latents": "l0",
-    "quantum entropy": "que",
-}
-# The study marks the attribution and probe features by how they are referenced: to the mean.
-_REFERENCED = ("attribution", "probe")
-_WHOLE = {
-    ("local_volume", "low_value"): "local volume",
-    ("local_volume_radii", "mahalanobis"): "local volume mahalanobis",
-}
+_SETTINGS = ("online", "offline", "ceiling")
 
 
 def detector_name(feature: str, score: str) -> str:
-    """The published name of a feature and a score; others keep their own words.
+    """The published name of a feature and a score; what no study named is called by its own words.
 
     Example:
         >>> detector_name("activations", "mahalanobis")
@@ -32,27 +18,28 @@ def detector_name(feature: str, score: str) -> str:
         ('attribution lof mean', 'sae l0')
         >>> detector_name("local_volume", "low_value"), detector_name("local_volume_radii", "mahalanobis")
         ('local volume', 'local volume mahalanobis')
+        >>> detector_name("my_feature", "my_score")
+        'my feature my score'
     """
-    if (feature, score) in _WHOLE:
-        return _WHOLE[feature, score]
-    words = score_name(score)
-    suffix = " mean" if feature in _REFERENCED and words != "logistic probe" else ""
-    return f"{feature.replace('_', ' ')} {words}{suffix}"
+    detector = published_name("detector", f"{feature}/{score}")
+    if detector is not None:
+        return detector
+    pattern = published_name("feature", feature) or f"{feature.replace('_', ' ')} {{score}}"
+    return pattern.replace("{score}", score_name(score))
 
 
 def score_name(score: str) -> str:
-    """The published name of a score.
+    """The published name of a score, or its own words.
 
     Example:
-        >>> score_name("novel_latents"), score_name("my_own")
-        ('l0', 'my own')
+        >>> score_name("novel_latents"), score_name("my_score")
+        ('l0', 'my score')
     """
-    words = score.replace("_", " ").lower()
-    return _SCORES.get(words, words)
+    return published_name("score", score) or score.replace("_", " ").lower()
 
 
 def with_setting(name: str, setting: str) -> str:
-    """A detector's name, with its setting unless that is the usual one.
+    """A detector's name, followed by its setting unless that is online.
 
     Example:
         >>> with_setting("activations lof", "online"), with_setting("activations que", "offline")
@@ -61,15 +48,14 @@ def with_setting(name: str, setting: str) -> str:
     return name if setting == "online" else f"{name} ({setting})"
 
 
-def setting_place(setting: str) -> tuple[int, str]:
-    """Where a setting comes in a list: online, offline, the ceiling, then others by name.
+def setting_order(setting: str) -> tuple[int, str]:
+    """A sort key: online, offline, the ceiling, then other settings by name.
 
     Example:
-        >>> sorted(["ceiling", "online", "offline"], key=setting_place)
+        >>> sorted(["ceiling", "online", "offline"], key=setting_order)
         ['online', 'offline', 'ceiling']
     """
-    known = ("online", "offline", "ceiling")
-    return known.index(setting) if setting in known else len(known), setting
+    return _SETTINGS.index(setting) if setting in _SETTINGS else len(_SETTINGS), setting
 
 
 def slug(text: str) -> str:
@@ -89,7 +75,7 @@ def count_range(counts: Iterable[float]) -> str:
         >>> count_range([400, 400]), count_range([388, 400])
         ('400', '388 to 400')
     """
-    whole = sorted({int(count) for count in counts})
-    if not whole:
+    distinct = sorted({int(count) for count in counts})
+    if not distinct:
         return "0"
-    return str(whole[0]) if len(whole) == 1 else f"{whole[0]} to {whole[-1]}"
+    return str(distinct[0]) if len(distinct) == 1 else f"{distinct[0]} to {distinct[-1]}"

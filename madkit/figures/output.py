@@ -1,4 +1,4 @@
-"""Write figures and texts: whole files only, and the same bytes for the same input."""
+"""Write figures and texts: complete files only, and the same bytes for the same input."""
 
 import gzip
 import io
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 import madkit
 from madkit.errors import StoreError
-from madkit.figures.drawing import tooltips
+from madkit.figures.drawing.tooltips import data_points
 from madkit.figures.registry import Sheet
 from madkit.figures.tables.document import Document
 from madkit.runs.atomic import write_atomically
@@ -21,39 +21,41 @@ from madkit.runs.atomic import write_atomically
 DPI = 200
 SOURCES = "sources.json"
 _HASHES = re.compile(rb"(?<=[\"#])[a-z][0-9a-f]{10}(?=[\")])")
-_PLACES = re.compile(rb' (?:d|x|y)="[^"]*"')
+_COORDINATES = re.compile(rb' (?:d|x|y)="[^"]*"')
 _DECIMALS = re.compile(rb"(?<=\.\d\d)\d+")
 
 
 @dataclass
-class Drawn:
+class RenderedFigure:
     """A figure as the report shows it."""
 
     name: str
     title: str
     section: str
     model: str | None
-    aside: bool
+    report_only: bool
     svg: bytes
     """The picture, compressed by gzip."""
     width: float
     """Inches."""
     height: float
     points: list[tuple[float, float, str]]
-    """What `madkit.figures.drawing.tooltips.points` found."""
-    folders: list[str]
+    """The result of `madkit.figures.drawing.tooltips.data_points`."""
+    folders: list[Path]
     """The run folders it was drawn from."""
     paths: list[Path] = field(default_factory=list)
     """The files written."""
 
 
-def write_figure(sheet: Sheet, section: str, out: Path, formats: Sequence[str], folders: Sequence[Path]) -> Drawn:
+def write_figure(
+    sheet: Sheet, section: str, out: Path, formats: Sequence[str], folders: Sequence[Path]
+) -> RenderedFigure:
     """Write a figure in every format, and keep a picture for the report.
 
     Args:
         sheet: the figure.
-        section: the part of the report that it stands in.
-        out: where to write; figures that are aside are not written.
+        section: the title of its section in the report.
+        out: where to write; figures for the report only are not written.
         formats: of png, pdf, svg.
         folders: the run folders that it was drawn from, for the metadata.
     """
@@ -63,71 +65,73 @@ def write_figure(sheet: Sheet, section: str, out: Path, formats: Sequence[str], 
     names = [folder.as_posix() for folder in folders]
     width, height = figure.get_size_inches()
     title = str(figure.get_label()) or sheet.name
-    drawn = Drawn(sheet.name, title, section, sheet.model, sheet.aside, b"", width, height, [], names)
+    rendered = RenderedFigure(
+        sheet.name, title, section, sheet.model, sheet.report_only, b"", width, height, [], list(folders)
+    )
     for name in dict.fromkeys(["svg", *formats]):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=name, dpi=DPI, metadata=_metadata(name, sheet.name, names))
-        # The layout holds for the other formats too, and finding it is half the time.
+        # The layout holds for the other formats too, and computing it is half the time.
         figure.set_layout_engine("none")
-        content = _counted(buffer.getvalue()) if name == "svg" else buffer.getvalue()
+        content = _with_counted_identifiers(buffer.getvalue()) if name == "svg" else buffer.getvalue()
         if name == "svg":
-            drawn.svg = gzip.compress(_shortened(content), mtime=0)
-            drawn.points = tooltips.points(figure)
-        if name in formats and not sheet.aside:
-            drawn.paths.append(replace(out / f"{sheet.name}.{name}", content))
-    return drawn
+            rendered.svg = gzip.compress(_shortened(content), mtime=0)
+            rendered.points = data_points(figure)
+        if name in formats and not sheet.report_only:
+            rendered.paths.append(replace_file(out / f"{sheet.name}.{name}", content))
+    return rendered
 
 
-def _counted(svg: bytes) -> bytes:
-    """The same picture with its identifiers counted.
+def _with_counted_identifiers(svg: bytes) -> bytes:
+    """The same picture with its identifiers numbered.
 
-    Those of matplotlib are hashes of places to the last bit, which varies with what was drawn before.
+    Those of matplotlib are hashes of coordinates to the last bit, which varies with what was drawn before.
     """
     names: dict[bytes, bytes] = {}
-    return _HASHES.sub(lambda found: names.setdefault(found.group(), b"%b%d" % (found.group()[:1], len(names))), svg)
+    return _HASHES.sub(lambda match: names.setdefault(match.group(), b"%b%d" % (match.group()[:1], len(names))), svg)
 
 
 def _shortened(svg: bytes) -> bytes:
-    """The same picture with places to a hundredth of a point, which cannot be seen: digits are most of the file.
+    """The same picture with coordinates to a hundredth of a point, which cannot be seen: digits are most of the file.
 
-    Only places: a scale of 0.015625, by which matplotlib makes letters of their outlines, needs all its digits.
+    Only coordinates: a scale of 0.015625, by which matplotlib makes letters of their outlines, needs all its digits.
     """
-    return _PLACES.sub(lambda place: _DECIMALS.sub(b"", place.group()), svg)
+    return _COORDINATES.sub(lambda match: _DECIMALS.sub(b"", match.group()), svg)
 
 
 def write_text(sheet: Sheet, out: Path, folders: Sequence[Path]) -> Path:
     """Write a text or a document; Markdown and LaTeX name the run folders in a comment, CSV in `sources.json` only."""
     text = sheet.body.markdown() if isinstance(sheet.body, Document) else str(sheet.body)
-    origin = "Drawn by " + _maker() + " from: " + "; ".join(folder.as_posix() for folder in folders)
+    origin = "Drawn by " + _version() + " from: " + "; ".join(folder.as_posix() for folder in folders)
     if sheet.name.endswith(".md"):
         text += f"\n<!-- {origin.replace('--', '- -')} -->\n"
     elif sheet.name.endswith(".tex"):
         text = f"% {origin}\n{text}"
-    return replace(out / sheet.name, text.encode("utf-8"))
+    return replace_file(out / sheet.name, text.encode("utf-8"))
 
 
 def write_sources(out: Path, sources: Mapping[str, Sequence[str]]) -> Path:
     """Write `sources.json`: for each file, the run folders that it came from."""
-    content = {"made_by": _maker(), "files": {name: list(folders) for name, folders in sorted(sources.items())}}
-    return replace(out / SOURCES, (json.dumps(content, indent=1) + "\n").encode("utf-8"))
+    content = {"made_by": _version(), "files": {name: list(folders) for name, folders in sorted(sources.items())}}
+    return replace_file(out / SOURCES, (json.dumps(content, indent=1) + "\n").encode("utf-8"))
 
 
-def _maker() -> str:
+def _version() -> str:
     return f"madkit {madkit.__version__}"
 
 
 def _metadata(format_name: str, title: str, folders: Sequence[str]) -> dict[str, Any]:
     """Title, version and run folders under the names that each format gives them; never a date."""
-    made_from = "Drawn from: " + "; ".join(folders)
+    origin = "Drawn from: " + "; ".join(folders)
     if format_name == "pdf":
-        return {"Title": title, "Subject": made_from, "Creator": _maker(), "CreationDate": None}
+        return {"Title": title, "Subject": origin, "Creator": _version(), "CreationDate": None}
     if format_name == "svg":
-        return {"Title": title, "Description": made_from, "Creator": _maker(), "Date": None}
-    return {"Title": title, "Description": made_from, "Software": _maker()}
+        return {"Title": title, "Description": origin, "Creator": _version(), "Date": None}
+    return {"Title": title, "Description": origin, "Software": _version()}
 
 
-def replace(path: Path, content: bytes) -> Path:
-    """Write a file whole, in the place of the one that is there.
+def replace_file(path: Path, content: bytes) -> Path:
+    """Write a complete file, or leave the old one as it is.
 
     Raises:
         StoreError: it cannot be written.

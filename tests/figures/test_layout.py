@@ -9,10 +9,9 @@ from fabricated import DATASETS, DETECTORS, MANY, write_run
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from madkit.figures.catalogue import ARTISTS
 from madkit.figures.drawing import style
-from madkit.figures.registry import MARKERS, Sheet
-from madkit.figures.results.results import Results, load
+from madkit.figures.registry import Sheet, all_families, result_files
+from madkit.figures.results.results import Results, load_results
 
 NAMES = ["tiny-llama", "tiny-mistral", "meta-llama-Llama-3.1-8B", "pythia-6.9b", "gemma-2-27b"]
 
@@ -26,7 +25,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Results:
             # Two models have everything; the others make only the pages fuller that show all models.
             detectors = MANY if model in NAMES[:2] else DETECTORS
             write_run(root, model, dataset, layers=3, n=40, detectors=detectors)
-    return load([root], sorted(MARKERS))
+    return load_results([root], result_files())
 
 
 def part(study: Results, models: int, datasets: int) -> Results:
@@ -35,18 +34,18 @@ def part(study: Results, models: int, datasets: int) -> Results:
     tables = {
         name: table[table["model"].isin(chosen[0]) & table["dataset"].isin(chosen[1])]
         for name, table in vars(study).items()
-        if name not in ("folders", "places")
+        if name not in ("folders", "run_folders")
     }
-    places = {key: path for key, path in study.places.items() if key[0] in chosen[0] and key[1] in chosen[1]}
-    return replace(study, places=places, **tables)
+    run_folders = {key: path for key, path in study.run_folders.items() if key[0] in chosen[0] and key[1] in chosen[1]}
+    return replace(study, run_folders=run_folders, **tables)
 
 
 def sheets(results: Results, per_model: bool | None) -> list[Sheet]:
     """The figures, of families that draw a page per model, or of those that draw all models on one."""
     found = []
     with style.applied():
-        for artist in ARTISTS:
-            for sheet in artist.draw(results):
+        for family in all_families():
+            for sheet in family.sheets(results):
                 if isinstance(sheet.body, Figure) and per_model in (None, sheet.model is not None):
                     found.append(sheet)
                 elif isinstance(sheet.body, Figure):

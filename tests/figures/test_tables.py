@@ -9,7 +9,7 @@ import pytest
 from fabricated import sheets_of, write_run
 
 from madkit.figures import draw
-from madkit.figures.results.published import LLAMA, MISTRAL, published
+from madkit.figures.results.published import LLAMA, MISTRAL, published_auroc
 
 REFERENCE = Path(__file__).resolve().parents[2].parent / "shared" / "reference"
 
@@ -68,7 +68,7 @@ def test_published_numbers_equal_their_sources() -> None:
     for _, row in averages.iterrows():
         for subset in ("all", "agree", "disagree"):
             column = "auroc_avg" if subset == "all" else f"auroc_{subset}"
-            assert published(LLAMA, row["features_score"], "online", subset) == (
+            assert published_auroc(LLAMA, row["features_score"], "online", subset) == (
                 row[column],
                 row["n_datasets"],
             )
@@ -76,14 +76,14 @@ def test_published_numbers_equal_their_sources() -> None:
     for (setting, feature, score), rows in each.groupby(["setting", "features", "score"]):
         for subset, end in (("all", ""), ("agree", "_agree"), ("disagree", "_disagree")):
             values = rows[f"aggregated_auc_roc{end}"].dropna()
-            ours = published(MISTRAL, f"{feature} {score}", setting, subset)
+            ours = published_auroc(MISTRAL, f"{feature} {score}", setting, subset)
             assert (ours is None) == values.empty
             if ours is not None:
                 assert ours == (pytest.approx(values.mean(), abs=1e-6), len(values))
     llama = pd.read_csv(REFERENCE / "mad_paper_tables_llama_mistral.csv").query("model == @LLAMA")
     for _, row in llama.dropna(subset=["agg_auroc"]).iterrows():
         name = f"{row['features'].replace('nflow', 'flow')} {row['score']}"
-        assert published(LLAMA, name, row["setting"], "all", frozenset({row["dataset"]})) == (
+        assert published_auroc(LLAMA, name, row["setting"], "all", frozenset({row["dataset"]})) == (
             row["agg_auroc"],
             1,
         )

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from madkit.errors import ConfigError
-from madkit.figures.drawing.study import draw
+from madkit.figures import draw
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,4 +1,4 @@
-"""What the scatter figures share: points with error bars, a legend, and labels that do not collide."""
+"""What the scatter figures share: points with error bars, axes, a legend, and labels that do not collide."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,28 +7,29 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from madkit.figures.drawing import style
-from madkit.figures.drawing.tooltips import tell
-from madkit.figures.results.results import Results, grouped, in_order
+from madkit.figures.drawing.tooltips import describe_points
+from madkit.figures.results.results import Results, grouped, ordered_datasets
 
 _LETTER = 0.62  # width of a letter over its size, for the room a label takes
 _OFFSETS = [(6, 4), (6, -10), (-6, 4), (-6, -10), (0, 8), (0, -15), (10, -3), (-10, -3)]
-"""Where a label may stand beside its point, in points; the first free place is taken."""
+"""Where a label may stand beside its point, in points; the first free position is taken."""
 
 
-def legend(results: Results, points: pd.DataFrame, *, control: bool) -> list[list[Line2D]]:
+def scatter_legend(results: Results, points: pd.DataFrame, *, control: bool) -> list[list[Line2D]]:
     """A colour per model, a marker per dataset, and hollow grey for the control if there is one."""
     colors, markers = style.model_colors(results.models), style.dataset_markers(results.datasets)
-    look: dict[str, Any] = {"ls": "", "ms": 5.5}
+    mark: dict[str, Any] = {"ls": "", "ms": 5.5}
     handles = [
-        Line2D([], [], color=colors[model], marker="s", label=model, **look) for model in sorted(set(points["model"]))
+        Line2D([], [], color=colors[model], marker="s", label=model, **mark) for model in sorted(set(points["model"]))
     ]
     if control:
-        handles.append(Line2D([], [], color=style.GREY, marker="o", mfc="none", label="control: adapter off", **look))
+        handles.append(Line2D([], [], color=style.GREY, marker="o", mfc="none", label="control: adapter off", **mark))
     datasets = [
-        Line2D([], [], color=style.INK, marker=markers[name], mfc="none", label=name, **look)
-        for name in in_order(points["dataset"])
+        Line2D([], [], color=style.INK, marker=markers[name], mfc="none", label=name, **mark)
+        for name in ordered_datasets(points["dataset"])
     ]
     return [handles, datasets]
 
@@ -49,12 +50,12 @@ def draw_points(
         (drawn,) = ax.plot(
             rows[x], rows["auroc"], ls="", marker=markers[dataset], color=color, mfc=face, ms=size, zorder=3
         )
-        tell(drawn, [_words(row, x, control) for _, row in rows.iterrows()])
+        describe_points(drawn, [_description(row, x, control) for _, row in rows.iterrows()])
 
 
-def _words(row: pd.Series, x: str, control: bool) -> str:
-    where = f", {row['site']}" if row.get("site", "aggregate") != "aggregate" else ""
-    name = f"{row['model']}, {row['dataset']}{where}" + ", adapter off" * control
+def _description(row: pd.Series, x: str, control: bool) -> str:
+    site = f", {row['site']}" if row.get("site", "aggregate") != "aggregate" else ""
+    name = f"{row['model']}, {row['dataset']}{site}" + ", adapter off" * control
     return f"{name}: {x} {row[x]:.3g}, AUROC {row['auroc']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
@@ -64,10 +65,27 @@ def auroc_axis(ax: Axes) -> None:
     ax.set_ylim(-0.03, 1.03)
 
 
+def decades(values: np.ndarray) -> tuple[float, float]:
+    """The powers of ten around positive values, so that a log axis always has labels, and never too many."""
+    low, high = np.floor(np.log10(values.min() * 0.95)), np.ceil(np.log10(values.max() * 1.05))
+    return float(10**low), float(10**high)
+
+
+def log_axis(ax: Axes, ends: tuple[float, float], axis: str = "x") -> None:
+    """A log axis from one power of ten to another."""
+    scale, limits = (ax.set_xscale, ax.set_xlim) if axis == "x" else (ax.set_yscale, ax.set_ylim)
+    scale("log")
+    limits(*ends)
+    ticks = ax.xaxis if axis == "x" else ax.yaxis
+    ticks.set_major_locator(LogLocator(subs=(1, 2, 5) if ends[1] / ends[0] < 999 else (1,)))
+    ticks.set_major_formatter("{x:g}")
+    ticks.set_minor_formatter(NullFormatter())
+
+
 def label_points(ax: Axes, points: pd.DataFrame, results: Results, x: str) -> None:
     """Write each dataset's name beside its point where there is room; the markers tell the others.
 
-    Call it when the page is otherwise complete: the places depend on the layout.
+    Call it when the page is otherwise complete: the positions depend on the layout.
     """
     figure = ax.get_figure(root=True)
     if figure is None:
@@ -83,7 +101,7 @@ def label_points(ax: Axes, points: pd.DataFrame, results: Results, x: str) -> No
         ends = points[bar].to_numpy(float).reshape(-1, 2)
         taken += list((ax.transData.transform(ends) * scale).reshape(-1, 4))
     colors = style.model_colors(results.models)
-    for place, (px, py), name, model in zip(data, at, points["dataset"], points["model"], strict=True):
+    for point, (px, py), name, model in zip(data, at, points["dataset"], points["model"], strict=True):
         width = len(name) * _LETTER * style.SIZES["small"]
         for dx, dy in _OFFSETS:
             left = px + dx - width * (0.0 if dx > 0 else 1.0 if dx < 0 else 0.5)
@@ -93,7 +111,7 @@ def label_points(ax: Axes, points: pd.DataFrame, results: Results, x: str) -> No
                 taken.append(box)
                 note = ax.annotate(
                     name,
-                    (place[0], place[1]),
+                    (point[0], point[1]),
                     (left - px, dy),
                     textcoords="offset points",
                     size=style.SIZES["small"],

@@ -1,12 +1,14 @@
 """One look for every figure: colours, markers, fonts and sizes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
+import matplotlib.colors
 
-from madkit.figures.results.results import STUDY_ORDER, in_order
+from madkit.figures.results.published import position, published_order
+from madkit.figures.results.results import ordered_datasets
 
 # Okabe and Ito's palette, safe for colour-blind readers; its yellow is left out, being unreadable on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#5B3A8C", "#000000")
@@ -61,6 +63,46 @@ def model_colors(models: Sequence[str]) -> dict[str, str]:
 
 def dataset_markers(datasets: Sequence[str]) -> dict[str, str]:
     """One marker per dataset; those of the study keep theirs whatever else is drawn."""
-    known = {name: MARKERS[index] for index, name in enumerate(STUDY_ORDER)}
-    others = in_order(set(datasets) - set(known))
-    return known | {name: MARKERS[index % len(MARKERS)] for index, name in enumerate(others)}
+    of_study = {name: MARKERS[index % len(MARKERS)] for index, name in enumerate(published_order("dataset"))}
+    others = ordered_datasets(set(datasets) - set(of_study))
+    return of_study | {name: MARKERS[index % len(MARKERS)] for index, name in enumerate(others)}
+
+
+class LineStyle(NamedTuple):
+    """How a score's line is drawn in a model's colour."""
+
+    color: str
+    line: str
+    marker: str
+    filled: bool
+
+    @property
+    def face(self) -> str:
+        """The colour of the inside of a marker."""
+        return self.color if self.filled else "white"
+
+
+def line_styles(scores: Iterable[str], color: str) -> dict[str, LineStyle]:
+    """A style per score in shades of one colour: they differ in lightness, line and marker, not in hue.
+
+    Example:
+        >>> [style.line for style in line_styles(["lof", "mahalanobis"], "#0072B2").values()]
+        ['-', '--']
+    """
+    names = sorted(set(scores), key=lambda name: position("score", name))
+    light, dark = _mixed(color, "#FFFFFF", 0.45), _mixed(color, "#000000", 0.55)
+    styles: list[tuple[str, Any, str, bool]] = [
+        (color, "-", "o", True),
+        (dark, "--", "s", False),
+        (light, "-", "^", True),
+        (dark, ":", "D", True),
+        (light, "-.", "v", False),
+        (color, (0, (1, 1)), "P", True),
+    ]
+    return {name: LineStyle(*styles[index % len(styles)]) for index, name in enumerate(names)}
+
+
+def _mixed(color: str, other: str, share: float) -> str:
+    pairs = zip(mpl.colors.to_rgb(color), mpl.colors.to_rgb(other), strict=True)
+    red, green, blue = (a + share * (b - a) for a, b in pairs)
+    return mpl.colors.to_hex((red, green, blue))

@@ -1,4 +1,4 @@
-"""What a reader learns by pointing at a figure: the data points, where they stand on the page, and their words.
+"""What a reader learns by pointing at a figure: the data points, their positions on the page, and a text for each.
 
 Positions are shares of the page's width and height from its upper left corner, so that they hold at any size.
 """
@@ -12,48 +12,48 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-_WORDS = "madkit_words"
-_MOST = 400  # points of one line: more cannot be told apart by pointing
+_ATTRIBUTE = "madkit_descriptions"
+_MOST_POINTS = 400  # of one line: more cannot be told apart by pointing
 
 
-def tell(line: Artist, words: Sequence[str]) -> None:
+def describe_points(line: Artist, descriptions: Sequence[str]) -> None:
     """Say what each point of a line stands for.
 
     Args:
         line: what `Axes.plot` returned.
-        words: one text for each of its points.
+        descriptions: one text for each of its points; an empty one for none.
     """
-    setattr(line, _WORDS, list(words))
+    setattr(line, _ATTRIBUTE, list(descriptions))
 
 
-def points(figure: Figure) -> list[tuple[float, float, str]]:
-    """The data points of a figure whose layout is settled: x and y as shares of the page, and words.
+def data_points(figure: Figure) -> list[tuple[float, float, str]]:
+    """The data points of a figure whose layout is settled: x and y as shares of the page, and a text.
 
-    Lines that `tell` said nothing about speak by the labels of their axes.
+    Points of lines without `describe_points` are described by the labels of their axes.
     """
-    found: list[tuple[float, float, str]] = []
+    points: list[tuple[float, float, str]] = []
     width, height = figure.bbox.width, figure.bbox.height
     for ax in figure.axes:
         if not ax.get_visible():
             continue
         frame = ax.get_window_extent()
         for line in ax.lines:
-            words = getattr(line, _WORDS, None) or _by_label(ax, line)
-            if words is None:
+            descriptions = getattr(line, _ATTRIBUTE, None) or _from_labels(ax, line)
+            if descriptions is None:
                 continue
-            place = line.get_transform().transform(np.column_stack(line.get_data(orig=False)).astype(float))
-            for (x, y), text in zip(place, words, strict=True):
+            pixels = line.get_transform().transform(np.column_stack(line.get_data(orig=False)).astype(float))
+            for (x, y), text in zip(pixels, descriptions, strict=True):
                 inside = frame.x0 - 2 <= x <= frame.x1 + 2 and frame.y0 - 2 <= y <= frame.y1 + 2
                 if inside and text:
-                    found.append((round(x / width, 4), round(1 - y / height, 4), text))
-    return found
+                    points.append((round(x / width, 4), round(1 - y / height, 4), text))
+    return points
 
 
-def _by_label(ax: Axes, line: Line2D) -> list[str] | None:
-    """Title, series and values for lines with a label of their own; nothing for rules and grids."""
+def _from_labels(ax: Axes, line: Line2D) -> list[str] | None:
+    """Title, series and values for lines that have a label; nothing for rules and grids."""
     label = str(line.get_label())
     x, y = (np.asarray(values) for values in line.get_data(orig=True))
-    if label.startswith("_") or len(x) > _MOST or not len(x):
+    if label.startswith("_") or len(x) > _MOST_POINTS or not len(x):
         return None
     head = ", ".join(part for part in (ax.get_title().split("\n")[0], label) if part)
     return [f"{head}: {_short(a)}, {_short(b)}" for a, b in zip(x, y, strict=True)]

@@ -1,1 +1,1 @@
-"""One file for each family of figures; `madkit.figures.registry.artist` says what a family is."""
+"""One file for each family of figures; `madkit.figures.registry` says what a family is."""

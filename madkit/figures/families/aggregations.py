@@ -6,12 +6,13 @@ import pandas as pd
 
 from madkit.figures.naming import detector_name, with_setting
 from madkit.figures.registry import Sheet, artist
+from madkit.figures.results.reading import feature_names
 from madkit.figures.results.results import Results, grouped
 from madkit.figures.tables.averages import METHOD, Average, average
 from madkit.figures.tables.document import Document, with_interval
 
 ELSEWHERE = "site chosen elsewhere"
-_WORDS = {
+_EXPLANATIONS = {
     "mean": "mean of the raw scores at all sites [as published]",
     "max": "their maximum",
     "zscore": "mean of each site's z-score among held-out trusted prompts",
@@ -21,18 +22,19 @@ _WORDS = {
 }
 
 
-@artist(90, "How detectors compare")
+@artist("comparison", after="critical_difference")
 def aggregations(results: Results) -> Iterator[Sheet]:
     """`table_aggregation.md` and `.csv`: AUROC of all prompts, averaged over datasets, for each way to aggregate."""
-    found = results.detection[results.detection["subset"] == "all"]
+    table = results.detection[results.detection["subset"] == "all"]
+    table = table.assign(feature=feature_names(table))
     lines: list[dict[str, object]] = []
-    shown: dict[str, list[list[str]]] = {}
-    ways = [way for way in _WORDS if way in set(found["aggregation"])] + [ELSEWHERE]
-    for (model, feature, score, setting), part in grouped(found, "model", "feature", "score", "setting"):
+    cells: dict[str, list[list[str]]] = {}
+    ways = [way for way in _EXPLANATIONS if way in set(table["aggregation"])] + [ELSEWHERE]
+    for (model, feature, score, setting), part in grouped(table, "model", "feature", "score", "setting"):
         averages: dict[str, Average | None] = {way: average(part[part["aggregation"] == way]) for way in ways[:-1]}
         averages[ELSEWHERE] = average(chosen_elsewhere(part[part["site"] != "aggregate"]))
         name = with_setting(detector_name(feature, score), setting)
-        shown.setdefault(model, []).append([name, *(with_interval(averages[way]) for way in ways)])
+        cells.setdefault(model, []).append([name, *(with_interval(averages[way]) for way in ways)])
         for way, value in averages.items():
             if value is not None:
                 keys = {"model": model, "feature": feature, "score": score, "setting": setting, "aggregation": way}
@@ -43,8 +45,8 @@ def aggregations(results: Results) -> Iterator[Sheet]:
     document = Document(
         "Ways to aggregate over layers: AUROC of all test prompts, averaged over datasets",
         "Each number: average [95% interval].",
-        {model: (["detector", *ways], rows) for model, rows in shown.items()},
-        [*(f"*{way}*: {_WORDS[way]}." for way in ways), f"Intervals: {METHOD}"],
+        {model: (["detector", *ways], rows) for model, rows in cells.items()},
+        [*(f"*{way}*: {_EXPLANATIONS[way]}." for way in ways), f"Intervals: {METHOD}"],
     )
     yield Sheet("table_aggregation.md", document)
 
@@ -52,7 +54,7 @@ def aggregations(results: Results) -> Iterator[Sheet]:
 def chosen_elsewhere(sites: pd.DataFrame) -> pd.DataFrame:
     """For each dataset the row of the site that is best on average over all other datasets.
 
-    To report the best layer as found on the same prompts would be to choose the luckiest of many numbers.
+    To report the layer that is best on the same prompts would be to choose the luckiest of many numbers.
 
     Args:
         sites: rows of one detector, one per dataset and site, with `auroc`.

@@ -2,36 +2,32 @@
 
 from collections.abc import Iterator
 
-from madkit.figures.naming import CONTROL, detector_name
+from madkit.figures.naming import detector_name
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped
 from madkit.figures.tables.document import Document
+from madkit.figures.tables.significance import LEVEL
 
-LEVEL = 0.05
 
-
-@artist(92, "How detectors compare")
+@artist("comparison", after="rare_alarms")
 def comparisons(results: Results) -> Iterator[Sheet]:
     """`table_comparisons.csv` (every test) and `.md` (how many datasets decide for which detector)."""
-    found = results.comparisons
-    if found.empty:
+    tests = results.comparisons
+    if tests.empty:
         return
-    yield Sheet("table_comparisons.csv", found.to_csv(index=False, lineterminator="\n"))
-    whole = found[(found["aggregation"] == "mean") & (found["subset"] == "all")]
-    whole = whole[~whole["a"].str.startswith(CONTROL) & ~whole["b"].str.startswith(CONTROL)]
+    yield Sheet("table_comparisons.csv", tests.drop(columns="control").to_csv(index=False, lineterminator="\n"))
+    aggregated = tests[(tests["aggregation"] == "mean") & (tests["subset"] == "all") & ~tests["control"].astype(bool)]
     head = ["detectors", "mean difference", "first better", "second better", "undecided"]
     tables = {}
-    for (model,), part in grouped(whole, "model"):
+    for (model,), part in grouped(aggregated, "model"):
         rows = []
         for (a, b), pair in part.groupby(["a", "b"], sort=False):
-            decided = pair["p_holm"] < LEVEL
-            better, worse = (
-                int((decided & (pair["difference"] > 0)).sum()),
-                int((decided & (pair["difference"] < 0)).sum()),
-            )
-            names = f"{_words(str(a))} against {_words(str(b))}"
+            significant = pair["p_holm"] < LEVEL
+            first = int((significant & (pair["difference"] > 0)).sum())
+            second = int((significant & (pair["difference"] < 0)).sum())
+            names = f"{_name(str(a))} against {_name(str(b))}"
             mean = f"{pair['difference'].mean():+.3f}"
-            rows.append([names, mean, str(better), str(worse), str(len(pair) - better - worse)])
+            rows.append([names, mean, str(first), str(second), str(len(pair) - first - second)])
         tables[model] = (head, rows)
     notes = [
         "*Better*: on how many datasets the paired test of DeLong, DeLong and Clarke-Pearson (1988) says so with p < "
@@ -42,6 +38,6 @@ def comparisons(results: Results) -> Iterator[Sheet]:
     yield Sheet("table_comparisons.md", Document(title, "A positive difference speaks for the first.", tables, notes))
 
 
-def _words(detector: str) -> str:
+def _name(detector: str) -> str:
     feature, _, score = detector.partition("/")
     return detector_name(feature, score)

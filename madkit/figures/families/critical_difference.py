@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from madkit.figures.drawing import style
-from madkit.figures.drawing.page import Block, page
-from madkit.figures.drawing.tooltips import tell
-from madkit.figures.naming import CONTROL, detector_name, with_setting
+from madkit.figures.drawing.panel_page import PanelBlock, panel_page
+from madkit.figures.drawing.tooltips import describe_points
+from madkit.figures.naming import detector_name, with_setting
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped
 from madkit.statistics.rank_comparison import RankComparison, cliques, compare_ranks
@@ -18,12 +18,11 @@ from madkit.statistics.rank_comparison import RankComparison, cliques, compare_r
 _ROW = 0.19  # inches
 
 
-@artist(13, "How detectors compare")
+@artist("comparison")
 def critical_difference(results: Results) -> Iterator[Sheet]:
     """One sheet: a panel per model with detectors by average rank; bars join those that cannot be told apart."""
-    whole = results.aggregate()
-    rows = whole[(whole["subset"] == "all") & (whole["setting"] != "ceiling")]
-    rows = rows[~rows["feature"].str.startswith(CONTROL)]
+    rows = results.aggregated()
+    rows = rows[(rows["subset"] == "all") & (rows["setting"] != "ceiling") & ~rows["control"].astype(bool)]
     panels: dict[str, tuple[list[str], RankComparison]] = {}
     for (model,), part in grouped(rows, "model"):
         table = _table(part)
@@ -34,23 +33,23 @@ def critical_difference(results: Results) -> Iterator[Sheet]:
     colors = style.model_colors(results.models)
     most = max(len(names) for names, _ in panels.values())
     titles = [
-        f"{model}: {len(names)} detectors\nn = {found.n} datasets, Friedman p = {found.p_value:.2g}"
-        for model, (names, found) in panels.items()
+        f"{model}: {len(names)} detectors\nn = {comparison.n} datasets, Friedman p = {comparison.p_value:.2g}"
+        for model, (names, comparison) in panels.items()
     ]
-    figure, axes = page(
+    figure, axes = panel_page(
         "Average rank of detectors over datasets",
         "Rank 1 is the highest AUROC of a dataset (all test prompts, mean over layers). Whiskers: "
         "half the critical difference of "
         "Nemenyi at 5% to each side, cut off at the first and last rank; black bars: detectors that "
         "it cannot tell apart "
         "(Demsar 2006). Only detectors that all datasets have. Few datasets decide little.",
-        [Block(titles, "average rank (1 is best)", "", shared=False)],
+        [PanelBlock(titles, "average rank (1 is best)", "", shared=False)],
         [[Line2D([], [], color=style.INK, lw=2.5, label="no significant difference within")]],
         (4.9, 0.5 + _ROW * most),
         columns=2,
     )
-    for (model, (names, found)), ax in zip(panels.items(), axes[0], strict=True):
-        _panel(ax, names, found, colors[model])
+    for (model, (names, comparison)), ax in zip(panels.items(), axes[0], strict=True):
+        _panel(ax, names, comparison, colors[model])
     yield Sheet("critical_difference", figure)
 
 
@@ -62,20 +61,20 @@ def _table(rows: pd.DataFrame) -> pd.DataFrame:
     return wide.dropna(axis=1)
 
 
-def _panel(ax: Axes, names: list[str], found: RankComparison, color: str) -> None:
-    order = np.argsort(found.ranks, kind="stable")
-    ranks = found.ranks[order]
-    half = found.critical_difference / 2
-    place = np.arange(len(ranks))
-    ax.hlines(place, np.maximum(ranks - half, 1), np.minimum(ranks + half, len(names)), color=color, lw=0.8, alpha=0.5)
-    (drawn,) = ax.plot(ranks, place, "o", color=color, ms=4.5)
-    tell(drawn, [f"{names[i]}: average rank {found.ranks[i]:.2f}" for i in order])
-    for index, (low, high) in enumerate(cliques(found.ranks, found.critical_difference)):
+def _panel(ax: Axes, names: list[str], comparison: RankComparison, color: str) -> None:
+    order = np.argsort(comparison.ranks, kind="stable")
+    ranks = comparison.ranks[order]
+    half = comparison.critical_difference / 2
+    lines = np.arange(len(ranks))
+    ax.hlines(lines, np.maximum(ranks - half, 1), np.minimum(ranks + half, len(names)), color=color, lw=0.8, alpha=0.5)
+    (drawn,) = ax.plot(ranks, lines, "o", color=color, ms=4.5)
+    describe_points(drawn, [f"{names[i]}: average rank {comparison.ranks[i]:.2f}" for i in order])
+    for index, (low, high) in enumerate(cliques(comparison.ranks, comparison.critical_difference)):
         inside = np.flatnonzero((ranks >= low) & (ranks <= high))
         # Beside the points, one column per bar.
         x = len(names) + 0.6 + 0.35 * index
         ax.vlines([x], [inside[0] - 0.3], [inside[-1] + 0.3], color=style.INK, lw=2.5)
-    ax.set_yticks(place, [names[i] for i in order])
+    ax.set_yticks(lines, [names[i] for i in order])
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.set_xlim(0.5, None)
     ax.set_xticks([1, *range(5, len(names) + 1, 5)] if len(names) > 5 else range(1, len(names) + 1))

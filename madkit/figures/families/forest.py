@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from madkit.figures.drawing import style
-from madkit.figures.drawing.detectors import ordered
-from madkit.figures.drawing.page import Block, page
-from madkit.figures.drawing.tooltips import tell
-from madkit.figures.naming import CONTROL, count_range, detector_name, setting_place, with_setting
+from madkit.figures.drawing.detectors import ordered_detectors
+from madkit.figures.drawing.panel_page import PanelBlock, panel_page
+from madkit.figures.drawing.tooltips import describe_points
+from madkit.figures.naming import count_range, detector_name, setting_order, with_setting
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results
 from madkit.figures.tables.averages import average
@@ -20,25 +20,25 @@ from madkit.figures.tables.averages import average
 _ROW = 0.075  # inches for each model of a row
 
 
-@artist(0, "How well detectors do")
+@artist("detection")
 def forest(results: Results) -> Iterator[Sheet]:
     """One sheet: a row per detector, a point with its interval per model, a faint point per dataset."""
-    whole = results.aggregate()
-    rows = whole[whole["subset"] == "all"]
+    rows = results.aggregated()
+    rows = rows[rows["subset"] == "all"]
     if rows.empty:
         return
     models = sorted(set(rows["model"]))
     colors = style.model_colors(results.models)
     detectors = _detectors(rows)
     datasets = count_range(rows.groupby("model")["dataset"].nunique())
-    figure, axes = page(
+    figure, axes = panel_page(
         "AUROC of every detector, averaged over datasets",
         f"All test prompts, mean of the score over layers; datasets per model: {datasets}. Large "
         "points and lines: averages with "
         "95% intervals, which speak about other datasets too; small points: the datasets. Grey "
         "crosses: the control, the same "
         "detector with the adapter off. The ceiling is told the labels.",
-        [Block([""], "AUROC", "")],
+        [PanelBlock([""], "AUROC", "")],
         [
             [
                 *(Line2D([], [], color=colors[model], marker="o", label=model) for model in models),
@@ -55,13 +55,14 @@ def forest(results: Results) -> Iterator[Sheet]:
         if line % 2:
             ax.axhspan(line - 0.5, line + 0.5, color="#F6F6F6", lw=0, zorder=0)
         for index, model in enumerate(models):
-            place = line + (index - (len(models) - 1) / 2) * 0.8 / max(1, len(models))
-            own = _select(rows, model, feature, score, setting)
-            _marks(ax, own, place, colors[model], f"{model}, {detector_name(feature, score)}")
-            control = average(_select(rows, model, CONTROL + feature, score, setting))
+            y = line + (index - (len(models) - 1) / 2) * 0.8 / max(1, len(models))
+            part = _select(rows, model, feature, score, setting)
+            is_control = part["control"].astype(bool)
+            _marks(ax, part[~is_control], y, colors[model], f"{model}, {detector_name(feature, score)}")
+            control = average(part[is_control])
             if control is not None and setting != "ceiling":
-                (drawn,) = ax.plot([control.value], [place], "x", color=style.GREY, ms=4)
-                tell(drawn, [f"{model}, control of {detector_name(feature, score)}: {control.value:.3f}"])
+                (drawn,) = ax.plot([control.value], [y], "x", color=style.GREY, ms=4)
+                describe_points(drawn, [f"{model}, control of {detector_name(feature, score)}: {control.value:.3f}"])
     names = [with_setting(detector_name(feature, score), setting) for feature, score, setting in detectors]
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
@@ -72,16 +73,17 @@ def forest(results: Results) -> Iterator[Sheet]:
 
 
 def _detectors(rows: pd.DataFrame) -> list[tuple[str, str, str]]:
-    own = rows[~rows["feature"].str.startswith(CONTROL)]
-    found = []
-    for setting in sorted(set(own["setting"]), key=setting_place):
-        part = own[own["setting"] == setting]
-        found += [(*pair, setting) for pair in ordered(zip(part["feature"], part["score"], strict=True))]
-    return found
+    rows = rows[~rows["control"].astype(bool)]
+    detectors = []
+    for setting in sorted(set(rows["setting"]), key=setting_order):
+        part = rows[rows["setting"] == setting]
+        pairs = ordered_detectors(zip(part["feature"], part["score"], strict=True))
+        detectors += [(*pair, setting) for pair in pairs]
+    return detectors
 
 
 def _control_legend(rows: pd.DataFrame) -> list[Line2D]:
-    if not rows["feature"].str.startswith(CONTROL).any():
+    if not rows["control"].any():
         return []
     return [Line2D([], [], color=style.GREY, marker="x", ls="", label="control: adapter off")]
 
@@ -95,17 +97,17 @@ def _select(rows: pd.DataFrame, model: str, feature: str, score: str, setting: s
     ]
 
 
-def _marks(ax: Axes, rows: pd.DataFrame, place: float, color: str, name: str) -> None:
+def _marks(ax: Axes, rows: pd.DataFrame, y: float, color: str, name: str) -> None:
     mean = average(rows)
     if mean is None:
         return
     each = rows.dropna(subset=["auroc"])
     values = each[["auroc", "low", "high"]].to_numpy(float)
-    look: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3, "mew": 0.4, "mec": "white", "alpha": 0.8, "zorder": 3}
-    (drawn,) = ax.plot(values[:, 0], np.full(len(values), place), color=color, **look)
-    spoken = zip(each["dataset"], values, strict=True)
-    tell(drawn, [f"{name}, {dataset}: {v:.3f} [{lo:.3f}, {hi:.3f}]" for dataset, (v, lo, hi) in spoken])
-    ax.hlines([place], [mean.low], [mean.high], color=color, lw=1.3)
-    (drawn,) = ax.plot([mean.value], [place], "o", color=color, ms=5.5, zorder=4)
-    words = f"average over {mean.n_datasets}: {mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}]"
-    tell(drawn, [f"{name}, {words}"])
+    mark: dict[str, Any] = {"ls": "", "marker": "o", "ms": 3, "mew": 0.4, "mec": "white", "alpha": 0.8, "zorder": 3}
+    (drawn,) = ax.plot(values[:, 0], np.full(len(values), y), color=color, **mark)
+    intervals = zip(each["dataset"], values, strict=True)
+    describe_points(drawn, [f"{name}, {dataset}: {v:.3f} [{lo:.3f}, {hi:.3f}]" for dataset, (v, lo, hi) in intervals])
+    ax.hlines([y], [mean.low], [mean.high], color=color, lw=1.3)
+    (drawn,) = ax.plot([mean.value], [y], "o", color=color, ms=5.5, zorder=4)
+    interval = f"average over {mean.n_datasets}: {mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}]"
+    describe_points(drawn, [f"{name}, {interval}"])

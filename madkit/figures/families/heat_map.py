@@ -10,12 +10,12 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from madkit.figures.drawing import style
-from madkit.figures.drawing.detectors import ordered
-from madkit.figures.drawing.page import Block, page
-from madkit.figures.drawing.tooltips import tell
-from madkit.figures.naming import CONTROL, count_range, detector_name, setting_place, with_setting
+from madkit.figures.drawing.detectors import ordered_detectors
+from madkit.figures.drawing.panel_page import PanelBlock, panel_page
+from madkit.figures.drawing.tooltips import describe_points
+from madkit.figures.naming import count_range, detector_name, setting_order, with_setting
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results.results import Results, grouped, in_order
+from madkit.figures.results.results import Results, grouped, ordered_datasets
 from madkit.figures.tables.averages import average
 
 _CELL = (0.72, 0.36)  # inches
@@ -23,42 +23,40 @@ _NAMES = 2.6  # inches for the detectors' names
 _COLORS = "RdBu_r"  # safe for colour-blind readers, and white where a detector is no better than chance
 
 
-@artist(14, "How well detectors do")
+@artist("detection", after="auroc_layers")
 def heat_map(results: Results) -> Iterator[Sheet]:
     """One sheet per model: a row per detector, a column per dataset and one for their average."""
-    whole = results.aggregate()
-    whole = whole[whole["subset"] == "all"]
-    for (model,), rows in grouped(whole, "model"):
+    table = results.aggregated()
+    for (model,), rows in grouped(table[table["subset"] == "all"], "model"):
         yield Sheet(f"heat_map_{results.slug(model)}", _draw(model, rows), model)
 
 
 def _draw(model: str, rows: pd.DataFrame) -> Figure:
-    datasets = in_order(rows["dataset"])
-    own = rows[~rows["feature"].str.startswith(CONTROL)]
-    control = rows[rows["feature"].str.startswith(CONTROL) & (rows["setting"] != "ceiling")]
-    names: dict[tuple[str, str, str], str] = {}
-    for setting in sorted(set(own["setting"]), key=setting_place):
-        part = own[own["setting"] == setting]
-        for feature, score in ordered(zip(part["feature"], part["score"], strict=True)):
-            names[feature, score, setting] = with_setting(detector_name(feature, score), setting)
-    for feature, score in ordered(zip(control["feature"], control["score"], strict=True)):
-        setting = str(control.loc[control["score"] == score, "setting"].iloc[0])
-        shown = detector_name(feature.removeprefix(CONTROL), score)
-        names[feature, score, setting] = with_setting(f"control: {shown}", setting)
+    datasets = ordered_datasets(rows["dataset"])
+    is_control = rows["control"].astype(bool)
+    names: dict[tuple[bool, str, str, str], str] = {}
+    for setting in sorted(set(rows["setting"]), key=setting_order):
+        part = rows[~is_control & (rows["setting"] == setting)]
+        for feature, score in ordered_detectors(zip(part["feature"], part["score"], strict=True)):
+            names[False, feature, score, setting] = with_setting(detector_name(feature, score), setting)
+    controls = rows[is_control & (rows["setting"] != "ceiling")]
+    for feature, score in ordered_detectors(zip(controls["feature"], controls["score"], strict=True)):
+        setting = str(controls.loc[controls["score"] == score, "setting"].iloc[0])
+        names[True, feature, score, setting] = with_setting(f"control: {detector_name(feature, score)}", setting)
     size = (_NAMES + _CELL[0] * (len(datasets) + 1.2), 0.6 + _CELL[1] * len(names))
-    figure, axes = page(
+    figure, axes = panel_page(
         f"{model}: AUROC of every detector on every dataset",
         f"Scores averaged over layers, all test prompts (n = {count_range(rows['n_normal'])} normal, "
         f"{count_range(rows['n_anomalous'])} anomalous per dataset); below each number its 95% "
         "interval. White is chance; the average's interval "
         "is about other datasets too.",
-        [Block([""], "", "")],
+        [PanelBlock([""], "", "")],
         panel=size,
         columns=1,
     )
     ax = axes[0][0]
     for line, key in enumerate(names):
-        part = rows[(rows[["feature", "score", "setting"]] == list(key)).all(axis=1)].set_index("dataset")
+        part = rows[(rows[["control", "feature", "score", "setting"]] == list(key)).all(axis=1)].set_index("dataset")
         for column, dataset in enumerate(datasets):
             if dataset in part.index:
                 cell = part.loc[dataset]
@@ -93,4 +91,4 @@ def _cell(ax: Axes, x: float, y: float, name: str, value: float, low: float, hig
     ax.text(x, y - 0.14, f"{value:.3f}", ha="center", va="center", size=style.SIZES["small"], color=ink)
     ax.text(x, y + 0.25, f"{low:.2f} to {high:.2f}", ha="center", va="center", size=5.2, color=ink)
     (point,) = ax.plot([x], [y], ls="", marker=None)
-    tell(point, [f"{name}: AUROC {value:.3f} [{low:.3f}, {high:.3f}]"])
+    describe_points(point, [f"{name}: AUROC {value:.3f} [{low:.3f}, {high:.3f}]"])

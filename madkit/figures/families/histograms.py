@@ -10,32 +10,34 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator
 
 from madkit.figures.drawing import style
-from madkit.figures.drawing.detectors import Detector, main
-from madkit.figures.drawing.matrix import matrix
-from madkit.figures.drawing.tooltips import tell
+from madkit.figures.drawing.detectors import Detector, main_detectors
+from madkit.figures.drawing.panel_matrix import panel_matrix
+from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.naming import count_range, detector_name, score_name
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results.results import Results, grouped, in_order
+from madkit.figures.results.results import Results, grouped, ordered_datasets
 
 _BINS = 30
 _SKEWED = 6.0  # times the median: a score that goes so far is drawn on a log axis
 _TAIL = 0.01  # share of prompts beyond each end of the axis, which the outermost bins hold
 
 
-@artist(16, "How well detectors do")
+@artist("detection", after="roc_curves")
 def histograms(results: Results) -> Iterator[Sheet]:
     """One sheet per model: a row of panels per feature, with its first score, and a panel per dataset."""
-    whole = results.aggregate()
-    whole = whole[(whole["subset"] == "all") & (whole["setting"] == "online")]
+    table = results.aggregated()
+    table = table[(table["subset"] == "all") & (table["setting"] == "online")]
     colors = style.model_colors(results.models)
-    for (model,), rows in grouped(whole, "model"):
+    for (model,), rows in grouped(table, "model"):
         firsts: dict[str, Detector] = {}
-        for feature, score in main(rows):
+        for feature, score in main_detectors(rows):
             firsts.setdefault(feature, (feature, score))
-        tables = {dataset: results.scores(model, dataset) for dataset in in_order(rows["dataset"])}
+        scores = {dataset: results.scores(model, dataset) for dataset in ordered_datasets(rows["dataset"])}
         parts = {
-            (feature, dataset): table[(table["feature"] == feature) & (table["score"] == score)]
-            for dataset, table in tables.items()
+            (feature, dataset): part[
+                ~part["control"].astype(bool) & (part["feature"] == feature) & (part["score"] == score)
+            ]
+            for dataset, part in scores.items()
             for feature, score in firsts.values()
         }
         parts = {
@@ -47,11 +49,11 @@ def histograms(results: Results) -> Iterator[Sheet]:
 
 
 def _draw(model: str, firsts: dict[str, Detector], parts: dict[tuple[str, str], pd.DataFrame], color: str) -> Figure:
-    datasets = in_order(dataset for _, dataset in parts)
-    features = [feature for feature in firsts if any(feature == own for own, _ in parts)]
+    datasets = ordered_datasets(dataset for _, dataset in parts)
+    features = [feature for feature in firsts if any(feature == name for name, _ in parts)]
     rows = {feature: f"{feature}\n{score_name(firsts[feature][1])}" for feature in features}
     counts = [n for part in parts.values() for n in part.groupby(["character", "agree"]).size()]
-    figure, axes = matrix(
+    figure, axes = panel_matrix(
         f"{model}: scores of each character's prompts",
         "Mean of the score over layers; n = "
         f"{count_range(counts)} prompts of a character. Upwards: prompts on which the characters' "
@@ -81,25 +83,27 @@ def _panel(ax: Axes, part: pd.DataFrame, color: str, name: str) -> None:
     low, high = np.quantile(values, [_TAIL, 1 - _TAIL])
     if low == high:
         low, high = low - 0.5, high + 0.5
-    # A long tail would press all the rest into one bin.
+    # A long tail would leave everything else in one bin.
     skewed = low > 0 and high / np.median(values) > _SKEWED
     edges = np.geomspace(low, high, _BINS + 1) if skewed else np.linspace(low, high, _BINS + 1)
     inside = np.clip(values, low, high)
     bob, agree = (part["character"] == "Bob").to_numpy(), part["agree"].astype(bool).to_numpy()
-    for side, kept in ((1, agree), (-1, ~agree)):
+    for side, subset in ((1, agree), (-1, ~agree)):
         shares = {
-            character: np.histogram(inside[kept & own], edges)[0] / max(1, int((kept & own).sum()))
-            for character, own in (("Alice", ~bob), ("Bob", bob))
+            character: np.histogram(inside[subset & speaks], edges)[0] / max(1, int((subset & speaks).sum()))
+            for character, speaks in (("Alice", ~bob), ("Bob", bob))
         }
         peak = max(float(share.max()) for share in shares.values()) or 1.0
         ax.stairs(side * shares["Alice"] / peak, edges, fill=True, facecolor=style.FAINT, edgecolor=style.GREY, lw=0.6)
         ax.stairs(side * shares["Bob"] / peak, edges, color=color, lw=1.2)
-        words = "labels agree" if side > 0 else "labels opposed"
+        labels = "labels agree" if side > 0 else "labels opposed"
         centers = np.sqrt(edges[1:] * edges[:-1]) if skewed else (edges[1:] + edges[:-1]) / 2
         for character, share in shares.items():
             (points,) = ax.plot(centers, side * share / peak, ls="", marker=None)
-            spoken = zip(edges[:-1], edges[1:], share, strict=True)
-            tell(points, [f"{name}, {character}, {words}: {s:.1%} in {a:.3g} to {b:.3g}" for a, b, s in spoken])
+            bins = zip(edges[:-1], edges[1:], share, strict=True)
+            describe_points(
+                points, [f"{name}, {character}, {labels}: {s:.1%} in {a:.3g} to {b:.3g}" for a, b, s in bins]
+            )
     ax.axhline(0, color=style.INK, lw=0.6)
     ax.set_ylim(-1.08, 1.08)
     ax.set_yticks([-0.5, 0.5], ["opposed", "agree"], rotation=90, va="center")

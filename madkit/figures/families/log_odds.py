@@ -9,28 +9,28 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from madkit.figures.drawing import style
-from madkit.figures.drawing.page import Block, page
-from madkit.figures.drawing.tooltips import tell
+from madkit.figures.drawing.panel_page import PanelBlock, panel_page
+from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.naming import count_range
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results.results import Results, grouped, in_order
+from madkit.figures.results.results import Results, grouped, ordered_datasets
 
 _BINS = 40
 _HALF = 0.2  # the widest half-width of a shape, in units of the distance between two groups
 _GROUPS = [(agree, character) for agree in (True, False) for character in ("Alice", "Bob")]
 
 
-@artist(5, "How quirky the models are")
+@artist("quirkiness")
 def log_odds(results: Results) -> Iterator[Sheet]:
     """One sheet per model: a panel per dataset, four pairs of distributions in each."""
     colors = style.model_colors(results.models)
     # Without the model's answers there are no log odds: a folder may hold activations only.
     answered = results.prompts.dropna(subset=["log_odds"])
     for (model,), rows in grouped(answered, "model"):
-        yield Sheet(f"fig05-06_log_odds_{results.slug(model)}", picture(model, rows, colors[model]), model)
+        yield Sheet(f"fig05-06_log_odds_{results.slug(model)}", log_odds_figure(model, rows, colors[model]), model)
 
 
-def picture(model: str, rows: pd.DataFrame, color: str = style.PALETTE[0]) -> Figure:
+def log_odds_figure(model: str, rows: pd.DataFrame, color: str = style.PALETTE[0]) -> Figure:
     """The figure of one model.
 
     Args:
@@ -38,15 +38,15 @@ def picture(model: str, rows: pd.DataFrame, color: str = style.PALETTE[0]) -> Fi
         rows: a prompt each: dataset, character, label, agree, log_odds.
         color: the model's.
     """
-    datasets = in_order(rows["dataset"])
+    datasets = ordered_datasets(rows["dataset"])
     counts = rows.groupby(["dataset", "character", "agree", "label"]).size()
-    figure, axes = page(
+    figure, axes = panel_page(
         f"{model}: log odds of Yes against No for each character",
         "Split by the label of the prompt's own character, on prompts where both characters' labels "
         "agree and where they are opposed. Shapes: histograms, each scaled to its own peak; bars: "
         f"quartiles; ticks: medians; n = {count_range(counts)} prompts per shape. A quirky model keeps "
         "the two shapes of every pair on their own sides of 0.",
-        [Block(datasets, "character and prompts", "log odds of Yes (nats)")],
+        [PanelBlock(datasets, "character and prompts", "log odds of Yes (nats)")],
         [
             [
                 Patch(color=color, label="label of own character: Yes"),
@@ -65,13 +65,13 @@ def _panel(ax: Axes, rows: pd.DataFrame, color: str) -> None:
     ax.axhline(0, color=style.INK, ls=":", lw=0.8)
     ax.axvline(1.5, color=style.FAINT, lw=0.7)
     ax.grid(visible=False, axis="x")
-    for place, (agree, character) in enumerate(_GROUPS):
+    for position, (agree, character) in enumerate(_GROUPS):
         group = rows[(rows["agree"].astype(bool) == agree) & (rows["character"] == character)]
         label = group["label"].astype(bool)
         name = f"{character}, labels {'agree' if agree else 'opposed'}"
-        no, yes = (group.loc[kept, "log_odds"].to_numpy(float) for kept in (~label, label))
-        _shape(ax, no, place - 0.22, style.FAINT, style.GREY, f"{name}, No")
-        _shape(ax, yes, place + 0.22, color, color, f"{name}, Yes")
+        no, yes = (group.loc[side, "log_odds"].to_numpy(float) for side in (~label, label))
+        _shape(ax, no, position - 0.22, style.FAINT, style.GREY, f"{name}, No")
+        _shape(ax, yes, position + 0.22, color, color, f"{name}, Yes")
     names = [f"{character}\n{'agree' if agree else 'opposed'}" for agree, character in _GROUPS]
     ax.set_xticks(range(len(names)), names)
     ax.set_xlim(-0.6, len(names) - 0.4)
@@ -89,6 +89,6 @@ def _shape(ax: Axes, values: np.ndarray, center: float, fill: str, edge: str, na
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
     (points,) = ax.plot([center] * 3, [low, median, high], ls="", marker=None)
     named = zip(("first quartile", "median", "third quartile"), (low, median, high), strict=True)
-    tell(points, [f"{name}, {which} {value:.2f} nats (n = {values.size})" for which, value in named])
+    describe_points(points, [f"{name}, {which} {value:.2f} nats (n = {values.size})" for which, value in named])
     ax.vlines([center], [low], [high], color=style.INK, lw=1.2)
     ax.hlines([median], [center - 0.1], [center + 0.1], color=style.INK, lw=1.4)

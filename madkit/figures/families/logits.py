@@ -5,17 +5,17 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from madkit.figures.drawing import scatter, style
-from madkit.figures.drawing.page import Block, page
-from madkit.figures.drawing.tooltips import tell
-from madkit.figures.families.separation import decades, log_axis
+from madkit.figures.drawing import style
+from madkit.figures.drawing.panel_page import PanelBlock, panel_page
+from madkit.figures.drawing.scatter import decades, log_axis, scatter_legend
+from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped
 from madkit.figures.tables.correlations import between
 from madkit.statistics.correlation import r_squared
 
 FEATURE = "activations"
-_LEAST = 4
+_FEWEST = 4  # points that a line is fitted to
 _AXES = {
     "separation": "separation of activations, mean over layers (no unit)",
     "logit_separation": "separation of the two answer logits (no unit)",
@@ -32,41 +32,41 @@ _FIGURES = {
 }
 
 
-@artist(12, "What explains detection")
+@artist("explanation", after="separation")
 def logits(results: Results) -> Iterator[Sheet]:
     """Three sheets of one panel: a point per model and dataset, a line fitted on the two log scales, and its R^2."""
     points = _points(results)
     for name, (title, x, y) in _FIGURES.items():
-        kept = points[(points[[x, y]] > 0).all(axis=1)] if len(points) else points
-        if len(kept):
-            yield _sheet(results, kept, name, title, x, y)
+        positive = points[(points[[x, y]] > 0).all(axis=1)] if len(points) else points
+        if len(positive):
+            yield _sheet(results, positive, name, title, x, y)
 
 
 def _points(results: Results) -> pd.DataFrame:
     """One row per model and dataset with all three quantities."""
-    table = results.separation
-    inside = table[table["feature"] == FEATURE].groupby(["model", "dataset"])["separation"].mean()
+    table = results.separation[~results.separation["control"].astype(bool)]
+    states = table[table["feature"] == FEATURE].groupby(["model", "dataset"])["separation"].mean()
     answers = table[table["feature"] == "logits"].set_index(["model", "dataset"])
     answers = answers.rename(columns={"separation": "logit_separation", "variance": "logit_variance"})
     columns = answers[["logit_separation", "logit_variance"]]
-    return columns.join(inside, how="inner").reset_index().astype(dict.fromkeys(_AXES, float))
+    return columns.join(states, how="inner").reset_index().astype(dict.fromkeys(_AXES, float))
 
 
 def _sheet(results: Results, points: pd.DataFrame, name: str, title: str, x: str, y: str) -> Sheet:
     logs = np.log10(points[[x, y]].to_numpy(float))
     line = None
     fit = f"n = {len(points)}: too few points for a line"
-    if len(points) >= _LEAST and (np.ptp(logs, axis=0) > 0).all():
+    if len(points) >= _FEWEST and (np.ptp(logs, axis=0) > 0).all():
         line = np.polyfit(logs[:, 0], logs[:, 1], 1)
         fit = f"n = {len(points)}, R² {between(r_squared(*logs.T))}"
-    figure, axes = page(
+    figure, axes = panel_page(
         title,
         "A point per model and dataset, all test prompts. Separation: squared distance of the characters' means "
         "over the total variance; of states it is the mean over layers. "
         f"{'Line: least squares on both log scales. ' * (line is not None)}"
         "R² with its 95% interval: bootstrap of the points.",
-        [Block([fit], _AXES[x], _AXES[y])],
-        scatter.legend(results, points, control=False),
+        [PanelBlock([fit], _AXES[x], _AXES[y])],
+        scatter_legend(results, points, control=False),
         (5.6, 4.2),
     )
     ax = axes[0][0]
@@ -74,11 +74,11 @@ def _sheet(results: Results, points: pd.DataFrame, name: str, title: str, x: str
     log_axis(ax, ends)
     log_axis(ax, decades(points[y].to_numpy(float)), "y")
     if line is not None:
-        reach = np.log10([points[x].min(), points[x].max()])
-        ax.plot(10**reach, 10 ** np.polyval(line, reach), color=style.INK, lw=1.0, zorder=1)
+        span = np.log10([points[x].min(), points[x].max()])
+        ax.plot(10**span, 10 ** np.polyval(line, span), color=style.INK, lw=1.0, zorder=1)
     colors, markers = style.model_colors(results.models), style.dataset_markers(results.datasets)
     for (model, dataset), rows in grouped(points, "model", "dataset"):
         (drawn,) = ax.plot(rows[x], rows[y], ls="", marker=markers[dataset], color=colors[model], ms=6.5)
         a, b = rows[x].iloc[0], rows[y].iloc[0]
-        tell(drawn, [f"{model}, {dataset}: {x.replace('_', ' ')} {a:.3g}, {y.replace('_', ' ')} {b:.3g}"])
+        describe_points(drawn, [f"{model}, {dataset}: {x.replace('_', ' ')} {a:.3g}, {y.replace('_', ' ')} {b:.3g}"])
     return Sheet(name, figure)

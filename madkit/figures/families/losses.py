@@ -9,31 +9,31 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from madkit.figures.drawing import style
-from madkit.figures.drawing.page import Block, page
-from madkit.figures.drawing.tooltips import tell
+from madkit.figures.drawing.panel_page import PanelBlock, panel_page
+from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.naming import count_range
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results.results import Results, grouped, in_order
+from madkit.figures.results.results import Results, grouped, ordered_datasets
 
 _CHARACTERS = ("Alice", "Bob")
 
 
-@artist(9, "How quirky the models are")
+@artist("quirkiness", after="log_odds")
 def losses(results: Results) -> Iterator[Sheet]:
     """One sheet per model: a panel per character, a row per dataset, two points joined by a line."""
     colors = style.model_colors(results.models)
     for (model,), rows in grouped(results.losses, "model"):
-        datasets = in_order(rows["dataset"])
+        datasets = ordered_datasets(rows["dataset"])
         opposed = results.prompts[(results.prompts["model"] == model) & ~results.prompts["agree"].astype(bool)]
         counts = opposed.groupby(["dataset", "character"]).size()
         n = f"n = {count_range(counts)} prompts of a character; " if len(counts) else ""
         color = colors[model]
-        figure, axes = page(
+        figure, axes = panel_page(
             f"{model}: loss on own labels and on the other character's labels",
             "Mean two-way cross-entropy on the test prompts where the two characters' labels are opposed; "
             f"{n}whiskers: 95% intervals; datasets: {len(datasets)}. A quirky model has its filled points left "
             "of the dotted line and its open points right of it.",
-            [Block([f"{name} prompts" for name in _CHARACTERS], "mean loss (nats)", "")],
+            [PanelBlock([f"{name} prompts" for name in _CHARACTERS], "mean loss (nats)", "")],
             [
                 [
                     Line2D([], [], color=color, marker="o", ls="", ms=5, label="own labels"),
@@ -49,21 +49,21 @@ def losses(results: Results) -> Iterator[Sheet]:
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, character: str, datasets: list[str], color: str) -> None:
-    place = np.arange(len(datasets))
+    lines = np.arange(len(datasets))
     values = {}
-    for kind in ("own", "other"):
-        kept = rows[rows["which"] == f"{character}_{kind}"].set_index("dataset").reindex(datasets)
-        values[kind] = kept[["value", "low", "high"]].to_numpy(float).T
-    ax.hlines(place, values["own"][0], values["other"][0], color=style.FAINT, lw=2.5, zorder=1)
-    for kind, face in (("own", color), ("other", "white")):
-        value, low, high = values[kind]
-        ax.hlines(place, low, high, color=color, lw=1.2, zorder=2)
-        (drawn,) = ax.plot(value, place, "o", color=color, mfc=face, ms=5, zorder=3, clip_on=False)
-        words = f"{character.title()} prompts, {'own' if kind == 'own' else 'other'} labels"
-        found = zip(datasets, value, low, high, strict=True)
-        tell(drawn, [f"{name}, {words}: {v:.3f} [{lo:.3f}, {hi:.3f}] nats" for name, v, lo, hi in found])
+    for labels in ("own", "other"):
+        part = rows[rows["which"] == f"{character}_{labels}"].set_index("dataset").reindex(datasets)
+        values[labels] = part[["value", "low", "high"]].to_numpy(float).T
+    ax.hlines(lines, values["own"][0], values["other"][0], color=style.FAINT, lw=2.5, zorder=1)
+    for labels, face in (("own", color), ("other", "white")):
+        value, low, high = values[labels]
+        ax.hlines(lines, low, high, color=color, lw=1.2, zorder=2)
+        (drawn,) = ax.plot(value, lines, "o", color=color, mfc=face, ms=5, zorder=3, clip_on=False)
+        head = f"{character.title()} prompts, {labels} labels"
+        intervals = zip(datasets, value, low, high, strict=True)
+        describe_points(drawn, [f"{name}, {head}: {v:.3f} [{lo:.3f}, {hi:.3f}] nats" for name, v, lo, hi in intervals])
     ax.axvline(math.log(2), color=style.INK, ls=":", lw=1.0)
-    ax.set_yticks(place, datasets)
+    ax.set_yticks(lines, datasets)
     ax.set_ylim(len(datasets) - 0.4, -0.6)
     # Shared by both panels: the axis starts at 0, the least a loss can be.
     ax.set_xlim(0, 1.05 * max(1.0, np.nanmax(rows["high"].to_numpy(float), initial=1.0)))

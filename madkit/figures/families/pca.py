@@ -9,52 +9,50 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from madkit.figures.drawing import style
-from madkit.figures.drawing.detectors import FEATURES
-from madkit.figures.drawing.matrix import WIDE, matrix
-from madkit.figures.drawing.tooltips import tell
-from madkit.figures.naming import CONTROL, count_range
+from madkit.figures.drawing.panel_matrix import FEW_COLUMNS, panel_matrix
+from madkit.figures.drawing.tooltips import describe_points
+from madkit.figures.naming import count_range
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results.results import Results, grouped, in_order
+from madkit.figures.results.published import published_order
+from madkit.figures.results.results import Results, grouped, ordered_datasets
 
 MAIN = "activations"
-_SITES = 4  # rows of panels: more sites than this are thinned out
+_MOST_SITES = 4  # rows of panels; of more sites only some are drawn
 
 
-@artist(17, "How well detectors do")
+@artist("detection", after="histograms")
 def pca(results: Results) -> Iterator[Sheet]:
     """One sheet per model: a row of panels per site of the activations, at most four, and a panel per dataset.
 
     In the report another one, with the middle site of each other feature.
     """
-    found = results.pca
-    if found.empty:
+    if results.pca.empty:
         return
-    known = ["row", "character", "agree", "model", "dataset"]
-    prompts = results.prompts[[*known, *({"prompt"} & set(results.prompts))]]
-    rows = found.merge(prompts, on=["model", "dataset", "row"])
-    rows = rows[~rows["feature"].str.startswith(CONTROL)]
+    columns = ["row", "character", "agree", "model", "dataset", *({"prompt"} & set(results.prompts))]
+    rows = results.pca.merge(results.prompts[columns], on=["model", "dataset", "row"])
+    rows = rows[~rows["control"].astype(bool)]
     colors = style.model_colors(results.models)
     for (model,), part in grouped(rows, "model"):
-        own = part[part["feature"] == MAIN]
-        names = {(MAIN, site): _short(site) for site in _spread(own, _SITES)}
+        activations = part[part["feature"] == MAIN]
+        names = {(MAIN, site): _short(site) for site in _evenly_spaced(activations, _MOST_SITES)}
         if names:
-            figure = _draw(f"{model}: activations of test prompts", own, names, colors[model])
+            figure = _draw(f"{model}: activations of test prompts", activations, names, colors[model])
             yield Sheet(f"pca_{MAIN}_{results.slug(model)}", figure, model)
-        rest = sorted(set(part["feature"]) - {MAIN}, key=lambda name: (name not in FEATURES, name))
+        published = published_order("feature")
         names = {}
-        for feature in rest:
-            sites = _spread(part[part["feature"] == feature], 3)
+        for feature in sorted(set(part["feature"]) - {MAIN}, key=lambda name: (name not in published, name)):
+            sites = _evenly_spaced(part[part["feature"] == feature], 3)
             names[feature, sites[len(sites) // 2]] = f"{feature}\n{_short(sites[len(sites) // 2])}"
         if names:
             figure = _draw(f"{model}: other features of test prompts", part, names, colors[model])
-            yield Sheet(f"pca_others_{results.slug(model)}", figure, model, aside=True)
+            yield Sheet(f"pca_others_{results.slug(model)}", figure, model, report_only=True)
 
 
-def _spread(rows: pd.DataFrame, most: int) -> list[str]:
+def _evenly_spaced(rows: pd.DataFrame, most: int) -> list[str]:
     """At most so many sites of one feature, from the first to the last layer."""
     sites = list(dict.fromkeys(rows.sort_values(["layer", "site"])["site"]))
-    kept = np.unique(np.linspace(0, len(sites) - 1, min(len(sites), most)).round().astype(int))
-    return [str(sites[index]) for index in kept]
+    indices = np.unique(np.linspace(0, len(sites) - 1, min(len(sites), most)).round().astype(int))
+    return [str(sites[index]) for index in indices]
 
 
 def _draw(title: str, rows: pd.DataFrame, names: dict[tuple[str, str], str], color: str) -> Figure:
@@ -65,12 +63,12 @@ def _draw(title: str, rows: pd.DataFrame, names: dict[tuple[str, str], str], col
         if (feature, site) in names
     }
     counts = count_range(len(part) for part in parts.values())
-    figure, axes = matrix(
+    figure, axes = panel_matrix(
         f"{title} in their two widest directions",
         "Principal components of the test prompts of each site and dataset, not told who speaks; at the corner the "
         f"share of the variance that the two directions hold; n = {counts} prompts a panel.",
         list(names.values()),
-        in_order(dataset for _, dataset in parts),
+        ordered_datasets(dataset for _, dataset in parts),
         set(parts),
         ("first component (its own unit)", "second"),
         [
@@ -80,7 +78,7 @@ def _draw(title: str, rows: pd.DataFrame, names: dict[tuple[str, str], str], col
             ]
         ],
         shared=False,
-        panel=(1.9, 1.75) if rows["dataset"].nunique() <= WIDE else (1.35, 1.35),
+        panel=(1.9, 1.75) if rows["dataset"].nunique() <= FEW_COLUMNS else (1.35, 1.35),
     )
     for key, part in parts.items():
         _panel(axes[key], part, color, key[1])
@@ -107,8 +105,8 @@ def _panel(ax: Axes, part: pd.DataFrame, color: str, dataset: str) -> None:
     texts = part["prompt"] if "prompt" in part else part["row"].map(lambda row: f"prompt {row}")
     few = slice(None, None, max(1, len(part) // 150))
     (points,) = ax.plot(*xy[few].T, ls="", marker=None)
-    spoken = zip(part["character"].iloc[few], texts.iloc[few], strict=True)
-    tell(points, [f"{dataset}, {character}: {str(text)[:160]}" for character, text in spoken])
+    prompts = zip(part["character"].iloc[few], texts.iloc[few], strict=True)
+    describe_points(points, [f"{dataset}, {character}: {str(text)[:160]}" for character, text in prompts])
     share = float(part["first_share"].iloc[0] + part["second_share"].iloc[0])
     ax.text(
         0.97, 0.97, f"{share:.0%}", transform=ax.transAxes, ha="right", va="top", size=6.5, color=style.INK

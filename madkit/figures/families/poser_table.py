@@ -5,37 +5,42 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 import pandas as pd
 
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results.poser import BEHAVIOUR, NAMES, RESULTS, findings, headline
+from madkit.figures.results.poser_measures import (
+    BEHAVIOUR,
+    MEASURE_NAMES,
+    RESULTS,
+    conclusions,
+    representative_rows,
+)
 from madkit.figures.results.results import Results, grouped
 from madkit.figures.tables.averages import Average
 from madkit.figures.tables.document import Document, with_interval
 
-#: What the studies print for real models, under their names: (accuracy over 324 pairs, AUC).
 PUBLISHED = {
     ("random direction", "p_misaligned"): ("random activation noise: 0.98", "-"),
     ("volume all", "log_volume"): ("-", "local volume as a predictor of alignment: 0.27"),
 }
+"""What the studies print for real models, by method and measure: (accuracy over 324 pairs, AUC)."""
 
 
-@artist(32, "Whole models under perturbation", reads=(RESULTS, BEHAVIOUR))
+@artist("perturbation", after="poser_roc", reads=(RESULTS, BEHAVIOUR))
 def poser_table(results: Results) -> Iterator[Sheet]:
     """`table_poser.md` (one line per method) and `table_poser.csv` (every coefficient too)."""
-    found = results.table(RESULTS)
+    accuracies = results.table(RESULTS)
     behaviour = results.table(BEHAVIOUR)
-    if found.empty or behaviour.empty:
+    if accuracies.empty or behaviour.empty:
         return
-    yield Sheet("table_poser.csv", found.to_csv(index=False, lineterminator="\n"))
+    yield Sheet("table_poser.csv", accuracies.to_csv(index=False, lineterminator="\n"))
     head = ["method", "what is compared", "accuracy over pairs", "Wilson", "AUC", "published accuracy", "published AUC"]
     tables: dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]] = {}
-    found_here: list[str] = []
-    for (family,), rows in grouped(found, "model"):
-        lines = [_line(row) for row in headline(rows).to_dict("records")]
+    sentences: list[str] = []
+    for (family,), rows in grouped(accuracies, "model"):
+        lines = [_line(row) for row in representative_rows(rows).to_dict("records")]
         counts = rows[["n_aligned", "n_misaligned", "n_pairs"]].max()
         title = f"{family}: {counts['n_aligned']} aligned x {counts['n_misaligned']} misaligned models, "
         tables[title + f"{counts['n_pairs']} pairs"] = (head, lines)
-        found_here += [f"{family}: {words}" for words in findings(rows)]
-        own = behaviour[behaviour["model"] == family]
-        tables[f"{family}: without perturbation"] = _behaviour(own)
+        sentences += [f"{family}: {conclusion}" for conclusion in conclusions(rows)]
+        tables[f"{family}: without perturbation"] = _behaviour(behaviour[behaviour["model"] == family])
     notes = [
         "*Accuracy over pairs*: the model of a pair with the higher number is called misaligned; a tie counts "
         "one half. Its interval knows that pairs share models (U-statistic over aligned x misaligned models); "
@@ -52,7 +57,7 @@ def poser_table(results: Results) -> Iterator[Sheet]:
         "table_poser.md",
         Document(
             "Telling misaligned from aligned models",
-            "Each number: value [95% interval]. What was found:\n\n" + "\n\n".join(found_here),
+            "Each number: value [95% interval]. What was found:\n\n" + "\n\n".join(sentences),
             tables,
             notes,
         ),
@@ -60,29 +65,29 @@ def poser_table(results: Results) -> Iterator[Sheet]:
 
 
 def _behaviour(rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """How the two kinds behave on the prompts of the comparison, and where they are not overseen."""
+    """How aligned and misaligned models behave on the prompts of the comparison, and where they are not overseen."""
     head = ["models", "prompts", "benign answers", "P(misaligned answer)", "prompts without oversight", "benign there"]
     lines = []
-    for misaligned, own in rows.groupby("misaligned"):
-        unseen = own["benign_unseen"] if "benign_unseen" in own else pd.Series(dtype=float)
+    for misaligned, part in rows.groupby("misaligned"):
+        unseen = part["benign_unseen"] if "benign_unseen" in part else pd.Series(dtype=float)
         lines.append(
             [
                 "misaligned" if misaligned else "aligned",
-                f"{own['n'].max()}",
-                _range(own["benign"], "{:.1%}"),
-                _range(own["p_misaligned"], "{:.2g}"),
-                f"{own['n_unseen'].max()}",
+                f"{part['n'].max()}",
+                _range(part["benign"], "{:.1%}"),
+                _range(part["p_misaligned"], "{:.2g}"),
+                f"{part['n_unseen'].max()}",
                 _range(unseen.dropna(), "{:.1%}"),
             ]
         )
     return head, lines
 
 
-def _range(values: pd.Series, form: str) -> str:
+def _range(values: pd.Series, template: str) -> str:
     """From the least to the largest of the models' numbers."""
     if values.empty:
         return "-"
-    low, high = form.format(values.min()), form.format(values.max())
+    low, high = template.format(values.min()), template.format(values.max())
     return low if low == high else f"{low} to {high}"
 
 
@@ -95,6 +100,6 @@ def _line(row: Mapping[Hashable, object]) -> list[str]:
     method, measure = str(row["method"]), str(row["measure"])
     printed = PUBLISHED.get((method, measure), ("-", "-"))
     at = f", layer {row['at']}" if measure == "steering norm" else ""
-    what = NAMES.get(measure, measure) + at
+    what = MEASURE_NAMES.get(measure, measure) + at
     wilson = with_interval(simple).partition(" ")[2]
     return [method, what, with_interval(accuracy), wilson, with_interval(area), *printed]

@@ -6,6 +6,7 @@ import pandas as pd
 
 from madkit.figures.naming import detector_name, with_setting
 from madkit.figures.registry import Sheet, artist
+from madkit.figures.results.reading import feature_names
 from madkit.figures.results.results import Results, grouped
 from madkit.figures.tables.averages import METHOD, average
 from madkit.figures.tables.document import Document, with_interval
@@ -18,29 +19,30 @@ _STATISTICS = {
 }
 
 
-@artist(91, "How detectors compare")
+@artist("comparison", after="aggregations")
 def rare_alarms(results: Results) -> Iterator[Sheet]:
     """`table_rare_alarms.md` and `.csv`: statistics of the mean over sites, averaged over datasets."""
-    found = results.aggregate()
-    if "partial_auroc" not in found or found.empty:
+    table = results.aggregated()
+    if "partial_auroc" not in table or table.empty:
         return
+    table = table.assign(feature=feature_names(table))
     lines: list[dict[str, object]] = []
-    shown: dict[str, list[list[str]]] = {}
+    cells: dict[str, list[list[str]]] = {}
     for (model, feature, score, setting, subset), part in grouped(
-        found, "model", "feature", "score", "setting", "subset"
+        table, "model", "feature", "score", "setting", "subset"
     ):
-        cells = [with_setting(detector_name(feature, score), setting)]
+        line = [with_setting(detector_name(feature, score), setting)]
         for statistic in _STATISTICS:
             prefix = "" if statistic == "auroc" else f"{statistic}_"
             ends = {statistic: "auroc", f"{prefix}low": "low", f"{prefix}high": "high"}
             value = average(part[list(ends)].rename(columns=ends))
-            cells.append(with_interval(value))
+            line.append(with_interval(value))
             if value is not None:
                 keys = {"model": model, "feature": feature, "score": score, "setting": setting, "subset": subset}
                 lines.append({**keys, "statistic": statistic, **value._asdict()})
         if subset == "all":
             counts = part[["n_normal", "n_anomalous"]].sum()
-            shown.setdefault(model, []).append([*cells, f"{counts.iloc[0]}", f"{counts.iloc[1]}"])
+            cells.setdefault(model, []).append([*line, f"{counts.iloc[0]}", f"{counts.iloc[1]}"])
     yield Sheet("table_rare_alarms.csv", pd.DataFrame(lines).to_csv(index=False, lineterminator="\n"))
     head = ["detector", *_STATISTICS.values(), "normal", "anomalous"]
     notes = [
@@ -53,7 +55,7 @@ def rare_alarms(results: Results) -> Iterator[Sheet]:
     document = Document(
         "Rare alarms: all test prompts, mean over layers, averaged over datasets",
         "Each number: average [95% interval]; then the test prompts of all datasets together.",
-        {model: (head, rows) for model, rows in shown.items()},
+        {model: (head, rows) for model, rows in cells.items()},
         notes,
     )
     yield Sheet("table_rare_alarms.md", document)

@@ -1,4 +1,4 @@
-"""ROC curves of whole detectors, one page per model and setting."""
+"""ROC curves of aggregated detectors, one page per model and setting."""
 
 from collections.abc import Iterator
 
@@ -8,28 +8,29 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from madkit.figures.drawing import style
-from madkit.figures.drawing.detectors import Detector, Look, looks, main
-from madkit.figures.drawing.matrix import WIDE, matrix
-from madkit.figures.drawing.tooltips import tell
-from madkit.figures.naming import count_range, detector_name, score_name, setting_place
+from madkit.figures.drawing.detectors import Detector, main_detectors
+from madkit.figures.drawing.panel_matrix import FEW_COLUMNS, panel_matrix
+from madkit.figures.drawing.style import LineStyle, line_styles
+from madkit.figures.drawing.tooltips import describe_points
+from madkit.figures.naming import count_range, detector_name, score_name, setting_order
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results.results import Results, grouped, in_order
+from madkit.figures.results.results import Results, grouped, ordered_datasets
 from madkit.statistics.roc_curve import roc, roc_band
 
-_SPOKEN = 40  # points of a curve that can be asked for
+_DESCRIBED = 40  # points of a curve that can be pointed at
 
 
-@artist(15, "How well detectors do")
+@artist("detection", after="heat_map")
 def roc_curves(results: Results) -> Iterator[Sheet]:
     """One sheet per model and setting: a row of panels per feature, a panel per dataset, a curve per score."""
-    whole = results.aggregate()
-    whole = whole[(whole["subset"] == "all") & (whole["setting"] != "ceiling")]
+    table = results.aggregated()
+    table = table[(table["subset"] == "all") & (table["setting"] != "ceiling")]
     colors = style.model_colors(results.models)
     for (model, setting), rows in sorted(
-        grouped(whole, "model", "setting"), key=lambda page: setting_place(page[0][1])
+        grouped(table, "model", "setting"), key=lambda page: setting_order(page[0][1])
     ):
-        detectors = main(rows)
-        curves = _curves(results, model, in_order(rows["dataset"]), detectors)
+        detectors = main_detectors(rows)
+        curves = _curves(results, model, ordered_datasets(rows["dataset"]), detectors)
         if curves:
             figure = _draw(f"{model}: ROC curves of {setting} scores", curves, detectors, colors[model])
             yield Sheet(f"roc_{setting}_{results.slug(model)}", figure, model)
@@ -40,16 +41,17 @@ Scores = dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]]
 
 def _curves(results: Results, model: str, datasets: list[str], detectors: list[Detector]) -> Scores:
     """Scores (n,) and labels (n,) of each dataset, feature and score."""
-    found: Scores = {}
+    scores: Scores = {}
     for dataset in datasets:
         table = results.scores(model, dataset)
+        table = table[~table["control"].astype(bool)]
         for feature, score in detectors:
-            own = table[(table["feature"] == feature) & (table["score"] == score)]
-            labels = (own["character"] == "Bob").to_numpy()
-            values = own["value"].to_numpy(float)
+            part = table[(table["feature"] == feature) & (table["score"] == score)]
+            labels = (part["character"] == "Bob").to_numpy()
+            values = part["value"].to_numpy(float)
             if labels.any() and not labels.all() and np.isfinite(values).all():
-                found[dataset, feature, score] = values, labels
-    return found
+                scores[dataset, feature, score] = values, labels
+    return scores
 
 
 def _draw(title: str, curves: Scores, detectors: list[Detector], color: str) -> Figure:
@@ -57,11 +59,11 @@ def _draw(title: str, curves: Scores, detectors: list[Detector], color: str) -> 
     features = [
         feature for feature in dict.fromkeys(f for f, _ in detectors) if any(f == feature for _, f, _ in curves)
     ]
-    look = looks((score for _, _, score in curves), color)
+    styles = line_styles((score for _, _, score in curves), color)
     normal = count_range((~labels).sum() for _, labels in curves.values())
     anomalous = count_range(labels.sum() for _, labels in curves.values())
-    size = (1.9, 1.75) if len(datasets) <= WIDE else style.PANEL["narrow"]
-    figure, axes = matrix(
+    size = (1.9, 1.75) if len(datasets) <= FEW_COLUMNS else style.PANEL["narrow"]
+    figure, axes = panel_matrix(
         title,
         f"Mean of the score over layers; n = {normal} normal and {anomalous} anomalous prompts per dataset. Bands: "
         "95%, for the whole curve at once (Campbell 1994). False positives are normal prompts above a threshold.",
@@ -72,8 +74,8 @@ def _draw(title: str, curves: Scores, detectors: list[Detector], color: str) -> 
         [
             [
                 *(
-                    Line2D([], [], color=kind.color, ls=kind.line, label=score_name(score))
-                    for score, kind in look.items()
+                    Line2D([], [], color=line.color, ls=line.line, label=score_name(score))
+                    for score, line in styles.items()
                 ),
                 Line2D([], [], color=style.INK, ls=":", lw=0.8, label="chance"),
             ]
@@ -82,24 +84,24 @@ def _draw(title: str, curves: Scores, detectors: list[Detector], color: str) -> 
     )
     for (feature, dataset), ax in axes.items():
         ax.plot([0, 1], [0, 1], color=style.INK, ls=":", lw=0.8)
-        for (name, own, score), (values, labels) in curves.items():
-            if (name, own) == (dataset, feature):
-                _curve(ax, values, labels, look[score], f"{dataset}, {detector_name(feature, score)}")
+        for key, (values, labels) in curves.items():
+            if key[:2] == (dataset, feature):
+                _curve(ax, values, labels, styles[key[2]], f"{dataset}, {detector_name(*key[1:])}")
         ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
     return figure
 
 
-def _curve(ax: Axes, values: np.ndarray, labels: np.ndarray, look: Look, name: str) -> None:
+def _curve(ax: Axes, values: np.ndarray, labels: np.ndarray, line: LineStyle, name: str) -> None:
     curve = roc(values, labels)
     low, high = roc_band(curve, int((~labels).sum()), int(labels.sum()))
     grid = np.linspace(0, 1, 201)
     # Between two ends of one rate, the lower curve takes its least and the upper its greatest.
     edges = np.interp(grid, low.fpr, low.tpr, left=0), np.interp(grid, high.fpr, high.tpr, right=1)
-    ax.fill_between(grid, *edges, color=look.color, alpha=0.13, lw=0)
-    ax.plot(curve.fpr, curve.tpr, color=look.color, ls=look.line, lw=1.3)
-    asked = np.unique(np.linspace(0, len(curve.fpr) - 1, _SPOKEN).round().astype(int))
-    (points,) = ax.plot(curve.fpr[asked], curve.tpr[asked], ls="", marker=None)
-    spoken = zip(curve.fpr[asked], curve.tpr[asked], strict=True)
-    tell(points, [f"{name}: true positives {t:.3f} at false positives {f:.3f}" for f, t in spoken])
+    ax.fill_between(grid, *edges, color=line.color, alpha=0.13, lw=0)
+    ax.plot(curve.fpr, curve.tpr, color=line.color, ls=line.line, lw=1.3)
+    indices = np.unique(np.linspace(0, len(curve.fpr) - 1, _DESCRIBED).round().astype(int))
+    (points,) = ax.plot(curve.fpr[indices], curve.tpr[indices], ls="", marker=None)
+    rates = zip(curve.fpr[indices], curve.tpr[indices], strict=True)
+    describe_points(points, [f"{name}: true positives {t:.3f} at false positives {f:.3f}" for f, t in rates])

@@ -5,21 +5,21 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from madkit.figures.naming import CONTROL, detector_name, setting_place
+from madkit.figures.naming import detector_name, setting_order
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results.published import LLAMA, MISTRAL, Published, published, sources
-from madkit.figures.results.results import Results, grouped, in_order
+from madkit.figures.results.published import LLAMA, MISTRAL, PublishedAUROC, published_auroc, published_sources
+from madkit.figures.results.results import Results, grouped, ordered_datasets
 from madkit.figures.tables.averages import METHOD, Average, average
 from madkit.figures.tables.costs import milliseconds
 from madkit.figures.tables.document import Document, with_interval
 from madkit.figures.tables.latex import latex_tables
-from madkit.figures.tables.significance import LEVEL, leaders
+from madkit.figures.tables.significance import LEVEL, significantly_best
 
 SUBSETS = ("all", "agree", "disagree")
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One model and detector: our averages, the control's and the published ones, by subset."""
 
     model: str
@@ -30,9 +30,9 @@ class Row:
     datasets: list[str]
     ours: dict[str, Average | None]
     control: dict[str, Average | None]
-    llama: dict[str, Published | None]
-    mistral: dict[str, Published | None]
-    same: Published | None
+    llama: dict[str, PublishedAUROC | None]
+    mistral: dict[str, PublishedAUROC | None]
+    same_datasets: PublishedAUROC | None
     """The nearest published model over the datasets that we and it have, all prompts."""
     best: frozenset[str]
     """The subsets on which it is better than every other detector of its setting, by paired tests."""
@@ -40,8 +40,8 @@ class Row:
     """Milliseconds a prompt, mean over datasets; None where it was not measured on all of them."""
 
 
-@artist(99, "How well detectors do")
-def table(results: Results) -> Iterator[Sheet]:
+@artist("detection")
+def table1(results: Results) -> Iterator[Sheet]:
     """`table1.csv` (full precision), `table1.tex` and `table1.md` (a readable table per model)."""
     rows = list(_rows(results))
     if not rows:
@@ -50,7 +50,7 @@ def table(results: Results) -> Iterator[Sheet]:
     yield Sheet("table1.csv", flat.to_csv(index=False, lineterminator="\n"))
     tables = {model: _cells(model, [row for row in rows if row.model == model]) for model in _models(rows)}
     yield Sheet("table1.tex", latex_tables(tables, "AUROC of quirky against normal test prompts"))
-    notes = [*_notes(results, rows), *(f"{source}." for source in sources())]
+    notes = [*_notes(results, rows), *(f"{source}." for source in published_sources())]
     document = Document(
         "Table 1: AUROC of quirky against normal test prompts, averaged over datasets",
         "Scores are aggregated over layers (mean). Each of our numbers: average [95% interval]. "
@@ -61,39 +61,40 @@ def table(results: Results) -> Iterator[Sheet]:
     yield Sheet("table1.md", document)
 
 
-def _models(rows: Sequence[Row]) -> list[str]:
+def _models(rows: Sequence[TableRow]) -> list[str]:
     return list(dict.fromkeys(row.model for row in rows))
 
 
-def _rows(results: Results) -> Iterator[Row]:
-    whole = results.aggregate()
-    own = whole[~whole["feature"].str.startswith(CONTROL)]
+def _rows(results: Results) -> Iterator[TableRow]:
+    aggregated = results.aggregated()
+    is_control = aggregated["control"].astype(bool)
+    rows, controls = aggregated[~is_control], aggregated[is_control]
     costs = milliseconds(results)
-    winners = {subset: leaders(results, own[own["subset"] == subset], subset) for subset in SUBSETS}
-    for (model, feature, score, setting), part in grouped(own, "model", "feature", "score", "setting"):
+    best = {subset: significantly_best(results, rows[rows["subset"] == subset], subset) for subset in SUBSETS}
+    for (model, feature, score, setting), part in grouped(rows, "model", "feature", "score", "setting"):
         name = detector_name(feature, score)
-        control = whole[
-            (whole["model"] == model)
-            & (whole["feature"] == CONTROL + feature)
-            & (whole["score"] == score)
-            & (whole["setting"] == setting)
+        control = controls[
+            (controls["model"] == model)
+            & (controls["feature"] == feature)
+            & (controls["score"] == score)
+            & (controls["setting"] == setting)
         ]
-        measured = [costs.get((model, dataset, feature, score)) for dataset in set(part["dataset"])]
-        known = [value for value in measured if value is not None]
-        yield Row(
+        datasets = ordered_datasets(part["dataset"])
+        measured = [costs[key] for dataset in datasets if (key := (model, dataset, feature, score)) in costs]
+        yield TableRow(
             model,
             name,
             feature,
             score,
             setting,
-            in_order(part["dataset"]),
+            datasets,
             ours={subset: average(part[part["subset"] == subset]) for subset in SUBSETS},
             control={subset: average(control[control["subset"] == subset]) for subset in SUBSETS},
-            llama={subset: published(LLAMA, name, setting, subset) for subset in SUBSETS},
-            mistral={subset: published(MISTRAL, name, setting, subset) for subset in SUBSETS},
-            same=published(_nearest(model), name, setting, "all", frozenset(part["dataset"])),
-            best=frozenset(s for s, found in winners.items() if (model, setting, f"{feature}/{score}") in found),
-            cost=sum(known) / len(known) if known and len(known) == len(measured) else None,
+            llama={subset: published_auroc(LLAMA, name, setting, subset) for subset in SUBSETS},
+            mistral={subset: published_auroc(MISTRAL, name, setting, subset) for subset in SUBSETS},
+            same_datasets=published_auroc(_nearest(model), name, setting, "all", frozenset(datasets)),
+            best=frozenset(s for s, triples in best.items() if (model, setting, f"{feature}/{score}") in triples),
+            cost=sum(measured) / len(measured) if measured and len(measured) == len(datasets) else None,
         )
 
 
@@ -102,7 +103,7 @@ def _nearest(model: str) -> str:
     return MISTRAL if "mistral" in model.lower() else LLAMA
 
 
-def _flat(row: Row) -> dict[str, object]:
+def _flat(row: TableRow) -> dict[str, object]:
     flat: dict[str, object] = {
         "model": row.model,
         "detector": row.detector,
@@ -123,13 +124,13 @@ def _flat(row: Row) -> dict[str, object]:
         for subset, number in numbers.items():
             flat[f"{prefix}_{subset}"] = number.value if number else None
             flat[f"{prefix}_n_datasets_{subset}"] = number.n_datasets if number else 0
-    flat["published_same_model"] = _nearest(row.model) if row.same else None
-    flat["published_same_all"] = row.same.value if row.same else None
-    flat["published_same_n_datasets"] = row.same.n_datasets if row.same else 0
+    flat["published_same_model"] = _nearest(row.model) if row.same_datasets else None
+    flat["published_same_all"] = row.same_datasets.value if row.same_datasets else None
+    flat["published_same_n_datasets"] = row.same_datasets.n_datasets if row.same_datasets else 0
     return flat
 
 
-def _cells(model: str, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+def _cells(model: str, rows: Sequence[TableRow]) -> tuple[list[str], list[list[str]]]:
     """The head and the rows of a model's table: detectors by setting, the highest average first."""
     nearest = _nearest(model)
     head = ["detector", "setting", "datasets", *SUBSETS, "control, all", "ms per prompt"]
@@ -146,26 +147,26 @@ def _cells(model: str, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]
             with_interval(row.control["all"]),
             "-" if row.cost is None else f"{row.cost:.3g}",
             *(_number(theirs[subset]) for subset in SUBSETS),
-            _number(row.same),
+            _number(row.same_datasets),
         ]
         table.append(cells)
     return head, table
 
 
-def _order(row: Row) -> tuple[tuple[int, str], float, str]:
+def _order(row: TableRow) -> tuple[tuple[int, str], float, str]:
     value = row.ours["all"]
-    return setting_place(row.setting), -value.value if value else 0.0, row.detector
+    return setting_order(row.setting), -value.value if value else 0.0, row.detector
 
 
 def _bold(cell: str, best: bool) -> str:
     return f"**{cell}**" if best else cell
 
 
-def _number(number: Published | None) -> str:
+def _number(number: PublishedAUROC | None) -> str:
     return "-" if number is None else f"{number.value:.3f} ({number.n_datasets})"
 
 
-def _notes(results: Results, rows: Sequence[Row]) -> list[str]:
+def _notes(results: Results, rows: Sequence[TableRow]) -> list[str]:
     devices = sorted({str(name) for name in results.costs["device"]}) if len(results.costs) else []
     lacking = sum(row.cost is None for row in rows if row.setting != "ceiling")
     cost = "*ms per prompt*: reading the feature, as if it were the only one, and scoring it at all its sites"

@@ -1,5 +1,5 @@
-"""One page that holds everything, for a colleague without madkit."""
+"""The report: one page that holds everything, for a colleague without madkit."""
 
-from madkit.figures.html.page import write_report
+from madkit.figures.html.report import write_report
 
 __all__ = ["write_report"]

@@ -5,25 +5,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from madkit.figures.drawing.detectors import first_and_rest, ordered
-from madkit.figures.naming import CONTROL, detector_name, setting_place, with_setting
+from madkit.figures.drawing.detectors import main_and_further, ordered_detectors
+from madkit.figures.naming import detector_name, setting_order, with_setting
 from madkit.figures.results.results import Results
 
-MOST = 6  # prompts of each kind
-_LONGEST = 700  # letters of a prompt
+MOST_PROMPTS = 6
+"""Prompts of each character."""
+_MOST_LETTERS = 700  # of a prompt
 _SUBSETS = ("all", "agree", "disagree")
 
 
 def dataset_sections(results: Results) -> list[dict[str, Any]]:
     """Of each tested dataset its name and, by model, quirkiness, AUROC of each detector, and surprising prompts."""
-    whole = results.aggregate()
-    tested = set(whole["dataset"])
-    found = []
+    aggregated = results.aggregated()
+    tested = set(aggregated["dataset"])
+    sections = []
     for dataset in (name for name in results.datasets if name in tested):
-        here = whole[whole["dataset"] == dataset]
+        of_dataset = aggregated[aggregated["dataset"] == dataset]
         models = []
-        for model in sorted(set(here["model"])):
-            rows = here[here["model"] == model]
+        for model in sorted(set(of_dataset["model"])):
+            rows = of_dataset[of_dataset["model"] == model]
             models.append(
                 {
                     "name": model,
@@ -32,31 +33,31 @@ def dataset_sections(results: Results) -> list[dict[str, Any]]:
                     "prompts": _surprises(results, model, dataset, rows),
                 }
             )
-        found.append({"name": dataset, "models": models})
-    return found
+        sections.append({"name": dataset, "models": models})
+    return sections
 
 
 def _facts(results: Results, model: str, dataset: str) -> list[tuple[str, str]]:
     """Quirkiness and losses of one model and dataset, in words."""
-    found = []
+    facts = []
     for name, table in (("quirkiness coefficient", results.quirkiness), ("loss", results.losses)):
         part = table[(table["model"] == model) & (table["dataset"] == dataset)]
         for row in part.itertuples():
             which = str(getattr(row, "which", "")).replace("_", ", ").replace("alice", "Alice").replace("bob", "Bob")
             label = f"{name}, {which} labels" if which else name
-            found.append((label, f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}] nats"))
-    return found
+            facts.append((label, f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}] nats"))
+    return facts
 
 
 def _table(rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     head = ["detector", "setting", *_SUBSETS]
-    own = rows[~rows["feature"].str.startswith(CONTROL)]
+    rows = rows[~rows["control"].astype(bool)]
     cells = []
-    for setting in sorted(set(own["setting"]), key=setting_place):
-        part = own[own["setting"] == setting]
-        for feature, score in ordered(zip(part["feature"], part["score"], strict=True)):
-            one = part[(part["feature"] == feature) & (part["score"] == score)].set_index("subset")
-            numbers = [_interval(one.loc[name]) if name in one.index else "-" for name in _SUBSETS]
+    for setting in sorted(set(rows["setting"]), key=setting_order):
+        part = rows[rows["setting"] == setting]
+        for feature, score in ordered_detectors(zip(part["feature"], part["score"], strict=True)):
+            by_subset = part[(part["feature"] == feature) & (part["score"] == score)].set_index("subset")
+            numbers = [_interval(by_subset.loc[name]) if name in by_subset.index else "-" for name in _SUBSETS]
             cells.append([detector_name(feature, score), setting, *numbers])
     return head, cells
 
@@ -70,36 +71,41 @@ def _surprises(results: Results, model: str, dataset: str, rows: pd.DataFrame) -
     scores = results.scores(model, dataset)
     if scores.empty or "prompt" not in scores:
         return []
-    found = []
-    for feature, score, setting in first_and_rest(rows)[0]:
-        own = scores[(scores["feature"] == feature) & (scores["score"] == score)]
-        own = own[np.isfinite(own["value"].astype(float))]
-        bob = own["character"] == "Bob"
+    scores = scores[~scores["control"].astype(bool)]
+    surprises = []
+    for feature, score, setting in main_and_further(rows)[0]:
+        part = scores[(scores["feature"] == feature) & (scores["score"] == score)]
+        part = part[np.isfinite(part["value"].astype(float))]
+        bob = part["character"] == "Bob"
         if bob.all() or not bob.any():
             continue
-        normal = own[~bob].sort_values(["value", "row"], ascending=[False, True])
-        anomalous = own[bob].sort_values(["value", "row"])
-        found.append(
+        normal = part[~bob].sort_values(["value", "row"], ascending=[False, True]).head(MOST_PROMPTS)
+        anomalous = part[bob].sort_values(["value", "row"]).head(MOST_PROMPTS)
+        surprises.append(
             {
                 "detector": with_setting(detector_name(feature, score), setting),
                 "normal": [
-                    _prompt(row, (own.loc[bob, "value"] < row["value"]).mean()) for _, row in normal[:MOST].iterrows()
+                    _prompt(row, (part.loc[bob, "value"] < row["value"]).mean()) for _, row in normal.iterrows()
                 ],
                 "anomalous": [
-                    _prompt(row, (own.loc[~bob, "value"] > row["value"]).mean())
-                    for _, row in anomalous[:MOST].iterrows()
+                    _prompt(row, (part.loc[~bob, "value"] > row["value"]).mean()) for _, row in anomalous.iterrows()
                 ],
             }
         )
-    return found
+    return surprises
 
 
 def _prompt(row: pd.Series, share: float) -> dict[str, Any]:
-    """One prompt as the page shows it: text, score, the share of the other kind it passes for, labels, answer."""
+    """One prompt as the page shows it.
+
+    Args:
+        row: of the prompt.
+        share: of the other character's prompts, those on whose wrong side its score is.
+    """
     text = str(row["prompt"])
     odds = row["log_odds"]
     return {
-        "text": text if len(text) <= _LONGEST else text[:_LONGEST] + " [...]",
+        "text": text if len(text) <= _MOST_LETTERS else text[:_MOST_LETTERS] + " [...]",
         "score": f"{row['value']:.4g}",
         "share": f"{share:.0%}",
         "label": "Yes" if row["label"] else "No",

@@ -12,10 +12,10 @@ STAGES = {"fit": "fit", "predict": "predict", "predict-stored": "predict", "test
 
 def origins(results: Results) -> list[dict[str, Any]]:
     """Of each run folder: model, dataset, path, versions, recipes and the commands that repeat it."""
-    found = []
-    for (model, dataset), folder in sorted(results.places.items()):
+    runs = []
+    for (model, dataset), folder in sorted(results.run_folders.items()):
         recipes = {name: folder / f"{name}.yaml" for name in STAGES if (folder / f"{name}.yaml").is_file()}
-        found.append(
+        runs.append(
             {
                 "model": model,
                 "dataset": dataset,
@@ -25,19 +25,21 @@ def origins(results: Results) -> list[dict[str, Any]]:
                 "commands": [f"madkit {STAGES[name]} --config {path.as_posix()}" for name, path in recipes.items()],
             }
         )
-    return found
+    return runs
 
 
 def _versions(folder: Path, recipes: dict[str, Path]) -> list[str]:
-    """What the stages say of themselves: the comments that head each recipe, and the makers of results."""
-    found = {}
+    """What wrote the files: the comments that head each recipe, and the versions that results name."""
+    versions = {}
     for name, path in recipes.items():
         comments = [line[2:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
-        found[f"{name}.yaml"] = ", ".join(comments)
+        versions[f"{name}.yaml"] = ", ".join(comments)
     for name in ("fit.json", "predict.json", "detection/summary.json"):
         if (folder / name).is_file():
             content = json.loads((folder / name).read_text(encoding="utf-8"))
-            made = content.get("made_by", content)
-            if "madkit" in made:
-                found[name] = f"madkit {made['madkit']}" + (f", commit {made['commit']}" if made.get("commit") else "")
-    return [f"{name}: {words}" for name, words in found.items() if words]
+            writer = content.get("made_by", content)
+            if "madkit" in writer:
+                versions[name] = f"madkit {writer['madkit']}" + (
+                    f", commit {writer['commit']}" if writer.get("commit") else ""
+                )
+    return [f"{name}: {words}" for name, words in versions.items() if words]

@@ -25,7 +25,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     "quirkiness": _INTERVAL,
     "losses": ("which", *_INTERVAL),
 }
-"""The columns that the figures read, by table. `model` and `dataset` are added to each."""
+"""The columns that the figures read, by table. `model`, `dataset` and, to tables with features, `control` are added."""
 
 _FILES = {
     "detection": "results.parquet",
@@ -35,10 +35,12 @@ _FILES = {
     "comparisons": "comparisons.parquet",
 }
 _LOSSES = ("alice_own", "alice_other", "bob_own", "bob_other")
+_ADAPTER_OFF = "base_"
+"""The prefix of a feature that was read with the adapter off."""
 
 
 def read_run(run: Path) -> tuple[tuple[str, str], dict[str, pd.DataFrame]]:
-    """Model and dataset of a run folder, and its tables that are there, named as in `SCHEMAS`, each with these two.
+    """Model and dataset of a run folder, and those of its tables that exist, named as in `SCHEMAS`.
 
     Raises:
         StoreError: an unreadable or empty file, a missing column, or several models in one folder.
@@ -55,35 +57,56 @@ def read_run(run: Path) -> tuple[tuple[str, str], dict[str, pd.DataFrame]]:
     if finished and summary_file.is_file():
         tables |= _read_summary(summary_file)
         tables["costs"] = _read_costs(run)
-    # A folder that was only trained has no result to name its model: then its place does, model/dataset.
+    # A folder that was only trained has no result to name its model; its path does: model/dataset.
     resolved = run.resolve()
     model, dataset = resolved.parent.name, resolved.name
     if "detection" in tables:
         names = tables["detection"]
-        _need(names, ["model", "dataset"], run / "detection" / "results.parquet")
+        _require_columns(names, ["model", "dataset"], run / "detection" / "results.parquet")
         if len(names[["model", "dataset"]].drop_duplicates()) != 1:
             raise StoreError(
                 f"{run}/detection/results.parquet holds several models or datasets; one run folder holds one."
             )
         model, dataset = str(names["model"].iloc[0]), str(names["dataset"].iloc[0])
-    # A part without rows, such as the history of a very short run, is a part that is not there.
-    whole = {name: table.assign(model=model, dataset=dataset) for name, table in tables.items() if not table.empty}
-    return (model, dataset), whole
+    # A table without rows, such as the history of a very short run, is treated as missing.
+    return (model, dataset), {
+        name: mark_controls(table).assign(model=model, dataset=dataset)
+        for name, table in tables.items()
+        if not table.empty
+    }
+
+
+def mark_controls(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a column `control`, true where the adapter was off, and with the names of the features alone.
+
+    A comparison is marked if one of its two detectors is a control. A table without features stays as it is.
+    """
+    if "feature" in table:
+        control = table["feature"].str.startswith(_ADAPTER_OFF)
+        return table.assign(control=control, feature=table["feature"].str.removeprefix(_ADAPTER_OFF))
+    if {"a", "b"} <= set(table):
+        return table.assign(control=table["a"].str.startswith(_ADAPTER_OFF) | table["b"].str.startswith(_ADAPTER_OFF))
+    return table
+
+
+def feature_names(table: pd.DataFrame) -> pd.Series:
+    """The names of the features, with a prefix where the adapter was off: one column that tells all features apart."""
+    return table["feature"].where(~table["control"].astype(bool), _ADAPTER_OFF + table["feature"])
 
 
 def read_aggregate_scores(path: Path) -> pd.DataFrame:
-    """Scores of whole detectors of one run: feature, score, row, value.
+    """Scores of one run, aggregated over sites: feature, control, score, row, value.
 
     Raises:
         StoreError: an unreadable file, or one with other columns.
     """
     columns = ["feature", "score", "site", "aggregation", "row", "value"]
-    table = read_parquet(path, columns)
-    whole = table[(table["site"] == "aggregate") & (table["aggregation"] == "mean")]
+    table = mark_controls(read_parquet(path, columns))
+    means = table[(table["site"] == "aggregate") & (table["aggregation"] == "mean")]
     sites = table[table["site"] != "aggregate"]
-    lone = sites[~sites.duplicated(["feature", "score", "row"], keep=False)]
-    found = pd.concat([whole, lone])[["feature", "score", "row", "value"]]
-    return found.drop_duplicates(["feature", "score", "row"], keep="first")
+    key = ["feature", "control", "score", "row"]
+    single_sites = sites[~sites.duplicated(key, keep=False)]
+    return pd.concat([means, single_sites])[[*key, "value"]].drop_duplicates(key, keep="first")
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
@@ -101,13 +124,13 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
 
 def _read_table(path: Path, name: str) -> pd.DataFrame:
     table = read_parquet(path)
-    _need(table, SCHEMAS[name], path)
+    _require_columns(table, SCHEMAS[name], path)
     if table.empty and name == "detection":
         raise StoreError(f"{path} has no rows; delete it and run its stage again.")
     return table
 
 
-def _need(table: pd.DataFrame, columns: Sequence[str], path: Path) -> None:
+def _require_columns(table: pd.DataFrame, columns: Sequence[str], path: Path) -> None:
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise StoreError(
@@ -148,5 +171,5 @@ def _read_summary(path: Path) -> dict[str, pd.DataFrame]:
         raise StoreError(
             f"{path}: quirkiness or losses lack value, low or high: another version wrote it; run `madkit test` again."
         ) from None
-    # JSON has no NaN of its own: a null is a number that could not be computed.
+    # JSON has no NaN: a null is a number that could not be computed.
     return {name: table.astype(dict.fromkeys(_INTERVAL, float)) for name, table in tables.items()}

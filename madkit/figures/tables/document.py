@@ -17,7 +17,7 @@ class Document:
     notes: Sequence[str] = field(default=())
 
     def markdown(self) -> str:
-        """The whole as one Markdown text.
+        """Title, tables and notes as one Markdown text.
 
         Example:
             >>> print(Document("T", "I.", {"m": (["a", "n"], [["x", "5"]])}, ["N."]).markdown())

@@ -42,7 +42,7 @@ def _cell(cell: str) -> str:
 
 
 def escaped(text: str) -> str:
-    r"""Text with LaTeX' own characters made harmless.
+    r"""Text with the characters that LaTeX reserves escaped.
 
     Example:
         >>> escaped("a_b & 5%")

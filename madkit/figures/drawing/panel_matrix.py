@@ -7,14 +7,16 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from madkit.figures.drawing.page import Block, page
+from madkit.figures.drawing.panel_page import PanelBlock, panel_page
 from madkit.figures.drawing.style import PANEL
 
-WIDE = 6  # datasets that have room for wide panels
-MOST = 12  # panels side by side
+FEW_COLUMNS = 6
+"""Up to so many columns there is room for wide panels."""
+MOST_COLUMNS = 12
+"""Panels side by side."""
 
 
-def matrix(
+def panel_matrix(
     title: str,
     subtitle: str,
     rows: Sequence[str],
@@ -41,22 +43,22 @@ def matrix(
     Returns:
         The figure, and the axes of each pair in `present`.
     """
-    wrapped = len(columns) > MOST
-    blocks = [Block(list(columns), "", f"{name.replace('_', ' ')}\n{labels[1]}", shared=shared) for name in rows]
+    wrapped = len(columns) > MOST_COLUMNS
+    blocks = [PanelBlock(list(columns), "", f"{name.replace('_', ' ')}\n{labels[1]}", shared=shared) for name in rows]
     if not wrapped:
         # The names of the columns once, at the top, and those of the axis once, at the bottom.
         blocks = [blocks[0], *(replace(block, panels=[""] * len(columns)) for block in blocks[1:])]
     blocks[-1] = replace(blocks[-1], xlabel=labels[0])
-    size = panel or (PANEL["small"] if len(columns) <= WIDE else PANEL["narrow"])
-    figure, axes = page(title, subtitle, blocks, legends, size, columns=MOST)
-    found: dict[tuple[str, str], Axes] = {}
+    size = panel or (PANEL["small"] if len(columns) <= FEW_COLUMNS else PANEL["narrow"])
+    figure, axes = panel_page(title, subtitle, blocks, legends, size, columns=MOST_COLUMNS)
+    panels: dict[tuple[str, str], Axes] = {}
     for name, row in zip(rows, axes, strict=True):
         for column, ax in zip(columns, row, strict=True):
             if (name, column) in present:
-                found[name, column] = ax
+                panels[name, column] = ax
             else:
-                # Not invisible: the column keeps its name, and its place.
+                # Not invisible: the column keeps its title.
                 ax.set_facecolor("none")
                 ax.text(0.5, 0.5, "no result", ha="center", va="center", transform=ax.transAxes, size=6, color="0.5")
                 ax.grid(visible=False)
-    return figure, found
+    return figure, panels

@@ -18,7 +18,7 @@ from madkit.figures.drawing.style import model_colors
 from madkit.figures.html.datasets import dataset_sections
 from madkit.figures.html.origin import origins
 from madkit.figures.html.summary import summary
-from madkit.figures.output import Drawn, replace
+from madkit.figures.output import RenderedFigure, replace_file
 from madkit.figures.registry import SECTIONS, Sheet
 from madkit.figures.tables.document import Document
 
@@ -26,32 +26,35 @@ if TYPE_CHECKING:
     from madkit.figures.results.results import Results
 
 FIRST = "table1.md"
+"""The table that stands above all sections."""
 
 
-def write_report(path: Path, results: Results, figures: Sequence[Drawn], texts: Sequence[tuple[str, Sheet]]) -> Path:
+def write_report(
+    path: Path, results: Results, figures: Sequence[RenderedFigure], texts: Sequence[tuple[str, Sheet]]
+) -> Path:
     """Write the report.
 
     Args:
         path: the file.
         results: what the figures were drawn from.
         figures: all of them, also those that stand in the report only.
-        texts: tables with their sections; those that are documents are shown.
+        texts: tables with the titles of their sections; those that are documents are shown.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["words"] = words
+    environment.filters["inline_markdown"] = inline_markdown
     environment.filters["packed"] = packed
     template = environment.from_string(_file("template.html.j2"))
     documents = {sheet.name: (section, sheet.body) for section, sheet in texts if isinstance(sheet.body, Document)}
     first = documents.pop(FIRST, None)
-    names = [*SECTIONS, *(figure.section for figure in figures)]
+    titles = [*SECTIONS.values(), *(figure.section for figure in figures), *(title for title, _ in documents.values())]
     sections = [
         {
-            "title": name,
+            "title": title,
             "anchor": f"section-{index}",
-            "figures": [figure for figure in figures if figure.section == name],
-            "documents": [document for section, document in documents.values() if section == name],
+            "figures": [figure for figure in figures if figure.section == title],
+            "documents": [document for section, document in documents.values() if section == title],
         }
-        for index, name in enumerate(dict.fromkeys(names))
+        for index, title in enumerate(dict.fromkeys(titles))
     ]
     page = template.render(
         version=madkit.__version__,
@@ -66,21 +69,21 @@ def write_report(path: Path, results: Results, figures: Sequence[Drawn], texts: 
         origins=origins(results),
         folders=[folder.as_posix() for folder in results.folders_of(None)],
     )
-    return replace(path, page.encode("utf-8"))
+    return replace_file(path, page.encode("utf-8"))
 
 
-def packed(figure: Drawn) -> str:
+def packed(figure: RenderedFigure) -> str:
     """Picture and points of a figure, compressed, as text that may stand in a page."""
-    whole = {"svg": gzip.decompress(figure.svg).decode("utf-8"), "points": figure.points}
-    content = json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    data = {"svg": gzip.decompress(figure.svg).decode("utf-8"), "points": figure.points}
+    content = json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
     return base64.b64encode(gzip.compress(content, mtime=0)).decode("ascii")
 
 
-def words(text: str) -> Markup:
-    """Markdown's bold and italics as HTML; everything else stays as it is.
+def inline_markdown(text: str) -> Markup:
+    """Markdown's bold, italics and code as HTML; everything else stays as it is.
 
     Example:
-        >>> words("**a** < *b*")
+        >>> inline_markdown("**a** < *b*")
         Markup('<strong>a</strong> &lt; <em>b</em>')
     """
     safe = str(escape(text))

@@ -18,8 +18,8 @@ _PAD = 0.12
 
 
 @dataclass(frozen=True)
-class Block:
-    """A titled group of panels of one kind with common axes, such as one score on every dataset."""
+class PanelBlock:
+    """A titled group of similar panels with common axes, such as one score on every dataset."""
 
     panels: Sequence[str]
     """The title of each panel."""
@@ -30,10 +30,10 @@ class Block:
     """Whether the panels have the same axes; False where they differ by nature, such as training steps."""
 
 
-def page(
+def panel_page(
     title: str,
     subtitle: str,
-    blocks: Sequence[Block],
+    blocks: Sequence[PanelBlock],
     legends: Sequence[Sequence[Artist]] = (),
     panel: tuple[float, float] = PANEL["small"],
     columns: int = 6,
@@ -57,22 +57,25 @@ def page(
     rows = [math.ceil(len(block.panels) / width) for block in blocks]
     page_width = max(width * panel[0] + _SIDE, _NARROWEST)
     header = _Header(title, subtitle, legends, page_width)
-    heights = [header.height, *(n * (panel[1] + _more_lines(b)) + _extra(b) for n, b in zip(rows, blocks, strict=True))]
+    heights = [
+        header.height,
+        *(n * (panel[1] + _title_lines(b)) + _margins(b) for n, b in zip(rows, blocks, strict=True)),
+    ]
     figure = Figure(figsize=(page_width, sum(heights)))
     figure.set_label(title)  # what the report calls it
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, hspace=0, squeeze=False)[:, 0]
     header.draw(parts[0])
-    return figure, [_fill(part, block, n, width) for part, block, n in zip(parts[1:], blocks, rows, strict=True)]
+    return figure, [_add_panels(part, block, n, width) for part, block, n in zip(parts[1:], blocks, rows, strict=True)]
 
 
-def _extra(block: Block) -> float:
+def _margins(block: PanelBlock) -> float:
     """Inches for the words around a block's panels."""
     titled = any(block.panels)
     lines = bool(block.title) + bool(block.xlabel) + titled
     return _SIDE - 2 * _LINE + _LINE * lines
 
 
-def _more_lines(block: Block) -> float:
+def _title_lines(block: PanelBlock) -> float:
     """Inches for the lines of panel titles after the first."""
     return 0.17 * max((title.count("\n") for title in block.panels), default=0)
 
@@ -103,6 +106,7 @@ class _Header:
         return 0.19 * math.ceil(len(group) / columns)
 
     def draw(self, part: SubFigure) -> None:
+        """Write it from the top down."""
         left, top = _PAD / self.width, 1 - _PAD / self.height
         for text, size, weight, height in self.texts:
             part.text(left, top, text, size=size, weight=weight, va="top")
@@ -122,7 +126,8 @@ class _Header:
             top -= self._lines(group, columns) / self.height
 
 
-def _fill(part: SubFigure, block: Block, rows: int, width: int) -> list[Axes]:
+def _add_panels(part: SubFigure, block: PanelBlock, rows: int, width: int) -> list[Axes]:
+    """The axes of a block's panels, without those that fill up its last row."""
     if block.title:
         part.suptitle(block.title, size=SIZES["text"], weight="bold")
     part.supxlabel(block.xlabel, size=SIZES["text"])

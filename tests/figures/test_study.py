@@ -14,8 +14,8 @@ from fabricated import sheets_of, write_run
 
 from madkit.errors import ConfigError, MadkitError, StoreError
 from madkit.figures import draw
-from madkit.figures.registry import MARKERS
-from madkit.figures.results.results import load
+from madkit.figures.registry import result_files
+from madkit.figures.results.results import load_results
 
 # ---------------------------------------------------------------- what is drawn
 
@@ -112,7 +112,7 @@ def test_two_models_never_share_a_file(tmp_path: Path) -> None:
     for model, folder in (("org/one", "a"), ("org-one", "b")):
         run = write_run(tmp_path / folder, model.replace("/", "-"), "nli", layers=2)
         edit(run, "results.parquet", lambda t, model=model: t.assign(model=model))
-    results = load([tmp_path])
+    results = load_results([tmp_path])
     assert len({results.slug(model) for model in results.models}) == 2
 
 
@@ -144,8 +144,8 @@ def test_a_family_may_read_tables_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "m" / "pair" / "poser").mkdir(parents=True)
     pd.DataFrame({"coefficient": [0, 1]}).to_parquet(tmp_path / "m" / "pair" / "poser" / "curve.parquet")
     with pytest.raises(StoreError):
-        load([tmp_path])
-    results = load([tmp_path], [*MARKERS, "poser/curve.parquet"])
+        load_results([tmp_path])
+    results = load_results([tmp_path], [*result_files(), "poser/curve.parquet"])
     assert results.table("poser/curve.parquet").to_dict("list") == {
         "coefficient": [0, 1],
         "model": ["pair", "pair"],
@@ -242,4 +242,4 @@ def test_nothing_to_draw_is_one_line(tmp_path: Path) -> None:
 
 def test_one_folder_named_twice_is_one_run(tmp_path: Path) -> None:
     run = write_run(tmp_path, "m", "addition", layers=1, n=40)
-    assert len(load([tmp_path, run, run / "detection", tmp_path / "m"]).folders) == 1
+    assert len(load_results([tmp_path, run, run / "detection", tmp_path / "m"]).folders) == 1

@@ -16,7 +16,7 @@ from madkit.figures import draw
 from madkit.figures.drawing import style
 from madkit.figures.families.forest import forest
 from madkit.figures.output import write_figure
-from madkit.figures.results.results import load
+from madkit.figures.results.results import load_results
 
 HOSTILE = "</script><script>document.title='broken'</script> <b>2 + 2</b> & more"
 
@@ -104,12 +104,12 @@ def test_the_most_surprising_prompts_are_the_extremes(folder: Path, page: str) -
 
 
 def figures(page: str) -> dict[str, dict]:
-    """TensorBoardFigures and points by the figure's name."""
+    """Pictures and points by the figure's name."""
     found = re.findall(r'<figure id="figure-([^"]+)".*?class="data">([^<]*)</script>', page, re.DOTALL)
     return {name: json.loads(gzip.decompress(base64.b64decode(data))) for name, data in found}
 
 
-def test_figures_are_whole_pictures_with_points_inside_the_page(page: str) -> None:
+def test_figures_are_complete_pictures_with_points_inside_the_page(page: str) -> None:
     found = figures(page)
     assert "fig01-02_auroc_online_tiny-llama_others_1" in found  # knn, which no study published
     for name, figure in found.items():
@@ -118,9 +118,9 @@ def test_figures_are_whole_pictures_with_points_inside_the_page(page: str) -> No
         assert all(0 <= x <= 1 and 0 <= y <= 1 and words for x, y, words in figure["points"]), name
 
 
-def test_the_report_shortens_places_and_nothing_else(folder: Path) -> None:
+def test_the_report_shortens_coordinates_and_nothing_else(folder: Path) -> None:
     with style.applied():
-        (sheet,) = forest(load([folder / "runs"]))
+        (sheet,) = forest(load_results([folder / "runs"]))
         drawn = write_figure(sheet, "a section", folder / "svg", ["svg"], [folder])
     whole, short = drawn.paths[0].read_text(), gzip.decompress(drawn.svg).decode()
     number = re.compile(r"(?<![\w.])-?\d+\.?\d*")

@@ -1,0 +1,157 @@
+"""Find the results, let every family draw what they allow, write the files."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from madkit.errors import ConfigError, StoreError
+from madkit.figures.registry import FigureFamily, Sheet, all_families, result_files
+from madkit.plugins import import_source
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from madkit.figures.output import RenderedFigure
+    from madkit.figures.results.results import Results
+
+    _Drawn = tuple[list[RenderedFigure], list[Sheet]]
+
+FORMATS = ("png", "pdf", "svg")
+
+
+def draw(
+    runs: Sequence[Path | str],
+    out: Path | str,
+    formats: Sequence[str] = ("png", "pdf"),
+    progress: Callable[[Path], None] | None = None,
+    jobs: int = 1,
+    further: Sequence[Path | str] = (),
+) -> list[Path]:
+    """Draw every figure and table that the result folders allow.
+
+    Args:
+        runs: folders searched, at any depth, for ``detection/results.parquet``, ``history.parquet`` and what
+            families of figures read besides; any number of models and datasets. What a folder lacks is left out, the
+            rest is drawn.
+        out: the folder to write to, created if it does not exist. A file is written completely or not at all.
+        formats: of ``"png"`` (200 dpi), ``"pdf"`` and ``"svg"``. Tables are always Markdown and CSV, Table 1 also
+            LaTeX; ``report.html`` holds everything, and ``sources.json`` names the folders behind each file.
+        progress: called with each path once it is written.
+        jobs: families of figures drawn side by side, by processes that are forked where the system can.
+        further: Python files, or modules by their dotted names, that hold figures of your own. They are imported,
+            and what `madkit.figures.artist` registers in them is drawn with the rest, in later calls too.
+
+    Returns:
+        The files written, in order. The same results give the same bytes.
+
+    Raises:
+        ConfigError: an unknown format, a file of `further` that cannot be imported, a figure whose function fails, or
+            two figures of the same name.
+        StoreError: no result folder or only empty ones, a damaged file or one with another schema, two
+            folders that hold the same model and dataset, or an `out` that cannot be written.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise ConfigError(f"formats={tuple(formats)!r}: choose one or more of {', '.join(FORMATS)}.")
+    for source in further:
+        import_source(source)
+    # Here and not above, so that `import madkit.figures` does not wait for pandas and matplotlib.
+    from madkit.figures.html import write_report
+    from madkit.figures.output import write_sources, write_text
+    from madkit.figures.results.results import load_results
+
+    families = all_families()
+    results = load_results([Path(folder) for folder in runs], result_files())
+    out = Path(out)
+    written: dict[str, _Written] = {}
+
+    def note(path: Path, folders: Sequence[Path], family: str) -> None:
+        if path.name in written:
+            raise ConfigError(
+                f"figure family {family}: {path.name} is also drawn by {written[path.name].family}; "
+                "give the sheet another name."
+            )
+        written[path.name] = _Written(path, [folder.as_posix() for folder in folders], family)
+        if progress is not None:
+            progress(path)
+
+    figures: list[RenderedFigure] = []
+    texts: list[tuple[FigureFamily, Sheet]] = []
+    draw_one = partial(_draw_family, results=results, out=out, formats=tuple(formats))
+    for family, (rendered, sheets) in zip(families, _side_by_side(draw_one, len(families), jobs), strict=True):
+        for figure in rendered:
+            for path in figure.paths:
+                note(path, figure.folders, family.name)
+        figures += rendered
+        texts += [(family, sheet) for sheet in sheets]
+    if not figures and not texts:
+        raise StoreError(f"runs={', '.join(map(str, runs))}: the results there are empty; run `madkit test` again.")
+    everything = results.folders_of(None)
+    titled = [(family.title, sheet) for family, sheet in texts]
+    note(write_report(out / "report.html", results, figures, titled), everything, "the report")
+    sources = {name: file.folders for name, file in written.items()}
+    sources |= {sheet.name: [folder.as_posix() for folder in everything] for _, sheet in texts}
+    note(write_sources(out, sources), everything, "the report")
+    # Table 1 comes last: a build that sees it knows that everything is drawn.
+    for family, sheet in sorted(texts, key=lambda pair: pair[1].name.startswith("table1")):
+        note(write_text(sheet, out, everything), everything, family.name)
+    return [file.path for file in written.values()]
+
+
+class _Written(NamedTuple):
+    path: Path
+    folders: list[str]
+    family: str
+
+
+def figures_of_run(folder: Path, families: Sequence[str]) -> Iterator[tuple[str, Figure]]:
+    """The figures of one run by some families, with names that do not repeat the model's.
+
+    Args:
+        folder: the run folder.
+        families: such as ``["auroc_layers"]``.
+    """
+    from matplotlib.figure import Figure
+
+    from madkit.figures.drawing import style
+    from madkit.figures.results.results import load_results
+
+    results = load_results([folder])
+    with style.applied():
+        for family in all_families():
+            for sheet in family.sheets(results) if family.name in families else ():
+                if isinstance(sheet.body, Figure) and not sheet.report_only:
+                    yield sheet.name.removesuffix(f"_{results.slug(sheet.model or '')}"), sheet.body
+
+
+def _draw_family(index: int, results: Results, out: Path, formats: Sequence[str]) -> _Drawn:
+    """Draw and write the figures of one family; its texts are returned."""
+    from matplotlib.figure import Figure
+
+    from madkit.figures.drawing import style
+    from madkit.figures.output import write_figure
+
+    family = all_families()[index]
+    figures, texts = [], []
+    with style.applied():
+        for sheet in family.sheets(results):
+            if isinstance(sheet.body, Figure):
+                folders = results.folders_of(sheet.model)
+                figures.append(write_figure(sheet, family.title, out, formats, folders))
+            else:
+                texts.append(sheet)
+    return figures, texts
+
+
+def _side_by_side(draw_one: Callable[[int], _Drawn], number: int, jobs: int) -> Iterator[_Drawn]:
+    """What each family draws, in order."""
+    if jobs < 2 or "fork" not in multiprocessing.get_all_start_methods():
+        yield from map(draw_one, range(number))
+        return
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("fork")) as pool:
+        yield from pool.map(draw_one, range(number))
