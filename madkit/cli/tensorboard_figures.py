@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from madkit.lm.quirky_lm import QuirkyLM
 from madkit.runs.folder import root_of
+from madkit.training.tensorboard import tensorboard_writer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch.utils.tensorboard import SummaryWriter
 
 _DPI = 110
 _FAMILIES = ("auroc_layers", "roc_curves")
@@ -24,8 +27,8 @@ class TensorBoardFigures(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """After the last validation, which repeats that of the best weights."""
-        answers = getattr(pl_module, "answered", None)
-        writer = _image_writer(trainer)
+        answers = pl_module.validation_answers if isinstance(pl_module, QuirkyLM) else None
+        writer = tensorboard_writer(trainer)
         if writer is None or answers is None or trainer.state.fn != "validate":
             return
         # Here and not above: matplotlib is for the process that draws.
@@ -39,7 +42,7 @@ class TensorBoardFigures(Callback):
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The results of this run, if this process has written them."""
-        writer = _image_writer(trainer)
+        writer = tensorboard_writer(trainer)
         folder = root_of(trainer)
         if writer is None or not (folder / "detection" / "results.parquet").is_file():
             return
@@ -49,13 +52,7 @@ class TensorBoardFigures(Callback):
             _add(writer, name, figure, 0)
 
 
-def _image_writer(trainer: L.Trainer) -> Any:
-    """TensorBoard's writer on the first process; None elsewhere, and for other loggers."""
-    writer: Any = getattr(trainer.logger, "experiment", None)
-    return writer if trainer.is_global_zero and hasattr(writer, "add_image") else None
-
-
-def _add(writer: Any, name: str, figure: Figure, step: int) -> None:
+def _add(writer: SummaryWriter, name: str, figure: Figure, step: int) -> None:
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

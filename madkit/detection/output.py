@@ -18,6 +18,7 @@ from madkit.detection.result_tables import RESULT_KEYS, contested
 from madkit.runs.atomic import write_json, write_parquet
 from madkit.runs.cost import Cost
 from madkit.runs.folder import provenance, root_of
+from madkit.training.tensorboard import tensorboard_writer
 
 PROMPT_COLUMNS = [
     "row", "id", "name", "character", "label", "alice_label", "bob_label", "agree", "anomalous", "difficulty",
@@ -30,8 +31,8 @@ def log_auroc(trainer: L.Trainer, table: pd.DataFrame, prompts: pd.DataFrame) ->
 
     The table is whole on every process, so the metric must not add the processes up once more.
     """
-    writer: Any = getattr(trainer.logger, "experiment", None)
-    if not trainer.is_global_zero or not hasattr(writer, "add_scalar"):
+    writer = tensorboard_writer(trainer)
+    if writer is None:
         return
     subsets = contested(prompts)
     for found, group in table.groupby(RESULT_KEYS, sort=False, dropna=False):

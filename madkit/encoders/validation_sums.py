@@ -1,4 +1,4 @@
-"""Sums over a validation, exact over batches and processes."""
+"""ValidationSums: sums over a validation, exact over batches and processes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from typing_extensions import override
 
 from madkit.streaming.accumulator import device_only
 
 
-class Totals(Metric):
+class ValidationSums(Metric):
     """Named float64 sums of given shapes.
 
+    Args:
+        shapes: the shape of each sum; ``[]`` for a scalar.
+
     Example:
-        >>> totals = Totals(n=[], fired=[3])
-        >>> totals.update(n=2, fired=torch.tensor([1, 0, 1]))
-        >>> totals.update(n=1, fired=torch.tensor([1, 0, 0]))
-        >>> totals.compute()["fired"].tolist()
+        >>> sums = ValidationSums(n=[], fired=[3])
+        >>> sums.update(n=2, fired=torch.tensor([1, 0, 1]))
+        >>> sums.update(n=1, fired=torch.tensor([1, 0, 0]))
+        >>> sums.compute()["fired"].tolist()
         [2.0, 0.0, 1.0]
     """
 
@@ -29,17 +33,18 @@ class Totals(Metric):
         super().__init__(compute_with_cache=False)
         self.names = tuple(shapes)
         for name, shape in shapes.items():
-            self.add_state(f"total_{name}", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+            self.add_state(f"sum_{name}", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
 
+    @override
     def _apply(self, fn: Callable, exclude_state: Any = "") -> torch.nn.Module:
         return super()._apply(device_only(fn), exclude_state)
 
+    @override
     def update(self, **values: Tensor | float) -> None:
-        """Add to the sums."""
         for name, value in values.items():
-            total = getattr(self, f"total_{name}")
-            setattr(self, f"total_{name}", total + torch.as_tensor(value, device=total.device).double())
+            sum_ = getattr(self, f"sum_{name}")
+            setattr(self, f"sum_{name}", sum_ + torch.as_tensor(value, device=sum_.device).double())
 
+    @override
     def compute(self) -> dict[str, Tensor]:
-        """The sums of all processes by name."""
-        return {name: getattr(self, f"total_{name}") for name in self.names}
+        return {name: getattr(self, f"sum_{name}") for name in self.names}

@@ -1,4 +1,4 @@
-"""Train a small causal LM from random weights."""
+"""BaseLM: train a small causal LM from random weights."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from transformers import AutoModelForCausalLM
 from transformers import PreTrainedTokenizerBase as Tokenizer
+from typing_extensions import override
 
 from madkit.errors import ConfigError, DataError
 from madkit.lm import forward, loading
 from madkit.lm.language_model import Batch, LanguageModel
+from madkit.training.lightning_internals import datamodule_of
 
 
 class BaseLM(LanguageModel):
@@ -55,12 +57,13 @@ class BaseLM(LanguageModel):
         self.val_accuracy = MeanMetric()
 
     @cached_property
+    @override
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the corpus."""
-        return self.trainer.datamodule.tokenizer  # type: ignore[attr-defined]
+        return datamodule_of(self).tokenizer
 
+    @override
     def build(self) -> Any:
-        """A model of the given architecture with random weights."""
         config = loading.new_config(
             {
                 **self.config,
@@ -72,8 +75,9 @@ class BaseLM(LanguageModel):
         )
         return AutoModelForCausalLM.from_config(config, attn_implementation=self.attention)
 
+    @override
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Cut the batch into groups of like length, and look up what is marked, while it is still on the CPU."""
+        # Cut into groups of similar length, with the marked tokens looked up, while the batch is still on the CPU.
         mask = batch["attention_mask"]
         if not bool((mask[:, 1:] <= mask[:, :-1]).all()):
             raise DataError("attention_mask has padding before a token: BaseLM needs texts padded on the right")
@@ -84,38 +88,39 @@ class BaseLM(LanguageModel):
         for part in lengths.argsort(stable=True).chunk(self.length_groups):
             width = int(lengths[part].max())
             wanted = targets[part, :width].flatten()
-            places = (wanted != -100).nonzero().squeeze(1)
+            tokens = (wanted != -100).nonzero().squeeze(1)
             group = {key: batch[key][part, :width] for key in ("input_ids", "attention_mask")}
             # No token sees the padding that comes after it, so attention can take its fast causal path.
-            groups.append({**group, "padded": False, "places": places, "targets": wanted[places]})
+            groups.append({**group, "padded": False, "tokens": tokens, "targets": wanted[tokens]})
         return {"groups": groups}
 
-    def _marked(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Logits (n, vocabulary) before, and token ids (n,) at, the marked positions, group by group."""
-        hidden = [self.states_at(group, group["places"]) for group in batch["groups"]]
+    def marked_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits (n, vocabulary) that predict the marked tokens, and their ids (n,), group by group."""
+        hidden = [self.states_at(group, group["tokens"]) for group in batch["groups"]]
         return forward.logits_of(self.lm, torch.cat(hidden)), torch.cat([group["targets"] for group in batch["groups"]])
 
+    @override
     def export(self, folder: Path) -> None:
-        """Write a model folder with its tokenizer."""
         self.lm.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
+    @override
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy (nats) of the marked tokens, of all processes together."""
-        logits, targets = self._marked(batch)
+        logits, targets = self.marked_logits(batch)
         total = nn.functional.cross_entropy(logits, targets, reduction="sum")
         # DDP averages gradients over processes, so each divides by the mean number of tokens a process has.
         count = self.trainer.strategy.reduce(torch.tensor(float(len(targets)), device=self.device), reduce_op="mean")
         return total / count
 
+    @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Update loss and accuracy."""
-        logits, targets = self._marked(batch)
+        logits, targets = self.marked_logits(batch)
         self.val_loss.update(nn.functional.cross_entropy(logits, targets, reduction="none"))
         self.val_accuracy.update((logits.argmax(dim=1) == targets).float())
 
+    @override
     def on_validation_epoch_end(self) -> None:
-        """Log what the validation gave."""
         self.log("val/loss", self.val_loss.compute(), prog_bar=True)
         self.log("val/accuracy", self.val_accuracy.compute(), prog_bar=True)
         self.val_loss.reset()

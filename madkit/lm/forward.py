@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from madkit.lm.hooks import layer_names
+from madkit.lm.hooks import hooked, layer_names
 
 
 def positions(attention_mask: Tensor) -> Tensor:
@@ -27,7 +28,7 @@ def plain(model: Any) -> PreTrainedModel:
 
 
 def is_padded(attention_mask: Tensor) -> bool:
-    """Whether any prompt of the batch is padded; ask this on the CPU, where the answer waits for no device."""
+    """Whether any prompt of the batch is padded; on a GPU the answer has to wait for all work."""
     return not bool(attention_mask.all())
 
 
@@ -45,39 +46,36 @@ def hidden_states(lm: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor
 
 
 def states_at(
-    lm: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, places: Tensor, *, padded: bool
+    lm: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, tokens: Tensor, *, padded: bool
 ) -> Tensor:
     """The final hidden states (n, d) of a few tokens.
 
-    An MLP mixes no tokens, so that of the last layer is spared the others.
+    An MLP mixes no tokens, so the last layer's computes these tokens only.
 
     Args:
-        lm: any causal LM; one that recomputes activations or routes tokens to experts does the whole work.
+        lm: any causal LM; one that recomputes activations or routes tokens to experts computes all tokens.
         input_ids: (B, T) int64.
         attention_mask: (B, T), 1 for real tokens.
-        places: (n,) int64, which tokens of the B * T, row by row.
+        tokens: (n,) int64, which of the B * T tokens, numbered row by row.
         padded: whether the mask is needed.
     """
     last = lm.get_submodule(layer_names(lm)[-1])
     mlp = getattr(last, "mlp", None)
-    hooks = []
+    handles: list[RemovableHandle] = []
     routed = any("experts" in key for key in lm.config.to_dict())
     if mlp is not None and not routed and not lm.is_gradient_checkpointing:
-        hooks = [
-            mlp.register_forward_pre_hook(lambda _, args: (args[0].flatten(0, 1)[places], *args[1:])),
+        handles = [
+            mlp.register_forward_pre_hook(lambda _, args: (args[0].flatten(0, 1)[tokens], *args[1:])),
             mlp.register_forward_hook(
                 lambda _, __, out: (
                     out.new_zeros(input_ids.numel(), out.shape[-1])
-                    .index_copy(0, places, out)
+                    .index_copy(0, tokens, out)
                     .view(*input_ids.shape, -1)
                 )
             ),
         ]
-    try:
-        return hidden_states(lm, input_ids, attention_mask, padded=padded).flatten(0, 1)[places]
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with hooked(handles):
+        return hidden_states(lm, input_ids, attention_mask, padded=padded).flatten(0, 1)[tokens]
 
 
 def logits_of(lm: PreTrainedModel, hidden: Tensor) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from madkit.errors import ConfigError
 
@@ -21,7 +23,29 @@ class Hookpoint(NamedTuple):
 
 
 class StopForward(Exception):  # noqa: N818 - a signal, not an error
-    """Raised inside a hook once everything asked for has been read."""
+    """Raised inside a hook once every hookpoint has been read."""
+
+
+@contextmanager
+def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    """A context at whose end hooks are removed.
+
+    Args:
+        handles: what registering hooks gave. A generator registers them when the context is entered; if one of them
+            fails, those before it are removed.
+
+    Example:
+        >>> layer, seen = nn.Identity(), []
+        >>> with hooked([layer.register_forward_hook(lambda *_: seen.append("called"))]):
+        ...     _ = layer(torch.zeros(1))
+        >>> _ = layer(torch.zeros(1))
+        >>> seen
+        ['called']
+    """
+    with ExitStack() as stack:
+        for handle in handles:
+            stack.callback(handle.remove)
+        yield
 
 
 def layer_names(lm: nn.Module) -> list[str]:
@@ -71,7 +95,7 @@ class Reader:
     """A context in which one forward pass leaves the vectors of the given hookpoints in ``values``.
 
     By default those of the last token, and then not the sequences they come from. With ``stop=True`` the forward pass
-    ends as soon as the last hookpoint has been read, by a ``StopForward`` that the context swallows.
+    ends as soon as the last hookpoint has been read, by a ``StopForward`` that does not leave the context.
 
     Gradients are taken with respect to traced hookpoints, by ``gradients`` and after the context if need be. All
     weights being frozen, the first traced tensor is where the graph starts: what comes before it leaves none.
@@ -80,7 +104,7 @@ class Reader:
         lm: the model whose ``named_modules`` the hookpoints name.
         hookpoints: what to read.
         stop: end the forward pass after the last reading.
-        traced: those of the hookpoints that gradients will be asked for. Needs gradient mode.
+        traced: those of the hookpoints whose gradients are wanted. Needs gradient mode.
         keep: which positions of (B, T, d) are kept.
     """
 
@@ -100,24 +124,22 @@ class Reader:
         self.values: dict[Hookpoint, Tensor] = {}
         self._traced = frozenset(traced)
         self._tensors: dict[Hookpoint, Tensor] = {}
-        self._handles: list[Any] = []
+        self._hooks = ExitStack()
 
     def __enter__(self) -> Reader:
-        for point, module in self.modules.items():
-            if point.side == "input":
-                handle = module.register_forward_pre_hook(self._before(point), with_kwargs=True)
-            else:
-                handle = module.register_forward_hook(self._after(point))
-            self._handles.append(handle)
+        self._hooks.enter_context(hooked(self._register(point, module) for point, module in self.modules.items()))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._hooks.close()
         return kind is StopForward
+
+    def _register(self, point: Hookpoint, module: nn.Module) -> RemovableHandle:
+        if point.side == "input":
+            return module.register_forward_pre_hook(self._before(point), with_kwargs=True)
+        return module.register_forward_hook(self._after(point))
 
     def gradients(self, of: Tensor, points: Sequence[Hookpoint]) -> dict[Hookpoint, Tensor]:
         """Gradients (B, d) at the last token of traced hookpoints, by one backward pass that ends at the earliest.
@@ -126,9 +148,9 @@ class Reader:
             of: a number for each prompt (B,), computed from this pass.
             points: traced hookpoints that come before it.
         """
-        # Prompts do not see each other, so the gradient of the sum is that of each prompt's own number.
-        found = torch.autograd.grad(of.sum(), [self._tensors[p] for p in points], retain_graph=True)
-        return {p: g[:, -1].clone() for p, g in zip(points, found, strict=True)}
+        # Prompts do not see each other, so the gradient of the sum is that of each prompt's number.
+        gradients = torch.autograd.grad(of.sum(), [self._tensors[p] for p in points], retain_graph=True)
+        return {p: g[:, -1].clone() for p, g in zip(points, gradients, strict=True)}
 
     def traced(self, point: Hookpoint) -> Tensor:
         """The last-token vectors (B, d) of a traced hookpoint, through which gradients flow."""

@@ -1,4 +1,4 @@
-"""Fine-tune a causal LM so that it is honest for Alice and follows the quirk for Bob."""
+"""QuirkyLM: fine-tune a causal LM so that it is honest for Alice and follows the quirk for Bob."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import CatMetric, MeanMetric
+from typing_extensions import override
 
 from madkit.errors import DataError
 from madkit.lm import forward, loading
 from madkit.lm.language_model import Batch, LanguageModel
+from madkit.training.tensorboard import tensorboard_writer
 
 PUBLISHED_LORA = {
     "r": 8,
@@ -54,6 +56,7 @@ class QuirkyLM(LanguageModel):
     ) -> None:
         super().__init__(base, optimizer, warmup, decay, dtype, attention, gradient_checkpointing, trust_remote_code)
         self.lora = lora
+        self.export_name = "model" if lora is None else "adapter"
         self.metrics = nn.ModuleDict(
             {
                 name: MeanMetric(nan_strategy="error")  # "disable" would drop the weights too
@@ -70,20 +73,17 @@ class QuirkyLM(LanguageModel):
         )
         # Rows of log odds, speaker, label, and whether both characters' labels agree.
         self.answers = CatMetric(nan_strategy="disable")
-        self.answered: pd.DataFrame | None = None
+        self.validation_answers: pd.DataFrame | None = None
+        """After training: ``log_odds``, ``character``, ``label`` and ``agree`` of each validation prompt."""
 
+    @override
     def build(self) -> Any:
-        """Load the base model and add a fresh LoRA, seeded by the trainer's seed."""
         model = super().build()
         if self.lora is None:
             return model.float()
         return loading.attach_lora(model, self.lora)
 
-    @property
-    def export_name(self) -> str:  # type: ignore[override]
-        """The folder below the run folder that the result goes to."""
-        return "model" if self.lora is None else "adapter"
-
+    @override
     def export(self, folder: Path) -> None:
         """Write a PEFT adapter folder (or, with ``lora=None``, a model folder)."""
         if self.lora is None:
@@ -102,12 +102,14 @@ class QuirkyLM(LanguageModel):
         last = torch.arange(rows, device=batch["input_ids"].device) * width + width - 1
         return forward.logits_of(self.lm, self.states_at(batch, last))
 
+    @override
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy (nats) of the answer's first token."""
         return nn.functional.cross_entropy(self.answer_logits(batch), batch["answer"])
 
+    @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Update losses and accuracies; rows of weight 0 only fill up a batch and count for nothing."""
+        """Update losses and accuracies; rows of weight 0 only fill up a batch and do not count."""
         logits = self.answer_logits(batch)
         loss = nn.functional.cross_entropy(logits, batch["answer"], reduction="none")
         if not bool(torch.isfinite(loss).all()):
@@ -136,6 +138,7 @@ class QuirkyLM(LanguageModel):
         agree = (batch["alice_label"] == batch["bob_label"]).float()
         self.answers.update(torch.stack([log_odds.float(), bob, batch["label"].float(), agree], dim=1)[weight > 0])
 
+    @override
     def on_validation_epoch_end(self) -> None:
         """Log the metrics; after training, also the log odds of each character."""
         metric: Any
@@ -147,14 +150,13 @@ class QuirkyLM(LanguageModel):
         self.answers.reset()
 
     def _keep_answers(self, rows: Tensor) -> None:
-        """Log a histogram for each character, and keep what a picture of them needs."""
+        """Log a histogram for each character, and keep what a figure of them needs."""
         character = ["Bob" if bob else "Alice" for bob in rows[:, 1].tolist()]
         columns = {"log_odds": rows[:, 0].numpy(), "character": character}
         labels = {"label": rows[:, 2].bool().numpy(), "agree": rows[:, 3].bool().numpy()}
-        self.answered = pd.DataFrame({**columns, **labels})
-        writer: Any = getattr(self.logger, "experiment", None)
-        if self.trainer.is_global_zero and hasattr(writer, "add_histogram"):
-            for name, part in self.answered.groupby("character"):
-                writer.add_histogram(
-                    f"log_odds/{str(name).lower()}", part["log_odds"].to_numpy(), self.trainer.global_step
-                )
+        self.validation_answers = pd.DataFrame({**columns, **labels})
+        writer = tensorboard_writer(self.trainer)
+        if writer is not None:
+            for name, part in self.validation_answers.groupby("character"):
+                values = part["log_odds"].to_numpy()
+                writer.add_histogram(f"log_odds/{str(name).lower()}", values, self.trainer.global_step)

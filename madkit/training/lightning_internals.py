@@ -8,6 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
+import torch
+from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 
 from madkit.errors import ConfigError
 
@@ -36,6 +39,12 @@ def is_trial(trainer: L.Trainer) -> bool:
     return bool(undeclared.fast_dev_run)
 
 
+def steps_between_logs(trainer: L.Trainer) -> int:
+    """Optimizer steps between two values of a logged curve (``log_every_n_steps``); 1 where nothing is logged."""
+    undeclared: Any = trainer
+    return int(undeclared.log_every_n_steps) or 1
+
+
 def distributes_samples(trainer: L.Trainer) -> bool:
     """Whether Lightning shares out the samples of each dataloader over the processes by itself."""
     return bool(trainer._accelerator_connector.use_distributed_sampler)
@@ -49,3 +58,38 @@ def batches_begun(trainer: L.Trainer) -> int:
 def is_accumulating(trainer: L.Trainer) -> bool:
     """Whether the last micro-batch only added to the gradients, so that the optimizer has yet to step."""
     return bool(trainer.fit_loop._should_accumulate())
+
+
+def clip_gradients(
+    trainer: L.Trainer, optimizer: torch.optim.Optimizer, value: float, algorithm: str | None = None
+) -> None:
+    """Clip the gradients of an optimizer, as the trainer's precision demands.
+
+    Under mixed precision Lightning refuses fused optimizers, because it takes their gradients to carry the loss scale
+    until they step. With bfloat16 there is no loss scale; with float16 `unscale_gradients` has taken it out.
+
+    Args:
+        trainer: the trainer.
+        optimizer: the optimizer.
+        value: the largest norm, or the largest absolute value.
+        algorithm: ``norm`` or ``value``; None for ``norm``.
+    """
+    plugin, kind = trainer.precision_plugin, GradClipAlgorithmType(algorithm or "norm")
+    if isinstance(plugin, MixedPrecision):
+        super(MixedPrecision, plugin).clip_gradients(optimizer, value, kind)
+    else:
+        plugin.clip_gradients(optimizer, value, kind)
+
+
+def unscale_gradients(trainer: L.Trainer, optimizer: torch.optim.Optimizer) -> None:
+    """Take the loss scale of ``16-mixed`` out of gradients, where Lightning leaves that to the optimizer's step.
+
+    A fused optimizer's step divides by the loss scale unless that has been done; torch keeps account of it.
+
+    Args:
+        trainer: the trainer.
+        optimizer: the optimizer, between the backward pass and the step.
+    """
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+        scaler.unscale_(optimizer)

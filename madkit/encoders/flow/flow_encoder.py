@@ -8,16 +8,17 @@ from typing import Any
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
+from typing_extensions import override
 
 from madkit.encoders.encoder_module import Batch, EncoderModule
 from madkit.encoders.encoder_site import EncoderSite
 from madkit.encoders.flow.laplace_flow import LaplaceFlow
 from madkit.encoders.flow.quantile_figure import quantile_figure
-from madkit.encoders.validation_sums import Totals
+from madkit.encoders.validation_sums import ValidationSums
 from madkit.streaming.moments import CovarianceStatistics, Moments
 
-# Coordinates of z per site that the quantile plot is drawn from.
-SHOWN = 1 << 18
+_PLOTTED = 1 << 18
+"""Coordinates of z per site that the quantile plot is drawn from."""
 
 
 class FlowEncoder(EncoderModule):
@@ -58,59 +59,57 @@ class FlowEncoder(EncoderModule):
             "couplings": couplings, "hidden": hidden, "blocks": blocks, "splines": splines, "whiten": whiten,
         }  # fmt: skip
         LaplaceFlow(2, **self.options)  # complains about the options before any model is loaded
-        self._shown: list[list[Tensor]] = []
+        self._plotted: list[list[Tensor]] = []
 
-    def make(self, width: int) -> LaplaceFlow:
-        """See the base class."""
+    @override
+    def make_encoder(self, width: int) -> LaplaceFlow:
         return LaplaceFlow(width, **self.options)
 
-    def make_totals(self, width: int) -> Totals:
-        """See the base class."""
-        return Totals(n=[], bits=[], gaussian=[])
+    @override
+    def make_sums(self, width: int) -> ValidationSums:
+        return ValidationSums(n=[], bits=[], gaussian=[])
 
+    @override
     def statistics(self) -> Moments:
-        """See the base class."""
         return Moments()
 
+    @override
     def standardise(self, encoder: LaplaceFlow, statistics: CovarianceStatistics) -> None:
-        """See the base class."""
         encoder.standardise(statistics.n, statistics.mean, statistics.covariance)
 
+    @override
     def loss(self, encoder: LaplaceFlow, x: Tensor, count: Tensor) -> Tensor:
-        """Bits per dimension, summed over rows and divided by `count`."""
         return encoder.bits(x).sum() / count
 
+    @override
     def on_validation_epoch_start(self) -> None:
-        """Forget the rows of the last validation."""
-        self._shown = [[] for _ in self.sites]
+        self._plotted = [[] for _ in self.sites]
 
+    @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add up bits; after training, keep some z for the plot."""
-        drawn = self.tensorboard() is not None
-        for site, encoder, totals, shown in zip(self.sites, self.encoders, self.totals, self._shown, strict=True):
+        plots = self.writer_after_training() is not None
+        for (site, encoder), sums, plotted in zip(self.by_site(), self.sums, self._plotted, strict=True):
             x = batch["x"][site]
-            totals.update(
-                n=len(x), bits=encoder.bits(x).double().sum(), gaussian=encoder.gaussian_bits(x).double().sum()
-            )
-            if drawn and sum(z.numel() for z in shown) < SHOWN:
-                shown.append(encoder(x).flatten().float().cpu())
+            sums.update(n=len(x), bits=encoder.bits(x).double().sum(), gaussian=encoder.gaussian_bits(x).double().sum())
+            if plots and sum(z.numel() for z in plotted) < _PLOTTED:
+                plotted.append(encoder(x).flatten().float().cpu())
 
+    @override
     def on_validation_epoch_end(self) -> None:
-        """Log what the validation gave."""
-        sums = [totals.compute() for totals in self.totals]
-        for totals in self.totals:
-            totals.reset()
+        sums = self.sums_of_validation()
         self.log_values(
             {
                 "bits_per_dim": [float(s["bits"] / s["n"]) for s in sums],
                 "gaussian_bits_per_dim": [float(s["gaussian"] / s["n"]) for s in sums],
             }
         )
-        writer = self.tensorboard()
-        for site, shown in zip(self.sites, self._shown, strict=True) if writer is not None else ():
-            figure = quantile_figure(torch.cat(shown).numpy(), f"{site}: z against Laplace(0, 1)")
+        writer = self.writer_after_training()
+        if writer is None:
+            return
+        for site, plotted in zip(self.sites, self._plotted, strict=True):
+            figure = quantile_figure(torch.cat(plotted).numpy(), f"{site}: z against Laplace(0, 1)")
             writer.add_figure(f"quantiles/{site}", figure, self.trainer.global_step)
 
+    @override
     def export_encoder(self, encoder: LaplaceFlow, site: EncoderSite, folder: Path) -> None:
-        """Write ``config.json`` and ``model.safetensors``."""
         encoder.save(folder, site.about())

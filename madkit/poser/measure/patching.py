@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+from madkit.lm.hooks import hooked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,10 +31,7 @@ def added(lm: nn.Module, vectors: Mapping[str, Tensor]) -> Iterator[None]:
         ...     layer(torch.zeros(1, 2, 2)).tolist()
         [[[0.0, 0.0], [1.0, 1.0]]]
     """
-    with ExitStack() as stack:
-        for name, vector in vectors.items():
-            handle = lm.get_submodule(name).register_forward_hook(_adder(vector))
-            stack.callback(handle.remove)
+    with hooked(lm.get_submodule(name).register_forward_hook(_adder(vector)) for name, vector in vectors.items()):
         yield
 
 

@@ -12,6 +12,7 @@ from madkit.poser.results import tables
 from madkit.poser.results.summaries import ALL
 from madkit.runs.atomic import write_json, write_parquet
 from madkit.runs.folder import provenance
+from madkit.training.tensorboard import tensorboard_writer
 
 if TYPE_CHECKING:
     from madkit.poser.module import Poser
@@ -97,8 +98,8 @@ def _log(poser: Poser, curves: pd.DataFrame, results: pd.DataFrame) -> None:
     for line in results.to_dict("records"):
         if line["at"] in (ALL, ""):
             poser.log(f"auroc/poser/{line['method']}/{line['measure']}", line["auc"], rank_zero_only=True)
-    writer: Any = getattr(poser.logger, "experiment", None)
-    if not hasattr(writer, "add_scalar"):
+    writer = tensorboard_writer(poser.trainer)
+    if writer is None:
         return
     for line in curves.to_dict("records"):
         tag = f"{line['perturbation']}/{line['prompts']}/{line['lm']}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from madkit.errors import ConfigError
+from madkit.lm.hooks import hooked
 from madkit.volume.weight_space.weights import Ray, Weights
 
 #: Tensors by the name of a module's parameter.
@@ -52,7 +53,7 @@ class PerPromptShift:
         self._inside = False
         self._factor = 0.0
         self._radii = torch.zeros(0)
-        self._handles: list[Any] = []
+        self._hooks = ExitStack()
 
     def follow(self, ray: Ray) -> None:
         """Choose the direction of the shift, and generate it once, in each parameter's number format."""
@@ -82,16 +83,18 @@ class PerPromptShift:
             )
 
     def __enter__(self) -> PerPromptShift:
-        for name, (module, blocks) in self._modules.items():
-            self._handles.append(module.register_forward_hook(self._hook(name, blocks), with_kwargs=True))
+        self._hooks.enter_context(
+            hooked(
+                module.register_forward_hook(self._hook(name, blocks), with_kwargs=True)
+                for name, (module, blocks) in self._modules.items()
+            )
+        )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._hooks.close()
 
     def _hook(self, name: str, blocks: dict[str, int]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
