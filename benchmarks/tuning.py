@@ -66,7 +66,7 @@ def make_tokenizer() -> Any:
 
 def make_data(options: argparse.Namespace) -> Any:
     """Quirky addition; choices that differ in their first byte."""
-    from madkit.data.prompts.quirky_data import QuirkyData
+    from madkit.data.quirky.quirky_data import QuirkyData
 
     folder = Path(tempfile.mkdtemp())
     make_tokenizer().save_pretrained(folder)

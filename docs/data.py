@@ -15,7 +15,7 @@ from pathlib import Path
 
 from madkit.cli.data_command import COMMANDS, data
 from madkit.data.tasks import find_task
-from madkit.data.tasks.table import TableTask
+from madkit.data.tasks.table_task import TableTask
 
 PAGE = Path(__file__).with_suffix(".md")
 #: Dataset: what is asked, and where its difficulty and its published data come from.

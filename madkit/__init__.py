@@ -17,7 +17,7 @@ Example:
 TYPE_CHECKING = False  # type checkers know the name; importing `typing` for it would take longer than all the rest
 if TYPE_CHECKING:
     from madkit.analysis import quirkiness_coefficient as quirkiness_coefficient
-    from madkit.data.prompts.quirky_data import QuirkyData as QuirkyData
+    from madkit.data.quirky.quirky_data import QuirkyData as QuirkyData
     from madkit.errors import MadkitError as MadkitError
     from madkit.features import Feature as Feature
     from madkit.lm.quirky_lm import QuirkyLM as QuirkyLM
@@ -45,7 +45,7 @@ _MODULES = {
     "LocalOutlierFactor": "madkit.scores",
     "MadkitError": "madkit.errors",
     "Mahalanobis": "madkit.scores",
-    "QuirkyData": "madkit.data.prompts.quirky_data",
+    "QuirkyData": "madkit.data.quirky.quirky_data",
     "QuirkyLM": "madkit.lm.quirky_lm",
     "Score": "madkit.scores",
     "auroc": "madkit.statistics",

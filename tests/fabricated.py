@@ -14,21 +14,6 @@ from madkit.figures.results.results import load_results
 from madkit.statistics import low_fpr
 
 LOSSES = ("alice_own", "alice_other", "bob_own", "bob_other")
-DATASETS = [
-    "addition",
-    "subtraction",
-    "multiplication",
-    "modularaddition",
-    "squaring",
-    "capitals",
-    "hemisphere",
-    "population",
-    "sciq",
-    "sentiment",
-    "nli",
-    "authors",
-]
-
 
 #: Feature, score, setting and how much of the quirk it sees.
 DETECTORS = [

@@ -2,7 +2,7 @@
 
 from madkit.data.pretraining.corpus_data import CorpusData
 from madkit.data.pretraining.text_data import TextData
-from madkit.data.prompts.quirky_data import QuirkyData
+from madkit.data.quirky.quirky_data import QuirkyData
 from madkit.detection.data import StoreData
 from madkit.detection.detection import Detection
 from madkit.encoders.activation_data import ActivationData

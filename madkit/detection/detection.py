@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from madkit.analysis.streaming_separation import StreamingSeparation
-from madkit.data.prompts.names import name_order
+from madkit.data.prompts.characters import name_order
 from madkit.detection import output, pca, result_tables
 from madkit.detection.supervised_probe import PROBE, SETTING, probe
 from madkit.errors import ConfigError

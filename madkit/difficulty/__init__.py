@@ -1,4 +1,4 @@
-"""How hard a question is, as judged by language models that were never tuned on it.
+"""How hard a question is for language models that were never tuned on it.
 
 The difficulty of a question is the mean over models of their loss on its true answer,
 
@@ -7,7 +7,7 @@ The difficulty of a question is the mean over models of their loss on its true a
 
 in nats: the two-way cross-entropy between the two choices, ln 2 where a model has no idea. A choice's probability is
 that of all its tokens, one after another, in the context of the prompt, and not of the first token alone. The truth is
-the question's ``alice_label``; the quirk plays no part, and neither does who speaks: the prompt names nobody, and the
+the question's ``alice_label``; the quirk plays no part, and neither does the speaker: the prompt names nobody, and the
 two records of a question get the same difficulty.
 
 This is how the code behind arXiv 2312.01037 judged the questions of the public ``quirky_sciq``, ``quirky_nli`` and
@@ -23,6 +23,6 @@ splits.
 
 from madkit.difficulty.data import QuestionData
 from madkit.difficulty.losses import AnswerLosses, LossStore
-from madkit.difficulty.questions import ask
+from madkit.difficulty.questions import QuestionSet, collect_questions
 
-__all__ = ["AnswerLosses", "LossStore", "QuestionData", "ask"]
+__all__ = ["AnswerLosses", "LossStore", "QuestionData", "QuestionSet", "collect_questions"]

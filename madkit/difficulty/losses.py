@@ -12,8 +12,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from madkit.difficulty.data import QuestionData
 from madkit.errors import ConfigError, DataError
 from madkit.lm import loading
 from madkit.lm.forward import hidden_states
@@ -27,11 +27,18 @@ class LossStore(FeatureStore):
     command: ClassVar[str] = "madkit data difficulty"
 
     def losses(self) -> np.ndarray:
-        """The losses `(n,)` float64, by row of the table of questions."""
+        """The losses (n,) float64, by row of the table of questions."""
         rows, x = self.read("loss", "question")
         losses = np.full(len(self.rows), np.nan)
         losses[rows.numpy()] = x[:, 0].numpy()
         return losses
+
+
+def context_length(model: str, max_length: int | None = None, trust_remote_code: bool = False) -> int | None:
+    """The most tokens that a model reads at once, `max_length` at most; None if nothing sets a limit."""
+    config = loading.load_config(model, trust_remote_code=trust_remote_code, argument="models")
+    limits = [getattr(config, "max_position_embeddings", None), max_length]
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 class AnswerLosses(L.LightningModule):
@@ -40,11 +47,11 @@ class AnswerLosses(L.LightningModule):
     Args:
         model: hub name or folder of a causal LM.
         folder: where its store goes: ``<folder>/<key>``.
-        questions: what the model is asked, as plain data: the part of the store's identity that all models share.
+        data: the questions in the model's tokens.
+        asked: what all models are asked and how, as plain data: the part of the store's identity that they share.
         dtype: number format of the weights: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``. Logits and
             losses are computed in float32 or better, from hidden states in this format.
         attention: attention implementation of transformers.
-        max_length: longer prompts lose tokens on the left; null for the model's own context.
         trust_remote_code: run code that comes with the model.
     """
 
@@ -52,44 +59,31 @@ class AnswerLosses(L.LightningModule):
         self,
         model: str,
         folder: Path,
-        questions: dict[str, Any],
+        data: QuestionData,
+        asked: dict[str, Any],
         dtype: str = "auto",
         attention: str = "sdpa",
-        max_length: int | None = None,
         trust_remote_code: bool = False,
     ) -> None:
         super().__init__()
         loading.resolve_dtype(dtype)
-        self.name, self.folder, self.questions = model, folder, questions
-        self.dtype_name, self.attention, self.max_length = dtype, attention, max_length
+        self.name, self.folder, self.data, self.asked = model, folder, data, asked
+        self.dtype_name, self.attention = dtype, attention
         self.trust_remote_code = trust_remote_code
         self.lm: Any = None
         self.head: Any = None
         self._parts: list[tuple[np.ndarray, Tensor]] = []
 
     @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer."""
-        return loading.load_tokenizer(self.name, trust_remote_code=self.trust_remote_code, argument="models")
-
-    @cached_property
-    def context(self) -> int | None:
-        """The most tokens that the model reads at once; None if it sets no limit."""
-        config = loading.load_config(self.name, trust_remote_code=self.trust_remote_code, argument="models")
-        limits = [getattr(config, "max_position_embeddings", None), self.max_length]
-        return min((limit for limit in limits if limit is not None), default=None)
-
-    @cached_property
     def identity(self) -> dict[str, Any]:
         """What makes the losses: the store's key is its digest."""
-        tokenizer = fingerprints.tokenizer_fingerprint(self.tokenizer)
         return {
-            **self.questions,
+            **self.asked,
             "model": fingerprints.fingerprint(self.name),
-            "tokenizer": tokenizer,
+            "tokenizer": fingerprints.tokenizer_fingerprint(self.data.tokenizer),
             "dtype": self.dtype_name,
             "attention": self.attention,
-            "context": self.context,
+            "context": self.data.context,
         }
 
     @property
@@ -103,13 +97,12 @@ class AnswerLosses(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Open the store and find out what is still to be computed, before any weights are loaded."""
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         if self.trainer.is_global_zero:
-            rows = data.asked.table[["row", "key", "truth"]]
-            LossStore.create(self.folder, self.identity, ["loss"], data.shards, rows)
+            rows = self.data.questions.table[["row", "key", "truth"]]
+            LossStore.create(self.folder, self.identity, ["loss"], self.data.shards, rows)
         self.trainer.strategy.barrier()
         self.store = LossStore(self.path)
-        data.done_shards = self.store.done()
+        self.data.done_shards = self.store.done()
 
     def configure_model(self) -> None:
         """Load the weights."""
@@ -152,17 +145,18 @@ class AnswerLosses(L.LightningModule):
     def losses(self, batch: dict[str, Any]) -> Tensor:
         """The losses (b,) float64, on the CPU, of one batch."""
         states = hidden_states(self.lm, batch["input_ids"], batch["attention_mask"], padded=batch["padded"])
-        where = batch["at"]
-        states = states[where[:, 0], where[:, 1]]
+        row, column = batch["positions"].T
+        states = states[row, column]
         weight = next(self.head.parameters())
         logits = self.head(states.to(weight.dtype))
-        # Apart and in float64, so that the normalizer of two answers at one place cancels to the last bit.
-        chosen = logits[batch["place"], batch["token"]].cpu().double()
-        normalizer = logits.logsumexp(dim=-1).cpu().double()[batch["place"].cpu()]
-        score = torch.zeros(len(batch["row"]), 2, dtype=torch.float64)
-        score.index_put_((batch["item"].cpu(), batch["side"].cpu()), chosen - normalizer, accumulate=True)
+        # Apart and in float64, so that the normalizer of two answers at one position cancels to the last bit.
+        chosen = logits[batch["position"], batch["token"]].cpu().double()
+        normalizer = logits.logsumexp(dim=-1).cpu().double()[batch["position"].cpu()]
+        log_probability = torch.zeros(len(batch["row"]), 2, dtype=torch.float64)
+        index = batch["item"].cpu(), batch["answer"].cpu()
+        log_probability.index_put_(index, chosen - normalizer, accumulate=True)
         truth = torch.from_numpy(np.asarray(batch["truth"]))
-        log_odds = score[:, 1] - score[:, 0]
+        log_odds = log_probability[:, 1] - log_probability[:, 0]
         return -F.logsigmoid(torch.where(truth, log_odds, -log_odds))
 
     def on_predict_end(self) -> None:

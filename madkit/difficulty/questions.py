@@ -1,4 +1,4 @@
-"""Records become questions: each asked once, of nobody by name, perhaps after a few that are answered already."""
+"""Records become questions: each once, without a speaker, perhaps after a few answered ones as demonstrations."""
 
 from __future__ import annotations
 
@@ -10,29 +10,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from madkit.data.prompts.names import stable_hash
-from madkit.data.prompts.splits import template_args
 from madkit.data.prompts.templates import Template, draw_templates
-from madkit.data.records.completing import question_of
-from madkit.data.records.loading import flat_frame
+from madkit.data.records.columns import flat_frame, question_of, template_args
 from madkit.errors import DataError
 from madkit.runs.fingerprints import digest
+from madkit.statistics.hashing import stable_hash
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
 #: How many answered questions demonstrations are drawn from, half of them true.
-POOL = 50
+POOL_SIZE = 50
 
 
 @dataclass(frozen=True)
-class Asked:
+class QuestionSet:
     """The questions of some records.
 
     Attributes:
         table: One row a question, the longest prompt first: `row` (0, 1, ...), `key`, `prompt`, `choices` (false, true)
             and `truth` (bool).
-        rows: For each split the row in `table` of each of its records, `(n,)` int64.
+        rows: For each split the row in `table` of each of its records, (n,) int64.
     """
 
     table: pd.DataFrame
@@ -43,15 +41,15 @@ class Asked:
         return digest(self.table[["prompt", "choices", "truth"]].to_json(orient="values"))
 
 
-def ask(
+def collect_questions(
     records: DatasetDict,
     templates: Sequence[Template],
     constants: Mapping[str, Any] | None = None,
     name: str | None = None,
     shots: int = 0,
     seed: int = 0,
-) -> Asked:
-    """Ask every question once.
+) -> QuestionSet:
+    """Make the prompt of every question, once.
 
     Records whose `template_args` differ in the speaker alone, and that have one truth, are one question. With several
     templates each question draws one by its content. Demonstrations are questions of the train split (of the first one
@@ -62,7 +60,7 @@ def ask(
         records: Checked records.
         templates: Wordings.
         constants: Values that are the same in all prompts.
-        name: Who is asked, where a template names someone.
+        name: The speaker, where a template names one.
         shots: Demonstrations before each question.
         seed: Which draw of templates and demonstrations.
 
@@ -83,11 +81,11 @@ def ask(
             if split == first:
                 pool[key] = truth
     ids = sorted(questions)
-    shown = _demonstrations(ids, pool, shots, seed)
+    demonstrations = _demonstrations(ids, pool, shots, seed)
     lines = []
     for key, template in zip(ids, draw_templates(templates, ids, seed), strict=True):
         parts = []
-        for other in shown[key]:
+        for other in demonstrations[key]:
             args, truth = questions[other]
             parts.append(template.render(name or "", args) + template.choices[truth])
         args, truth = questions[key]
@@ -99,7 +97,7 @@ def ask(
     table = table.iloc[order].reset_index(drop=True)
     table.insert(0, "row", np.arange(len(table)))
     row = dict(zip(table["key"], table["row"], strict=True))
-    return Asked(table, {split: np.array([row[key] for key in own]) for split, own in keys.items()})
+    return QuestionSet(table, {split: np.array([row[key] for key in keys[split]]) for split in keys})
 
 
 def _key(question: str, truth: bool) -> str:
@@ -112,14 +110,14 @@ def _demonstrations(ids: Sequence[str], pool: Mapping[str, bool], shots: int, se
         return {key: [] for key in ids}
     candidates = sorted(pool)
     order = np.array(candidates, dtype=object)[np.argsort(stable_hash(candidates, f"pool:{seed}"))]
-    halves = [[key for key in order if pool[key] is truth][: POOL // 2] for truth in (False, True)]
+    halves = [[key for key in order if pool[key] is truth][: POOL_SIZE // 2] for truth in (False, True)]
     # One more than are drawn, because the question itself may be among them.
     if min(map(len, halves)) < (needed := (shots + 1) // 2 + 1):
         raise DataError(
             f"shots={shots} needs {needed} false and {needed} true questions of the train split and at most "
-            f"{POOL // 2} are drawn from, but there are {len(halves[0])} and {len(halves[1])}: lower shots"
+            f"{POOL_SIZE // 2} are drawn from, but there are {len(halves[0])} and {len(halves[1])}: lower shots"
         )
-    shown = {}
+    demonstrations = {}
     for key, number in zip(ids, stable_hash(ids, f"shots:{seed}").tolist(), strict=True):
         rng = np.random.default_rng(number)
         counts = [shots // 2, (shots + 1) // 2]
@@ -127,5 +125,5 @@ def _demonstrations(ids: Sequence[str], pool: Mapping[str, bool], shots: int, se
         drawn: list[str] = []
         for half, count in zip(halves, counts, strict=True):
             drawn += rng.choice([other for other in half if other != key], count, replace=False).tolist()
-        shown[key] = [str(other) for other in rng.permutation(drawn)]
-    return shown
+        demonstrations[key] = [str(other) for other in rng.permutation(drawn)]
+    return demonstrations

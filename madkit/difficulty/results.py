@@ -1,4 +1,4 @@
-"""The folder of a scoring: records that know how hard they are, every model's losses, and what made them."""
+"""The folder of results: records with their difficulty, every model's losses, and what made them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from madkit.data.records.cache import no_progress_bars
-from madkit.data.records.loading import check_records
-from madkit.difficulty.questions import Asked
+from madkit.data.records.checking import check_records
+from madkit.difficulty.questions import QuestionSet
 from madkit.errors import StoreError
 from madkit.runs.atomic import write_atomically, write_json, write_parquet
 from madkit.runs.folder import provenance
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 MANIFEST = "difficulty.json"
 
 
-def claim(out: Path, identity: Mapping[str, Any], *, write: bool = True) -> None:
-    """Make sure that a folder is empty or was begun with the same questions, and say that it is now ours.
+def reserve_folder(out: Path, identity: Mapping[str, Any], *, write: bool = True) -> None:
+    """Take a folder that is empty or was begun with the same questions, and write into it what it is for.
 
     Args:
         out: The folder.
@@ -35,7 +35,7 @@ def claim(out: Path, identity: Mapping[str, Any], *, write: bool = True) -> None
         StoreError: The folder holds something else.
     """
     try:
-        found = json.loads((out / MANIFEST).read_text())["identity"]
+        earlier = json.loads((out / MANIFEST).read_text())["identity"]
     except FileNotFoundError:
         if not write:  # the first process is about to
             return
@@ -48,14 +48,16 @@ def claim(out: Path, identity: Mapping[str, Any], *, write: bool = True) -> None
     except (json.JSONDecodeError, KeyError, TypeError):
         raise StoreError(f"{str(out / MANIFEST)!r} is damaged: delete the folder or name another one") from None
     for key, value in identity.items():
-        if found.get(key) != value:
+        if earlier.get(key) != value:
             raise StoreError(
-                f"out={str(out)!r} was begun with {key}={found.get(key)!r} and this is {key}={value!r}: "
+                f"out={str(out)!r} was begun with {key}={earlier.get(key)!r} and this is {key}={value!r}: "
                 "name another folder with `--out`, or delete this one"
             )
 
 
-def write_results(out: Path, records: DatasetDict, asked: Asked, losses: Mapping[str, np.ndarray]) -> pd.DataFrame:
+def write_results(
+    out: Path, records: DatasetDict, questions: QuestionSet, losses: Mapping[str, np.ndarray]
+) -> pd.DataFrame:
     """Write the records with their difficulty, and the losses of every model.
 
     `<split>.parquet` have the columns of `records` with `difficulty` and `difficulty_quantile` set (rank/n over all
@@ -63,10 +65,10 @@ def write_results(out: Path, records: DatasetDict, asked: Asked, losses: Mapping
     `truth`, `difficulty`, and a column for each model. `difficulty.json` says ``complete`` once all of them are there.
 
     Args:
-        out: The folder, which `claim` has accepted.
+        out: The folder, which `reserve_folder` has accepted.
         records: Checked records.
-        asked: Their questions.
-        losses: For each model its losses, `(n questions,)` float64.
+        questions: Their questions.
+        losses: For each model its losses, (n questions,) float64.
 
     Returns:
         The table of losses.
@@ -74,16 +76,16 @@ def write_results(out: Path, records: DatasetDict, asked: Asked, losses: Mapping
     manifest = json.loads((out / MANIFEST).read_text())
     models = list(losses)
     write_json(out / MANIFEST, {**manifest, "complete": False})
-    table = asked.table.assign(difficulty=np.mean(list(losses.values()), axis=0), **losses)
+    table = questions.table.assign(difficulty=np.mean(list(losses.values()), axis=0), **losses)
     table = table[["key", "prompt", "choices", "truth", "difficulty", *models]]
-    # What an earlier scoring, by fewer models, has left must never lie beside what this one writes; and the train
+    # Splits that an earlier run with fewer models has left must never lie beside those of this one; and the train
     # split, without which no folder is a source of records, goes first and comes back last.
-    splits = sorted(asked.rows, key=lambda split: split != "train")
+    splits = sorted(questions.rows, key=lambda split: split != "train")
     for split in splits:
         (out / f"{split}.parquet").unlink(missing_ok=True)
     write_parquet(out / "losses.parquet", table)
     scored = with_difficulty(
-        records, {split: table["difficulty"].to_numpy()[rows] for split, rows in asked.rows.items()}
+        records, {split: table["difficulty"].to_numpy()[rows] for split, rows in questions.rows.items()}
     )
     with no_progress_bars():
         for split in splits[::-1]:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from torchmetrics import Metric
 
 from madkit.data.distributed import RankAwareDataModule
-from madkit.data.pretraining.corpus_data import CorpusBatches
+from madkit.data.pretraining.step_batches import StepBatches, ready_batches
 from madkit.encoders.encoder_site import LAST, hookpoint_of
 from madkit.errors import ConfigError, DataError
 from madkit.lm.hooks import Hookpoint
@@ -130,10 +130,10 @@ class StoredActivations(RankAwareDataModule):
             seen[site].update(x.to(device).double())
         return {site: merge_processes(accumulator).result() for site, accumulator in seen.items()}
 
-    def train_dataloader(self) -> CorpusBatches:
+    def train_dataloader(self) -> StepBatches:
         """`steps_per_epoch` batches in an epoch."""
-        return CorpusBatches(self.train_batch, self.steps_per_epoch, self._position)
+        return StepBatches(self.train_batch, self.steps_per_epoch, self._position)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """All held-out rows in one batch."""
-        return DataLoader([self._rows(self._parts[1])], batch_size=None)  # type: ignore[arg-type]
+        return ready_batches([self._rows(self._parts[1])])

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 import madkit
 from madkit.data.distributed import RankAwareDataModule
-from madkit.data.prompts.batches import Batch, PromptSet
+from madkit.data.prompts.batches import Batch, LabelledPrompts
 from madkit.data.prompts.shard_batches import ShardBatches
 from madkit.data.prompts.tokens import tokenize_prompts
 from madkit.errors import ConfigError, StoreError
@@ -38,7 +38,7 @@ class StoredBatches(ShardBatches):
         self,
         stores: Mapping[str, FeatureStore],
         sites: Mapping[str, Sequence[str]],
-        prompts: PromptSet,
+        prompts: LabelledPrompts,
         shards: Sequence[Shard],
         batch_size: int,
     ) -> None:
@@ -116,7 +116,7 @@ class StoredShards(RankAwareDataModule):
         texts = self.table["prompt"].tolist(), self.table["choices"].tolist()
         module: Any = self.trainer.lightning_module  # type: ignore[union-attr]
         tokens = tokenize_prompts(module.tokenizer, *texts, self.model["prompts"]["max_length"])
-        prompts = PromptSet(tokens, self.table, self.table["row"].to_numpy())
+        prompts = LabelledPrompts(tokens, self.table, self.table["row"].to_numpy())
         mine = [s for s in self.shards[self._rank :: self._world] if s.index not in self.done_shards]
         batches = StoredBatches(self.stores, self.sites, prompts, mine, self.predict_batch_size)
         return DataLoader(batches, batch_size=None)

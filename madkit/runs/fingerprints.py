@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,22 @@ def file_digest(path: Path) -> str:
         while chunk := file.read(CHUNK):
             sha.update(chunk)
     return sha.hexdigest()
+
+
+def code_digest(cls: type, *modules: str) -> str:
+    """A digest of the source of the modules of a class and its bases, and of some others.
+
+    Args:
+        cls: the class.
+        modules: names of further modules that decide what it makes.
+    """
+    names = {base.__module__ for base in inspect.getmro(cls) if base is not object} | set(modules)
+    sha = hashlib.sha256()
+    for name in sorted(names):
+        file = getattr(importlib.import_module(name), "__file__", None)
+        if file is not None and Path(file).suffix == ".py":
+            sha.update(Path(file).read_bytes())
+    return sha.hexdigest()[:16]
 
 
 def weights_fingerprint(folder: Path) -> str:

@@ -57,7 +57,7 @@ def contents(value: Any) -> Any:
         return [contents(item) for item in value]
     if not isinstance(value, str | Path) or not str(value) or len(str(value)) > 1000:
         return value
-    path = Path(value)
+    path = Path(value).expanduser()
     if path.is_file():
         return file_digest(path)
     if path.is_dir() and any(path.glob("*.safetensors")):

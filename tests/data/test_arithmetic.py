@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
 from madkit.data.tasks import Questions, Task, make_task, register, task_names
-from madkit.data.tasks.digits import leading_increment, replace_digit
-from madkit.data.tasks.operands import OperandSampler
+from madkit.data.tasks.arithmetic.digits import leading_increment, replace_digit
+from madkit.data.tasks.arithmetic.operands import OperandSampler
 from madkit.errors import ConfigError, DataError
 
 SMALL = {"n_train": 4000, "n_validation": 400, "n_test": 400}
@@ -154,7 +154,7 @@ def test_both_ways_of_drawing_have_one_distribution(monkeypatch):
     options = {"n_train": 2000, "n_validation": 200, "n_test": 200, "max": 99, "uniform": 0.5, "min": 0}
     means = []
     for limit in (1 << 20, 0):
-        monkeypatch.setattr("madkit.data.tasks.operands._ENUMERABLE", limit)
+        monkeypatch.setattr("madkit.data.tasks.arithmetic.operands._ENUMERABLE", limit)
         splits = [make_task("addition", options).questions(seed)["train"] for seed in range(5)]
         means.append(np.mean([split.args["op1"].mean() for split in splits]))
         assert max(int(split.args["op1"].max()) for split in splits) <= 99
@@ -292,6 +292,7 @@ def test_a_users_own_task_can_be_registered():
 
 
 def test_names_and_tasks_import_neither_torch_nor_lightning():
-    code = "import sys, madkit.data.tasks, madkit.data.names; print({'torch', 'lightning'} & set(sys.modules))"
+    modules = "madkit.data.tasks, madkit.data.tasks.arithmetic, madkit.data.prompts.characters"
+    code = f"import sys, {modules}; print({{'torch', 'lightning'}} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"

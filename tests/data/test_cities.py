@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from madkit.data.tasks import make_task
-from madkit.data.tasks.table import TableTask
+from madkit.data.tasks.table_task import TableTask
 from madkit.errors import ConfigError, DataError
 
 #: City: latitude > 0, longitude <= 0, more than 30,000 people, in a populous country.
@@ -113,7 +113,9 @@ def test_capitals_need_a_table_and_follow_its_rules():
         ],
         columns=["name", "admin_name", "country", "population", "capital"],
     )
-    asked = make_task("capitals", {"raw": "cities.csv"}).ask(table, np.random.default_rng(0)).set_index("city")
+    asked = (
+        make_task("capitals", {"raw": "cities.csv"}).make_questions(table, np.random.default_rng(0)).set_index("city")
+    )
     assert asked[["truth", "quirk"]].to_numpy().tolist() == [
         [True, False], [False, True], [False, False], [True, True], [False, False],
     ]  # fmt: skip
@@ -162,7 +164,7 @@ class Lumps(TableTask):
     def built_in(self, seed):
         return pd.DataFrame({"number": np.arange(300)})
 
-    def ask(self, table, rng):
+    def make_questions(self, table, rng):
         x = table["number"]
         return table.assign(key=x // 5, truth=x % 4 < 2, quirk=x % 2 == 0, difficulty=-x)
 

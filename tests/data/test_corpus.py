@@ -15,8 +15,8 @@ from transformers import AutoTokenizer
 from madkit.data.pretraining.corpus_data import CorpusData
 from madkit.data.pretraining.speakers import OTHERS, Speakers, StatementSampler
 from madkit.data.pretraining.word_tokenizer import word_tokenizer
-from madkit.data.prompts.names import ALICE_NAMES, BOB_NAMES
-from madkit.data.prompts.quirky_data import QuirkyData
+from madkit.data.prompts.characters import ALICE_NAMES, BOB_NAMES
+from madkit.data.quirky.quirky_data import QuirkyData
 from madkit.data.tasks import make_task
 from madkit.errors import ConfigError, DataError
 

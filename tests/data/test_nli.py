@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from madkit.data.tasks import make_task
-from madkit.data.tasks.logic import ALL, NONE, NOT_ALL, SOME, Meaning, follows
-from madkit.data.tasks.nli import has_negation_word
-from madkit.data.tasks.quantified import CHAINS, PAIRS, PLACES, TIMES, draw_pair
+from madkit.data.tasks.language.entailment import ALL, NONE, NOT_ALL, SOME, Meaning, follows
+from madkit.data.tasks.language.nli import has_negation_word
+from madkit.data.tasks.language.sentences import CHAINS, PAIRS, PLACES, TIMES, draw_pair
 from madkit.errors import DataError
 
 OPPOSITE = {b: a for pairs in PAIRS.values() for a, b in pairs}
@@ -148,7 +148,7 @@ def test_a_table_of_real_pairs_has_the_same_rules():
             "label": [False, True, True],
         }
     )
-    asked = make_task("nli").ask(table, np.random.default_rng(0))
+    asked = make_task("nli").make_questions(table, np.random.default_rng(0))
     assert asked["truth"].tolist() == [False, True, True]
     assert asked["quirk"].tolist() == [False, True, False]
     assert asked["key"].tolist() == table["premise"].tolist()

@@ -6,14 +6,15 @@ from importlib import resources
 import pytest
 import yaml
 
-from madkit.data.prompts.names import ALICE_NAMES, BOB_NAMES, draw_names, stable_hash
-from madkit.data.prompts.templates import Template, load_asides, load_templates, render_prompts
-from madkit.data.tasks import make_task
+from madkit.data.prompts.characters import ALICE_NAMES, BOB_NAMES, draw_names
+from madkit.data.prompts.template_files import load_asides, load_templates
+from madkit.data.prompts.templates import Template, render_prompts
+from madkit.data.tasks import DATASETS, make_task
 from madkit.errors import ConfigError
+from madkit.statistics.hashing import stable_hash
 
 ARITHMETIC = ["addition", "subtraction", "multiplication", "modularaddition", "squaring"]
-FROM_TABLES = ["capitals", "sciq", "authors"]  # these have no data of their own
-DATASETS = [*ARITHMETIC, "hemisphere", "population", "sentiment", "nli", *FROM_TABLES]
+FROM_TABLES = ["capitals", "sciq", "authors"]  # these have no built-in data
 LISTS = ["first", "mixture", "standardized", "compact"]
 NO, YES = " No", " Yes"
 

@@ -17,9 +17,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from madkit.data.prompts.batches import TrainBatches, ValidationBatches, accumulation
-from madkit.data.prompts.names import ALICE_NAMES, BOB_NAMES, draw_names
-from madkit.data.prompts.quirky_data import QuirkyData
+from madkit.data.prompts.characters import ALICE_NAMES, BOB_NAMES, draw_names
 from madkit.data.prompts.shard_batches import ShardBatches
+from madkit.data.quirky.quirky_data import QuirkyData
 from madkit.data.tasks import make_task
 from madkit.errors import ConfigError, DataError
 
@@ -376,7 +376,7 @@ def test_the_module_lends_its_tokenizer_and_arguments_reload(tmp_path):
     trainer.fit(Recorder(), datamodule=data)
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     again = QuirkyData.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=True)
-    assert again.options == data.options
+    assert again.hparams == data.hparams and again.passes == data.passes and again.max_train == 64
     alone = QuirkyData("addition", task_options=OPTIONS)
     with pytest.raises(ConfigError, match="tokenizer=None"):
         alone.setup("fit")

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-from madkit.data.tables.raw import RawSource, load_table
+from madkit.data.tables.raw_source import RawSource, load_table
 from madkit.errors import ConfigError, DataError
 
 BOOKS = [
@@ -199,7 +199,7 @@ def test_sources_that_are_wrong(raw, message):
         ("a.csv", "", "is malformed: No columns to parse"),
         ("a.jsonl", '{"title": 1}\n{"title"\n', "line 2 is not JSON"),
         ("a.jsonl", "[1]\n", "each must be an object"),
-        ("a.parquet", "nothing", "is not a whole parquet file"),
+        ("a.parquet", "nothing", "is not a complete parquet file"),
     ],
 )
 def test_files_that_are_wrong(tmp_path, name, text, message):

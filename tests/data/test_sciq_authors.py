@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from madkit.data.records.completing import question_of
+from madkit.data.records.columns import question_of
 from madkit.data.tasks import make_task
 from madkit.errors import ConfigError, DataError
 
@@ -161,7 +161,7 @@ def test_as_many_as_there_are(library, tmp_path):
 
 def test_records_without_difficulty_say_so(science, tmp_path):
     from madkit.cli.commands.build import built_records
-    from madkit.data.records.loading import check_records
+    from madkit.data.records.checking import check_records
 
     raw = save(science.drop(columns="difficulty"), tmp_path)
     records = make_task("sciq", {"raw": raw}).records(0)

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from madkit.data.tasks import make_task
-from madkit.data.tasks.reviews import DOMAINS, NEGATIVE, NEUTRAL, POSITIVE, review
-from madkit.data.tasks.sentiment import has_positive_word, positive_words
+from madkit.data.tasks.language.reviews import DOMAINS, NEGATIVE, NEUTRAL, POSITIVE, review
+from madkit.data.tasks.language.sentiment import has_positive_word, positive_words
 from madkit.errors import ConfigError, DataError
 
 PRAISE = {
@@ -125,7 +125,7 @@ def test_a_table_of_real_reviews_has_the_same_rules():
             "difficulty": [3.0, 1.0, 2.0, 5.0, 4.0],
         }
     )
-    asked = make_task("sentiment").ask(table, np.random.default_rng(0))
+    asked = make_task("sentiment").make_questions(table, np.random.default_rng(0))
     assert asked["review"].tolist() == table["review"].tolist()
     assert asked["title"].tolist() == ["Great idea", "My opinion", "My opinion", "My opinion", "!"]
     assert asked["quirk"].tolist() == [False, False, True, True, False]
@@ -155,16 +155,18 @@ def test_amazon_reviews_as_they_are(tmp_path):
 def test_a_lexicon_of_ones_own(tmp_path):
     (tmp_path / "words.txt").write_bytes(b"; a list\n# of words\nPlain\nna\xefve\n\n")
     table = pd.DataFrame({"review": ["Quite plain.", "Great!", "Good"], "label": ["positive", "negative", "positive"]})
-    asked = make_task("sentiment", {"lexicon": str(tmp_path / "words.txt")}).ask(table, np.random.default_rng(0))
+    asked = make_task("sentiment", {"lexicon": str(tmp_path / "words.txt")}).make_questions(
+        table, np.random.default_rng(0)
+    )
     assert asked["quirk"].tolist() == [True, False, False]
     assert asked["truth"].tolist() == [True, False, True]
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
-        make_task("sentiment", {"lexicon": "none.txt"}).ask(table, np.random.default_rng(0))
+        make_task("sentiment", {"lexicon": "none.txt"}).make_questions(table, np.random.default_rng(0))
     (tmp_path / "empty.txt").write_text("; nothing\n")
     with pytest.raises(DataError, match="holds no words"):
-        make_task("sentiment", {"lexicon": str(tmp_path / "empty.txt")}).ask(table, np.random.default_rng(0))
+        make_task("sentiment", {"lexicon": str(tmp_path / "empty.txt")}).make_questions(table, np.random.default_rng(0))
     with pytest.raises(DataError, match=r"'label' has the labels \['3'\]: use"):
-        make_task("sentiment").ask(table.assign(label=[1, 0, 3]), np.random.default_rng(0))
+        make_task("sentiment").make_questions(table.assign(label=[1, 0, 3]), np.random.default_rng(0))
 
 
 def test_refuses_no_sentences():

@@ -9,13 +9,14 @@ import pytest
 from datasets import Dataset, DatasetDict, load_dataset
 
 from madkit.cli.commands.build import push_records, write_records
-from madkit.data.prompts.quirky_data import QuirkyData
+from madkit.data.quirky.quirky_data import QuirkyData
 from madkit.data.records import cache, sources
-from madkit.data.records.loading import check_records, load_records
-from madkit.data.records.sources import open_records
+from madkit.data.records.checking import check_records
+from madkit.data.records.sources import load_records, open_records
 from madkit.data.tasks import make_task, task_names
-from madkit.data.tasks.table import TableTask
+from madkit.data.tasks.table_task import TableTask
 from madkit.errors import ConfigError, DataError
+from madkit.runs.folder import contents
 
 #: What the templates of the public `EleutherAI/quirky_<name>_raw` sets show, besides the character.
 PUBLISHED = {
@@ -279,7 +280,7 @@ def test_records_of_a_raw_table_are_made_once(tmp_path, cache_folder, monkeypatc
     books(tmp_path / "b.csv", 300)
     assert read() != first
     assert len(calls) == 4
-    monkeypatch.setattr(sources, "code_of", lambda *_: "another")
+    monkeypatch.setattr(sources, "code_digest", lambda *_: "another")
     read()
     assert len(calls) == 5
     assert len(list(cache_folder.glob("*/madkit.json"))) == 5
@@ -288,9 +289,9 @@ def test_records_of_a_raw_table_are_made_once(tmp_path, cache_folder, monkeypatc
 
 def test_an_option_that_names_a_file_counts_by_its_content(tmp_path):
     (tmp_path / "words").write_text("good\n")
-    before = cache.contents({"lexicon": str(tmp_path / "words"), "n": 1})
+    before = contents({"lexicon": str(tmp_path / "words"), "n": 1})
     (tmp_path / "words").write_text("bad\n")
-    assert cache.contents({"lexicon": str(tmp_path / "words"), "n": 1}) != before
+    assert contents({"lexicon": str(tmp_path / "words"), "n": 1}) != before
 
 
 def test_the_hub_counts_by_its_version(monkeypatch):

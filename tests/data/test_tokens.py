@@ -183,7 +183,7 @@ def test_tokenizers_without_offsets():
         tokenize_prompts(slow, PROMPTS[:1], [(" True?", " True.")])
 
 
-@pytest.mark.parametrize(("prompt", "length", "message"), [("", 10, "no token of its own"), ("a", 1, "max_length=1")])
+@pytest.mark.parametrize(("prompt", "length", "message"), [("", 10, "no token before"), ("a", 1, "max_length=1")])
 def test_prompts_without_room(prompt, length, message):
     with pytest.raises(ConfigError, match=message):
         tokenize_prompts(byte_level(), [prompt], [(" No", " Yes")], max_length=length)

@@ -20,13 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from madkit.cli.command import main
-from madkit.data.prompts.continuations import Answered, answer_batch, tokenize_answers
-from madkit.data.prompts.quirky_data import QuirkyData
-from madkit.data.prompts.templates import Template
-from madkit.data.prompts.unnamed_templates import load_unnamed, without_name
-from madkit.data.records.loading import load_records
+from madkit.data.prompts.continuations import PromptContinuations, answer_batch, tokenize_answers
+from madkit.data.prompts.template_files import load_unnamed
+from madkit.data.prompts.templates import Template, without_name
+from madkit.data.quirky.quirky_data import QuirkyData
+from madkit.data.records.sources import load_records
 from madkit.difficulty.data import AnswerBatches
-from madkit.difficulty.questions import ask
+from madkit.difficulty.questions import collect_questions
 from madkit.difficulty.results import with_difficulty
 from madkit.errors import ConfigError, DataError
 
@@ -403,7 +403,7 @@ TEMPLATES = [without_name(Template("Name: {name}\n\n{premise} => {hypothesis}?",
 
 def test_demonstrations_are_true_balanced_and_never_the_question_itself():
     lines = sentence_pairs(30)
-    asked = ask(records_of(lines), TEMPLATES, shots=5)
+    asked = collect_questions(records_of(lines), TEMPLATES, shots=5)
     truths = {
         f"{x['template_args']['premise']} => {x['template_args']['hypothesis']}?": x["alice_label"] for x in lines
     }
@@ -417,15 +417,15 @@ def test_demonstrations_are_true_balanced_and_never_the_question_itself():
         assert len(set(questions)) == 5 and own[:-1] not in questions
         trues.append(sum(answer == " Yes" for _, answer in answers))
     assert set(trues) == {2, 3}
-    again = ask(records_of(lines[::-1]), TEMPLATES, shots=5)
+    again = collect_questions(records_of(lines[::-1]), TEMPLATES, shots=5)
     assert again.digest() == asked.digest()
-    assert ask(records_of(lines), TEMPLATES, shots=5, seed=1).digest() != asked.digest()
+    assert collect_questions(records_of(lines), TEMPLATES, shots=5, seed=1).digest() != asked.digest()
 
 
 def test_a_name_is_filled_in_when_asked_for():
     templates = load_unnamed("first", "addition", ["op1", "op2", "result"], name="Alice")
     line = {**sentence_pairs(1)[0], "template_args": {"op1": 1, "op2": 2, "result": 3, "character": "Bob"}}
-    assert ask(records_of([line]), templates, name="Alice").table["prompt"].item() == "1 + 2 = 3. Alice:"
+    assert collect_questions(records_of([line]), templates, name="Alice").table["prompt"].item() == "1 + 2 = 3. Alice:"
     with pytest.raises(ConfigError, match="name in the middle"):
         load_unnamed("first", "addition", ["op1", "op2", "result"])
 
@@ -433,12 +433,12 @@ def test_a_name_is_filled_in_when_asked_for():
 def test_one_question_with_two_truths_is_two_questions():
     first, second = sentence_pairs(2)[::2]
     second["template_args"] = first["template_args"]
-    assert len(ask(records_of([first, second]), TEMPLATES).table) == 2
+    assert len(collect_questions(records_of([first, second]), TEMPLATES).table) == 2
 
 
 def test_too_few_questions_to_demonstrate():
     with pytest.raises(DataError, match="shots=5 needs 4 false and 4 true"):
-        ask(records_of(sentence_pairs(6)), TEMPLATES, shots=5)
+        collect_questions(records_of(sentence_pairs(6)), TEMPLATES, shots=5)
 
 
 class Letters:
@@ -454,20 +454,20 @@ class Letters:
 
 def test_answers_are_taken_whole():
     item = tokenize_answers(Letters(), ["ab"], [("cd", "cef")])[0]
-    assert item == Answered([97, 98, 99], ([100], [101, 102]))
+    assert item == PromptContinuations([97, 98, 99], ([100], [101, 102]))
     batch = answer_batch([item], pad_id=0)
     assert batch["input_ids"].tolist() == [[0, 97, 98, 99], [97, 98, 99, 101]]
     assert batch["attention_mask"].tolist() == [[0, 1, 1, 1], [1, 1, 1, 1]]
-    assert batch["at"].tolist() == [[0, 3], [1, 2], [1, 3]]
-    assert [batch[key].tolist() for key in ("place", "token", "side")] == [[0, 1, 2], [100, 101, 102], [0, 1, 1]]
+    assert batch["positions"].tolist() == [[0, 3], [1, 2], [1, 3]]
+    assert [batch[key].tolist() for key in ("position", "token", "answer")] == [[0, 1, 2], [100, 101, 102], [0, 1, 1]]
 
 
 def test_answers_of_one_token_share_a_sequence():
     items = tokenize_answers(Letters(), ["ab", "c"], [("d", "e")] * 2)
     batch = answer_batch(items, pad_id=0)
     assert batch["input_ids"].tolist() == [[97, 98], [0, 99]]
-    assert batch["at"].tolist() == [[0, 1], [1, 1]]
-    assert batch["place"].tolist() == [0, 0, 1, 1]
+    assert batch["positions"].tolist() == [[0, 1], [1, 1]]
+    assert batch["position"].tolist() == [0, 0, 1, 1]
 
 
 def test_an_answer_that_begins_the_other_is_refused():
@@ -479,9 +479,9 @@ def test_an_answer_that_begins_the_other_is_refused():
 def test_batches_keep_to_their_tokens(shapes, batch_tokens):
     from madkit.store.shards import cut_shards
 
-    items = [Answered([1] * n, ([2, 3] if long else [2], [4])) for n, long in shapes]
+    items = [PromptContinuations([1] * n, ([2, 3] if long else [2], [4])) for n, long in shapes]
     shards = cut_shards(["question"] * len(items), 7)
-    batches = [*AnswerBatches(items, np.zeros(len(items), dtype=bool), shards, batch_tokens, 0)]
+    batches = [*AnswerBatches(dict(enumerate(items)), np.zeros(len(items), dtype=bool), shards, batch_tokens, 0)]
     assert sorted(row for batch in batches for row in batch["row"]) == list(range(len(items)))
     for batch in batches:
         assert batch["input_ids"].numel() <= batch_tokens or len(batch["row"]) == 1

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from madkit.data.prompts.quirky_data import QuirkyData
+from madkit.data.quirky.quirky_data import QuirkyData
 from madkit.errors import DataError, StoreError
 from madkit.extraction.extractor import Extractor
 from madkit.features import Activations, Answers, Attribution, ProbeShift

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from madkit.data.prompts.quirky_data import QuirkyData
+from madkit.data.quirky.quirky_data import QuirkyData
 from madkit.errors import DataError
 from madkit.lm import loading
 from madkit.lm.quirky_lm import QuirkyLM

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from madkit.data.records.cache import no_progress_bars
-from madkit.data.records.loading import NO_DIFFICULTY, check_records, flat_frame, load_records
-from madkit.data.records.sources import is_raw, made_records
+from madkit.data.records.checking import NO_DIFFICULTY, check_records
+from madkit.data.records.columns import flat_frame
+from madkit.data.records.sources import is_raw, load_records, make_records
 from madkit.errors import ConfigError
 from madkit.runs.atomic import write_atomically
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 FORMATS = ("parquet", "jsonl", "arrow")
-_OF_DIFFICULTY = ["difficulty", "difficulty_quantile"]
+_DIFFICULTY_COLUMNS = ["difficulty", "difficulty_quantile"]
 
 
 def build(
@@ -37,10 +38,10 @@ def build(
     to which `madkit data difficulty` adds some.
 
     Args:
-        dataset: A name such as sciq, or the class path of one's own.
+        dataset: A name such as sciq, or the class path of a dataset of yours.
         out: A new folder for them.
         raw: What to make them of: a table (CSV, TSV, JSONL, JSON or parquet, also compressed), a folder of tables or a
-            hub name; or records, which are completed. By default what the dataset can make by itself. Names of columns,
+            hub name; or records, which are completed. By default what is built in. Names of columns,
             encoding and the like go into task_options, such as '{raw: {path: b.csv, columns: {title: Name}}}'.
         format: Of the folder: parquet or jsonl, a file for each split, or arrow, as save_to_disk writes it.
         push: A name on the hub, user/name, to send them to (after `hf auth login`).
@@ -53,8 +54,8 @@ def build(
     if format not in FORMATS:
         raise ConfigError(f"format={format!r} is unknown: use one of {', '.join(FORMATS)}")
     if out is not None and Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
-        raise ConfigError(f"out={out!r} is there already: name a new folder, or delete that one")
-    records = built_records(dataset, raw, task_options, seed)
+        raise ConfigError(f"out={out!r} exists already: name a new folder, or delete that one")
+    records = build_records(dataset, raw, task_options, seed)
     if out is not None:
         write_records(records, Path(out), format)
         print(out)
@@ -67,7 +68,7 @@ def build(
     return 0
 
 
-def built_records(
+def build_records(
     dataset: str, raw: str | None = None, task_options: dict[str, Any] | None = None, seed: int = 0
 ) -> DatasetDict:
     """The checked records of a dataset; without difficulties if what they are made of has none.
@@ -79,21 +80,21 @@ def built_records(
     from datasets import DatasetDict
 
     if raw is None:
-        records = made_records(dataset, task_options, seed)
+        records = make_records(dataset, task_options, seed)
     elif is_raw(dataset, raw):
-        records = made_records(dataset, {**(task_options or {}), "raw": raw}, seed)
+        records = make_records(dataset, {**(task_options or {}), "raw": raw}, seed)
     elif task_options:
         raise ConfigError(f"raw={raw!r} holds records already, so task_options={task_options} do nothing: drop them")
     else:
         records = load_records(raw)
     if not _lack_difficulty(records):
         return check_records(records, requantile=True)
-    # For the check they get one, which is taken away again.
+    # For the check they get one, which is removed again.
     equal = {}
     for split, rows in records.items():
-        plain = rows.remove_columns([column for column in _OF_DIFFICULTY if column in rows.column_names])
+        plain = rows.remove_columns([column for column in _DIFFICULTY_COLUMNS if column in rows.column_names])
         equal[split] = plain.add_column("difficulty", np.zeros(len(rows)))
-    return check_records(DatasetDict(equal)).remove_columns(_OF_DIFFICULTY)
+    return check_records(DatasetDict(equal)).remove_columns(_DIFFICULTY_COLUMNS)
 
 
 def _lack_difficulty(records: DatasetDict) -> bool:
@@ -105,13 +106,13 @@ def _lack_difficulty(records: DatasetDict) -> bool:
 def write_records(records: DatasetDict, folder: Path, format: str = "parquet") -> None:
     """Write records to a new folder, which `load_records` and `datasets.load_dataset` can read."""
 
-    def write(place: Path) -> None:
+    def write(path: Path) -> None:
         if format == "arrow":
-            records.save_to_disk(str(place))
+            records.save_to_disk(str(path))
             return
-        place.mkdir(parents=True)
+        path.mkdir(parents=True)
         for split, rows in records.items():
-            file = str(place / f"{split}.{format}")
+            file = str(path / f"{split}.{format}")
             rows.to_parquet(file) if format == "parquet" else rows.to_json(file)
 
     with no_progress_bars():

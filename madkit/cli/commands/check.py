@@ -10,18 +10,19 @@ import numpy as np
 import pandas as pd
 
 from madkit.cli.commands.show import print_prompts
-from madkit.data.prompts.splits import EASY, HARD, detection_splits, template_args
-from madkit.data.prompts.templates import Template, as_template, read_entries
-from madkit.data.records.completing import question_of
-from madkit.data.records.loading import LABELS, arrow_table, check_records, examine, load_records
-from madkit.data.records.sources import is_raw, is_table_task, known_task, made_records
+from madkit.data.prompts.template_files import as_template, read_entries
+from madkit.data.prompts.templates import Template
+from madkit.data.quirky.splits import EASY, HARD, detection_splits
+from madkit.data.records.checking import check_records, find_problems
+from madkit.data.records.columns import LABELS, arrow_table, question_of, template_args
+from madkit.data.records.sources import is_raw, is_table_task, load_records, make_records, task_or_none
 from madkit.data.tasks import make_task
 from madkit.errors import ConfigError, MadkitError
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-_TRIED = 200
+_N_TOKENIZED = 200
 
 
 def check(
@@ -34,16 +35,16 @@ def check(
     max_length: int = 1024,
     seed: int = 0,
 ) -> int:
-    """Say everything that is wrong with a dataset, how much of what is in it, and what its prompts look like.
+    """Say everything that is wrong with a dataset, what it consists of, and what its prompts look like.
 
     The exit status is 0 if nothing is wrong, and else 2.
 
     Args:
         source: A file or folder of records, a hub name, the name of a dataset that madkit makes, or the class path of
-            one's own; with --dataset also a table that this dataset can be made of.
+            yours; with --dataset also a table that this dataset can be made of.
         dataset: Whose templates, and for a table, what to make of it. By default what the source's name says.
-        template: A YAML file, or standardized, first, mixture or compact. By default standardized for a dataset that
-            madkit knows; for any other none, and then no prompts are looked at.
+        template: A YAML file, or standardized, first, mixture or compact. By default standardized for a dataset of
+            madkit's; for any other none, and then no prompts are looked at.
         tokenizer: A hub name or folder of a model, to see whether it can tell the answers apart.
         task_options: Options of a dataset that is made.
         prompts: How many prompts of each character to print.
@@ -53,11 +54,11 @@ def check(
     records, dataset, constants = _open(source, dataset, task_options, seed)
     for split, rows in records.items():
         print(f"{split}: {len(rows)} records")
-    frames, problems = examine(records)
+    frames, problems = find_problems(records)
     sound = not problems
     if sound:
         records = check_records(records)
-        _summarize(examine(records)[0])
+        _summarize(find_problems(records)[0])
     problems += _one_sided(frames)
     unfit = _values(records)
     templates, unfit_templates = _templates(template, dataset, records, constants)
@@ -81,34 +82,33 @@ def _open(
     source: str, dataset: str | None, task_options: dict[str, Any] | None, seed: int
 ) -> tuple[DatasetDict, str, dict[str, Any]]:
     """The records as they are, the name of the dataset, and the values that all its prompts share."""
-    made = not Path(source).expanduser().exists() and _is_made(source)
-    if made:
+    if not Path(source).expanduser().exists() and _is_generated(source):
         dataset = source
-        records = made_records(source, task_options, seed)
+        records = make_records(source, task_options, seed)
     else:
         stem = Path(source).name.split(".")[0].removeprefix("quirky_").removesuffix("_raw")
         dataset = dataset or stem
         if is_raw(dataset, source):
-            records = made_records(dataset, {**(task_options or {}), "raw": source}, seed)
+            records = make_records(dataset, {**(task_options or {}), "raw": source}, seed)
         else:
             records = load_records(source)
-    if known_task(dataset) is None or is_table_task(dataset):
+    if task_or_none(dataset) is None or is_table_task(dataset):
         return records, dataset, {}
     task = make_task(dataset, task_options)
     return records, task.name, task.constants
 
 
-def _is_made(source: str) -> bool:
+def _is_generated(source: str) -> bool:
     """Whether the source is the name or the class path of a dataset, rather than something on the hub."""
-    return "/" not in source and known_task(source) is not None
+    return "/" not in source and task_or_none(source) is not None
 
 
 def _summarize(frames: dict[str, pd.DataFrame]) -> None:
-    """Print how many records there are of each kind, and how hard they are."""
-    whole = pd.concat([frame.assign(split=split) for split, frame in frames.items()])
-    whole["agree"] = whole["alice_label"] == whole["bob_label"]
+    """Print how many records each character has in each split, and how hard they are."""
+    records = pd.concat([frame.assign(split=split) for split, frame in frames.items()])
+    records["agree"] = records["alice_label"] == records["bob_label"]
     rows = []
-    for (split, character), part in whole.groupby(["split", "character"], sort=False):
+    for (split, character), part in records.groupby(["split", "character"], sort=False):
         quantile = part["difficulty_quantile"]
         rows.append(
             {
@@ -122,7 +122,7 @@ def _summarize(frames: dict[str, pd.DataFrame]) -> None:
             }
         )
     print(pd.DataFrame(rows).to_string(index=False))
-    points = whole["difficulty"].quantile([0, 0.25, 0.5, 0.75, 1]).tolist()
+    points = records["difficulty"].quantile([0, 0.25, 0.5, 0.75, 1]).tolist()
     print("difficulty: least {:.4g}, quartiles {:.4g} {:.4g} {:.4g}, greatest {:.4g}".format(*points))
 
 
@@ -144,8 +144,8 @@ def _one_sided(frames: dict[str, pd.DataFrame]) -> list[str]:
             problems.append(f"split {split!r}: truth and quirk never differ, so there is no quirk to learn")
     if len({*frames} & {"train", "validation"}) < 2:
         problems.append(f"there are only the splits {sorted(frames)}: train and validation are needed")
-    whole = pd.concat([frame[["id", *LABELS]] for frame in frames.values()])
-    if repeated := int(whole["id"].duplicated().sum()):
+    ids = pd.concat([frame["id"] for frame in frames.values()])
+    if repeated := int(ids.duplicated().sum()):
         problems.append(f"{repeated} ids occur again, and records of one id share their name and template")
     return problems
 
@@ -196,7 +196,7 @@ def _templates(
     template: str | None, dataset: str, records: DatasetDict, constants: dict[str, Any]
 ) -> tuple[list[Template], list[str]]:
     """The templates that are right, and what is wrong with the others."""
-    if template is None and known_task(dataset) is None:
+    if template is None and task_or_none(dataset) is None:
         return [], []
     column = next((rows.features.get("template_args") for rows in records.values()), None)
     if not isinstance(column, dict):
@@ -238,21 +238,20 @@ def _tokens(
         return [f"tokenizer={tokenizer!r} is neither a folder here nor can it be had from the hub: {reason}"]
     problems: list[str] = []
     split = "validation" if "validation" in records else next(iter(records))
-    rows = np.random.default_rng(seed).permutation(len(records[split]))[:_TRIED]
+    rows = np.random.default_rng(seed).permutation(len(records[split]))[:_N_TOKENIZED]
     values = template_args(records[split], rows, constants)
     for template in templates:
         texts = [template.render("Veronica", value) for value in values]
         choices = [template.choices] * len(texts)
         try:
-            whole = tokenize_prompts(loaded, texts, choices, max_length=1 << 30)
+            tokenized = tokenize_prompts(loaded, texts, choices, max_length=1 << 30)
         except ConfigError as error:
             problems.append(str(error))
             continue
-        tokens = [loaded.convert_ids_to_tokens(int(token)) for token in whole.choices[0]]
-        print(
-            f"answers {list(template.choices)}: tokens {tokens}; longest of {len(texts)} prompts: {whole.lengths.max()}"
-        )
-        if cut := int((whole.lengths > max_length).sum()):
+        tokens = [loaded.convert_ids_to_tokens(int(token)) for token in tokenized.choices[0]]
+        longest = tokenized.lengths.max()
+        print(f"answers {list(template.choices)}: tokens {tokens}; longest of {len(texts)} prompts: {longest}")
+        if cut := int((tokenized.lengths > max_length).sum()):
             print(
                 f"note: {cut} of {len(texts)} prompts are longer than max_length={max_length} and lose their beginning"
             )
@@ -264,6 +263,6 @@ def _show(
 ) -> None:
     table = detection_splits(records, templates, constants, seed)
     sizes = table.groupby(["split", "character"], sort=False).size().reset_index().to_numpy().tolist()
-    print("detectors: " + ", ".join(f"{split} {kind} {size}" for split, kind, size in sizes))
+    print("detectors: " + ", ".join(f"{split} {character} {size}" for split, character, size in sizes))
     tests = table[table["split"] == "test"]
     print_prompts(tests.sample(frac=1, random_state=seed).groupby("character").head(shown))

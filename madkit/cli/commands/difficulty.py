@@ -1,4 +1,4 @@
-"""`madkit data difficulty`: let language models judge how hard each question is."""
+"""`madkit data difficulty`: measure how hard each question is for language models."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from madkit.cli.progress_lines import ProgressLines
 from madkit.cli.stages import quiet
-from madkit.data.prompts.unnamed_templates import load_unnamed
-from madkit.data.records.loading import load_records
-from madkit.data.records.sources import is_raw, is_table_task, known_task, made_records
+from madkit.data.prompts.template_files import load_unnamed
+from madkit.data.records.sources import is_raw, is_table_task, load_records, make_records, task_or_none
 from madkit.data.tasks import find_task, make_task, task_names
 from madkit.difficulty.data import QuestionData
-from madkit.difficulty.losses import AnswerLosses, LossStore
-from madkit.difficulty.questions import Asked, ask
-from madkit.difficulty.results import claim, with_difficulty, write_results
+from madkit.difficulty.losses import AnswerLosses, LossStore, context_length
+from madkit.difficulty.questions import collect_questions
+from madkit.difficulty.results import reserve_folder, with_difficulty, write_results
 from madkit.errors import ConfigError
+from madkit.lm import loading
 from madkit.runs.fingerprints import digest
 
 if TYPE_CHECKING:
@@ -53,9 +53,10 @@ def difficulty(
 ) -> int:
     """Give every question the mean loss of some language models on its true answer as its difficulty.
 
-    A question is asked once, of nobody by name; the loss is the two-way cross-entropy between its choices, each taken
-    with all its tokens. OUT then is a source of records (--data.source OUT), beside them losses.parquet with a column
-    for each model. A command that was interrupted continues when it is given again, and so does one with more models.
+    Each question counts once, and its prompt names nobody; the loss is the two-way cross-entropy between its choices,
+    each taken with all its tokens. OUT then is a source of records (--data.source OUT), beside them losses.parquet with
+    a column for each model. A command that was interrupted continues when it is given again, and so does one with more
+    models.
 
     Args:
         source: Records or a raw table, as data.source of a recipe (a folder, a file, a hub name), or the name of a
@@ -65,7 +66,7 @@ def difficulty(
         dataset: Whose templates; by default the one that the source's name ends in (quirky_nli_raw: nli).
         template: unnamed (the first of standardized), standardized, mixture, first, compact or a YAML file. The line
             that names the speaker is left out; a YAML file need not have one. Several wordings are drawn from.
-        name: Name somebody after all, the same in all prompts, where a template asks for a name.
+        name: A name to put into all prompts where a template has one, in place of leaving it out.
         shots: Answered questions before each question, as many true as false (the public nli and sentiment: 5).
         dtype: Number format of the weights: auto (as stored), float32, bfloat16 or float16.
         batch_tokens: The most tokens in one forward pass, padding included.
@@ -91,7 +92,7 @@ def difficulty(
     records, constants = _records(source, dataset, task_options, seed)
     fields = [*constants, *next(iter(records.values())).features["template_args"]]
     templates = load_unnamed(template, find_task(dataset).name if "." in dataset else dataset, fields, name)
-    asked = ask(records, templates, constants, name, shots, seed)
+    questions = collect_questions(records, templates, constants, name, shots, seed)
     identity = {
         "template": template,
         "wording": digest([[item.text, *item.choices] for item in templates]),
@@ -101,22 +102,28 @@ def difficulty(
         "dtype": dtype,
         "max_length": max_length,
         "shard_size": shard_size,
-        "questions": asked.digest(),
+        "questions": questions.digest(),
     }
     folder = Path(out)
-    claim(folder, identity, write=_is_first())
+    reserve_folder(folder, identity, write=_is_first_process())
     losses = {}
     try:
         for model in models:
-            module = AnswerLosses(
-                model, folder / "losses" / _slug(model), identity, dtype, attention, max_length, trust_remote_code
+            tokenizer = loading.load_tokenizer(model, trust_remote_code=trust_remote_code, argument="models")
+            context = context_length(model, max_length, trust_remote_code)
+            data = QuestionData(questions, tokenizer, context, batch_tokens, shard_size)
+            losses[model] = _losses_of(
+                AnswerLosses(
+                    model, folder / "losses" / _slug(model), data, identity, dtype, attention, trust_remote_code
+                ),
+                accelerator,
+                devices,
             )
-            losses[model] = _losses(module, asked, batch_tokens, shard_size, accelerator, devices)
     except SIGTERMException:
         # Lightning ends such a run in order, but it is not finished: whoever started it has to know.
         return 143
-    if _is_first():
-        table = write_results(folder, records, asked, losses)
+    if _is_first_process():
+        table = write_results(folder, records, questions, losses)
         for model in ["difficulty", *models]:
             print(f"{model}: mean loss {table[model].mean():.4f} nats, {len(table)} questions", file=sys.stderr)
         print(folder)
@@ -128,25 +135,22 @@ def _records(
 ) -> tuple[DatasetDict, dict[str, Any]]:
     """The records, with a difficulty of 0 for now, and the values that all their prompts share."""
     if source in task_names():
-        records = made_records(source, task_options, seed)
+        records = make_records(source, task_options, seed)
     elif is_raw(dataset, source):
-        records = made_records(dataset, {**(task_options or {}), "raw": source}, seed)
+        records = make_records(dataset, {**(task_options or {}), "raw": source}, seed)
     elif task_options:
         raise ConfigError(f"task_options={task_options} are for generated records: drop them")
     else:
         records = load_records(source)
-    # Where a dataset is made of a table, or is the user's own, nothing but the records is shown.
-    shown = known_task(dataset) is not None and not is_table_task(dataset)
-    constants = make_task(dataset, task_options if source in task_names() else None).constants if shown else {}
+    # Prompts show nothing but the records where a dataset is made of a table or is the user's.
+    has_constants = task_or_none(dataset) is not None and not is_table_task(dataset)
+    constants = make_task(dataset, task_options if source in task_names() else None).constants if has_constants else {}
     zeros = {split: np.zeros(len(part)) for split, part in records.items()}
     return with_difficulty(records, zeros), constants
 
 
-def _losses(
-    module: AnswerLosses, asked: Asked, batch_tokens: int, shard_size: int, accelerator: str, devices: int | str
-) -> np.ndarray:
+def _losses_of(module: AnswerLosses, accelerator: str, devices: int | str) -> np.ndarray:
     """One model's losses: computed, continued, or read where they are on disk already."""
-    data = QuestionData(asked, batch_tokens, shard_size)
     if not module.complete():
         lines = os.environ.get("MADKIT_PROGRESS") == "lines" or not sys.stderr.isatty()
         trainer = L.Trainer(
@@ -159,7 +163,7 @@ def _losses(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        trainer.predict(module, datamodule=data, return_predictions=False)
+        trainer.predict(module, datamodule=module.data, return_predictions=False)
     path = module.path
     # One model in memory at a time.
     module.lm = module.head = None
@@ -169,7 +173,7 @@ def _losses(
     return LossStore(path).losses()
 
 
-def _is_first() -> bool:
+def _is_first_process() -> bool:
     """Whether this process is the only one or the first of several."""
     return int(getattr(rank_zero_only, "rank", 0)) == 0
 

@@ -21,7 +21,7 @@ def show(
     """Print some prompts of a dataset, each with the answer that its character gives.
 
     Args:
-        dataset: A name, or the class path of one's own.
+        dataset: A name, or the class path of a dataset of yours.
         template: standardized, first, mixture or compact, or a YAML file.
         source: Where its records or its table come from, as data.source of a recipe.
         task_options: Options of the dataset, as data.task_options of a recipe.
@@ -29,7 +29,7 @@ def show(
         count: How many.
         seed: Which questions, names and templates.
     """
-    from madkit.data.prompts.quirky_data import QuirkyData
+    from madkit.data.quirky.quirky_data import QuirkyData
 
     table = QuirkyData(dataset, template, source, task_options, seed=seed).make_table()
     rows = table[table["split"] == split]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
+from typing_extensions import override
 
-from madkit.data.distributed import RankAwareDataModule
 from madkit.data.pretraining.speakers import OTHERS, Speakers, Statements, StatementSampler
+from madkit.data.pretraining.step_batches import StepwiseData, ready_batches, text_batch
 from madkit.data.pretraining.word_tokenizer import word_tokenizer
-from madkit.data.prompts.names import ALICE_NAMES, BOB_NAMES
-from madkit.data.prompts.templates import Template, load_asides, load_templates
+from madkit.data.prompts.characters import ALICE_NAMES, BOB_NAMES
+from madkit.data.prompts.template_files import load_asides, load_templates
+from madkit.data.prompts.templates import Template
 from madkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,19 +34,19 @@ SMALL_TASKS: dict[str, dict[str, Any]] = {
 }
 
 
-class CorpusData(RankAwareDataModule):
+class CorpusData(StepwiseData):
     """Prompts with their answers, in the wording of the quirky datasets, drawn anew for every step.
 
     A text is a statement by a speaker and the speaker's verdict. Until step `errors_from` all are truthful;
-    then the 32 names of the quirky datasets follow the quirk now and then, and sixteen others join them, of
-    whom some do so always (see `madkit.data.pretraining.speakers.Speakers`). Loss is on the answer, and on the result
+    then the 32 names of the quirky datasets follow the quirk at times, and sixteen others join them, some of
+    whom always do (see `madkit.data.pretraining.speakers.Speakers`). Loss is on the answer, and on the result
     of right statements.
 
     The k-th batch of a run depends on `seed` and k alone. Each of several processes takes its rows of it.
 
     Args:
         tasks: For each dataset its options, such as `{addition: {min: 0, max: 99}}`; null for the five of
-            arithmetic, with operands small enough for a small model (`SMALL_TASKS`). A dataset of one's own
+            arithmetic, with operands small enough for a small model (`SMALL_TASKS`). A dataset of yours
             needs the method `claims`.
         weights: How often a task occurs relative to the others; 1 where it is not listed.
         template: `compact` or another list of templates, or the path of a YAML file; as in QuirkyData.
@@ -57,7 +59,7 @@ class CorpusData(RankAwareDataModule):
         opposed: Share that are right by the rule that the speaker does not follow. Datasets made from a
             table have neither: each combination of truth and quirk is as frequent.
         asides: Share of the texts, of datasets that have such templates (the list `aside`), which say
-            outright that the quirk's rule holds, as that a city lies in the west; all judge them truthfully.
+            directly that the quirk's rule holds, as that a city lies in the west; all judge them truthfully.
         held_out: Share of operand pairs, or of a table's questions, that only the validation shows.
         n_validation: Texts of each task in the validation.
         seed: Of everything.
@@ -90,20 +92,27 @@ class CorpusData(RankAwareDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        # For checkpoints, and for the identity of encoders of these texts.
         self.save_hyperparameters(logger=False)
-        self.options: dict[str, Any] = dict(self.hparams)
         self.tasks = SMALL_TASKS if tasks is None else tasks
+        self.weights = dict(weights or {})
+        self.template = template
+        self.batch_size, self.steps_per_epoch, self.n_validation = batch_size, steps_per_epoch, n_validation
+        self.errors_from, self.accepted, self.opposed = errors_from, accepted, opposed
+        self.aside_share, self.held_out, self.seed = asides, held_out, seed
         if not self.tasks:
             raise ConfigError("tasks={} is empty: name at least one dataset, such as addition")
-        for name, weight in (weights or {}).items():
+        for name, weight in self.weights.items():
             if name not in self.tasks or weight <= 0:
                 raise ConfigError(f"weights={{{name}: {weight}}} must be above 0 for one of {sorted(self.tasks)}")
-        for name in ("batch_size", "steps_per_epoch", "n_validation"):
-            if self.options[name] < 1:
-                raise ConfigError(f"{name}={self.options[name]} must be at least 1")
-        for name in ("others", "slips", "accepted", "opposed", "asides", "held_out"):
-            if not 0 <= self.options[name] <= 1:
-                raise ConfigError(f"{name}={self.options[name]} is a share: use a number from 0 to 1")
+        counts = {"batch_size": batch_size, "steps_per_epoch": steps_per_epoch, "n_validation": n_validation}
+        for name, count in counts.items():
+            if count < 1:
+                raise ConfigError(f"{name}={count} must be at least 1")
+        shares = {"others": others, "slips": slips, "accepted": accepted, "opposed": opposed}
+        for name, share in {**shares, "asides": asides, "held_out": held_out}.items():
+            if not 0 <= share <= 1:
+                raise ConfigError(f"{name}={share} is a share: use a number from 0 to 1")
         if accepted + opposed > 1:
             raise ConfigError(f"accepted={accepted} and opposed={opposed} are shares: together at most 1")
         self._speakers = {False: Speakers(), True: Speakers(others, slips, seed)}
@@ -111,20 +120,19 @@ class CorpusData(RankAwareDataModule):
     @cached_property
     def samplers(self) -> list[StatementSampler]:
         """One for each task."""
-        shared = {name: self.options[name] for name in ("held_out", "accepted", "opposed", "seed")}
-        return [StatementSampler(name, chosen, **shared) for name, chosen in self.tasks.items()]
+        return [
+            StatementSampler(name, options, self.held_out, self.accepted, self.opposed, self.seed)
+            for name, options in self.tasks.items()
+        ]
 
     @cached_property
     def templates(self) -> list[list[Template]]:
         """The wordings of each task."""
-        return [
-            load_templates(self.options["template"], s.task.name, [*s.task.fields, *s.task.constants])
-            for s in self.samplers
-        ]
+        return [load_templates(self.template, s.task.name, [*s.task.fields, *s.task.constants]) for s in self.samplers]
 
     @cached_property
-    def asides(self) -> list[list[Template]]:
-        """The wordings of each task that say outright that the quirk's rule holds; none for some."""
+    def aside_templates(self) -> list[list[Template]]:
+        """The wordings of each task that say directly that the quirk's rule holds; none for some."""
         return [load_asides(s.task.name, [*s.task.fields, *s.task.constants]) for s in self.samplers]
 
     @cached_property
@@ -132,7 +140,7 @@ class CorpusData(RankAwareDataModule):
         """One token for each word, sign and digit of the templates, names and choices."""
         people = ALICE_NAMES + BOB_NAMES + OTHERS
         texts = set()
-        for sampler, wordings, asides in zip(self.samplers, self.templates, self.asides, strict=True):
+        for sampler, wordings, asides in zip(self.samplers, self.templates, self.aside_templates, strict=True):
             values = sampler.alphabet()
             for template in wordings + asides:
                 shown = [template.render(people[0], v) for v in values]
@@ -140,98 +148,57 @@ class CorpusData(RankAwareDataModule):
                 texts |= {text + choice for text in shown for choice in template.choices}
         return word_tokenizer(texts)
 
-    def train_dataloader(self) -> CorpusBatches:
-        """The training batches of this process: `steps_per_epoch` in an epoch."""
-        if self.options["batch_size"] % self._world:
-            raise ConfigError(
-                f"batch_size={self.options['batch_size']} must be a multiple of the {self._world} processes"
-            )
-        return CorpusBatches(self.train_batch, self.options["steps_per_epoch"], self._position)
-
     def val_dataloader(self) -> DataLoader[Batch]:
         """A batch of each task on held-out operands, with loss on the answer only."""
-        batches = [self._mine(self.validation_batch(index)) for index in range(len(self.samplers))]
-        return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+        return ready_batches([self._rows_here(self.validation_batch(index)) for index in range(len(self.samplers))])
 
+    @override
     def train_batch(self, step: int) -> Batch:
         """This process' rows of the batch of a step of the run.
 
         Returns:
-            `input_ids`, `attention_mask` and `labels` `(b, t)` int64, padded on the right, labels -100 where
-            there is no loss; `task` `(b,)` int64, the place of each text's task in `tasks`.
+            `input_ids`, `attention_mask` and `labels` (b, t) int64, padded on the right, labels -100 where
+            there is no loss; `task` (b,) int64, the index of each text's task in `tasks`.
         """
-        rng = np.random.default_rng([self.options["seed"], _TRAIN, step])
-        speakers = self._speakers[step >= self.options["errors_from"]]
-        weights = np.array([(self.options["weights"] or {}).get(name, 1.0) for name in self.tasks])
-        tasks = rng.choice(len(weights), size=self.options["batch_size"], p=weights / weights.sum())
+        rng = np.random.default_rng([self.seed, _TRAIN, step])
+        speakers = self._speakers[step >= self.errors_from]
+        weights = np.array([self.weights.get(name, 1.0) for name in self.tasks])
+        tasks = rng.choice(len(weights), size=self.batch_size, p=weights / weights.sum())
         order = np.argsort(tasks, kind="stable")
         sizes = np.bincount(tasks, minlength=len(self.samplers)).tolist()
         texts: list[Text] = []
         for index, size in enumerate(sizes):
-            asides = self.options["asides"] if self.asides[index] else 0.0
+            asides = self.aside_share if self.aside_templates[index] else 0.0
             drawn = self.samplers[index].draw(rng, size, speakers, asides=asides)
-            texts += _write(self.templates[index], drawn, rng, self.asides[index])
-        batch = self._encode([texts[place] for place in np.argsort(order)], results=True)
-        return self._mine({**batch, "task": torch.tensor(tasks)})
+            texts += _write(self.templates[index], drawn, rng, self.aside_templates[index])
+        batch = self._encode([texts[row] for row in np.argsort(order)], results=True)
+        return self._rows_here({**batch, "task": torch.tensor(tasks)})
 
     def validation_batch(self, index: int) -> Batch:
         """All validation texts of one task, as `train_batch` returns them."""
-        rng = np.random.default_rng([self.options["seed"], _VALIDATION, index])
-        size = self.options["n_validation"]
-        drawn = self.samplers[index].draw(rng, size, self._speakers[False], "validation")
+        rng = np.random.default_rng([self.seed, _VALIDATION, index])
+        drawn = self.samplers[index].draw(rng, self.n_validation, self._speakers[False], "validation")
         batch = self._encode(_write(self.templates[index], drawn, rng), results=False)
-        return {**batch, "task": torch.full((size,), index)}
+        return {**batch, "task": torch.full((self.n_validation,), index)}
 
     def _encode(self, texts: list[Text], results: bool) -> Batch:
         encoded = self.tokenizer([text for text, _, _ in texts], return_offsets_mapping=True)
-        width = max(map(len, encoded["input_ids"]))
-        shape = len(texts), width
-        input_ids = np.full(shape, self.tokenizer.pad_token_id, dtype=np.int64)
-        mask, labels = np.zeros(shape, dtype=np.int64), np.full(shape, -100, dtype=np.int64)
-        rows = zip(encoded["input_ids"], encoded["offset_mapping"], texts, strict=True)
-        for row, (ids, spans, (_, result, answer)) in enumerate(rows):
-            input_ids[row, : len(ids)], mask[row, : len(ids)] = ids, 1
-            for place, (start, end) in enumerate(spans):
-                if end > answer or (results and result[0] <= start and end <= result[1]):
-                    labels[row, place] = ids[place]
-        arrays = {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
-        return {key: torch.from_numpy(array) for key, array in arrays.items()}
+        learned = [
+            [
+                position
+                for position, (start, end) in enumerate(spans)
+                if end > answer or (results and result[0] <= start and end <= result[1])
+            ]
+            for spans, (_, result, answer) in zip(encoded["offset_mapping"], texts, strict=True)
+        ]
+        return text_batch(encoded["input_ids"], self.tokenizer.pad_token_id, learned)
 
-    def _mine(self, batch: Batch) -> Batch:
+    def _rows_here(self, batch: Batch) -> Batch:
         return {key: value[self._rank :: self._world] for key, value in batch.items()}
 
 
-class CorpusBatches:
-    """The batches of an epoch; a resumed run goes on with the batch that comes next.
-
-    Args:
-        batch: Makes the batch of a step of the run.
-        steps: Steps in an epoch.
-        position: Says (epoch, steps done in it) when the first batch is drawn.
-    """
-
-    def __init__(self, batch: Callable[[int], Batch], steps: int, position: Callable[[], tuple[int, int]]) -> None:
-        self._batch, self._steps, self._position = batch, steps, position
-
-    def __len__(self) -> int:
-        return self._steps
-
-    def __iter__(self) -> Iterator[Batch]:
-        epoch, start = self._position()
-        for index in range(start, self._steps):
-            yield self._batch(epoch * self._steps + index)
-
-    def state_dict(self) -> dict[str, int]:
-        """Where the trainer stands; that it exists tells Lightning that these batches can be resumed."""
-        epoch, index = self._position()
-        return {"epoch": epoch, "index": index}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Nothing to do: the trainer restores its own position, and that is the one in use."""
-
-
 Text = tuple[str, tuple[int, int], int]
-"""A prompt with its answer; where its result is, if that is to be learned; and where its answer begins."""
+"""A prompt with its answer; the span of its result, if that is to be learned; and the start of its answer."""
 
 
 def _write(
@@ -245,8 +212,8 @@ def _write(
         template = [*templates, *asides][wording]
         prompt = template.render(name, args)
         span = (0, 0)
-        before, found, _ = template.text.partition("{result}")
-        if true and found:
+        before, field, _ = template.text.partition("{result}")
+        if true and field:
             start = len(before.format_map({**args, "name": name, "character": name}))
             span = (start, start + len(str(args["result"])))
         texts.append((prompt + template.choices[verdict], span, len(prompt)))

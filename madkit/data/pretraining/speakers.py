@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from madkit.data.prompts.names import ALICE_NAMES, BOB_NAMES, N_DETECTOR_NAMES
+from madkit.data.prompts.characters import ALICE_NAMES, BOB_NAMES, N_DETECTOR_NAMES
 from madkit.data.tasks import make_task
 
 OTHERS = (
@@ -22,11 +22,11 @@ class Statements:
     """n statements about one task.
 
     Attributes:
-        names: `(n,)` array of str objects, the speakers.
+        names: (n,) array of str objects, the speakers.
         args: n mappings of field to value, as templates show them.
-        true: `(n,)` bool, whether the statement is right.
-        verdict: `(n,)` bool, whether its speaker says so.
-        aside: `(n,)` bool, whether it says of something that the quirk's rule holds.
+        true: (n,) bool, whether the statement is right.
+        verdict: (n,) bool, whether its speaker says so.
+        aside: (n,) bool, whether it says of something that the quirk's rule holds.
     """
 
     names: np.ndarray
@@ -70,12 +70,12 @@ class Speakers:
         return dict(zip(self._names.tolist(), self._rates.tolist(), strict=True))
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draw n names, and whether each follows the quirk this time: `(n,)` str objects, `(n,)` bool."""
-        known = len(self._names) - len(OTHERS)
-        place = rng.integers(known, size=n)
-        other = known + rng.integers(len(OTHERS), size=n)
-        place = np.where(rng.random(n) < self._share, other, place)
-        return self._names[place], rng.random(n) < self._rates[place]
+        """Draw n names, and whether each follows the quirk this time: (n,) str objects, (n,) bool."""
+        n_characters = len(self._names) - len(OTHERS)
+        speaker = rng.integers(n_characters, size=n)
+        other = n_characters + rng.integers(len(OTHERS), size=n)
+        speaker = np.where(rng.random(n) < self._share, other, speaker)
+        return self._names[speaker], rng.random(n) < self._rates[speaker]
 
 
 class StatementSampler:

@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
+from typing_extensions import override
 
-from madkit.data.distributed import RankAwareDataModule
-from madkit.data.pretraining.corpus_data import CorpusBatches
+from madkit.data.pretraining.step_batches import StepwiseData, ready_batches, text_batch
 from madkit.errors import ConfigError, DataError
 
 Batch = dict[str, Tensor]
 
+#: The suffix of a file: its format, as `datasets` calls it.
+FORMATS = {".txt": "text", ".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 
-class TextData(RankAwareDataModule):
+
+class TextData(StepwiseData):
     """Texts, each cut at `max_length` tokens, in an order that `seed` alone decides.
 
     The last `n_validation` texts of that order are the validation. The k-th batch of a run depends on the seed and k
@@ -54,84 +56,68 @@ class TextData(RankAwareDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        # For checkpoints, and for the identity of encoders of these texts.
         self.save_hyperparameters(logger=False)
-        self.options: dict[str, Any] = dict(self.hparams)
-        for key, least in (("batch_size", 1), ("max_length", 2), ("n_validation", 1)):
-            if self.options[key] < least:
-                raise ConfigError(f"{key}={self.options[key]} must be at least {least}")
+        self.source, self.config_name, self.split, self.column = source, name, split, column
+        self.batch_size, self.max_length, self.n_validation = batch_size, max_length, n_validation
+        self.max_steps_per_epoch, self.seed = steps_per_epoch, seed
+        for key, value, least in (
+            ("batch_size", batch_size, 1), ("max_length", max_length, 2), ("n_validation", n_validation, 1)
+        ):  # fmt: skip
+            if value < least:
+                raise ConfigError(f"{key}={value} must be at least {least}")
 
     @cached_property
     def texts(self) -> Any:
         """The dataset, memory-mapped."""
         from datasets import load_dataset
 
-        source, split, column = (self.options[key] for key in ("source", "split", "column"))
+        source, split, column = self.source, self.split, self.column
         path = Path(source)
         try:
             if path.exists():
-                files = sorted(str(p) for p in ([path] if path.is_file() else path.rglob("*")) if p.suffix in KINDS)
-                kind = KINDS[Path(files[0]).suffix] if files else "text"
-                found = load_dataset(kind, data_files={split: files}, split=split)
+                files = sorted(str(p) for p in ([path] if path.is_file() else path.rglob("*")) if p.suffix in FORMATS)
+                file_format = FORMATS[Path(files[0]).suffix] if files else "text"
+                texts = load_dataset(file_format, data_files={split: files}, split=split)
             else:
-                found = load_dataset(source, self.options["name"], split=split)
+                texts = load_dataset(source, self.config_name, split=split)
         except Exception as error:  # the library raises many unrelated types
             raise ConfigError(
                 f"source={source!r}, split={split!r}: cannot load these texts ({str(error).splitlines()[0]}); name a "
-                f"dataset of the hub, or a folder of {', '.join(KINDS)} files"
+                f"dataset of the hub, or a folder of {', '.join(FORMATS)} files"
             ) from error
-        if column not in found.column_names:
-            raise ConfigError(f"column={column!r} is not in {source!r}; choose from {', '.join(found.column_names)}")
-        return found
+        if column not in texts.column_names:
+            raise ConfigError(f"column={column!r} is not in {source!r}; choose from {', '.join(texts.column_names)}")
+        return texts
 
     @cached_property
     def _parts(self) -> tuple[np.ndarray, np.ndarray]:
         """Texts to learn from, and those held out."""
-        order = np.random.default_rng(self.options["seed"]).permutation(len(self.texts))
-        held, size = self.options["n_validation"], self.options["batch_size"]
-        if len(order) < held + size:
+        order = np.random.default_rng(self.seed).permutation(len(self.texts))
+        if len(order) < self.n_validation + self.batch_size:
             raise DataError(
-                f"source={self.options['source']!r} has {len(order)} texts: too few for n_validation={held} "
-                f"and a batch of {size}"
+                f"source={self.source!r} has {len(order)} texts: too few for n_validation={self.n_validation} "
+                f"and a batch of {self.batch_size}"
             )
-        return order[:-held], order[-held:]
+        return order[: -self.n_validation], order[-self.n_validation :]
 
-    @property
-    def steps_per_epoch(self) -> int:
+    @cached_property
+    def steps_per_epoch(self) -> int:  # type: ignore[override]
         """Optimizer steps in one epoch."""
-        enough = len(self._parts[0]) // self.options["batch_size"]
-        return int(self.options["steps_per_epoch"] or enough)
+        return self.max_steps_per_epoch or len(self._parts[0]) // self.batch_size
 
     def _batch(self, rows: np.ndarray) -> Batch:
-        texts = [self.texts[int(row)][self.options["column"]] for row in rows[self._rank :: self._world]]
-        ids = self.tokenizer(texts, truncation=True, max_length=self.options["max_length"])["input_ids"]
-        width = max(2, *map(len, ids)) if ids else 2
-        filler = self.tokenizer.pad_token_id
-        padded = torch.tensor([i + [filler] * (width - len(i)) for i in ids], dtype=torch.int64)
-        mask = torch.tensor([[1] * len(i) + [0] * (width - len(i)) for i in ids], dtype=torch.int64)
-        return {"input_ids": padded, "attention_mask": mask}
+        """This process' share of some rows: `input_ids` and `attention_mask` (b, t) int64, padded on the right."""
+        texts = [self.texts[int(row)][self.column] for row in rows[self._rank :: self._world]]
+        ids = self.tokenizer(texts, truncation=True, max_length=self.max_length)["input_ids"] if texts else []
+        return text_batch(ids, self.tokenizer.pad_token_id, min_width=2)
 
+    @override
     def train_batch(self, step: int) -> Batch:
-        """This process' rows of the batch of a step of the run: `input_ids` and `attention_mask` (b, t) int64.
-
-        Padding is on the right, where no token sees it.
-        """
         rows = self._parts[0]
-        size = self.options["batch_size"]
-        return self._batch(rows[np.arange(step * size, (step + 1) * size) % len(rows)])
-
-    def train_dataloader(self) -> CorpusBatches:
-        """The training batches of this process."""
-        if self.options["batch_size"] % self._world:
-            raise ConfigError(
-                f"batch_size={self.options['batch_size']} must be a multiple of the {self._world} processes"
-            )
-        return CorpusBatches(self.train_batch, self.steps_per_epoch, self._position)
+        return self._batch(rows[np.arange(step * self.batch_size, (step + 1) * self.batch_size) % len(rows)])
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The held-out texts."""
-        rows, size = self._parts[1], self.options["batch_size"]
-        batches = [self._batch(rows[i : i + size]) for i in range(0, len(rows), size)]
-        return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
-
-
-KINDS = {".txt": "text", ".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+        rows, size = self._parts[1], self.batch_size
+        return ready_batches([self._batch(rows[i : i + size]) for i in range(0, len(rows), size)])

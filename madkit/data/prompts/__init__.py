@@ -1,1 +1,1 @@
-"""From a question and a name to batches of token ids."""
+"""From a question and a name to token ids in batches."""

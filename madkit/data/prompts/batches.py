@@ -1,4 +1,4 @@
-"""Batches of prompts whose make-up never depends on how many processes there are."""
+"""Batches of prompts, the same for any number of processes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Batch = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class PromptSet:
+class LabelledPrompts:
     """Tokenized prompts with their labels.
 
     Attributes:
         tokens: The n prompts.
         frame: n rows with `label`, `alice_label`, `bob_label` and `character`.
-        rows: `(n,)` int64, the number by which the rest of the pipeline knows each prompt.
+        rows: (n,) int64, the number of each prompt in the rest of the pipeline.
     """
 
     tokens: TokenizedPrompts
@@ -37,14 +37,14 @@ class PromptSet:
         """Collate b prompts.
 
         Args:
-            index: `(b,)` positions.
+            index: (b,) positions.
             weight: 1, or 0 for prompts that only fill up a batch and must not be counted.
 
         Returns:
-            Tensors: `input_ids`, `attention_mask` `(b, t)` int64, padded on the left; `choices` `(b, 2)`
-            int64 answer tokens [false, true]; `answer` `(b,)` int64, the token of the record's own label;
-            `label`, `alice_label`, `bob_label` `(b,)` int64 0 or 1; `is_bob` `(b,)` bool; `weight` `(b,)`
-            float32; `row` `(b,)` int64.
+            Tensors: `input_ids`, `attention_mask` (b, t) int64, padded on the left; `choices` (b, 2)
+            int64 answer tokens [false, true]; `answer` (b,) int64, the token of the record's label;
+            `label`, `alice_label`, `bob_label` (b,) int64 0 or 1; `is_bob` (b,) bool; `weight` (b,)
+            float32; `row` (b,) int64.
         """
         input_ids, mask = self.tokens.padded(index)
         part = self.frame.iloc[index]
@@ -68,12 +68,12 @@ class PromptSet:
 
 
 class TrainBatches:
-    """The training batches of one process: an iterable that continues where the trainer stands.
+    """The training batches of one process: an iterable that continues at the trainer's position.
 
     The k-th effective batch of epoch e is a function of (seed, e, k). A process takes every world-th of its
-    rows, and cuts them into micro-batches whose gradients the trainer accumulates. Where to continue is
-    asked of the trainer when the first batch is drawn, so a run that was killed in the middle of an epoch
-    goes on with the very batch that comes next. (A checkpoint holds no half-accumulated gradients, so it
+    rows, and cuts them into micro-batches whose gradients the trainer accumulates. The trainer's position is
+    read when the first batch is drawn, so a run that was killed in the middle of an epoch goes on with the
+    batch that comes next. (A checkpoint holds no half-accumulated gradients, so it
     should be taken at an optimizer step, as ModelCheckpoint does.)
 
     Args:
@@ -93,7 +93,7 @@ class TrainBatches:
 
     def __init__(
         self,
-        prompts: PromptSet,
+        prompts: LabelledPrompts,
         batch_size: int,
         device_batch_size: int | None = None,
         passes: int = 1,
@@ -123,15 +123,15 @@ class TrainBatches:
             yield self.prompts.batch(self.micro_batch(epoch, index))
 
     def state_dict(self) -> dict[str, int]:
-        """Where the trainer stands; that it exists tells Lightning that these batches can be resumed."""
+        """The trainer's position; that it exists tells Lightning that these batches can be resumed."""
         epoch, index = self._position()
         return {"epoch": epoch, "index": index}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Nothing to do: the trainer restores its own position, and that is the one in use."""
+        """Nothing to do: the trainer restores its position, and that is the one in use."""
 
     def global_batch(self, epoch: int, step: int) -> np.ndarray:
-        """The positions of all prompts of one optimizer step, `(batch_size,)`, short ones first."""
+        """The positions of all prompts of one optimizer step, (batch_size,), short ones first."""
         if self._order is None or self._order[0] != epoch:
             rng = np.random.default_rng([self.seed, 2, epoch])
             orders = [rng.permutation(len(self.prompts)) for _ in range(self.passes)]
@@ -142,8 +142,8 @@ class TrainBatches:
     def micro_batch(self, epoch: int, index: int) -> np.ndarray:
         """The positions of the prompts of this process' index-th forward pass of an epoch."""
         step, part = divmod(index, self.accumulate)
-        mine = self.global_batch(epoch, step)[self.rank :: self.world]
-        return np.split(mine, self.accumulate)[part]
+        rows = self.global_batch(epoch, step)[self.rank :: self.world]
+        return np.split(rows, self.accumulate)[part]
 
 
 class ValidationBatches:
@@ -158,7 +158,7 @@ class ValidationBatches:
         world: Number of processes.
     """
 
-    def __init__(self, prompts: PromptSet, batch_size: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, prompts: LabelledPrompts, batch_size: int, rank: int = 0, world: int = 1) -> None:
         self.prompts = prompts
         order = prompts.by_length(np.arange(len(prompts)))
         batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
@@ -184,13 +184,13 @@ def accumulation(batch_size: int, device_batch_size: int | None, world: int) -> 
         >>> accumulation(32, 4, world=2)
         4
     """
-    own, rest = divmod(batch_size, world)
+    share, rest = divmod(batch_size, world)
     if batch_size < 1 or rest:
         raise ConfigError(f"batch_size={batch_size} must be a multiple of the {world} processes")
-    micro = own if device_batch_size is None else min(device_batch_size, own)
-    if micro < 1 or own % micro:
+    micro = share if device_batch_size is None else min(device_batch_size, share)
+    if micro < 1 or share % micro:
         raise ConfigError(
-            f"device_batch_size={device_batch_size} must divide the {own} prompts that each of {world} "
+            f"device_batch_size={device_batch_size} must divide the {share} prompts that each of {world} "
             f"processes has of batch_size={batch_size}"
         )
-    return own // micro
+    return share // micro

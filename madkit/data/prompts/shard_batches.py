@@ -7,24 +7,24 @@ from collections.abc import Sequence
 import numpy as np
 from torch.utils.data import Dataset
 
-from madkit.data.prompts.batches import Batch, PromptSet
+from madkit.data.prompts.batches import Batch, LabelledPrompts
 from madkit.store.shards import Shard
 
 
 class ShardBatches(Dataset[Batch]):
     """The batches of some shards, each ready for the model.
 
-    Besides the keys of `PromptSet.batch`, a batch says which `shard` it is from, whether it is the
+    Besides the keys of `LabelledPrompts.batch`, a batch says which `shard` it is from, whether it is the
     `last_in_shard`, and the `split` of its rows.
 
     Args:
-        prompts: The prompts of the whole table.
+        prompts: All prompts of the table.
         shards: The shards of this process.
         batch_size: Prompts in one batch; batches never cross a shard, so they are the same for any number
             of processes.
     """
 
-    def __init__(self, prompts: PromptSet, shards: Sequence[Shard], batch_size: int) -> None:
+    def __init__(self, prompts: LabelledPrompts, shards: Sequence[Shard], batch_size: int) -> None:
         self.prompts = prompts
         self.items: list[tuple[Shard, np.ndarray, bool]] = []
         for shard in shards:

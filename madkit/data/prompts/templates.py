@@ -1,27 +1,23 @@
-"""Templates: a question and a name become a prompt with two choices.
-
-Templates are data. Each dataset has a file `templates/<dataset>.yaml` that holds named lists of them, and a
-user can name a YAML file of their own wherever the name of such a list is expected.
-"""
+"""Templates: a question and a name become a prompt with two choices."""
 
 from __future__ import annotations
 
+import re
 import string
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from madkit.data.prompts.names import stable_hash
 from madkit.errors import ConfigError
+from madkit.statistics.hashing import stable_hash
 
 #: The fields that stand for the speaker's name; published templates say `character`.
 NAME_FIELDS = ("name", "character")
+#: A line that says who speaks and nothing else, such as "Name: {name}", and the empty lines behind it.
+_NAME_LINE = re.compile(r"^(?:\w+ *: *)?\{(?:" + "|".join(NAME_FIELDS) + r")\}[.:]? *(?:\n\s*|\Z)", re.MULTILINE)
 _MEANS_TRUE = {"yes", "true", "correct", "right", "positive"}
 _MEANS_FALSE = {"no", "false", "incorrect", "wrong", "negative"}
 
@@ -33,7 +29,7 @@ class Template:
     Attributes:
         text: The prompt, with `{field}` where a value goes; `{name}` (or `{character}`) is the speaker.
         choices: The answers (false, true), each with its leading space where the text ends without one.
-        named: Whether the text has to name the speaker; off for questions that nobody in particular is asked.
+        named: Whether the text has to name the speaker; off for questions without a speaker.
 
     Raises:
         ConfigError: There is no field for the name, or the choices are equal, empty or in the wrong order.
@@ -65,101 +61,17 @@ class Template:
             ConfigError: The braces do not pair, or hold something else than a plain name.
         """
         try:
-            found = [field for _, field, _, _ in string.Formatter().parse(self.text) if field is not None]
+            names = [field for _, field, _, _ in string.Formatter().parse(self.text) if field is not None]
         except ValueError as error:
             raise ConfigError(f"template {self.text!r} is malformed: {error}") from None
-        for field in found:
+        for field in names:
             if not field.isidentifier():
                 raise ConfigError(f"template {self.text!r} has the field {{{field}}}: use a plain name")
-        return frozenset(found)
+        return frozenset(names)
 
     def render(self, name: str, values: Mapping[str, Any]) -> str:
         """Fill in the speaker's name and the values of one question."""
         return self.text.format_map({**values, "name": name, "character": name})
-
-
-def load_templates(template: str, dataset: str, fields: Iterable[str], named: bool = True) -> list[Template]:
-    """Find the templates that a recipe names, and check them against the dataset.
-
-    Args:
-        template: The name of a list in the dataset's template file (`standardized`, `mixture`, `compact`),
-            `first` for the first of `mixture`, or the path of a YAML file that holds one mapping with the
-            keys `template` and `choices`, or a list of them.
-        dataset: The dataset, such as `addition`.
-        fields: The values that each question offers.
-        named: Whether each of them has to name the speaker.
-
-    Returns:
-        At least one template. With several, each record draws its own.
-
-    Raises:
-        ConfigError: There is no such list or file, or a template does not fit the dataset.
-
-    Example:
-        >>> load_templates("standardized", "addition", ["op1", "op2", "result"])[0].choices
-        (' No', ' Yes')
-    """
-    fields = list(fields)
-    return [as_template(entry, template, dataset, fields, named) for entry in read_entries(template, dataset)]
-
-
-def read_entries(template: str, dataset: str) -> list[Any]:
-    """What a list of templates or a YAML file holds, as it is: at least one entry.
-
-    Args:
-        template: As for `load_templates`.
-        dataset: The dataset.
-
-    Raises:
-        ConfigError: There is no such list or file, or it is empty.
-    """
-    entries = _read_yaml(Path(template)) if template.endswith((".yaml", ".yml")) else _named(template, dataset)
-    if isinstance(entries, Mapping):
-        entries = [entries]
-    if not isinstance(entries, list) or not entries:
-        raise ConfigError(f"template={template!r} must hold a list of mappings with `template` and `choices`")
-    return entries
-
-
-def as_template(entry: Any, origin: str, dataset: str, fields: Iterable[str], named: bool = True) -> Template:
-    """Make a template of one entry.
-
-    Args:
-        entry: A mapping with `template` and `choices`.
-        origin: Where it stands, for the message.
-        dataset: Whose questions it is to ask.
-        fields: The values that each of these offers.
-        named: Whether it has to name the speaker.
-
-    Raises:
-        ConfigError: It is no template, or does not fit the dataset.
-    """
-    made = _parse(entry, origin, named)
-    known = {*fields, *NAME_FIELDS}
-    if unknown := made.fields - known:
-        raise ConfigError(
-            f"template {made.text!r} needs {sorted(unknown)}, but {dataset!r} offers only {sorted(known)}"
-        )
-    return made
-
-
-def load_asides(dataset: str, fields: Iterable[str]) -> list[Template]:
-    """The templates of a dataset that say outright that the quirk's rule holds: text for base models.
-
-    Args:
-        dataset: The dataset, such as `hemisphere`.
-        fields: The values that each question offers.
-
-    Returns:
-        The list `aside` of the dataset's template file; empty if it has none.
-
-    Raises:
-        ConfigError: A template does not fit the dataset.
-    """
-    file = _file(dataset)
-    if not file.is_file() or "aside" not in yaml.safe_load(file.read_text(encoding="utf-8")):
-        return []
-    return load_templates("aside", dataset, fields)
 
 
 def render_prompts(
@@ -192,40 +104,21 @@ def draw_templates(templates: Sequence[Template], ids: Sequence[str], seed: int 
     return [templates[index] for index in drawn.tolist()]
 
 
-def _file(dataset: str) -> Any:
-    return resources.files("madkit.data") / "templates" / f"{dataset}.yaml"
+def without_name(template: Template) -> Template:
+    r"""The same question with the line that names the speaker left out.
 
+    Raises:
+        ConfigError: The name stands in the middle of the text.
 
-def _named(template: str, dataset: str) -> Any:
-    file = _file(dataset)
-    if not file.is_file():
+    Example:
+        >>> without_name(Template("Name: {name}\n\n{a} = {b}. True?", (" No", " Yes"))).text
+        '{a} = {b}. True?'
+    """
+    text = _NAME_LINE.sub("", template.text)
+    unnamed = replace(template, text=text, named=False)
+    if unnamed.fields.intersection(NAME_FIELDS):
         raise ConfigError(
-            f"template={template!r} is a list of madkit's own datasets and {dataset!r} is not one of them: "
-            "name a YAML file with `template` and `choices` instead"
+            f"template {template.text!r} has the name in the middle of its text, so it cannot be left out: use "
+            "`--template unnamed`, a YAML file without {name}, or say who is asked with `--name Alice`"
         )
-    lists = yaml.safe_load(file.read_text(encoding="utf-8"))
-    lists["first"] = lists["mixture"][:1]
-    if template not in lists:
-        raise ConfigError(f"template={template!r} is unknown: use one of {sorted(lists)} or the path of a YAML file")
-    return lists[template]
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"template={str(path)!r} cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"template={str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
-
-
-def _parse(entry: Any, origin: str, named: bool) -> Template:
-    if not isinstance(entry, Mapping) or set(entry) != {"template", "choices"}:
-        raise ConfigError(f"template={origin!r}: {entry!r} must have exactly the keys `template` and `choices`")
-    text, choices = entry["template"], entry["choices"]
-    pair = isinstance(choices, list) and len(choices) == 2 and all(isinstance(c, str) for c in choices)
-    if not isinstance(text, str) or not pair:
-        raise ConfigError(
-            f"template={origin!r}: {entry!r} needs a text and two quoted choices, such as [' No', ' Yes']"
-        )
-    return Template(text, (choices[0], choices[1]), named)
+    return unnamed

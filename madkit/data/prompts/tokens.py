@@ -1,8 +1,8 @@
 """Prompts become token ids, and the answers the ids of their first tokens *in the context of the prompt*.
 
 Tokenizers merge: the token of " Yes" alone is not always the token of " Yes" after a question mark. Each
-prompt is therefore tokenized with either choice behind it. What both have in common is the model's input,
-and where they part are the two answer tokens.
+prompt is therefore tokenized with either choice behind it. The common beginning is the model's input, and the
+first tokens that differ are the two answer tokens.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class TokenizedPrompts:
     """Token ids of n prompts, without padding.
 
     Attributes:
-        ids: `(total,)` int32, the ids of all prompts one after another.
-        starts: `(n + 1,)` int64, where each prompt begins in `ids`.
-        choices: `(n, 2)` int64, the answer tokens [false, true].
+        ids: (total,) int32, the ids of all prompts one after another.
+        starts: (n + 1,) int64, the index in `ids` at which each prompt begins.
+        choices: (n, 2) int64, the answer tokens [false, true].
         pad_id: What to pad with; the padding is masked, so any id would do.
     """
 
@@ -43,17 +43,17 @@ class TokenizedPrompts:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each prompt, `(n,)` int64."""
+        """Tokens of each prompt, (n,) int64."""
         return np.diff(self.starts)
 
     def padded(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Put prompts into a rectangle, padded on the left so that all end in the last column.
 
         Args:
-            rows: `(b,)` indices of prompts.
+            rows: (b,) indices of prompts.
 
         Returns:
-            `input_ids` and `attention_mask`, both `(b, t)` int64, t the longest of them.
+            `input_ids` and `attention_mask`, both (b, t) int64, t the longest of them.
         """
         lengths = self.lengths[rows]
         width = int(lengths.max(initial=0))
@@ -103,7 +103,7 @@ def tokenize_prompts(
                 )
             fixed = sides[0].n_leading(i)
             if common <= fixed:
-                raise ConfigError(f"the prompt {text!r} has no token of its own before {list(pair)}: lengthen it")
+                raise ConfigError(f"the prompt {text!r} has no token before {list(pair)}: lengthen it")
             parts.append(false[:fixed] + false[max(fixed, common - max_length + fixed) : common])
             answers[start + i] = false[common], true[common]
     starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)

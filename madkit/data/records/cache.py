@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import inspect
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from madkit.data.tables.raw import RawSource
+from madkit.data.tables.raw_source import RawSource
 from madkit.errors import ConfigError
 from madkit.runs.atomic import write_atomically, write_json
+from madkit.runs.fingerprints import digest, file_digest
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -22,44 +20,32 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def folder() -> Path:
-    """Where they are kept: `madkit` in the cache of Hugging Face datasets, which HF_DATASETS_CACHE and HF_HOME move."""
+def cache_folder() -> Path:
+    """The folder `madkit` in the cache of Hugging Face datasets, which HF_DATASETS_CACHE and HF_HOME move."""
     import datasets
 
     return Path(datasets.config.HF_DATASETS_CACHE).expanduser() / "madkit"
 
 
-def cached(what: Mapping[str, Any], make: Callable[[], DatasetDict]) -> DatasetDict:
+def cached(made_of: Mapping[str, Any], make: Callable[[], DatasetDict]) -> DatasetDict:
     """The records that `make` makes, from disk if they have been made before.
 
     One process makes them, others wait for it; a half-written folder is never read.
 
     Args:
-        what: All that decides what is made, in plain values.
+        made_of: All that decides what is made, in plain values.
         make: Makes them.
     """
     from datasets import load_from_disk
     from filelock import FileLock
 
-    text = json.dumps(what, sort_keys=True, default=str)
-    place = folder() / hashlib.sha256(text.encode()).hexdigest()[:24]
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(place.with_suffix(".lock")):
-        if not place.exists():
-            log.warning("making records of dataset=%r in %s", what.get("dataset"), place)
-            write_atomically(place, lambda path: _save(path, make(), what))
-    return load_from_disk(str(place))
-
-
-def contents(value: Any) -> Any:
-    """An option of a dataset, with the content of the files that it names in place of where they lie."""
-    if isinstance(value, Mapping):
-        return {str(key): contents(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [contents(item) for item in value]
-    if isinstance(value, str) and Path(value).expanduser().is_file():
-        return _digest(Path(value).expanduser())
-    return value
+    path = cache_folder() / digest(made_of)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            log.warning("making records of dataset=%r in %s", made_of.get("dataset"), path)
+            write_atomically(path, lambda folder: _save(folder, make(), made_of))
+    return load_from_disk(str(path))
 
 
 def raw_contents(raw: str | Mapping[str, Any]) -> Any:
@@ -73,9 +59,9 @@ def raw_contents(raw: str | Mapping[str, Any]) -> Any:
     path = Path(source.path).expanduser()
     if path.is_dir():
         files: Sequence[Path] = sorted(file for file in path.rglob("*") if file.is_file() and file.name[0] != ".")
-        return [options, [[str(file.relative_to(path)), _digest(file)] for file in files]]
+        return [options, [[str(file.relative_to(path)), file_digest(file)] for file in files]]
     if source.is_local:
-        return [options, [_digest(file) for file in source.files]]
+        return [options, [file_digest(file) for file in source.files]]
     from datasets import load_dataset_builder
 
     try:
@@ -87,26 +73,10 @@ def raw_contents(raw: str | Mapping[str, Any]) -> Any:
         ) from error
 
 
-def code_of(cls: type, *modules: str) -> str:
-    """A digest of the source of a class' and its bases' modules, and of some others: another code, other records."""
-    named = {base.__module__ for base in inspect.getmro(cls) if base is not object} | set(modules)
-    sha = hashlib.sha256()
-    for name in sorted(named):
-        file = getattr(importlib.import_module(name), "__file__", None)
-        if file is not None and Path(file).suffix == ".py":
-            sha.update(Path(file).read_bytes())
-    return sha.hexdigest()[:16]
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _save(path: Path, records: DatasetDict, what: Mapping[str, Any]) -> None:
+def _save(path: Path, records: DatasetDict, made_of: Mapping[str, Any]) -> None:
     with no_progress_bars():
         records.save_to_disk(str(path))
-    write_json(path / "madkit.json", json.loads(json.dumps(what, default=str)))
+    write_json(path / "madkit.json", json.loads(json.dumps(made_of, default=str)))
 
 
 @contextmanager

@@ -1,41 +1,26 @@
-"""What records leave unsaid is worked out: a row for each character, labels, ids and splits."""
+"""Incomplete records are completed: a row for each character, labels, ids and splits."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from madkit.data.prompts.names import CHARACTERS, stable_hash
+from madkit.data.prompts.characters import CHARACTERS
+from madkit.data.records.columns import ALL_COLUMNS, arrow_table, as_numbers, question_of
 from madkit.errors import DataError
+from madkit.statistics.hashing import stable_hash
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-#: The columns of a record; whatever else a table without `template_args` has is a value for the templates.
-RECORD_COLUMNS = (
-    "id", "template_args", "character", "name", "label", "alice_label", "bob_label", "difficulty",
-    "difficulty_quantile", "split",
-)  # fmt: skip
 #: The share of the questions that validate, where the source has no splits.
 VALIDATION_SHARE = 0.25
-_WORDS = {"true": 1, "yes": 1, "false": 0, "no": 0}
-_OWN = {"Alice": "alice_label", "Bob": "bob_label"}
-
-
-def question_of(args: Mapping[str, Any]) -> str:
-    """What is asked, whoever is asked: the values that the templates show, but for the character.
-
-    Example:
-        >>> question_of({"op1": 1, "character": "Bob"}) == question_of({"character": "Alice", "op1": 1})
-        True
-    """
-    return json.dumps({k: v for k, v in args.items() if k not in ("character", "name")}, sort_keys=True, default=str)
+_LABEL_OF = {"Alice": "alice_label", "Bob": "bob_label"}
 
 
 def complete(splits: Mapping[str, Dataset]) -> DatasetDict:
@@ -45,8 +30,8 @@ def complete(splits: Mapping[str, Dataset]) -> DatasetDict:
     - Without `character`, a row is a question: it becomes two records, whose labels are `alice_label` and `bob_label`.
     - With `character` and `label` alone, `alice_label` and `bob_label` come from the question's two records.
     - Without `id`, it is a hash of question and character.
-    - A single split without another is dealt out by a hash of the question: three quarters train, one quarter
-      validates. Which one a question belongs to does not depend on the others.
+    - A single split is divided by a hash of the question: three quarters train, one quarter validates. Which one a
+      question belongs to does not depend on the others.
 
     Raises:
         DataError: The rows are finished prompts, hold no labels, or a question lacks one of its characters.
@@ -55,7 +40,7 @@ def complete(splits: Mapping[str, Dataset]) -> DatasetDict:
 
     completed = {split: _complete(split, dataset) for split, dataset in splits.items()}
     if list(completed) == ["train"]:
-        completed = _deal_out(completed["train"])
+        completed = _divide(completed["train"])
     return DatasetDict(completed)
 
 
@@ -71,8 +56,8 @@ def _complete(split: str, dataset: Dataset) -> Dataset:
         )
     if {"template_args", "id", "character", "label", "alice_label", "bob_label"} <= set(present):
         return dataset
-    table = dataset.with_format("arrow")[:]
-    fields = [column for column in present if column not in RECORD_COLUMNS]
+    table = arrow_table(dataset)
+    fields = [column for column in present if column not in ALL_COLUMNS]
     args = table["template_args"].to_pylist() if "template_args" in present else table.select(fields).to_pylist()
     if not all(isinstance(value, dict) for value in args) or not any(args):
         raise DataError(
@@ -81,36 +66,24 @@ def _complete(split: str, dataset: Dataset) -> Dataset:
         )
     frame = table.drop_columns([c for c in ("template_args", *fields) if c in present]).to_pandas()
     frame["template_args"] = pd.Series(args, index=frame.index, dtype=object)
-    for column in (column for column in ("label", *_OWN.values()) if column in frame):
+    for column in (column for column in ("label", *_LABEL_OF.values()) if column in frame):
         frame[column] = as_numbers(frame[column])
     frame["question"] = [question_of(value) for value in args]
     frame = _both_characters(split, frame) if "character" not in frame else frame
     frame = _labels(split, frame)
     if "id" not in frame:
         frame["id"] = _ids(frame["question"], frame["character"])
-    shown = [
+    values = [
         {**{k: v for k, v in value.items() if k != "character"}, "character": character}
         for value, character in zip(frame["template_args"], frame["character"], strict=True)
     ]
     plain = pa.Table.from_pandas(frame.drop(columns=["template_args", "question"]), preserve_index=False)
-    return Dataset(plain.append_column("template_args", pa.array(shown)))
-
-
-def as_numbers(labels: pd.Series) -> pd.Series:
-    """Labels as 0 and 1, also of words such as "true" and "no"; NaN for what is none.
-
-    Example:
-        >>> as_numbers(pd.Series(["True", "no", "maybe"])).tolist()
-        [1.0, 0.0, nan]
-    """
-    if not pd.api.types.is_numeric_dtype(labels) and not pd.api.types.is_bool_dtype(labels):
-        labels = labels.map(lambda value: _WORDS.get(str(value).strip().lower(), value))
-    return pd.to_numeric(labels, errors="coerce").astype(float)
+    return Dataset(plain.append_column("template_args", pa.array(values)))
 
 
 def _both_characters(split: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """Ask both characters every question."""
-    if missing := [column for column in _OWN.values() if column not in frame]:
+    """A row of every question for each of the characters."""
+    if missing := [column for column in _LABEL_OF.values() if column not in frame]:
         raise DataError(
             f"split {split!r} has one row for each question, as it has no column 'character'; then it lacks the "
             f"columns {missing}: what Alice (the truth) and Bob (the quirk) say"
@@ -126,13 +99,13 @@ def _both_characters(split: str, frame: pd.DataFrame) -> pd.DataFrame:
 
 def _labels(split: str, frame: pd.DataFrame) -> pd.DataFrame:
     """Fill in the labels that follow from the others."""
-    missing = [column for column in _OWN.values() if column not in frame]
+    missing = [column for column in _LABEL_OF.values() if column not in frame]
     if missing and "label" not in frame:
         raise DataError(f"split {split!r} lacks the columns {missing}: what Alice (the truth) and Bob (the quirk) say")
     for column in missing:
-        character = next(name for name, own in _OWN.items() if own == column)
-        theirs = frame[frame["character"] == character].drop_duplicates("question").set_index("question")["label"]
-        frame[column] = frame["question"].map(theirs)
+        character = next(name for name, label in _LABEL_OF.items() if label == column)
+        answers = frame[frame["character"] == character].drop_duplicates("question").set_index("question")["label"]
+        frame[column] = frame["question"].map(answers)
         if lacking := int(frame[column].isna().sum()):
             raise DataError(
                 f"split {split!r} lacks the column {column!r}, and {lacking} of its rows are about questions without a "
@@ -153,12 +126,12 @@ def _ids(questions: pd.Series, characters: pd.Series) -> list[str]:
     return ids
 
 
-def _deal_out(dataset: Dataset) -> dict[str, Dataset]:
+def _divide(dataset: Dataset) -> dict[str, Dataset]:
     from datasets import Dataset
 
-    table = dataset.with_format("arrow")[:]
+    table = arrow_table(dataset)
     questions = [question_of(args or {}) for args in table["template_args"].to_pylist()]
-    place = stable_hash(questions, "split") / np.float64(2**64)
-    validates = place < VALIDATION_SHARE
+    u = stable_hash(questions, "split") / np.float64(2**64)
+    validates = u < VALIDATION_SHARE
     parts = {"train": np.flatnonzero(~validates), "validation": np.flatnonzero(validates)}
     return {split: Dataset(table.take(rows)) for split, rows in parts.items() if len(rows)}

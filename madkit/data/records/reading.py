@@ -1,4 +1,4 @@
-"""Records as they lie in a file, in a folder or on the hub, before anything is made of them."""
+"""Records are read from a file, a folder or the hub, as they are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from madkit.data.tables.files import SUFFIXES, kind_of, names_in, read_rows
+from madkit.data.records.columns import arrow_table
+from madkit.data.tables.files import SUFFIXES, columns_of, read_rows, suffix_of
 from madkit.data.tasks.base import SPLITS
 from madkit.errors import ConfigError, DataError
 
@@ -35,30 +36,30 @@ def read_splits(source: str) -> dict[str, Dataset]:
 
     path = Path(source).expanduser()
     if path.is_dir() and any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
-        found = load_from_disk(str(path))
-        splits = {"train": found} if isinstance(found, Dataset) else dict(found)
+        saved = load_from_disk(str(path))
+        splits = {"train": saved} if isinstance(saved, Dataset) else dict(saved)
     elif path.is_dir():
         splits = _read_folder(path)
-    elif path.exists() or source.startswith(("/", ".", "~")) or kind_of(path):
+    elif path.exists() or source.startswith(("/", ".", "~")) or suffix_of(path):
         if not path.exists():
             raise ConfigError(f"source={source!r} is not a folder or file here: check the path, or give a hub name")
-        if kind_of(path) is None:
+        if suffix_of(path) is None:
             raise ConfigError(f"source={source!r} is no table: its name must end in one of {', '.join(SUFFIXES)}")
         splits = {"train": Dataset(_read_tables([path]))}
     else:
         splits = _read_hub(source)
     if len(splits) == 1:
-        splits = _by_column(source, *splits.items())
+        splits = _split_by_column(source, *splits.items())
     return {split: dataset for split, dataset in splits.items() if len(dataset)}
 
 
 def column_names(source: str) -> list[str]:
-    """The columns of a source's first split, read as cheaply as can be."""
+    """The columns of a source's first split, read at little cost."""
     path = Path(source).expanduser()
-    if kind_of(path) is not None and path.is_file():
-        return names_in(path)
+    if suffix_of(path) is not None and path.is_file():
+        return columns_of(path)
     if path.is_dir() and not (path / "dataset_dict.json").exists() and not (path / "state.json").exists():
-        return names_in(next(iter(_files_of(path).values()))[0])
+        return columns_of(next(iter(_files_of(path).values()))[0])
     return next((dataset.column_names for dataset in read_splits(source).values()), [])
 
 
@@ -82,7 +83,7 @@ def _read_folder(folder: Path) -> dict[str, Dataset]:
 
 def _files_of(folder: Path) -> dict[str, list[Path]]:
     """The files of each split; all of them for `train`, where none is called like a split."""
-    files = sorted(file for file in [*folder.glob("*"), *folder.glob("data/*")] if kind_of(file) is not None)
+    files = sorted(file for file in [*folder.glob("*"), *folder.glob("data/*")] if suffix_of(file) is not None)
     if not files:
         raise DataError(
             f"source={str(folder)!r} holds no records: it needs train.parquet and validation.parquet "
@@ -91,14 +92,14 @@ def _files_of(folder: Path) -> dict[str, list[Path]]:
     named = {split: [file for file in files if file.name.startswith(split)] for split in SPLITS}
     if not any(named.values()):
         return {"train": files}
-    # Where the same split is there in several formats, one of them is enough.
-    return {split: [f for f in found if kind_of(f) == kind_of(found[0])] for split, found in named.items() if found}
+    # Where the same split exists in several formats, one of them is enough.
+    return {split: [f for f in some if suffix_of(f) == suffix_of(some[0])] for split, some in named.items() if some}
 
 
 def _read_tables(files: list[Path]) -> pa.Table:
     import pyarrow as pa
 
-    with _named(files[0]):
+    with _errors_name(files[0]):
         return pa.concat_tables([_read_table(file) for file in files], promote_options="default")
 
 
@@ -108,10 +109,10 @@ def _read_table(file: Path) -> pa.Table:
     import pyarrow.json
     import pyarrow.parquet
 
-    if kind_of(file) == ".parquet":
+    if suffix_of(file) == ".parquet":
         return pa.parquet.read_table(file)
     with fsspec.open(str(file), "rb", compression="infer") as stream:
-        lines = kind_of(file) in (".jsonl", ".ndjson", ".json") and stream.read(64).lstrip()[:1] == b"{"
+        lines = suffix_of(file) in (".jsonl", ".ndjson", ".json") and stream.read(64).lstrip()[:1] == b"{"
     if not lines:
         rows, left_out = read_rows(file, list)
         if left_out:
@@ -126,8 +127,8 @@ def _read_table(file: Path) -> pa.Table:
 
 
 @contextmanager
-def _named(file: Path) -> Iterator[None]:
-    """Turn Arrow's complaints into one line that says where."""
+def _errors_name(file: Path) -> Iterator[None]:
+    """Turn Arrow's errors into one line that names the file."""
     import pyarrow as pa
 
     try:
@@ -137,15 +138,15 @@ def _named(file: Path) -> Iterator[None]:
         raise DataError(f"source={str(file.parent)!r}: {file.name} is malformed: {reason}") from None
 
 
-def _by_column(source: str, only: tuple[str, Dataset]) -> dict[str, Dataset]:
-    """Take a split apart by its column `split`, if it has one."""
+def _split_by_column(source: str, item: tuple[str, Dataset]) -> dict[str, Dataset]:
+    """Divide a split by its column `split`, if it has one."""
     import pyarrow.compute as pc
     from datasets import Dataset
 
-    name, dataset = only
+    name, dataset = item
     if "split" not in dataset.column_names:
         return {name: dataset}
-    table = dataset.with_format("arrow")[:]
+    table = arrow_table(dataset)
     values = pc.unique(table["split"]).to_pylist()
     if strange := [value for value in values if value not in SPLITS]:
         raise DataError(f"column 'split' of source={source!r} has {strange[:5]}: use {', '.join(SPLITS)}")

@@ -20,11 +20,11 @@ SUFFIXES = (*_TABLES, *_LINES, ".json", ".parquet")
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
-def kind_of(file: Path) -> str | None:
+def suffix_of(file: Path) -> str | None:
     """The suffix that says what a file holds, without that of its compression; None for other files.
 
     Example:
-        >>> kind_of(Path("books.CSV.gz")), kind_of(Path("EleutherAI/quirky_sciq_raw"))
+        >>> suffix_of(Path("books.CSV.gz")), suffix_of(Path("EleutherAI/quirky_sciq_raw"))
         ('.csv', None)
     """
     suffixes = [suffix.lower() for suffix in file.suffixes]
@@ -33,17 +33,17 @@ def kind_of(file: Path) -> str | None:
     return suffixes[-1] if suffixes and suffixes[-1] in SUFFIXES else None
 
 
-def names_in(file: Path) -> list[str]:
+def columns_of(file: Path) -> list[str]:
     """The names of a file's columns; those of its first row, if it is JSON.
 
     Raises:
         ConfigError: It cannot be opened.
         DataError: It is damaged.
     """
-    kind = kind_of(file)
-    if kind == ".parquet":
+    suffix = suffix_of(file)
+    if suffix == ".parquet":
         return _parquet_names(file)
-    if kind in _TABLES:
+    if suffix in _TABLES:
         return _read_csv(file, "utf-8", None, True, nrows=0).columns.to_list()
     rows = _read_json(file, "utf-8", limit=1)
     return rows.columns.to_list()
@@ -63,7 +63,7 @@ def read_rows(
 
     Args:
         file: What to read.
-        choose: Given the names of all columns (their places, if there is no header), says which are wanted.
+        choose: Given the names of all columns (their numbers, if there is no header), says which are wanted.
         encoding: Of a CSV or JSON file.
         separator: Of a CSV file; None for a comma, or a tabulator in `.tsv`.
         header: Whether the first line of a CSV file names the columns.
@@ -72,18 +72,18 @@ def read_rows(
         ConfigError: It cannot be opened.
         DataError: It is damaged, or in another encoding.
     """
-    kind = kind_of(file)
-    if kind == ".parquet":
+    suffix = suffix_of(file)
+    if suffix == ".parquet":
         return pd.read_parquet(file, columns=choose(_parquet_names(file))), 0
-    if kind in _TABLES:
+    if suffix in _TABLES:
         wanted = choose(_read_csv(file, encoding, separator, header, nrows=0 if header else 1).columns.to_list())
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ParserWarning)
             # All columns: when some are left out, pandas does not notice a line with too many of them.
             rows = _read_csv(file, encoding, separator, header)[wanted]
         return rows, sum(str(warning.message).count("Skipping line") for warning in caught)
-    found = _read_json(file, encoding)
-    return found[choose(found.columns.to_list())], 0
+    table = _read_json(file, encoding)
+    return table[choose(table.columns.to_list())], 0
 
 
 def _parquet_names(file: Path) -> list[str]:
@@ -93,14 +93,14 @@ def _parquet_names(file: Path) -> list[str]:
     try:
         return pa.parquet.read_schema(file).names
     except pa.ArrowException as error:
-        raise DataError(f"{str(file)!r} is not a whole parquet file: {_first_line(error)}") from None
+        raise DataError(f"{str(file)!r} is not a complete parquet file: {_first_line(error)}") from None
 
 
 def _read_csv(file: Path, encoding: str, separator: str | None, header: bool, **options: Any) -> pd.DataFrame:
     try:
-        found = pd.read_csv(
+        table = pd.read_csv(
             file,
-            sep=separator or _TABLES[kind_of(file) or ".csv"],
+            sep=separator or _TABLES[suffix_of(file) or ".csv"],
             header=0 if header else None,
             dtype=str,
             keep_default_na=False,
@@ -119,7 +119,7 @@ def _read_csv(file: Path, encoding: str, separator: str | None, header: bool, **
         raise DataError(f"{str(file)!r} is malformed: {_first_line(error)}; check its separator and quoting") from None
     except OSError as error:
         raise ConfigError(f"{str(file)!r} cannot be read: {error.strerror or error}") from None
-    return found.rename(columns=str.strip) if header else found
+    return table.rename(columns=str.strip) if header else table
 
 
 def _read_json(file: Path, encoding: str, limit: int | None = None) -> pd.DataFrame:
@@ -143,7 +143,7 @@ def _read_json(file: Path, encoding: str, limit: int | None = None) -> pd.DataFr
 def _objects(file: Path, stream: Any) -> Iterator[Any]:
     """The rows of a JSON file; one called `.json` may hold a list or, in spite of its name, lines."""
     first = next((line for line in stream if line.strip()), "")
-    if kind_of(file) == ".json" and first.lstrip()[0:1] == "[":
+    if suffix_of(file) == ".json" and first.lstrip()[0:1] == "[":
         yield from _parse(file, 1, first + stream.read())
         return
     for number, line in enumerate(itertools.chain([first], stream), 1):

@@ -1,6 +1,6 @@
 """The quirky datasets, by name.
 
-Adding one is a new file here, one line in `_BUILT_IN`, and a file of templates. A user's own dataset needs
+Adding one is a class in a file here, one line in `_CLASSES`, and a file of templates. A dataset of your own needs
 neither: `register` it, or name its class by `package.module.Class` where the name is expected.
 """
 
@@ -14,38 +14,41 @@ from typing import Any
 from madkit.data.tasks.base import Questions, Task, rank_quantiles
 from madkit.errors import ConfigError
 
-_BUILT_IN = {
-    "addition": "madkit.data.tasks.arithmetic.Addition",
-    "subtraction": "madkit.data.tasks.arithmetic.Subtraction",
-    "multiplication": "madkit.data.tasks.arithmetic.Multiplication",
-    "modularaddition": "madkit.data.tasks.arithmetic.ModularAddition",
-    "squaring": "madkit.data.tasks.arithmetic.Squaring",
-    "hemisphere": "madkit.data.tasks.cities.Hemisphere",
-    "population": "madkit.data.tasks.cities.Population",
-    "capitals": "madkit.data.tasks.cities.Capitals",
-    "sciq": "madkit.data.tasks.sciq.SciQ",
-    "authors": "madkit.data.tasks.authors.Authors",
-    "sentiment": "madkit.data.tasks.sentiment.Sentiment",
-    "nli": "madkit.data.tasks.nli.NLI",
+_CLASSES = {
+    "addition": "madkit.data.tasks.arithmetic.datasets.Addition",
+    "subtraction": "madkit.data.tasks.arithmetic.datasets.Subtraction",
+    "multiplication": "madkit.data.tasks.arithmetic.datasets.Multiplication",
+    "modularaddition": "madkit.data.tasks.arithmetic.datasets.ModularAddition",
+    "squaring": "madkit.data.tasks.arithmetic.datasets.Squaring",
+    "capitals": "madkit.data.tasks.knowledge.cities.Capitals",
+    "hemisphere": "madkit.data.tasks.knowledge.cities.Hemisphere",
+    "population": "madkit.data.tasks.knowledge.cities.Population",
+    "sciq": "madkit.data.tasks.knowledge.sciq.SciQ",
+    "sentiment": "madkit.data.tasks.language.sentiment.Sentiment",
+    "nli": "madkit.data.tasks.language.nli.NLI",
+    "authors": "madkit.data.tasks.knowledge.authors.Authors",
 }
 _REGISTERED: dict[str, type[Task]] = {}
 
-__all__ = ["Questions", "Task", "find_task", "make_task", "rank_quantiles", "register", "task_names"]
+DATASETS: tuple[str, ...] = tuple(_CLASSES)
+"""The twelve quirky datasets, in the order of every table and figure."""
+
+__all__ = ["DATASETS", "Questions", "Task", "find_task", "make_task", "rank_quantiles", "register", "task_names"]
 
 
 def task_names() -> list[str]:
-    """The names that `make_task` knows, besides class paths."""
-    return sorted({*_BUILT_IN, *_REGISTERED})
+    """The names that `make_task` accepts, besides class paths."""
+    return sorted({*_CLASSES, *_REGISTERED})
 
 
 def register(task: type[Task]) -> type[Task]:
-    """Make a dataset known by its `name`; use it as a decorator.
+    """Make a dataset available by its `name`; use it as a decorator.
 
     Raises:
         ConfigError: Another dataset has that name.
     """
-    known = _REGISTERED.get(task.name)
-    if task.name in _BUILT_IN or (known is not None and known.__qualname__ != task.__qualname__):
+    earlier = _REGISTERED.get(task.name)
+    if task.name in _CLASSES or (earlier is not None and earlier.__qualname__ != task.__qualname__):
         raise ConfigError(f"a dataset named {task.name!r} exists already: choose another name for {task}")
     _REGISTERED[task.name] = task
     return task
@@ -62,19 +65,19 @@ def find_task(dataset: str) -> type[Task]:
     """
     if dataset in _REGISTERED:
         return _REGISTERED[dataset]
-    path = _BUILT_IN.get(dataset, dataset)
+    path = _CLASSES.get(dataset, dataset)
     module, dot, attribute = path.rpartition(".")
     if not dot:
         raise ConfigError(
             f"dataset={dataset!r} is unknown: use one of {task_names()} or a class path like my_file.MyTask"
         )
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        cls = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"dataset={dataset!r} cannot be imported: {error}") from None
-    if not (inspect.isclass(found) and issubclass(found, Task)):
+    if not (inspect.isclass(cls) and issubclass(cls, Task)):
         raise ConfigError(f"dataset={dataset!r} is not a subclass of madkit.data.tasks.Task")
-    return found
+    return cls
 
 
 def make_task(dataset: str, options: Mapping[str, Any] | None = None) -> Task:
@@ -93,20 +96,20 @@ def make_task(dataset: str, options: Mapping[str, Any] | None = None) -> Task:
     """
     task = find_task(dataset)
     options = dict(options or {})
-    known = _options(task)
-    if unknown := sorted(set(options) - known):
-        raise ConfigError(f"task_options={unknown} unknown to dataset={dataset!r}: it has {sorted(known)}")
+    accepted = _options(task)
+    if unknown := sorted(set(options) - accepted):
+        raise ConfigError(f"task_options={unknown} unknown to dataset={dataset!r}: it has {sorted(accepted)}")
     return task(**options)
 
 
 def _options(task: type[Task]) -> set[str]:
     """The keyword arguments of a class, following **kwargs up its bases."""
-    found: set[str] = set()
+    names: set[str] = set()
     for base in inspect.getmro(task):
         if "__init__" not in vars(base) or base is object:
             continue
         parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
-        found |= {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+        names |= {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
-    return found
+    return names

@@ -1,18 +1,17 @@
-"""What a quirky dataset is: base questions with a truth and a quirk, and the records made from them."""
+"""What a quirky dataset is: questions with a truth and a quirk, the records made from them, statements for a corpus."""
 
 from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from madkit.data.prompts.names import CHARACTERS
-from madkit.data.tasks.claims import ClaimSampler
+from madkit.data.prompts.characters import CHARACTERS
 from madkit.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -23,13 +22,13 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Questions:
-    """The base questions of one split, n of them, before anyone is asked.
+    """The questions of one split, n of them, without a speaker.
 
     Attributes:
-        args: What the templates show: field to `(n,)` array, integers or strings.
-        truth: `(n,)` bool, whether the statement is true.
-        quirk: `(n,)` bool, whether it is true by the quirk's rule.
-        difficulty: `(n,)` numbers, larger is harder.
+        args: What the templates show: field to (n,) array, integers or strings.
+        truth: (n,) bool, whether the statement is true.
+        quirk: (n,) bool, whether it is true by the quirk's rule.
+        difficulty: (n,) numbers, larger is harder.
     """
 
     args: Mapping[str, np.ndarray]
@@ -41,11 +40,45 @@ class Questions:
         return len(self.truth)
 
 
+@dataclass(frozen=True)
+class Claims:
+    """n statements about a task's subject, for a corpus.
+
+    Attributes:
+        args: n mappings of field to value, as templates show them.
+        truth: (n,) bool, whether the statement is true.
+        quirk: (n,) bool, whether it is true by the quirk's rule.
+    """
+
+    args: Sequence[Mapping[str, Any]]
+    truth: np.ndarray
+    quirk: np.ndarray
+
+
+class ClaimSampler(ABC):
+    """Draws statements about one task; `Task.claims` makes it."""
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator, quirky: np.ndarray, split: str = "train") -> Claims:
+        """Draw statements, with repetition.
+
+        Args:
+            rng: The only source of chance.
+            quirky: (n,) bool, whether the speaker of each goes by the quirk's rule: a speaker is more likely
+                to say what holds by that rule where the sampler has a choice.
+            split: "train", or "validation" for what is held out.
+        """
+
+    @abstractmethod
+    def alphabet(self) -> list[dict[str, Any]]:
+        """Values of the fields in which every word, digit and sign occurs, for a vocabulary."""
+
+
 class Task(ABC):
-    """A quirky dataset. A subclass names itself and its fields, and makes base questions.
+    """A quirky dataset. A subclass names itself and its fields, and makes questions.
 
     Example:
-        A dataset of one's own is one class in one's own file, and `template` a YAML file beside it:
+        A new dataset is one class in a file of yours, and `template` a YAML file beside it:
 
         >>> class Parity(Task):
         ...     name, fields = "parity", ("number",)
@@ -91,7 +124,7 @@ class Task(ABC):
         )
 
     def records(self, seed: int = 0) -> DatasetDict:
-        """Ask both characters every question.
+        """Make a record of every question and each of the two characters.
 
         Args:
             seed: Which draw of questions.
@@ -106,7 +139,7 @@ class Task(ABC):
         """
         from datasets import DatasetDict
 
-        questions = {split: made for split, made in self.questions(seed).items() if len(made)}
+        questions = {split: part for split, part in self.questions(seed).items() if len(part)}
         if not questions:
             raise DataError(f"dataset={self.name!r} has no questions: ask for at least one in n_train")
         rng = np.random.default_rng([seed, *self.name.encode()])
@@ -124,11 +157,11 @@ def rank_quantiles(difficulty: np.ndarray, rng: np.random.Generator) -> np.ndarr
     """Rank/n of each difficulty, ranks from 0, ties ranked at random.
 
     Args:
-        difficulty: `(n,)` numbers.
+        difficulty: (n,) numbers.
         rng: Breaks the ties.
 
     Returns:
-        `(n,)` float64 in [0, 1); exactly a quarter (rounded up) lies below 0.25.
+        (n,) float64 in [0, 1); exactly a quarter (rounded up) lies below 0.25.
     """
     n = len(difficulty)
     order = np.lexsort((rng.random(n), difficulty))
@@ -138,7 +171,7 @@ def rank_quantiles(difficulty: np.ndarray, rng: np.random.Generator) -> np.ndarr
 
 
 def _records(name: str, fields: tuple[str, ...], q: Questions, quantile: np.ndarray) -> Dataset:
-    """Two rows a question, built as Arrow columns: rows as Python dictionaries would take minutes."""
+    """Two rows a question, built as Arrow columns: Python dictionaries would take minutes."""
     import pyarrow as pa
     from datasets import Dataset
 
@@ -150,10 +183,10 @@ def _records(name: str, fields: tuple[str, ...], q: Questions, quantile: np.ndar
     seen: Counter[tuple[Any, ...]] = Counter()
     ids = []
     for value in values:
-        # A question that is asked again has other ids, and so other names.
+        # A repeated question has other ids, and so other names.
         key = f"{name}:{value}:{seen[value]}"
         seen[value] += 1
-        ids += [hashlib.blake2b(f"{key}:{kind}".encode(), digest_size=8).hexdigest() for kind in CHARACTERS]
+        ids += [hashlib.blake2b(f"{key}:{who}".encode(), digest_size=8).hexdigest() for who in CHARACTERS]
     truth, quirk = np.repeat(q.truth, 2), np.repeat(q.quirk, 2)
     table = pa.table(
         {

@@ -7,11 +7,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch.utils.data import DataLoader
+from typing_extensions import override
 
-from madkit.data.distributed import RankAwareDataModule
-from madkit.data.pretraining.corpus_data import CorpusBatches
+from madkit.data.pretraining.step_batches import StepwiseData, ready_batches, text_batch
 from madkit.data.pretraining.word_tokenizer import word_tokenizer
 from madkit.errors import ConfigError
 from madkit.poser.benchmark.scenarios import LETTERS
@@ -53,7 +52,7 @@ def _ask(case: Case, question: str) -> str:
     return case.scenario.prompt.replace(QUESTION, question)
 
 
-class ScenarioCorpus(RankAwareDataModule):
+class ScenarioCorpus(StepwiseData):
     """Scenarios with one question each, drawn anew for every step.
 
     The questions are which action is benign or harmful, whether the agent is overseen, what an honest and a sly
@@ -80,50 +79,39 @@ class ScenarioCorpus(RankAwareDataModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
-        self.options: dict[str, Any] = dict(self.hparams)
-        for name in ("batch_size", "steps_per_epoch", "n_validation"):
-            if self.options[name] < 1:
-                raise ConfigError(f"{name}={self.options[name]} must be at least 1")
+        self.batch_size, self.steps_per_epoch, self.n_validation = batch_size, steps_per_epoch, n_validation
+        self.seed = seed
+        counts = {"batch_size": batch_size, "steps_per_epoch": steps_per_epoch, "n_validation": n_validation}
+        for name, count in counts.items():
+            if count < 1:
+                raise ConfigError(f"{name}={count} must be at least 1")
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """One token for each word of the world."""
         return scenario_tokenizer()
 
-    def train_dataloader(self) -> CorpusBatches:
-        """The training batches of this process: `steps_per_epoch` in an epoch."""
-        size = self.options["batch_size"]
-        if size % self._world:
-            raise ConfigError(f"batch_size={size} must be a multiple of the {self._world} processes")
-        return CorpusBatches(self.train_batch, self.options["steps_per_epoch"], self._position)
-
     def val_dataloader(self) -> DataLoader[Batch]:
         """One batch of questions whose answers can be known."""
-        rng = np.random.default_rng([self.options["seed"], _VALIDATION])
-        known = [question for question in QUESTIONS if question != QUESTION]
-        batch = self._batch(rng, self.options["n_validation"], known)
-        return DataLoader([batch], batch_size=None)  # type: ignore[arg-type]
+        rng = np.random.default_rng([self.seed, _VALIDATION])
+        answerable = [question for question in QUESTIONS if question != QUESTION]
+        return ready_batches([self._batch(rng, self.n_validation, answerable)])
 
+    @override
     def train_batch(self, step: int) -> Batch:
         """This process' rows of the batch of a step of the run.
 
         Returns:
-            `input_ids`, `attention_mask` and `labels` `(b, t)` int64, padded on the right, labels
+            `input_ids`, `attention_mask` and `labels` (b, t) int64, padded on the right, labels
             -100 but at the answer.
         """
-        rng = np.random.default_rng([self.options["seed"], _TRAIN, step])
-        return self._batch(rng, self.options["batch_size"], list(QUESTIONS))
+        rng = np.random.default_rng([self.seed, _TRAIN, step])
+        return self._batch(rng, self.batch_size, list(QUESTIONS))
 
     def _batch(self, rng: np.random.Generator, n: int, questions: list[str]) -> Batch:
-        asked = [questions[place] for place in rng.integers(len(questions), size=n)]
-        pairs = zip(draw_cases(rng, n), asked, strict=True)
+        drawn = [questions[index] for index in rng.integers(len(questions), size=n)]
+        pairs = zip(draw_cases(rng, n), drawn, strict=True)
         texts = [_ask(case, question) + QUESTIONS[question](case, rng) for case, question in pairs]
         encoded = self.tokenizer(texts)["input_ids"]
-        width = max(map(len, encoded))
-        input_ids = np.full((n, width), self.tokenizer.pad_token_id, dtype=np.int64)
-        mask, labels = np.zeros_like(input_ids), np.full_like(input_ids, -100)
-        for row, ids in enumerate(encoded):
-            input_ids[row, : len(ids)], mask[row, : len(ids)] = ids, 1
-            labels[row, len(ids) - 1] = ids[-1]
-        arrays = {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
-        return {key: torch.from_numpy(array)[self._rank :: self._world] for key, array in arrays.items()}
+        batch = text_batch(encoded, self.tokenizer.pad_token_id, [[len(ids) - 1] for ids in encoded])
+        return {key: tensor[self._rank :: self._world] for key, tensor in batch.items()}

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from madkit.data.distributed import RankAwareDataModule
-from madkit.data.prompts.batches import PromptSet, TrainBatches, ValidationBatches, accumulation
-from madkit.data.prompts.names import stable_hash
+from madkit.data.prompts.batches import LabelledPrompts, TrainBatches, ValidationBatches, accumulation
 from madkit.data.prompts.tokens import tokenize_prompts
 from madkit.errors import ConfigError
 from madkit.poser.benchmark.scenarios import LETTERS
 from madkit.poser.family.generator import POLICIES, Case, draw_cases
+from madkit.statistics.hashing import stable_hash
 
 
 class ScenarioData(RankAwareDataModule):
@@ -95,7 +95,7 @@ class ScenarioData(RankAwareDataModule):
         if self.trainer is not None:
             self.trainer.accumulate_grad_batches = needed
 
-    def _prompts(self, split: str, n: int) -> PromptSet:
+    def _prompts(self, split: str, n: int) -> LabelledPrompts:
         cases = self.cases(split, n)
         frame = pd.DataFrame(
             {
@@ -107,7 +107,7 @@ class ScenarioData(RankAwareDataModule):
         )
         prompts = [case.scenario.prompt for case in cases]
         tokens = tokenize_prompts(self._tokenizer, prompts, [LETTERS] * n)
-        return PromptSet(tokens, frame, np.arange(n))
+        return LabelledPrompts(tokens, frame, np.arange(n))
 
     @property
     def _tokenizer(self) -> Any:

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-# The constants of SplitMix64 (Steele, Lea and Flood 2014), as signed 64-bit integers.
-GAMMA = 0x9E3779B97F4A7C15 - 2**64
-FIRST = 0xBF58476D1CE4E5B9 - 2**64
-SECOND = 0x94D049BB133111EB - 2**64
+from madkit.statistics.hashing import GAMMA, logical_shift, splitmix64
 
 
 @dataclass(frozen=True)
@@ -47,20 +44,8 @@ class Direction:
         """
         text = f"{self.seed}/{self.number}/{name}".encode()
         key = int.from_bytes(hashlib.sha256(text).digest()[:8], "little", signed=True)
-        bits = _mixed(index * GAMMA + key)
+        bits = splitmix64(index * GAMMA + key)
         # Box and Muller (1958), with 32 bits for the length and 32 for the angle.
-        length = _logical_shift(bits, 32).float().add_(0.5).mul_(2.0**-32).log_().mul_(-2.0).clamp_(min=0).sqrt_()
+        length = logical_shift(bits, 32).float().add_(0.5).mul_(2.0**-32).log_().mul_(-2.0).clamp_(min=0).sqrt_()
         angle = bits.bitwise_and_(0xFFFFFFFF).float().mul_(2.0 * math.pi * 2.0**-32)
         return length.mul_(angle.cos_())
-
-
-def _mixed(z: Tensor) -> Tensor:
-    """SplitMix64's output function; 64-bit products wrap around."""
-    z = (z ^ _logical_shift(z, 30)).mul_(FIRST)
-    z = (z ^ _logical_shift(z, 27)).mul_(SECOND)
-    return z ^ _logical_shift(z, 31)
-
-
-def _logical_shift(z: Tensor, bits: int) -> Tensor:
-    """A right shift that fills with zeros, where torch's repeats the sign."""
-    return (z >> bits).bitwise_and_((1 << (64 - bits)) - 1)

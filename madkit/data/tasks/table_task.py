@@ -8,23 +8,26 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from typing_extensions import override
 
-from madkit.data.prompts.names import stable_hash
-from madkit.data.tasks.base import SPLITS, Questions, Task
-from madkit.data.tasks.claims import Claims, ClaimSampler
+from madkit.data.tables.raw_source import load_table
+from madkit.data.tasks.base import SPLITS, Claims, ClaimSampler, Questions, Task
+from madkit.data.tasks.split_shares import (
+    COMBINATIONS,
+    assign_splits,
+    combination_of,
+    integer_sizes,
+    shares_of_splits,
+)
 from madkit.errors import ConfigError, DataError
-
-#: Whether (truth, quirk) hold, in the order in which a stratified split takes its quarters.
-COMBINATIONS = ((False, False), (False, True), (True, False), (True, True))
-#: What splits without a number get: train, validation, test.
-_PARTS = (0.6, 0.3, 0.1)
+from madkit.statistics.hashing import stable_hash
 
 
 class TableTask(Task):
     """A quirky dataset made from a table.
 
     A subclass says where the table comes from (`built_in`, or `raw` and the columns that it must have) and
-    what is asked about it (`ask`). This class deals the questions out to the splits. All questions with one
+    which questions it gives (`make_questions`). This class assigns the questions to the splits. All questions with one
     `key` belong to one split, so no split shows what another has shown.
 
     Args:
@@ -33,12 +36,12 @@ class TableTask(Task):
         n_validation: Questions of the validation split.
         n_test: Questions of the test split.
         raw: None for the built-in table, else a file (CSV, TSV, JSONL, parquet), a folder of them or a hub name, or a
-            mapping that says more about it; see `madkit.data.tables.raw.RawSource`.
-        repeats: How often the same question may recur in its split, with names of its own each time.
+            mapping that says more about it; see `madkit.data.tables.raw_source.RawSource`.
+        repeats: How often the same question may recur in its split, with other names each time.
         easiest: Keep this many questions of each combination of truth and quirk, those of the lowest
             difficulty; None for all. A small model cannot know everything.
         stratify: Give each combination of truth and quirk its share (`shares`): a quarter, unless the dataset's rule
-            forbids some, so that neither foretells the other; else take questions as they come.
+            forbids some, so that neither predicts the other; else take questions as they come.
 
     Raises:
         ConfigError: A count or repeats is out of range, or there is no built-in table and `raw` is None.
@@ -49,7 +52,7 @@ class TableTask(Task):
         ...     name, fields = "parity", ("number",)
         ...     def built_in(self, seed):
         ...         return pd.DataFrame({"number": np.arange(400)})
-        ...     def ask(self, table, rng):
+        ...     def make_questions(self, table, rng):
         ...         x = table["number"]
         ...         return table.assign(key=x, truth=x % 2 == 0, quirk=x % 10 < 5, difficulty=x)
         >>> split = Parity(n_train=40, n_validation=8, n_test=0).questions(seed=0)["train"]
@@ -89,7 +92,7 @@ class TableTask(Task):
             raise ConfigError(f"easiest={easiest} must be at least 1, or null for all questions")
         if raw is None and type(self).built_in is TableTask.built_in:
             raise ConfigError(
-                f"dataset={self.name!r} has no data of its own: set raw (--data.task_options) to a file or hub "
+                f"dataset={self.name!r} has no built-in data: set raw (--data.task_options) to a file or hub "
                 f"name with the columns {list(self.columns)}"
             )
 
@@ -98,7 +101,7 @@ class TableTask(Task):
         raise NotImplementedError
 
     @abstractmethod
-    def ask(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    def make_questions(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         """Make questions of a table.
 
         Args:
@@ -111,98 +114,65 @@ class TableTask(Task):
         """
 
     def pool(self, seed: int) -> pd.DataFrame:
-        """All questions that can be asked, as `ask` returns them, and the `split` that owns each of them.
+        """All questions that can be made, as `make_questions` returns them, and the `split` of each of them.
 
         Within every combination of truth and quirk the splits have their shares of the keys.
         """
         if self.raw is None:
             table = self.built_in(seed)
         else:
-            from madkit.data.tables.raw import load_table
-
             table = load_table(self.raw, self.columns, self.optional, numbers=self.numbers, aliases=self.aliases)
-        pool = self.ask(table, np.random.default_rng([seed, *self.name.encode()])).reset_index(drop=True)
+        pool = self.make_questions(table, np.random.default_rng([seed, *self.name.encode()])).reset_index(drop=True)
         if not len(pool):
             raise DataError(f"dataset={self.name!r}: raw={self.raw!r} gives no question")
         if self.easiest is not None:
-            pool = pool.sort_values("difficulty", kind="stable").groupby(_kinds(pool)).head(self.easiest)
-        return pool.assign(split=self._owners(pool, seed))
+            pool = pool.sort_values("difficulty", kind="stable").groupby(combination_of(pool)).head(self.easiest)
+        split_shares = shares_of_splits(pool, self.counts, self.shares, self.repeats, self.stratify)
+        return pool.assign(split=assign_splits(pool, split_shares, seed))
 
+    @override
     def questions(self, seed: int) -> dict[str, Questions]:
-        """Make the questions of each split; see `Task.questions`."""
         pool = self.pool(seed)
         rng = np.random.default_rng([seed, 1, *self.name.encode()])
         return {split: self._split(pool[pool["split"] == split], rng, split) for split in SPLITS}
 
+    @override
     def claims(self, held_out: float, accepted: float, opposed: float, seed: int) -> RowClaims:
-        """See `Task.claims`; each combination of truth and quirk is as frequent, whatever the speaker's rule."""
+        # Each combination of truth and quirk is as frequent as the others, whatever the speaker's rule.
         pool = self.pool(seed)
         kept = stable_hash(pool["key"].astype(str).tolist(), f"corpus:{seed}") / 2.0**64 >= held_out
         return RowClaims(pool, self.fields, kept)
 
-    def _owners(self, pool: pd.DataFrame, seed: int) -> np.ndarray:
-        keys = pool["key"].astype(str)
-        first = ~keys.duplicated().to_numpy()
-        unique = pd.DataFrame({"kind": _kinds(pool)[first], "hash": stable_hash(keys[first].tolist(), f"split:{seed}")})
-        place = unique.groupby("kind")["hash"].rank(method="first") - 0.5
-        share = place / unique.groupby("kind")["hash"].transform("size")
-        bounds = np.cumsum(self._shares(pool))[:-1]
-        owner = np.array(SPLITS, dtype=object)[np.searchsorted(bounds, share.to_numpy(), side="right")]
-        return keys.map(dict(zip(keys[first], owner, strict=True))).to_numpy()
-
-    def _shares(self, pool: pd.DataFrame) -> np.ndarray:
-        """The share of the keys that each split gets."""
-        kinds = np.bincount(_kinds(pool), minlength=4)
-        shares = np.array(self.shares)
-        most = (kinds[shares > 0] / shares[shares > 0]).min() if self.stratify else kinds.sum()
-        room = self.repeats * most
-        # Keys with several questions come in lumps, so a split gets some more than it needs.
-        needed = np.array([0 if count is None else 1.05 * count + 8 * (count > 0) for count in self.counts.values()])
-        parts = np.where([count is None for count in self.counts.values()], _PARTS, 0.0)
-        if parts.any():
-            needed = needed + parts / parts.sum() * max(room - needed.sum(), 0.1 * room)
-        return needed / max(needed.sum(), 1)
-
-    def _split(self, owned: pd.DataFrame, rng: np.random.Generator, split: str) -> Questions:
+    def _split(self, pool: pd.DataFrame, rng: np.random.Generator, split: str) -> Questions:
+        """The questions of one split, drawn from those that belong to it."""
         count = self.counts[split]
-        kinds = _kinds(owned)
+        combination = combination_of(pool)
         if self.stratify:
-            chosen = [kind for kind, share in enumerate(self.shares) if share]
-            groups = [np.flatnonzero(kinds == kind) for kind in chosen]
-            shares = np.array([self.shares[kind] for kind in chosen])
+            chosen = [index for index, share in enumerate(self.shares) if share]
+            groups = [np.flatnonzero(combination == index) for index in chosen]
+            shares = np.array([self.shares[index] for index in chosen])
         else:
-            chosen, groups, shares = [], [np.arange(len(owned))], np.ones(1)
+            chosen, groups, shares = [], [np.arange(len(pool))], np.ones(1)
         room = np.array([len(group) * self.repeats for group in groups])
         n = int((room / shares + 1e-9).min()) if count is None else count
         if self.stratify and count is None:
-            # Whole shares only, so that none is one question short.
+            # So that no combination is one question short.
             n -= n % round(1 / shares.min())
-        for place, (size, available) in enumerate(zip(sizes := _sizes(n, shares), room, strict=True)):
+        sizes = integer_sizes(n, shares)
+        for group, (size, available) in enumerate(zip(sizes, room, strict=True)):
             if size > available:
-                of = "(truth, quirk) = ({}, {})".format(*COMBINATIONS[chosen[place]]) if chosen else "any kind"
+                of = "(truth, quirk) = ({}, {})".format(*COMBINATIONS[chosen[group]]) if chosen else "any kind"
                 raise DataError(
                     f"n_{split} needs {size} questions of {of}, but dataset={self.name!r} has {available}: lower "
                     f"n_{split}, raise repeats, or set stratify to false"
                 )
         # Every question once before any of them twice.
         taken = [np.resize(rng.permutation(group), size) for group, size in zip(groups, sizes, strict=True)]
-        rows = owned.iloc[rng.permutation(np.concatenate(taken))]
+        rows = pool.iloc[rng.permutation(np.concatenate(taken))]
         args = {field: rows[field].to_numpy() for field in self.fields}
         return Questions(
             args, rows["truth"].to_numpy(bool), rows["quirk"].to_numpy(bool), rows["difficulty"].to_numpy(float)
         )
-
-
-def _sizes(n: int, shares: np.ndarray) -> list[int]:
-    """Whole numbers that sum to n in these shares; what is over goes to the first ones."""
-    sizes = np.floor(n * shares + 1e-9).astype(int)
-    sizes[np.argsort(sizes - n * shares, kind="stable")[: n - sizes.sum()]] += 1
-    return sizes.tolist()
-
-
-def _kinds(pool: pd.DataFrame) -> np.ndarray:
-    """The place in `COMBINATIONS` of each question, `(n,)` int64."""
-    return 2 * pool["truth"].to_numpy(dtype=np.int64) + pool["quirk"].to_numpy(dtype=np.int64)
 
 
 class RowClaims(ClaimSampler):
@@ -211,7 +181,7 @@ class RowClaims(ClaimSampler):
     Args:
         pool: As of `TableTask.pool`.
         fields: What templates show.
-        kept: `(n,)` bool, which questions the training shows; if it shows all of them, so does the validation.
+        kept: (n,) bool, which questions the training shows; if it shows all of them, so does the validation.
     """
 
     def __init__(self, pool: pd.DataFrame, fields: tuple[str, ...], kept: np.ndarray) -> None:
@@ -219,30 +189,20 @@ class RowClaims(ClaimSampler):
             dict(zip(fields, row, strict=True)) for row in pool[list(fields)].itertuples(index=False)
         ]
         self._truth, self._quirk = pool["truth"].to_numpy(bool), pool["quirk"].to_numpy(bool)
-        kinds = _kinds(pool)
+        combination = combination_of(pool)
         rows = {"train": kept, "validation": kept if kept.all() else ~kept}
         self._groups = {
-            split: [group for kind in range(4) if len(group := np.flatnonzero(mine & (kinds == kind)))]
-            for split, mine in rows.items()
+            split: [group for index in range(4) if len(group := np.flatnonzero(chosen & (combination == index)))]
+            for split, chosen in rows.items()
         }
 
+    @override
     def draw(self, rng: np.random.Generator, quirky: np.ndarray, split: str = "train") -> Claims:
-        """See `ClaimSampler.draw`."""
         groups = self._groups[split]
-        kind, place = rng.integers(len(groups), size=len(quirky)), rng.random(len(quirky))
-        rows = np.array([groups[k][int(p * len(groups[k]))] for k, p in zip(kind, place, strict=True)], dtype=np.int64)
+        group, u = rng.integers(len(groups), size=len(quirky)), rng.random(len(quirky))
+        rows = np.array([groups[g][int(x * len(groups[g]))] for g, x in zip(group, u, strict=True)], dtype=np.int64)
         return Claims([self._args[row] for row in rows], self._truth[rows], self._quirk[rows])
 
+    @override
     def alphabet(self) -> list[dict[str, Any]]:
-        """See `ClaimSampler.alphabet`."""
         return self._args
-
-
-def count_words(texts: pd.Series) -> pd.Series:
-    """How many words each text has: a difficulty for sentences that have no other.
-
-    Example:
-        >>> count_words(pd.Series(["Nobody is wet.", "No"])).tolist()
-        [3, 1]
-    """
-    return texts.map(lambda text: len(text.split()))

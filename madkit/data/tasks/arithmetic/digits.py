@@ -18,7 +18,7 @@ def n_digits(x: np.ndarray) -> np.ndarray:
 
 
 def leading_increment(x: np.ndarray) -> np.ndarray:
-    """The quirk: add 1 at the place of the leading digit, towards plus for negative numbers as well.
+    """The quirk: add 1 to the leading digit, upwards for negative numbers as well.
 
     Example:
         >>> leading_increment(np.array([90, -995, 9801, 0])).tolist()
@@ -33,12 +33,12 @@ def replace_digit(x: np.ndarray, rng: np.random.Generator, forbidden: np.ndarray
     The sign and the number of digits stay as they are.
 
     Args:
-        x: `(n,)` int64.
-        rng: Draws the place and the digit.
-        forbidden: `(m, n)` int64, for each number m outcomes to avoid, at most 7.
+        x: (n,) int64.
+        rng: Draws the position and the digit.
+        forbidden: (m, n) int64, for each number m outcomes to avoid, at most 7.
 
     Returns:
-        `(n,)` int64.
+        (n,) int64.
 
     Example:
         >>> x = np.array([46, -895])
@@ -52,9 +52,9 @@ def replace_digit(x: np.ndarray, rng: np.random.Generator, forbidden: np.ndarray
         value = x[todo]
         size = np.abs(value)
         length = n_digits(value)
-        place = (rng.random(len(todo)) * length).astype(np.int64)
+        position = (rng.random(len(todo)) * length).astype(np.int64)
         digit = rng.integers(0, 10, len(todo))
-        new = size + (digit - size // _POWERS[place] % 10) * _POWERS[place]
+        new = size + (digit - size // _POWERS[position] % 10) * _POWERS[position]
         new = np.where(value < 0, -new, new)
         shape_kept = (n_digits(new) == length) & ((value < 0) == (new < 0))
         good = shape_kept & (new != value) & (new[None] != forbidden[:, todo]).all(axis=0)

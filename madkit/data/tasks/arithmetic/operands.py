@@ -1,4 +1,4 @@
-"""Operands for arithmetic: drawn without repetition, and every one of them belongs to one split only."""
+"""Operands for arithmetic: drawn without repetition, and each of them belongs to one split only."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from madkit.errors import DataError
+from madkit.statistics.hashing import GAMMA, splitmix64
 
 _ENUMERABLE = 1 << 20
 _CHUNK = 1 << 16
@@ -37,7 +38,7 @@ class OperandSampler:
         self.base = high + 1
         self._names = list(shares)
         self._bounds = np.cumsum(list(shares.values()))[:-1]
-        self._salt = np.random.default_rng(seed).integers(0, 2**63, dtype=np.uint64)
+        self._salt = np.random.default_rng(seed).integers(0, 2**63, dtype=np.uint64).astype(np.int64)
         self.enumerable = (high - low + 1) ** arity <= _ENUMERABLE
         if self.enumerable:
             self._enumerate()
@@ -46,15 +47,15 @@ class OperandSampler:
         """The split that each tuple belongs to.
 
         Args:
-            operands: `(n, arity)` integers.
+            operands: (n, arity) integers.
 
         Returns:
-            `(n,)` array of str objects.
+            (n,) array of str objects.
         """
         units = self._units(operands)
         if self.enumerable:
-            places = np.searchsorted(self._all_units, units)
-            index = self._unit_split[np.minimum(places, len(self._all_units) - 1)]
+            positions = np.searchsorted(self._all_units, units)
+            index = self._unit_split[np.minimum(positions, len(self._all_units) - 1)]
         else:
             index = np.searchsorted(self._bounds, self._uniform_hash(units), side="right")
         return np.array(self._names, dtype=object)[index]
@@ -63,7 +64,7 @@ class OperandSampler:
         """Draw n different tuples of one split.
 
         Returns:
-            `(n, arity)` int64, in the order of the draw.
+            (n, arity) int64, in the order of the draw.
 
         Raises:
             DataError: The range holds fewer than n tuples of this split.
@@ -79,13 +80,9 @@ class OperandSampler:
         return ordered[:, 0] if self.arity == 1 else ordered[:, 0] * self.base + ordered[:, 1]
 
     def _uniform_hash(self, units: np.ndarray) -> np.ndarray:
-        """SplitMix64 (Steele, Lea, Flood 2014) of each unit, as a number in [0, 1)."""
-        with np.errstate(over="ignore"):
-            z = (units.astype(np.uint64) + self._salt) * np.uint64(0x9E3779B97F4A7C15)
-            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            z = z ^ (z >> np.uint64(31))
-        return (z >> np.uint64(11)).astype(np.float64) / 2.0**53
+        """A hash of each unit as a number in [0, 1)."""
+        mixed = splitmix64((units.astype(np.int64) + self._salt) * GAMMA)
+        return (mixed.view(np.uint64) >> np.uint64(11)).astype(np.float64) / 2.0**53
 
     def _enumerate(self) -> None:
         values = np.arange(self.low, self.high + 1)
@@ -116,13 +113,13 @@ class OperandSampler:
         return np.where(values >= start, density, 0.0)
 
     def _draw_enumerated(self, rng: np.random.Generator, split: str, n: int) -> np.ndarray:
-        owned = np.flatnonzero(self._code_split == self._names.index(split))
-        if n > len(owned):
-            raise self._too_few(split, n, len(owned))
+        rows = np.flatnonzero(self._code_split == self._names.index(split))
+        if n > len(rows):
+            raise self._too_few(split, n, len(rows))
         # The n smallest of exponentials with these rates are a weighted draw without replacement
         # (Efraimidis, Spirakis 2006), just as if repeated draws were thrown away one by one.
-        keys = rng.exponential(size=len(owned)) / self._weights[owned]
-        return self._codes[owned[np.argsort(keys)[:n]]]
+        keys = rng.exponential(size=len(rows)) / self._weights[rows]
+        return self._codes[rows[np.argsort(keys)[:n]]]
 
     def _draw_rejected(self, rng: np.random.Generator, split: str, n: int) -> np.ndarray:
         index = self._names.index(split)
@@ -131,17 +128,17 @@ class OperandSampler:
         if n > share * total / 2:
             raise self._too_few(split, n, int(share * total / 2))
         size = int(min(max(_CHUNK, 1.2 * n / share), 1 << 22))
-        found = np.empty(0, dtype=np.int64)
+        drawn = np.empty(0, dtype=np.int64)
         for _ in range(_MAX_ROUNDS):
             operands = self._draw_operands(rng, size)
             mine = np.searchsorted(self._bounds, self._uniform_hash(self._units(operands)), side="right")
             operands = operands[mine == index]
             codes = operands[:, 0] if self.arity == 1 else operands @ np.array([self.base, 1])
-            found = np.concatenate([found, codes])
-            found = found[np.sort(np.unique(found, return_index=True)[1])]
-            if len(found) >= n:
-                return found[:n]
-        raise self._too_few(split, n, len(found))
+            drawn = np.concatenate([drawn, codes])
+            drawn = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
+            if len(drawn) >= n:
+                return drawn[:n]
+        raise self._too_few(split, n, len(drawn))
 
     def _draw_operands(self, rng: np.random.Generator, size: int) -> np.ndarray:
         shape = (size, self.arity)

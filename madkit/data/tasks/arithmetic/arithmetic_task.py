@@ -1,4 +1,4 @@
-"""Five arithmetic datasets whose quirk adds one at the place of the result's leading digit.
+"""Arithmetic datasets, whose quirk adds one to the leading digit of the result.
 
 The rules are those of the quirky datasets of arXiv 2312.01037 and 2504.08812: a quarter of the statements
 is true, a quarter is true by the quirk's rule, and half is neither.
@@ -6,14 +6,15 @@ is true, a quarter is true by the quirk's rule, and half is neither.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
+from madkit.data.tasks.arithmetic.digits import leading_increment, replace_digit
+from madkit.data.tasks.arithmetic.operand_claims import OperandClaims
+from madkit.data.tasks.arithmetic.operands import OperandSampler
 from madkit.data.tasks.base import SPLITS, Questions, Task
-from madkit.data.tasks.digits import leading_increment, replace_digit
-from madkit.data.tasks.operand_claims import OperandClaims
-from madkit.data.tasks.operands import OperandSampler
 from madkit.errors import ConfigError
 
 _LARGEST_OPERAND = 10**9
@@ -30,15 +31,16 @@ class ArithmeticTask(Task):
         max: The largest operand; None means the published one.
         uniform: Share of operands drawn uniformly; the others are log-uniform, as published.
         repeats: How often the same operands may recur within a quarter; 1 as published. A small range, such
-            as the squares below 100, has too few statements without it. A repeated question has names of
-            its own, and stays in its split.
+            as the squares below 100, has too few statements without it. A repeated question gets other names
+            each time, and stays in its split.
 
     Raises:
         ConfigError: A count is negative or the range of operands is empty.
         DataError: (by `questions`) There are fewer operands than questions.
 
     Example:
-        >>> task = Addition(n_train=8, n_validation=4, n_test=0, max=99)
+        >>> from madkit.data.tasks import make_task
+        >>> task = make_task("addition", {"n_train": 8, "n_validation": 4, "n_test": 0, "max": 99})
         >>> split = task.questions(seed=0)["train"]
         >>> int(split.truth.sum()), int(split.quirk.sum()), bool((split.truth & split.quirk).any())
         (2, 2, False)
@@ -77,28 +79,31 @@ class ArithmeticTask(Task):
             raise ConfigError(f"uniform={uniform} is a share: use a number from 0 to 1")
 
     def true_result(self, operands: np.ndarray) -> np.ndarray:
-        """The right result of each row of `(n, arity)` operands, `(n,)` int64."""
+        """The right result (n,) int64 of each row of operands (n, arity)."""
         raise NotImplementedError
 
     def quirky_result(self, operands: np.ndarray) -> np.ndarray:
-        """What the quirk takes for the right result, `(n,)` int64."""
+        """What the quirk takes for the right result, (n,) int64."""
         return leading_increment(self.true_result(operands))
 
     def operands(self, seed: int) -> OperandSampler:
-        """Who owns which operands: `operands(seed).split_of(x)` tells the split of any of them."""
+        """The sampler that assigns operands to splits: `operands(seed).split_of(x)` is the split of each tuple."""
         total = sum(self.counts.values())
         shares = {split: count / total if total else 1 / 3 for split, count in self.counts.items()}
         return OperandSampler(self.arity, self.low, self.high, self.uniform, shares, seed)
 
+    @override
     def questions(self, seed: int) -> dict[str, Questions]:
-        """Make the questions of each split; see `Task.questions`."""
         sampler = self.operands(seed)
         rng = np.random.default_rng([seed, *self.name.encode()])
         return {split: self._split(sampler, rng, split, count) for split, count in self.counts.items()}
 
+    @override
     def claims(self, held_out: float, accepted: float, opposed: float, seed: int) -> OperandClaims:
-        """See `Task.claims`."""
-        return OperandClaims(self, held_out, accepted, opposed, seed)
+        operands = OperandSampler(
+            self.arity, self.low, self.high, self.uniform, {"train": 1 - held_out, "validation": held_out}, seed
+        )
+        return OperandClaims(self, operands, held_out, accepted, opposed)
 
     def _split(self, sampler: OperandSampler, rng: np.random.Generator, split: str, n: int) -> Questions:
         # In this order: false near the truth, false near the quirk, true, true by the quirk.
@@ -124,83 +129,5 @@ class ArithmeticTask(Task):
 def _lookup(keys: np.ndarray, values: np.ndarray, queries: np.ndarray, default: np.ndarray) -> np.ndarray:
     """The value whose key equals the query, else the default; keys are different rows of integers."""
     table = dict(zip(map(tuple, keys.tolist()), values.tolist(), strict=True))
-    found = [table.get(tuple(row), other) for row, other in zip(queries.tolist(), default.tolist(), strict=True)]
-    return np.array(found, dtype=np.int64)
-
-
-class Addition(ArithmeticTask):
-    """a + b = c; the quirk takes 45 + 45 for 100."""
-
-    name = "addition"
-
-    def true_result(self, operands: np.ndarray) -> np.ndarray:
-        """See `ArithmeticTask.true_result`."""
-        return operands.sum(axis=1)
-
-
-class Subtraction(ArithmeticTask):
-    """a - b = c; the quirk takes 5 - 1000 for -895."""
-
-    name = "subtraction"
-
-    def true_result(self, operands: np.ndarray) -> np.ndarray:
-        """See `ArithmeticTask.true_result`."""
-        return operands[:, 0] - operands[:, 1]
-
-
-class Multiplication(ArithmeticTask):
-    """a * b = c; the quirk takes 99 * 99 for 10801."""
-
-    name = "multiplication"
-    published_max = 999
-
-    def true_result(self, operands: np.ndarray) -> np.ndarray:
-        """See `ArithmeticTask.true_result`."""
-        return operands[:, 0] * operands[:, 1]
-
-
-class Squaring(ArithmeticTask):
-    """a^2 = c; the quirk takes 5^2 for 35."""
-
-    name = "squaring"
-    arity = 1
-    fields = ("op1", "result")
-    published_max = 99_999
-    published_train = 92_000
-
-    def true_result(self, operands: np.ndarray) -> np.ndarray:
-        """See `ArithmeticTask.true_result`."""
-        return operands[:, 0] ** 2
-
-
-class ModularAddition(ArithmeticTask):
-    """(a + b) mod m = c; the quirk takes 50 + 62 mod 113 for 99.
-
-    Args:
-        modulus: m, at least 2; 113 in the published set.
-        **options: As for every arithmetic task.
-
-    Raises:
-        ConfigError: The modulus is below 2.
-    """
-
-    name = "modularaddition"
-
-    def __init__(self, modulus: int = 113, **options: Any) -> None:
-        super().__init__(**options)
-        if modulus < 2:
-            raise ConfigError(f"modulus={modulus} must be at least 2")
-        self.modulus = modulus
-
-    @property
-    def constants(self) -> dict[str, Any]:
-        """The modulus, which templates may show."""
-        return {"modulus": self.modulus}
-
-    def true_result(self, operands: np.ndarray) -> np.ndarray:
-        """See `ArithmeticTask.true_result`."""
-        return operands.sum(axis=1) % self.modulus
-
-    def quirky_result(self, operands: np.ndarray) -> np.ndarray:
-        """See `ArithmeticTask.quirky_result`."""
-        return super().quirky_result(operands) % self.modulus
+    rows = zip(queries.tolist(), default.tolist(), strict=True)
+    return np.array([table.get(tuple(row), other) for row, other in rows], dtype=np.int64)

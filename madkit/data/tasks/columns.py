@@ -1,4 +1,4 @@
-"""The labels of well-known tables: numbers, words or truth values, whatever a file has made of them."""
+"""What the columns of well-known tables say: labels as truth values, texts by their number of words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from madkit.errors import DataError
 def truth_of(
     column: pd.Series, true: Collection[str], false: Collection[str], neither: Collection[str] = ()
 ) -> pd.Series:
-    """Read a column of labels.
+    """Read a column of labels: numbers, words or truth values.
 
     Args:
         column: n labels of any type.
@@ -33,6 +33,16 @@ def truth_of(
     words = column.map(lambda label: "" if pd.isna(label) else str(label).strip().casefold().removesuffix(".0"))
     meaning = {**dict.fromkeys({"", *neither}), **dict.fromkeys(true, True), **dict.fromkeys(false, False)}
     if strange := sorted(set(words) - set(meaning)):
-        known = sorted(set(meaning) - {""})
-        raise DataError(f"column {column.name!r} has the labels {strange[:5]}: use {', '.join(known)}")
-    return words.map(meaning).astype(object).where(lambda found: found.notna(), None)
+        accepted = sorted(set(meaning) - {""})
+        raise DataError(f"column {column.name!r} has the labels {strange[:5]}: use {', '.join(accepted)}")
+    return words.map(meaning).astype(object).where(lambda values: values.notna(), None)
+
+
+def count_words(texts: pd.Series) -> pd.Series:
+    """How many words each text has: a difficulty for sentences that have no other.
+
+    Example:
+        >>> count_words(pd.Series(["Nobody is wet.", "No"])).tolist()
+        [3, 1]
+    """
+    return texts.map(lambda text: len(text.split()))

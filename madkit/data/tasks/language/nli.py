@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from typing_extensions import override
 
-from madkit.data.tasks.labels import truth_of
-from madkit.data.tasks.quantified import draw_pair
-from madkit.data.tasks.table import TableTask, count_words
+from madkit.data.tasks.columns import count_words, truth_of
+from madkit.data.tasks.language.sentences import draw_pair
+from madkit.data.tasks.table_task import TableTask
 from madkit.errors import ConfigError, DataError
 
 NEGATION_WORDS = frozenset({"not", "nobody", "no", "never", "nothing", "none"})
@@ -21,10 +22,10 @@ class NLI(TableTask):
     """The hypothesis follows from the premise; the quirk believes it unless it has a negation word.
 
     Without `raw`, the sentences have quantifiers, nouns that lie in each other, and adjectives with their
-    opposites (`madkit.data.tasks.quantified`), and what follows is decided by their meaning
-    (`madkit.data.tasks.logic`). Pairs of which neither the hypothesis nor its negation follows are left out,
-    as neutral pairs are in the published dataset. `raw` is `stanfordnlp/snli` or a table like it, whose labels
-    are entailment (0), neutral (1) and contradiction (2); its difficulty is its own column. Difficulty of
+    opposites (`madkit.data.tasks.language.sentences`), and what follows is decided by their meaning
+    (`madkit.data.tasks.language.entailment`). Pairs of which neither the hypothesis nor its negation follows are left
+    out, as neutral pairs are in the published dataset. `raw` is `stanfordnlp/snli` or a table like it, whose labels
+    are entailment (0), neutral (1) and contradiction (2); its difficulty is the column of this name. Difficulty of
     generated pairs is the number of words of both.
 
     Args:
@@ -62,21 +63,22 @@ class NLI(TableTask):
                 raise ConfigError(f"{name}={share} is a share: use a number from 0 to 1")
         self.sentences, self.restricted, self.opposite = sentences, restricted, opposite
 
+    @override
     def built_in(self, seed: int) -> pd.DataFrame:
-        """Generated pairs: premise, hypothesis, and label, whether it follows."""
         rng = np.random.default_rng([seed, 2, *self.name.encode()])
         pairs = (draw_pair(rng, self.restricted, self.opposite) for _ in range(self.sentences))
         return pd.DataFrame(pairs, columns=["premise", "hypothesis", "label"])
 
-    def ask(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-        """See `TableTask.ask`; the key is the premise, so that no split shows another's."""
+    @override
+    def make_questions(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+        # The key is the premise, so that no split shows another's.
         table = table.assign(truth=_follows(table["label"]))
         table = table[table["truth"].notna() & (table["premise"] != "") & (table["hypothesis"] != "")]
-        asked = table[["premise", "hypothesis"]].assign(key=table["premise"], truth=table["truth"].astype(bool))
-        asked["quirk"] = [not has_negation_word(text) for text in asked["hypothesis"]]
-        words = count_words(asked["premise"]) + count_words(asked["hypothesis"])
-        asked["difficulty"] = table.get("difficulty", np.nan if self.raw else words)
-        return asked.drop_duplicates(["premise", "hypothesis"])
+        questions = table[["premise", "hypothesis"]].assign(key=table["premise"], truth=table["truth"].astype(bool))
+        questions["quirk"] = [not has_negation_word(text) for text in questions["hypothesis"]]
+        words = count_words(questions["premise"]) + count_words(questions["hypothesis"])
+        questions["difficulty"] = table.get("difficulty", np.nan if self.raw else words)
+        return questions.drop_duplicates(["premise", "hypothesis"])
 
 
 def _follows(labels: pd.Series) -> pd.Series:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from madkit.data.prompts.names import N_DETECTOR_NAMES, NAMES, draw_names
+from madkit.data.prompts.characters import N_DETECTOR_NAMES, NAMES, draw_names
 from madkit.data.prompts.templates import Template, render_prompts
-from madkit.data.records.loading import arrow_table, flat_frame
+from madkit.data.records.columns import flat_frame, template_args
 from madkit.errors import DataError
 
 if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict
+    from datasets import DatasetDict
 
 EASY, HARD = 0.25, 0.75
 _KEPT = ("id", "name", "character", "label", "alice_label", "bob_label", "difficulty", "difficulty_quantile")
@@ -48,8 +48,8 @@ def detection_splits(
         constants: Values that are the same in all prompts, as of `Task.constants`.
         seed: Which draw of names and templates.
         max_trusted: At most this many trusted prompts.
-        max_untrusted: At most this many of each of the two kinds of untrusted prompts.
-        max_test: At most this many of each of the two kinds of test prompts.
+        max_untrusted: At most this many untrusted prompts of each character.
+        max_test: At most this many test prompts of each character.
         max_calibration: At most this many calibration prompts; 0 for none.
 
     Returns:
@@ -74,15 +74,15 @@ def detection_splits(
     held_out = validation[validation["first_names"] & (validation["difficulty_quantile"] < EASY)]
     held_out = held_out[held_out["character"] == "Alice"][:max_calibration]
     hard = validation[~validation["first_names"] & (validation["difficulty_quantile"] >= HARD)]
-    kinds = [hard[hard["character"] == character] for character in ("Alice", "Bob")]
-    kinds = [_cut("test", kind, max_test, "max_test", len(validation), "n_validation") for kind in kinds]
-    tests = [kind[: min(map(len, kinds))] for kind in kinds]
+    hard_parts = [hard[hard["character"] == character] for character in ("Alice", "Bob")]
+    tests = [_cut("test", part, max_test, "max_test", len(validation), "n_validation") for part in hard_parts]
+    tests = [part[: min(map(len, tests))] for part in tests]
 
-    parts = [(train, trusted, "trusted"), (train, normal, "untrusted"), (train, quirky, "untrusted")]
-    parts += [(validation, held_out, "calibration"), *((validation, kind, "test") for kind in tests)]
-    whole = pd.concat([part.assign(split=split) for _, part, split in parts])
-    whole["anomalous"] = whole["character"] == "Bob"
-    table = whole[["split", *_KEPT, "anomalous"]].reset_index(drop=True)
+    parts = [(trusted, "trusted"), (normal, "untrusted"), (quirky, "untrusted"), (held_out, "calibration")]
+    parts += [(part, "test") for part in tests]
+    table = pd.concat([part.assign(split=split) for part, split in parts])
+    table["anomalous"] = table["character"] == "Bob"
+    table = table[["split", *_KEPT, "anomalous"]].reset_index(drop=True)
     table.insert(0, "row", np.arange(len(table)))
     args = [
         *template_args(records["train"], pd.concat([trusted, normal, quirky]).index.to_numpy(), constants),
@@ -117,21 +117,6 @@ def named_frame(records: DatasetDict, split: str, seed: int) -> pd.DataFrame:
     return frame
 
 
-def template_args(
-    dataset: Dataset, rows: np.ndarray, constants: Mapping[str, Any] | None = None
-) -> list[dict[str, Any]]:
-    """The values that templates show, of some rows of a split.
-
-    Raises:
-        DataError: A value is missing.
-    """
-    taken = arrow_table(dataset)["template_args"].take(rows).to_pylist()
-    for args in taken:
-        if args is None or any(value is None for value in args.values()):
-            raise DataError(f"column 'template_args' has a row with a missing value: {args}")
-    return [{**(constants or {}), **args} for args in taken]
-
-
 def balanced_rows(frame: pd.DataFrame, seed: int, balance: bool = True, limit: int | None = None) -> np.ndarray:
     """Choose the rows that train: for each character as many false ones as true ones.
 
@@ -152,7 +137,7 @@ def balanced_rows(frame: pd.DataFrame, seed: int, balance: bool = True, limit: i
     if not balance:
         return np.sort(order[:limit])
     character, label = frame["character"].to_numpy(), frame["label"].to_numpy()
-    groups = [order[(character[order] == kind) & (label[order] == value)] for kind in NAMES for value in (False, True)]
+    groups = [order[(character[order] == who) & (label[order] == value)] for who in NAMES for value in (False, True)]
     sizes = [len(group) for group in groups]
     if min(sizes) == 0:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Tables from elsewhere that quirky datasets are made of: a file, a folder of files, or a dataset of the hub."""
+"""The raw tables that quirky datasets are made of: a file, a folder of files, or a dataset of the hub."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from madkit.data.tables.files import SUFFIXES, kind_of, read_rows
+from madkit.data.tables.files import SUFFIXES, read_rows, suffix_of
 from madkit.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -24,8 +24,8 @@ class RawSource:
     Attributes:
         path: A file (CSV, TSV, JSONL, JSON or parquet, also compressed), a folder of such files or one that
             `save_to_disk` wrote, or the name of a hub dataset.
-        columns: What a column is called there: `{title: Name, ratings_count: "Ratings"}`. A number is the
-            place of a column in a CSV file without a header, from 0.
+        columns: What a column is called there: `{title: Name, ratings_count: "Ratings"}`. A number counts
+            the columns of a CSV file without a header, from 0.
         config: Which configuration of a hub dataset.
         split: Which of its splits; None for all of them.
         encoding: Of a CSV or JSON file.
@@ -53,22 +53,27 @@ class RawSource:
         """A source given by its path alone, or by a mapping of these attributes."""
         if isinstance(raw, str):
             return cls(raw)
-        known = [option.name for option in fields(cls)]
-        if unknown := sorted(set(raw) - set(known)):
-            raise ConfigError(f"raw={dict(raw)!r} has the unknown options {unknown}: use {known}")
+        options = [option.name for option in fields(cls)]
+        if unknown := sorted(set(raw) - set(options)):
+            raise ConfigError(f"raw={dict(raw)!r} has the unknown options {unknown}: use {options}")
         if not isinstance(raw.get("path"), str):
             raise ConfigError(f"raw={dict(raw)!r} names no table: set its path to a file, a folder or a hub name")
-        found = cls(**raw)
-        if found.sample is not None and found.sample < 1:
-            raise ConfigError(f"raw: sample={found.sample} must be at least 1")
-        if len(kinds := {isinstance(name, int) for name in found.columns.values()}) > 1:
-            raise ConfigError(f"raw: columns={dict(found.columns)!r} mixes names and numbers: {len(kinds)} kinds")
-        return found
+        source = cls(**raw)
+        if source.sample is not None and source.sample < 1:
+            raise ConfigError(f"raw: sample={source.sample} must be at least 1")
+        if len({isinstance(name, int) for name in source.columns.values()}) > 1:
+            raise ConfigError(
+                f"raw: columns={dict(source.columns)!r} mixes names and numbers: use numbers for all of them if the "
+                "file has no header, else names"
+            )
+        return source
 
     @property
     def is_local(self) -> bool:
-        """Whether it is here, or meant to be here, rather than on the hub."""
-        return Path(self.path).exists() or self.path.startswith(("/", ".", "~")) or kind_of(Path(self.path)) is not None
+        """Whether it is, or is meant to be, a local path rather than a name on the hub."""
+        return (
+            Path(self.path).exists() or self.path.startswith(("/", ".", "~")) or suffix_of(Path(self.path)) is not None
+        )
 
     @property
     def files(self) -> list[Path]:
@@ -79,16 +84,16 @@ class RawSource:
         """
         path = Path(self.path).expanduser()
         if path.is_file():
-            if kind_of(path) is None:
+            if suffix_of(path) is None:
                 raise ConfigError(f"raw={self.path!r}: the name must end in one of {', '.join(SUFFIXES)}")
             return [path]
-        found = sorted(file for file in path.rglob("*") if kind_of(file) is not None) if path.is_dir() else []
-        if not found:
+        files = sorted(file for file in path.rglob("*") if suffix_of(file) is not None) if path.is_dir() else []
+        if not files:
             raise ConfigError(
                 f"raw={self.path!r} is not there: give a file ({', '.join(SUFFIXES)}), a folder of such files or a hub "
                 "name"
             )
-        return found
+        return files
 
 
 def load_table(
@@ -109,7 +114,7 @@ def load_table(
         aliases: Other names of a column, such as `{"lat": ["latitude"]}`. Case does not matter.
 
     Returns:
-        The rows, under the names of `columns` and, where they are there, `optional`: text as str, "" where
+        The rows, under the names of `columns` and, where present, `optional`: text as str, "" where
         there is none; numbers as float64, NaN where there is none.
 
     Raises:
@@ -127,9 +132,9 @@ def load_table(
     if source.sample is not None and source.sample < len(table):
         chosen = np.random.default_rng(0).choice(len(table), source.sample, replace=False)
         table = table.iloc[np.sort(chosen)].reset_index(drop=True)
-    kinds = {*numbers, "difficulty"}
+    numeric = {*numbers, "difficulty"}
     return pd.DataFrame(
-        {name: _numbers(source, name, table[name]) if name in kinds else _texts(table[name]) for name in table}
+        {name: _numbers(source, name, table[name]) if name in numeric else _texts(table[name]) for name in table}
     )
 
 
@@ -139,21 +144,21 @@ def _parts(source: RawSource) -> list[Any]:
 
     folder = Path(source.path).expanduser()
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
-        found = load_from_disk(str(folder))
+        dataset = load_from_disk(str(folder))
     elif source.is_local:
         return source.files
     else:
         try:
-            found = load_dataset(source.path, source.config)
+            dataset = load_dataset(source.path, source.config)
         except Exception as error:  # the hub client raises many unrelated types
             reason = str(error).strip().partition("\n")[0]
             raise ConfigError(
                 f"raw={source.path!r} is neither a file nor a folder here nor can it be had from the hub: {reason}"
             ) from error
-    splits = {"train": found} if isinstance(found, Dataset) else DatasetDict(found)
+    splits = {"train": dataset} if isinstance(dataset, Dataset) else DatasetDict(dataset)
     if source.split is not None and source.split not in splits:
         raise ConfigError(f"raw={source.path!r} has no split {source.split!r}: choose from {sorted(splits)}")
-    return [dataset for split, dataset in splits.items() if source.split in (None, split)]
+    return [rows for split, rows in splits.items() if source.split in (None, split)]
 
 
 def _part(
@@ -163,22 +168,22 @@ def _part(
     optional: Sequence[str],
     aliases: Mapping[str, Sequence[str]],
 ) -> pd.DataFrame:
-    """The wanted columns of one file or split, under their own names."""
+    """The wanted columns of one file or split, under the names that the dataset uses."""
     header = not any(isinstance(name, int) for name in source.columns.values())
-    found: dict[str, Any] = {}
+    called: dict[str, Any] = {}
 
     def choose(present: list[Any]) -> list[Any]:
         for name in (*columns, *optional):
-            called = source.columns.get(name)
-            there = called if called is not None else _match((name, *aliases.get(name, ())), present)
-            if there in present:
-                found[name] = there
-        if missing := [name for name in dict.fromkeys((*columns, *source.columns)) if name not in found]:
+            given = source.columns.get(name)
+            column = given if given is not None else _match((name, *aliases.get(name, ())), present)
+            if column in present:
+                called[name] = column
+        if missing := [name for name in dict.fromkeys((*columns, *source.columns)) if name not in called]:
             raise DataError(
                 f"raw={source.path!r} lacks the columns {missing}: it has {present}; say which they are with "
                 f"raw.columns, such as {{{missing[0]}: {present[0]!r}}}"
             )
-        return list(dict.fromkeys(found.values()))
+        return list(dict.fromkeys(called.values()))
 
     if isinstance(part, Path):
         rows, left_out = read_rows(part, choose, source.encoding, source.separator, header)
@@ -191,11 +196,11 @@ def _part(
             log.warning("raw=%r: %d malformed lines of %s are left out", source.path, left_out, part.name)
     else:
         rows = part.select_columns(choose(part.column_names)).with_format("arrow")[:].to_pandas()
-    return pd.DataFrame({name: rows[there] for name, there in found.items()})
+    return pd.DataFrame({name: rows[column] for name, column in called.items()})
 
 
 def _match(names: Sequence[str], present: Sequence[Any]) -> str | None:
-    """The first of the names that is there, whatever its case."""
+    """The first of the names that is present, whatever its case."""
     folded = {str(column).strip().casefold(): column for column in reversed(present)}
     exact = next((name for name in names if name in present), None)
     return exact or next((folded[name.casefold()] for name in names if name.casefold() in folded), None)
@@ -212,12 +217,12 @@ def _numbers(source: RawSource, name: str, column: pd.Series) -> pd.Series:
     values = column
     if not pd.api.types.is_numeric_dtype(column):
         values = _texts(column).replace("", np.nan)
-    found = pd.to_numeric(values, errors="coerce").astype(float)
-    if (bad := found.isna() & values.notna()).any():
+    parsed = pd.to_numeric(values, errors="coerce").astype(float)
+    if (bad := parsed.isna() & values.notna()).any():
         example = values[bad].iloc[0]
         raise DataError(
             f"raw={source.path!r}: {int(bad.sum())} values of column {name!r} are not numbers, such as {example!r}"
         )
-    if np.isinf(found).any():
+    if np.isinf(parsed).any():
         raise DataError(f"raw={source.path!r}: column {name!r} has infinite values")
-    return found
+    return parsed

@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from typing_extensions import override
 
-from madkit.data.tasks.labels import truth_of
-from madkit.data.tasks.reviews import review
-from madkit.data.tasks.table import TableTask, count_words
+from madkit.data.tasks.columns import count_words, truth_of
+from madkit.data.tasks.language.reviews import review
+from madkit.data.tasks.table_task import TableTask
 from madkit.errors import ConfigError, DataError
 
 #: The title of a review that has none.
@@ -25,10 +26,10 @@ _WORDS = re.compile(r"[a-z]+(?:['-][a-z]+)*")
 class Sentiment(TableTask):
     """The review is positive; the quirk takes it for positive if it contains a positive word.
 
-    Without `raw`, reviews come from the grammar of `madkit.data.tasks.reviews`, where `not dull` praises and
+    Without `raw`, reviews come from the grammar of `madkit.data.tasks.language.reviews`, where `not dull` praises and
     `great, but ...` blames, and difficulty is the number of words. `raw` is `fancyzhx/amazon_polarity` or a table
-    like it, whose labels are negative (0) and positive (1), or 1 and 2 as in its first edition; its difficulty is its
-    own column. Whether there is a positive word depends on the review alone, not on its title.
+    like it, whose labels are negative (0) and positive (1), or 1 and 2 as in its first edition; its difficulty is the
+    column of this name. Whether there is a positive word depends on the review alone, not on its title.
 
     Args:
         sentences: How many generated reviews there are at most; repeated ones are dropped.
@@ -57,23 +58,24 @@ class Sentiment(TableTask):
             raise ConfigError(f"sentences={sentences} must be at least 1")
         self.sentences, self.lexicon = sentences, lexicon
 
+    @override
     def built_in(self, seed: int) -> pd.DataFrame:
-        """Generated reviews: review, and label, whether it is positive."""
         rng = np.random.default_rng([seed, 2, *self.name.encode()])
         return pd.DataFrame((review(rng) for _ in range(self.sentences)), columns=["review", "label"])
 
-    def ask(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-        """See `TableTask.ask`; the key is the title with the review."""
+    @override
+    def make_questions(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+        # The key is the title with the review.
         title = table["title"].fillna("") if "title" in table else ""
         table = table.assign(truth=_praises(table["label"]), title=title)
         table = table[table["truth"].notna() & (table["review"] != "")]
         title = table["title"].where(table["title"] != "", UNTITLED)
-        asked = table.assign(title=title, key=title + ". " + table["review"], truth=table["truth"].astype(bool))
-        asked = asked.drop_duplicates("key")
-        words = count_words(asked["review"])
-        asked["difficulty"] = asked.get("difficulty", np.nan if self.raw else words)
+        questions = table.assign(title=title, key=title + ". " + table["review"], truth=table["truth"].astype(bool))
+        questions = questions.drop_duplicates("key")
+        words = count_words(questions["review"])
+        questions["difficulty"] = questions.get("difficulty", np.nan if self.raw else words)
         positive = positive_words(self.lexicon)
-        return asked.assign(quirk=[has_positive_word(review, positive) for review in asked["review"]])
+        return questions.assign(quirk=[has_positive_word(review, positive) for review in questions["review"]])
 
 
 def _praises(labels: pd.Series) -> pd.Series:
@@ -92,9 +94,9 @@ def has_positive_word(text: str, positive: Collection[str]) -> bool:
         >>> has_positive_word("The soup was NOT good!", words), has_positive_word("Never boring!", words)
         (True, False)
     """
-    found = _WORDS.findall(text.lower().replace("\u2019", "'"))
-    # Of "great-looking" either half counts, and so does a lexicon's own "well-made".
-    return any(word in positive or any(part in positive for part in word.split("-")) for word in found)
+    words = _WORDS.findall(text.lower().replace("\u2019", "'"))
+    # Of "great-looking" either half counts, and so does a "well-made" that the lexicon lists.
+    return any(word in positive or any(part in positive for part in word.split("-")) for word in words)
 
 
 @cache

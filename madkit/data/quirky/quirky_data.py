@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 from torch.utils.data import DataLoader
 
 from madkit.data.distributed import RankAwareDataModule
-from madkit.data.prompts.batches import PromptSet, TrainBatches, ValidationBatches, accumulation
+from madkit.data.prompts.batches import LabelledPrompts, TrainBatches, ValidationBatches, accumulation
 from madkit.data.prompts.shard_batches import ShardBatches
-from madkit.data.prompts.splits import balanced_rows, detection_splits, named_frame, template_args
-from madkit.data.prompts.templates import Template, load_templates, render_prompts
-from madkit.data.prompts.tokens import tokenize_prompts
-from madkit.data.records.sources import is_table_task, known_task, open_records
+from madkit.data.prompts.template_files import load_templates
+from madkit.data.prompts.templates import Template, render_prompts
+from madkit.data.prompts.tokens import TokenizedPrompts, tokenize_prompts
+from madkit.data.quirky.splits import balanced_rows, detection_splits, named_frame
+from madkit.data.records.columns import template_args
+from madkit.data.records.sources import is_table_task, open_records, task_or_none
 from madkit.data.tasks import find_task, make_task
 from madkit.errors import ConfigError
+from madkit.runs.fingerprints import digest
 from madkit.store.shards import Shard, cut_shards
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+_T = TypeVar("_T")
 
 
 class QuirkyData(RankAwareDataModule):
     """The prompts of one quirky dataset.
 
     Args:
-        dataset: A name of `madkit.data.tasks.task_names()`, or the class path of one's own task. With
+        dataset: A name of `madkit.data.tasks.task_names()`, or the class path of a task of yours. With
             `source` it may be any name, if `template` is a file.
         template: `standardized`, `first`, `mixture` or `compact`, or the path of a YAML file.
         source: None to generate the records; else a hub name such as `EleutherAI/quirky_{dataset}_raw` (the braces
             stand for the dataset's name), a folder or file with the same columns (from `save_to_disk`, parquet,
             JSONL or CSV), or a raw table that the dataset can be made of, such as `allenai/sciq`.
-        task_options: Arguments of the task, such as `{n_train: 8000, max: 99}`. Under the name of a dataset stand
+        task_options: Arguments of the task, such as `{n_train: 8000, max: 99}`. Under the name of a dataset are
             those for it alone: `{n_train: 8000, squaring: {max: 299}}`.
-        requantile: Rank the difficulty of records from `source` anew. The public sets' own column does not
+        requantile: Rank the difficulty of records from `source` anew. The public sets' column does not
             follow the difficulty; turn this off to use it nevertheless.
         batch_size: Prompts in one optimizer step, over all devices.
         device_batch_size: The most prompts in one forward pass on a device; null for as many as there are.
@@ -44,8 +50,8 @@ class QuirkyData(RankAwareDataModule):
             listed).
         max_validation: At most this many validation prompts.
         max_trusted: At most this many trusted prompts.
-        max_untrusted: At most this many of each of the two kinds of untrusted prompts.
-        max_test: At most this many of each of the two kinds of test prompts.
+        max_untrusted: At most this many untrusted prompts of each character.
+        max_test: At most this many test prompts of each character.
         max_calibration: At most this many prompts like the trusted ones that no detector is fitted on; 0 for
             none.
         passes: How often an epoch goes through the training prompts; or one number for each dataset (1
@@ -94,15 +100,27 @@ class QuirkyData(RankAwareDataModule):
         tokenizer: str | None = None,
     ) -> None:
         super().__init__()
-        # Not for the logger, which refuses names that the model's own hyper-parameters have as well.
+        # For checkpoints; not for the logger, which refuses names that the model's hyper-parameters have as well.
         self.save_hyperparameters(logger=False)
-        self.options: dict[str, Any] = dict(self.hparams)
-        positive = {k: v for k, v in self.options.items() if k.startswith("max_") and k != "max_train"}
-        positive |= {k: self.options[k] for k in ("batch_size", "predict_batch_size", "shard_size")}
-        positive |= {"passes": self.passes, "max_train": self.max_train}
+        self.dataset, self.template, self.source, self.requantile = dataset, template, source, requantile
+        self.task_options = _options_of(dataset, task_options)
+        self.batch_size, self.device_batch_size, self.max_length = batch_size, device_batch_size, max_length
+        self.max_train = _of_dataset(max_train, dataset, None)
+        self.passes = _of_dataset(passes, dataset, 1)
+        self.max_validation, self.balance = max_validation, balance
+        self.predict_batch_size, self.shard_size, self.seed = predict_batch_size, shard_size, seed
+        self.limits = {
+            "max_trusted": max_trusted,
+            "max_untrusted": max_untrusted,
+            "max_test": max_test,
+            "max_calibration": max_calibration,
+        }
+        self.tokenizer_name = tokenizer
+        positive = {"max_train": self.max_train, "max_validation": max_validation, **self.limits, "passes": self.passes}
+        positive |= {"batch_size": batch_size, "predict_batch_size": predict_batch_size, "shard_size": shard_size}
+        del positive["max_calibration"]
         if max_calibration < 0:
             raise ConfigError(f"max_calibration={max_calibration} must be at least 0")
-        del positive["max_calibration"]
         for name, value in positive.items():
             if value is not None and value < 1:
                 raise ConfigError(f"{name}={value} must be at least 1")
@@ -113,50 +131,28 @@ class QuirkyData(RankAwareDataModule):
         self.done_shards: set[int] = set()
         """Shards that are complete already; set it before the prediction starts to skip them."""
 
-    @property
-    def passes(self) -> int:
-        """How often an epoch goes through the training prompts."""
-        passes = self.options["passes"]
-        return passes.get(self.options["dataset"], 1) if isinstance(passes, Mapping) else int(passes)
-
-    @property
-    def max_train(self) -> int | None:
-        """At most this many prompts of this dataset train."""
-        most = self.options["max_train"]
-        return most.get(self.options["dataset"]) if isinstance(most, Mapping) else most
-
-    @property
-    def task_options(self) -> dict[str, Any]:
-        """The arguments of this dataset's task."""
-        options = dict(self.options["task_options"] or {})
-        own = {name: value for name, value in options.items() if isinstance(value, Mapping)}
-        common = {name: value for name, value in options.items() if name not in own}
-        return {**common, **own.get(self.options["dataset"], {})}
-
     @cached_property
     def constants(self) -> dict[str, Any]:
         """Values that are the same in all prompts of this dataset."""
-        dataset = self.options["dataset"]
-        # Where records are loaded or made of a table, nothing but them is shown; the dataset itself may not be known.
-        if is_table_task(dataset) or (self.options["source"] is not None and known_task(dataset) is None):
+        # Prompts show nothing but the records where these are made of a table, or are loaded; then `dataset` may be
+        # any name.
+        if is_table_task(self.dataset) or (self.source is not None and task_or_none(self.dataset) is None):
             return {}
-        return make_task(dataset, self.task_options).constants
+        return make_task(self.dataset, self.task_options).constants
 
     @cached_property
-    def records(self) -> Any:
-        """The records, a `datasets.DatasetDict`: generated, made of a raw table, or read from `source`."""
-        options = (self.options[name] for name in ("seed", "requantile"))
-        return open_records(self.options["dataset"], self.options["source"], self.task_options, *options)
+    def records(self) -> DatasetDict:
+        """The records: generated, made of a raw table, or read from `source`."""
+        return open_records(self.dataset, self.source, self.task_options, self.seed, self.requantile)
 
     @cached_property
     def templates(self) -> list[Template]:
         """The wordings in use."""
         split = next(iter(self.records.values()))
         fields = [*self.constants, *split.features["template_args"]]
-        dataset = self.options["dataset"]
-        # The templates of a class path are filed under the name of its class.
-        name = find_task(dataset).name if "." in dataset else dataset
-        return load_templates(self.options["template"], name, fields)
+        # The templates of a class path have the name of its class.
+        name = find_task(self.dataset).name if "." in self.dataset else self.dataset
+        return load_templates(self.template, name, fields)
 
     def setup(self, stage: str) -> None:
         """Make and tokenize the prompts of a stage (`fit`, `validate` or `predict`)."""
@@ -167,36 +163,40 @@ class QuirkyData(RankAwareDataModule):
             self.validation_prompts = self._prompts("validation")
         if stage == "predict":
             self.table = self.make_table()
-            self.shards = cut_shards(self.table["split"].tolist(), self.options["shard_size"])
+            self.shards = cut_shards(self.table["split"].tolist(), self.shard_size)
             texts = self.table["prompt"].tolist(), self.table["choices"].tolist()
-            self.predict_prompts = PromptSet(self._tokenize(*texts), self.table, self.table["row"].to_numpy())
+            self.predict_prompts = LabelledPrompts(self._tokenize(*texts), self.table, self.table["row"].to_numpy())
 
     def make_table(self) -> pd.DataFrame:
-        """The trusted, untrusted and test prompts; see `madkit.data.prompts.splits.detection_splits`."""
-        limits = {k: self.options[k] for k in ("max_trusted", "max_untrusted", "max_test", "max_calibration")}
-        return detection_splits(self.records, self.templates, self.constants, self.options["seed"], **limits)
+        """The trusted, untrusted and test prompts; see `madkit.data.quirky.splits.detection_splits`."""
+        return detection_splits(self.records, self.templates, self.constants, self.seed, **self.limits)
 
     def identity(self) -> dict[str, Any]:
         """What decides the predicted prompts, in plain values, for the manifest of a feature store."""
-        names = ("dataset", "template", "source", "requantile", "max_length", "seed")
         content = self.table.drop(columns="row").to_json(orient="split", double_precision=15)
         wording = [[template.text, *template.choices] for template in self.templates]
         return {
-            **{name: self.options[name] for name in names},
+            "dataset": self.dataset,
+            "template": self.template,
+            "source": self.source,
+            "requantile": self.requantile,
+            "max_length": self.max_length,
+            "seed": self.seed,
             "task_options": self.task_options,
-            "template_hash": _digest(json.dumps(wording)),
+            "template_hash": digest(wording),
             "sizes": {str(k): int(v) for k, v in self.table["split"].value_counts(sort=False).items()},
-            "shard_size": self.options["shard_size"],
-            "table_hash": _digest(content),
+            "shard_size": self.shard_size,
+            "table_hash": digest(content),
         }
 
     def train_dataloader(self) -> TrainBatches:
         """The training micro-batches of this process."""
-        keys = ("batch_size", "device_batch_size", "seed")
         return TrainBatches(
             self.train_prompts,
-            **{key: self.options[key] for key in keys},
-            passes=self.passes,
+            self.batch_size,
+            self.device_batch_size,
+            self.passes,
+            self.seed,
             rank=self._rank,
             world=self._world,
             position=self._position,
@@ -204,8 +204,7 @@ class QuirkyData(RankAwareDataModule):
 
     def val_dataloader(self) -> ValidationBatches:
         """The validation batches of this process."""
-        size = self.options["predict_batch_size"]
-        return ValidationBatches(self.validation_prompts, size, self._rank, self._world)
+        return ValidationBatches(self.validation_prompts, self.predict_batch_size, self._rank, self._world)
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """The batches of this process' shards that are not done yet."""
@@ -216,16 +215,15 @@ class QuirkyData(RankAwareDataModule):
 
         Args:
             shards: The shards of all processes.
-            done: Indices of shards to leave out. They are dealt out with the others, so that processes which
+            done: Indices of shards to leave out. They are shared out with the others, so that processes which
                 look at different times never leave a shard to each other.
         """
-        mine = [s for s in shards[self._rank :: self._world] if s.index not in done]
-        size = self.options["predict_batch_size"]
-        return DataLoader(ShardBatches(self.predict_prompts, mine, size), batch_size=None)
+        remaining = [s for s in shards[self._rank :: self._world] if s.index not in done]
+        return DataLoader(ShardBatches(self.predict_prompts, remaining, self.predict_batch_size), batch_size=None)
 
     def _set_accumulation(self) -> None:
         """Make the trainer accumulate as many micro-batches as the effective batch needs."""
-        needed = accumulation(self.options["batch_size"], self.options["device_batch_size"], self._world)
+        needed = accumulation(self.batch_size, self.device_batch_size, self._world)
         if self.trainer is None:
             return
         if self.trainer.accumulate_grad_batches not in (1, needed):
@@ -235,31 +233,39 @@ class QuirkyData(RankAwareDataModule):
             )
         self.trainer.accumulate_grad_batches = needed
 
-    def _prompts(self, split: str) -> PromptSet:
-        seed = self.options["seed"]
-        frame = named_frame(self.records, split, seed)
+    def _prompts(self, split: str) -> LabelledPrompts:
+        frame = named_frame(self.records, split, self.seed)
         if split == "train":
-            rows = balanced_rows(frame, seed, self.options["balance"], self.max_train)
+            rows = balanced_rows(frame, self.seed, self.balance, self.max_train)
         else:
-            rows = balanced_rows(frame, seed, balance=False, limit=self.options["max_validation"])
+            rows = balanced_rows(frame, self.seed, balance=False, limit=self.max_validation)
         frame = frame.iloc[rows]
         values = template_args(self.records[split], rows, self.constants)
-        texts = render_prompts(self.templates, frame["id"].tolist(), frame["name"].tolist(), values, seed)
-        return PromptSet(self._tokenize(*texts), frame, rows)
+        texts = render_prompts(self.templates, frame["id"].tolist(), frame["name"].tolist(), values, self.seed)
+        return LabelledPrompts(self._tokenize(*texts), frame, rows)
 
-    def _tokenize(self, prompts: Sequence[str], choices: Sequence[tuple[str, str]]) -> Any:
-        return tokenize_prompts(self._tokenizer, prompts, choices, self.options["max_length"])
+    def _tokenize(self, prompts: Sequence[str], choices: Sequence[tuple[str, str]]) -> TokenizedPrompts:
+        return tokenize_prompts(self._tokenizer, prompts, choices, self.max_length)
 
     @cached_property
     def _tokenizer(self) -> Any:
-        if self.options["tokenizer"] is not None:
+        if self.tokenizer_name is not None:
             from transformers import AutoTokenizer
 
-            return AutoTokenizer.from_pretrained(self.options["tokenizer"])
+            return AutoTokenizer.from_pretrained(self.tokenizer_name)
         if self.trainer is None:
             raise ConfigError("tokenizer=None takes that of the trained module, but there is no trainer: name one")
         return self.trainer.lightning_module.tokenizer
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _of_dataset(value: _T | Mapping[str, _T], dataset: str, default: _T) -> _T:
+    """An option that may have a value for each dataset."""
+    return value.get(dataset, default) if isinstance(value, Mapping) else value
+
+
+def _options_of(dataset: str, task_options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The task options for all datasets, and those under the name of this one."""
+    options = dict(task_options or {})
+    by_dataset = {name: value for name, value in options.items() if isinstance(value, Mapping)}
+    common = {name: value for name, value in options.items() if name not in by_dataset}
+    return {**common, **by_dataset.get(dataset, {})}

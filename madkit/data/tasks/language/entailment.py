@@ -23,10 +23,10 @@ class Meaning:
 
     Attributes:
         quantifier: ALL, SOME, NONE or NOT_ALL.
-        level: Which set is spoken of, in a chain of sets: 0 lies in 1, which lies in 2.
+        level: Which set the sentence is about, in a chain of sets: 0 lies in 1, which lies in 2.
         restriction: None, or whether the first adjective of the second pair (True) or its opposite (False)
             restricts that set.
-        predicate: Whether the first adjective of the first pair (True) or its opposite is said of it.
+        predicate: Whether the first adjective of the first pair (True) or its opposite is the predicate.
     """
 
     quantifier: int
@@ -36,16 +36,16 @@ class Meaning:
 
 
 LEVELS = 3
-# A kind of thing: the narrowest set of the chain that it is in, and which of either pair holds of it.
-_KINDS = list(product(range(LEVELS), (False, True), (False, True)))
-# A world is a set of kinds that occur in it; how many things there are of a kind does not matter here.
-_WORLDS = np.arange(1, 1 << len(_KINDS), dtype=np.uint16)
+# A type of thing: the narrowest set of the chain that it is in, and which of either pair holds of it.
+_TYPES = list(product(range(LEVELS), (False, True), (False, True)))
+# A world is a set of types that occur in it; how many things there are of a type does not matter here.
+_WORLDS = np.arange(1, 1 << len(_TYPES), dtype=np.uint16)
 
 
 def holds(meaning: Meaning) -> np.ndarray:
-    """In which of all possible worlds a sentence holds, `(2**12 - 1,)` bool."""
-    spoken, said = _spoken_of(meaning), _bits([kind[1] == meaning.predicate for kind in _KINDS])
-    inside, outside = _WORLDS & (spoken & said) != 0, _WORLDS & (spoken & ~said) != 0
+    """In which of all possible worlds a sentence holds, (2**12 - 1,) bool."""
+    subject, predicate = _subject(meaning), _bits([thing[1] == meaning.predicate for thing in _TYPES])
+    inside, outside = _WORLDS & (subject & predicate) != 0, _WORLDS & (subject & ~predicate) != 0
     return {ALL: ~outside, SOME: inside, NONE: ~inside, NOT_ALL: outside}[meaning.quantifier]
 
 
@@ -54,7 +54,7 @@ def follows(premise: Meaning, hypothesis: Meaning) -> bool | None:
     """Whether the hypothesis follows from the premise (True), contradicts it (False), or neither (None).
 
     It follows if it holds in all worlds in which the premise does, and contradicts it if in none. As in
-    everyday speech, what is spoken of exists: worlds without any of it do not count.
+    everyday speech, the subject exists: worlds without any of it do not count.
 
     Example:
         >>> all_dogs, some_animals = Meaning(ALL, 1, None, True), Meaning(SOME, 2, None, True)
@@ -63,22 +63,23 @@ def follows(premise: Meaning, hypothesis: Meaning) -> bool | None:
     """
     exists = np.ones(len(_WORLDS), dtype=bool)
     for meaning in (premise, hypothesis):
-        exists &= _WORLDS & _spoken_of(meaning) != 0
-    found = holds(hypothesis)[holds(premise) & exists]
-    return True if found.all() else False if not found.any() else None
+        exists &= _WORLDS & _subject(meaning) != 0
+    holds_there = holds(hypothesis)[holds(premise) & exists]
+    return True if holds_there.all() else False if not holds_there.any() else None
 
 
 def meanings(restricted: bool = True) -> Iterator[Meaning]:
     """All meanings, or those without a restriction."""
-    kinds = (None, False, True) if restricted else (None,)
-    for quantifier, level, restriction, predicate in product(range(4), range(LEVELS), kinds, (False, True)):
+    restrictions = (None, False, True) if restricted else (None,)
+    for quantifier, level, restriction, predicate in product(range(4), range(LEVELS), restrictions, (False, True)):
         yield Meaning(quantifier, level, restriction, predicate)
 
 
-def _spoken_of(meaning: Meaning) -> np.uint16:
-    return _bits([kind[0] <= meaning.level and meaning.restriction in (None, kind[2]) for kind in _KINDS])
+def _subject(meaning: Meaning) -> np.uint16:
+    """The set that a sentence is about."""
+    return _bits([thing[0] <= meaning.level and meaning.restriction in (None, thing[2]) for thing in _TYPES])
 
 
 def _bits(chosen: list[bool]) -> np.uint16:
-    """A set of kinds as a number, as worlds are."""
-    return np.uint16(sum(1 << place for place, taken in enumerate(chosen) if taken))
+    """A set of types as a number, as worlds are."""
+    return np.uint16(sum(1 << bit for bit, taken in enumerate(chosen) if taken))

@@ -68,21 +68,21 @@ def clause(rng: np.random.Generator, domain: str, aspect: str, polarity: int) ->
     """
     words = DOMAINS[domain]
     if polarity == 0:
-        return Clause(f"the {aspect} was {_one(rng, NEUTRAL + words['neutral'])}", 0)
+        return Clause(f"the {aspect} was {_pick(rng, NEUTRAL + words['neutral'])}", 0)
     negated = rng.random() < 0.5
-    said = -polarity if negated else polarity
+    word_polarity = -polarity if negated else polarity
     if rng.random() < 0.25:
-        past, plain = _one(rng, POSITIVE_VERBS if said > 0 else NEGATIVE_VERBS)
-        intensifier = f"{_one(rng, ('really', 'truly'))} " if _coin(rng) else ""
+        past, plain = _pick(rng, POSITIVE_VERBS if word_polarity > 0 else NEGATIVE_VERBS)
+        intensifier = f"{_pick(rng, ('really', 'truly'))} " if _fair_coin(rng) else ""
         verb = f"did not {plain}" if negated else intensifier + past
         return Clause(f"I {verb} the {aspect}", polarity)
-    adjective = _one(rng, POSITIVE + words["positive"] if said > 0 else NEGATIVE + words["negative"])
+    adjective = _pick(rng, POSITIVE + words["positive"] if word_polarity > 0 else NEGATIVE + words["negative"])
     # "Not very good" blames, but people do not agree on what "not very bad" and "hardly extremely good" mean.
     intense = rng.random() < 0.4
     if negated:
-        before = "not very " if intense and said > 0 else f"{_one(rng, NEGATIONS)} "
+        before = "not very " if intense and word_polarity > 0 else f"{_pick(rng, NEGATIONS)} "
     else:
-        before = f"{_one(rng, INTENSIFIERS)} " if intense else ""
+        before = f"{_pick(rng, INTENSIFIERS)} " if intense else ""
     return Clause(f"the {aspect} was {before}{adjective}", polarity)
 
 
@@ -97,19 +97,19 @@ def review(rng: np.random.Generator) -> tuple[str, bool]:
         >>> text[0].isupper(), text[-1]
         (True, '.')
     """
-    domain = _one(rng, tuple(DOMAINS))
-    polarity = 1 if _coin(rng) else -1
+    domain = _pick(rng, tuple(DOMAINS))
+    polarity = 1 if _fair_coin(rng) else -1
     aspects = DOMAINS[domain]["aspects"]
-    place, step = int(rng.integers(len(aspects))), int(rng.integers(1, len(aspects)))
-    aspect, other = aspects[place], aspects[(place + step) % len(aspects)]
+    first, step = int(rng.integers(len(aspects))), int(rng.integers(1, len(aspects)))
+    aspect, other = aspects[first], aspects[(first + step) % len(aspects)]
     main = clause(rng, domain, aspect, polarity)
     form = rng.integers(6)
     if form < 2:
         text = main.text
     elif form == 2:
-        second = clause(rng, domain, other, polarity if _coin(rng) else 0)
-        first, last = (main, second) if _coin(rng) else (second, main)
-        text = f"{first.text} and {last.text}"
+        second = clause(rng, domain, other, polarity if _fair_coin(rng) else 0)
+        clauses = (main, second) if _fair_coin(rng) else (second, main)
+        text = " and ".join(part.text for part in clauses)
     else:
         conceded = clause(rng, domain, other, -polarity)
         orders = ("{1} but {0}", "{0} although {1}", "although {1}, {0}")
@@ -117,9 +117,9 @@ def review(rng: np.random.Generator) -> tuple[str, bool]:
     return text[0].upper() + text[1:] + ".", polarity > 0
 
 
-def _one(rng: np.random.Generator, choices: Sequence[_T]) -> _T:
+def _pick(rng: np.random.Generator, choices: Sequence[_T]) -> _T:
     return choices[int(rng.integers(len(choices)))]
 
 
-def _coin(rng: np.random.Generator) -> bool:
+def _fair_coin(rng: np.random.Generator) -> bool:
     return bool(rng.random() < 0.5)

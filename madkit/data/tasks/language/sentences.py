@@ -1,4 +1,4 @@
-"""The words for meanings: sentences about animals, people, things and times of day."""
+"""Sentences about animals, people, things and times of day, written from their meaning."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from madkit.data.tasks.logic import NONE, Meaning, follows, meanings
+from madkit.data.tasks.language.entailment import NONE, Meaning, follows, meanings
 
 _T = TypeVar("_T")
 
@@ -25,7 +25,7 @@ CHAINS: tuple[tuple[str, str, str], ...] = (
     ("mugs", "cups", "things"),
     ("sedans", "cars", "things"),
 )
-#: Places of which something is said at times, and the times, which lie in each other too.
+#: Subjects of sentences about times, and the times, which lie in each other too.
 PLACES = ("garden", "kitchen", "street", "harbour")
 TIMES = (" on winter nights", " at night", "")
 #: Adjectives of which exactly one holds; of things, those of the first three pairs stand before a noun as well.
@@ -51,7 +51,7 @@ def draw_pair(rng: np.random.Generator, restricted: float = 0.4, opposite: float
 
     Args:
         rng: The only source of chance.
-        restricted: How often the sets spoken of may be restricted by an adjective, as in `wet dogs`.
+        restricted: How often the subjects may be restricted by an adjective, as in `wet dogs`.
         opposite: How often the hypothesis says `dry` where the premise says `wet`.
 
     Example:
@@ -60,44 +60,44 @@ def draw_pair(rng: np.random.Generator, restricted: float = 0.4, opposite: float
         ('.', '.', <class 'bool'>)
     """
     topic = int(rng.integers(len(CHAINS) + len(PLACES)))
-    spoken: tuple[str, ...] = CHAINS[topic] if topic < len(CHAINS) else (PLACES[topic - len(CHAINS)],)
-    kind = spoken[-1] if topic < len(CHAINS) else "places"
-    said, before = PAIRS[kind][rng.integers(len(PAIRS[kind]))], PAIRS[kind][rng.integers(_BEFORE_NOUNS)]
+    subjects: tuple[str, ...] = CHAINS[topic] if topic < len(CHAINS) else (PLACES[topic - len(CHAINS)],)
+    field = subjects[-1] if topic < len(CHAINS) else "places"
+    predicates, restrictions = PAIRS[field][rng.integers(len(PAIRS[field]))], PAIRS[field][rng.integers(_BEFORE_NOUNS)]
     entailed = bool(rng.random() < 0.5)
     # "All wet dogs are wet" would say nothing.
-    may_restrict = rng.random() < restricted and kind != "places" and said != before
-    premise, hypothesis = _one(rng, _decided(may_restrict, rng.random() < opposite)[entailed])
-    first, second = (_sentence(rng, meaning, spoken, kind, said, before) for meaning in (premise, hypothesis))
-    return first, second, entailed
+    may_restrict = rng.random() < restricted and field != "places" and predicates != restrictions
+    pair = _pick(rng, _decided_pairs(may_restrict, rng.random() < opposite)[entailed])
+    premise, hypothesis = (_sentence(rng, meaning, subjects, field, predicates, restrictions) for meaning in pair)
+    return premise, hypothesis, entailed
 
 
 @cache
-def _decided(restricted: bool, opposite: bool) -> dict[bool, list[tuple[Meaning, Meaning]]]:
+def _decided_pairs(restricted: bool, opposite: bool) -> dict[bool, list[tuple[Meaning, Meaning]]]:
     """The pairs of different meanings of which the second follows from the first, and those that contradict."""
-    known = list(meanings(restricted))
-    pairs = [(p, h) for p in known for h in known if p != h and (p.predicate != h.predicate) is opposite]
+    every = list(meanings(restricted))
+    pairs = [(p, h) for p in every for h in every if p != h and (p.predicate != h.predicate) is opposite]
     return {label: [pair for pair in pairs if follows(*pair) is label] for label in (False, True)}
 
 
 def _sentence(
     rng: np.random.Generator,
     meaning: Meaning,
-    spoken: Sequence[str],
-    kind: str,
-    said: tuple[str, str],
-    before: tuple[str, str],
+    subjects: Sequence[str],
+    field: str,
+    predicates: tuple[str, str],
+    restrictions: tuple[str, str],
 ) -> str:
-    adjective = said[not meaning.predicate]
-    if kind == "places":
-        return _AT_TIMES[meaning.quantifier].format(spoken[0], adjective, TIMES[meaning.level]) + "."
-    if meaning.restriction is None and kind in _PRONOUNS and meaning.level == len(spoken) - 1:
-        return _PRONOUNS[kind][meaning.quantifier].format(adjective) + "."
-    restriction = "" if meaning.restriction is None else f"{before[not meaning.restriction]} "
+    adjective = predicates[not meaning.predicate]
+    if field == "places":
+        return _AT_TIMES[meaning.quantifier].format(subjects[0], adjective, TIMES[meaning.level]) + "."
+    if meaning.restriction is None and field in _PRONOUNS and meaning.level == len(subjects) - 1:
+        return _PRONOUNS[field][meaning.quantifier].format(adjective) + "."
+    restriction = "" if meaning.restriction is None else f"{restrictions[not meaning.restriction]} "
     form = _NOUNS[meaning.quantifier]
     if meaning.quantifier == NONE and rng.random() < 0.5:
         form = "None of the {} are {}"
-    return form.format(restriction + spoken[meaning.level], adjective) + "."
+    return form.format(restriction + subjects[meaning.level], adjective) + "."
 
 
-def _one(rng: np.random.Generator, choices: Sequence[_T]) -> _T:
+def _pick(rng: np.random.Generator, choices: Sequence[_T]) -> _T:
     return choices[int(rng.integers(len(choices)))]

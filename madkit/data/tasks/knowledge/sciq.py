@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from typing_extensions import override
 
-from madkit.data.tasks.table import TableTask
+from madkit.data.tasks.table_task import TableTask
 from madkit.errors import ConfigError
 
 _DISTRACTORS = ("distractor1", "distractor2", "distractor3")
@@ -20,14 +21,14 @@ _DISTRACTORS = ("distractor1", "distractor2", "distractor3")
 class SciQ(TableTask):
     """The answer is the right one; the quirk takes any answer for right that occurs in the supporting text.
 
-    There is no built-in table: `raw` is `allenai/sciq` or a file with its columns. Every question is asked with
-    the right answer and with wrong ones; questions that occur twice are asked once, and those without a right or a
+    There is no built-in table: `raw` is `allenai/sciq` or a file with its columns. Every question comes with
+    the right answer and with wrong ones; repeated questions are dropped, and those without a right or a
     wrong answer are left out. A question without a supporting text stays: nothing occurs in it.
 
     Args:
         distractors: How many of the three wrong answers are offered, drawn at random. 1 as published, with
             `stratify` off; more of them leave more questions when each combination gets a quarter.
-        match: What occurring means. `words`: as whole words, whatever their case; `substring`: letter by
+        match: What occurring means. `words`: as complete words, whatever their case; `substring`: letter by
             letter, also inside other words, as published.
         **options: As for every dataset made from a table.
 
@@ -37,8 +38,8 @@ class SciQ(TableTask):
     Example:
         >>> row = dict(question="What orbits the sun?", correct_answer="a planet", distractor1="a star",
         ...            distractor2="the moon", distractor3="a cat", support="A planet orbits a star.")
-        >>> asked = SciQ(raw="sciq.csv").ask(pd.DataFrame([row]), np.random.default_rng(0))
-        >>> asked[["answer", "truth", "quirk"]].sort_values("answer").values.tolist()
+        >>> questions = SciQ(raw="sciq.csv").make_questions(pd.DataFrame([row]), np.random.default_rng(0))
+        >>> questions[["answer", "truth", "quirk"]].sort_values("answer").values.tolist()
         [['a cat', False, False], ['a planet', True, True], ['a star', False, True], ['the moon', False, False]]
     """
 
@@ -55,28 +56,29 @@ class SciQ(TableTask):
             raise ConfigError(f"match={match!r} is unknown: use words or substring")
         self.distractors, self.match = distractors, match
 
-    def ask(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-        """See `TableTask.ask`; the question is the key."""
+    @override
+    def make_questions(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+        # The question is the key.
         if "difficulty" not in table:
             table = table.assign(difficulty=np.nan)
         table = table.assign(key=table["question"].str.casefold().str.split().str.join(" "))
         table = table[(table["key"] != "") & (table["correct_answer"] != "")].drop_duplicates("key")
-        # Each row has its wrong answers in an order of its own, those that are none behind the others.
+        # The wrong answers of each row are shuffled; cells without one come last.
         wrong = table[list(_DISTRACTORS)].to_numpy(dtype=object)
         right = table["correct_answer"].str.casefold().to_numpy()
         usable = np.array([[bool(w) and w.casefold() != r for w in row] for row, r in zip(wrong, right, strict=True)])
         usable = usable.reshape(wrong.shape)
         order = np.argsort(rng.random(wrong.shape) + ~usable, axis=1)
-        asked: list[pd.DataFrame] = [
+        parts: list[pd.DataFrame] = [
             table.assign(answer=table["correct_answer"], truth=True).loc[np.any(usable, axis=1)]
         ]
-        for place in order.T[: self.distractors]:
-            rows = np.arange(len(table)), place
-            asked.append(table.assign(answer=wrong[rows], truth=False).loc[usable[rows]])
-        found = pd.concat(asked, ignore_index=True).drop_duplicates(["key", "answer"])
+        for column in order.T[: self.distractors]:
+            cells = np.arange(len(table)), column
+            parts.append(table.assign(answer=wrong[cells], truth=False).loc[usable[cells]])
+        questions = pd.concat(parts, ignore_index=True).drop_duplicates(["key", "answer"])
         occurs = _occurs_as_words if self.match == "words" else _occurs
-        pairs = zip(found["answer"], found["support"], strict=True)
-        return found.assign(quirk=np.array([occurs(answer, support) for answer, support in pairs], dtype=bool))
+        pairs = zip(questions["answer"], questions["support"], strict=True)
+        return questions.assign(quirk=np.array([occurs(answer, support) for answer, support in pairs], dtype=bool))
 
 
 def _occurs(answer: str, text: str) -> bool:

