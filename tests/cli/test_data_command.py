@@ -99,7 +99,7 @@ def test_check_knows_datasets_by_name(capsys):
     assert "train: 1600 records" in capsys.readouterr().out
     assert run("data", "check", "no/such") == 2
     assert run("data", "check", "sciq") == 2
-    assert "has no data of its own" in capsys.readouterr().err
+    assert "has no built-in data" in capsys.readouterr().err
 
 
 def test_build_writes_what_fit_reads(tmp_path, capsys):
