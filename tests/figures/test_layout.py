@@ -5,10 +5,11 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
-from fabricated import DATASETS, DETECTORS, MANY, write_run
+from fabricated import DETECTORS, MANY, write_run
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from madkit.data.tasks import DATASETS
 from madkit.figures.drawing import style
 from madkit.figures.registry import Sheet, all_families, result_files
 from madkit.figures.results.results import Results, load_results
