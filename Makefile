@@ -1,7 +1,7 @@
 # The pipeline. Every stage is one command that reads and writes a run folder; a target is the file a stage writes last,
 # so what is up to date is skipped and what was interrupted continues.
 #
-#   make figures                     everything: two small base models, heads, quirky LMs, detection, figures
+#   make figures                     everything: two small base models, encoders, quirky LMs, detection, figures
 #   make figures MODELS=tiny-llama DATASETS="addition squaring"
 #   make figures POSER=              without the models that are compared in pairs
 #   make figures JOBS=8              eight stages side by side (default: one per core, one thread each)
@@ -74,36 +74,40 @@ PAIRED := $(POSER:%=$(RUNS)/%/poser/results.parquet)
 $(OUT)/table1.md: $(RESULTS) $(PAIRED) | $(READY)
 	$(BIN)/madkit figures $(addprefix $(RUNS)/,$(MODELS) $(POSER)) --out $(OUT)
 
-# A model with a base.yaml has a base of its own; the recipes of the others name one.
-OWN := $(patsubst recipes/%/base.yaml,%,$(wildcard recipes/*/base.yaml))
-BASED = $(if $(filter $(1),$(OWN)),$(RUNS)/$(1)/base/fit.json)
-FROM = $(if $(filter $(2),$(OWN)),--$(1).base $(RUNS)/$(2)/base/model)
+# A small model has a base that is trained here, and recipes laid over the common ones; the recipes of the others name a base.
+TINY := $(filter tiny-%,$(MODELS))
+BASED = $(if $(filter $(1),$(TINY)),$(RUNS)/$(1)/base/fit.json)
+FROM = $(if $(filter $(2),$(TINY)),--$(1).base $(RUNS)/$(2)/base/model)
+# The recipe of a stage (2) for a model (1), with what is laid over it.
+RECIPE = recipes/$(2).yaml $(if $(filter $(1),$(TINY)),$(wildcard recipes/tiny/$(2).yaml))
+CONFIG = $(patsubst %,--config %,$(1))
 
+BASES = recipes/tiny/base.yaml $(wildcard recipes/tiny/$(1:tiny-%=%)-base.yaml)
 define BASE
-$(RUNS)/$(1)/base/fit.json: recipes/$(1)/base.yaml | $(READY)
-	$$(MADKIT) fit --config $$< --run $$(RUNS)/$(1)/base
+$(RUNS)/$(1)/base/fit.json: $(call BASES,$(1)) | $(READY)
+	$$(MADKIT) fit $(call CONFIG,$(call BASES,$(1))) --run $$(RUNS)/$(1)/base
 endef
 
 # A flow and a sparse autoencoder per site of the base model; every dataset of the model uses the same ones.
-HEADS := flow sae
-define HEAD
-$(RUNS)/$(1)/$(2)/fit.json: recipes/$(1)/$(2).yaml recipes/$(1)/texts.yaml $(call BASED,$(1)) | $(READY)
-	$$(MADKIT) fit --config $$< --run $$(RUNS)/$(1)/$(2) $(call FROM,data,$(1))
+ENCODERS := flow sae
+define ENCODER
+$(RUNS)/$(1)/$(2)/fit.json: $(call RECIPE,$(1),$(2)) recipes/$(1).yaml $(if $(filter $(1),$(TINY)),recipes/tiny/texts.yaml) $(call BASED,$(1)) | $(READY)
+	$$(MADKIT) fit $(call CONFIG,$(call RECIPE,$(1),$(2))) --lm recipes/$(1).yaml --run $$(RUNS)/$(1)/$(2) $(call FROM,data,$(1))
 endef
 
 define STAGES
-$(RUNS)/$(1)/$(2)/fit.json: recipes/$(1).yaml recipes/$(1)/data.yaml $(call BASED,$(1)) | $(READY)
+$(RUNS)/$(1)/$(2)/fit.json: recipes/$(1).yaml $(if $(filter $(1),$(TINY)),recipes/tiny/prompts.yaml) $(call BASED,$(1)) | $(READY)
 	$$(MADKIT) fit --config $$< --run $$(RUNS)/$(1) $(call FROM,model,$(1)) --data.dataset $(2)
 
-$(RUNS)/$(1)/$(2)/predict.json: recipes/$(1)/features.yaml recipes/$(1)/features-heads.yaml $(RUNS)/$(1)/$(2)/fit.json $(HEADS:%=$(RUNS)/$(1)/%/fit.json) | $(READY)
-	$$(MADKIT) predict --config $$< --config recipes/$(1)/features-heads.yaml --run $$(RUNS)/$(1) $(call FROM,model,$(1)) --data.dataset $(2)
+$(RUNS)/$(1)/$(2)/predict.json: $(call RECIPE,$(1),predict) recipes/predict-encoders.yaml $(RUNS)/$(1)/$(2)/fit.json $(ENCODERS:%=$(RUNS)/$(1)/%/fit.json) | $(READY)
+	$$(MADKIT) predict $(call CONFIG,$(call RECIPE,$(1),predict) recipes/predict-encoders.yaml) --run $$(RUNS)/$(1) --data.dataset $(2)
 
-$(RUNS)/$(1)/$(2)/detection/results.parquet: recipes/$(1)/detect.yaml recipes/$(1)/detect-heads.yaml $(RUNS)/$(1)/$(2)/predict.json | $(READY)
-	$$(MADKIT) test --config $$< --config recipes/$(1)/detect-heads.yaml --run $$(RUNS)/$(1) --data.dataset $(2)
+$(RUNS)/$(1)/$(2)/detection/results.parquet: $(call RECIPE,$(1),test) recipes/test-encoders.yaml $(RUNS)/$(1)/$(2)/predict.json | $(READY)
+	$$(MADKIT) test $(call CONFIG,$(call RECIPE,$(1),test) recipes/test-encoders.yaml) --run $$(RUNS)/$(1) --data.dataset $(2)
 endef
 
-$(foreach m,$(filter $(OWN),$(MODELS)),$(eval $(call BASE,$(m))))
-$(foreach m,$(MODELS),$(foreach h,$(HEADS),$(eval $(call HEAD,$(m),$(h)))))
+$(foreach m,$(TINY),$(eval $(call BASE,$(m))))
+$(foreach m,$(MODELS),$(foreach e,$(ENCODERS),$(eval $(call ENCODER,$(m),$(e)))))
 $(foreach m,$(MODELS),$(foreach d,$(DATASETS),$(eval $(call STAGES,$(m),$(d)))))
 
 # A family of models that behave alike where they are overseen, on one base; the number in a name is its seed.

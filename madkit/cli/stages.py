@@ -13,9 +13,10 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from madkit.cli.lm_recipe import with_lm_recipe
 from madkit.cli.progress_lines import ProgressLines
 from madkit.cli.tensorboard_figures import TensorBoardFigures
 from madkit.errors import ConfigError
@@ -100,6 +101,16 @@ class Stages(LightningCLI):
         parser.add_argument(
             "--run", type=str | None, default=None, help="Folder of the model's runs; results go to <run>/<dataset>."
         )
+        parser.add_argument(
+            "--lm",
+            type=str | None,
+            default=None,
+            help="Recipe of the language model that is read, for its base and prompts; `predict` finds that of its run.",
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse the command line, with what the language model's recipe decides before it."""
+        self.config = parser.parse_args(with_lm_recipe(sys.argv[1:]))
 
     def _parse_ckpt_path(self) -> None:
         """Take weights from a checkpoint, never options: the recipe and the flags alone decide those."""

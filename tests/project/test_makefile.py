@@ -62,24 +62,43 @@ def test_nothing_is_left_to_do(project):
 @pytest.mark.parametrize(
     ("recipe", "expected"),
     [
-        ("recipes/tiny-llama/detect.yaml", {"test": 9, "figures": 1}),
-        ("recipes/tiny-llama/detect-heads.yaml", {"test": 9, "figures": 1}),
-        ("recipes/tiny-llama/features-heads.yaml", {"predict": 9, "test": 9, "figures": 1}),
-        ("recipes/tiny-llama/features.yaml", {"predict": 9, "test": 9, "figures": 1}),
-        ("recipes/tiny-mistral.yaml", {"fit": 9, "predict": 9, "test": 9, "figures": 1}),
-        ("recipes/tiny-mistral/data.yaml", {"fit": 9, "predict": 9, "test": 9, "figures": 1}),
-        ("recipes/tiny-mistral/flow.yaml", {"fit": 1, "predict": 9, "test": 9, "figures": 1}),
-        ("recipes/tiny-mistral/texts.yaml", {"fit": 2, "predict": 9, "test": 9, "figures": 1}),
-        ("recipes/tiny-mistral/base.yaml", {"fit": 12, "predict": 9, "test": 9, "figures": 1}),
+        ("test.yaml", {"test": 18, "figures": 1}),
+        ("test-encoders.yaml", {"test": 18, "figures": 1}),
+        ("predict-encoders.yaml", {"predict": 18, "test": 18, "figures": 1}),
+        ("predict.yaml", {"predict": 18, "test": 18, "figures": 1}),
+        ("tiny/predict.yaml", {"predict": 18, "test": 18, "figures": 1}),
+        ("tiny-mistral.yaml", {"fit": 11, "predict": 9, "test": 9, "figures": 1}),
+        ("tiny/prompts.yaml", {"fit": 18, "predict": 18, "test": 18, "figures": 1}),
+        ("flow.yaml", {"fit": 2, "predict": 18, "test": 18, "figures": 1}),
+        ("tiny/flow.yaml", {"fit": 2, "predict": 18, "test": 18, "figures": 1}),
+        ("tiny/texts.yaml", {"fit": 4, "predict": 18, "test": 18, "figures": 1}),
+        ("tiny/base.yaml", {"fit": 24, "predict": 18, "test": 18, "figures": 1}),
+        ("tiny/mistral-base.yaml", {"fit": 12, "predict": 9, "test": 9, "figures": 1}),
     ],
 )
 def test_a_touched_recipe_redoes_what_depends_on_it(project, recipe, expected):
-    touch(project, recipe)
+    touch(project, f"recipes/{recipe}")
     commands = plan(project)
     stages = [stage for stage, _ in commands]
     assert {stage: stages.count(stage) for stage in set(stages)} == expected
-    model = Path(recipe).parts[1].removesuffix(".yaml")
-    assert all(model in " ".join(words) for _, words in commands)
+    if "mistral" in recipe:
+        assert all("runs/tiny-mistral" in " ".join(words) for _, words in commands)
+
+
+def test_recipes_that_do_not_exist_are_not_named(project):
+    """Whatever a command names is in the repository."""
+    shutil.rmtree(project / "runs")
+    recipes = {word for _, words in plan(project) for word in words if word.endswith(".yaml")}
+    assert len(recipes) > 12 and all((project / recipe).is_file() for recipe in recipes)
+
+
+def test_a_model_of_the_hub_takes_the_common_recipes(project):
+    commands = plan(project, "MODELS=llama", "DATASETS=addition", "POSER=")
+    assert [stage for stage, _ in commands] == ["fit", "fit", "fit", "predict", "test", "figures"]
+    lines = [" ".join(words) for _, words in commands]
+    assert not any("tiny" in line for line in lines)
+    flow = next(line for line in lines if "recipes/flow.yaml" in line)
+    assert "--lm recipes/llama.yaml --run runs/llama/flow" in flow
 
 
 @pytest.mark.parametrize(
@@ -101,12 +120,12 @@ def test_a_missing_result_is_made_again(project):
 
 
 def test_launch_goes_before_every_stage(project):
-    touch(project, "recipes/tiny-llama/detect.yaml")
+    touch(project, "recipes/test.yaml")
     for stage, words in plan(project, "LAUNCH=srun -c 4"):
         assert words[:3] == ["srun", "-c", "4"] or stage == "figures"
 
 
 def test_models_and_datasets_can_be_chosen(project):
-    touch(project, "recipes/tiny-llama/detect.yaml")
+    touch(project, "recipes/test.yaml")
     commands = plan(project, "MODELS=tiny-llama", "DATASETS=addition squaring")
     assert [stage for stage, _ in commands] == ["test", "test", "figures"]
