@@ -75,9 +75,10 @@ def bases(tmp_path_factory):
 @pytest.fixture(scope="session")
 def fit_encoders(tmp_path_factory):
     """A function that trains the flow and the SAE of a model's recipes for a few steps into `<runs>/flow` and `sae`."""
+    from stage_words import lm_recipe, stage_recipes
+
     from madkit.cli.command import main
 
-    recipes = Path(__file__).resolve().parents[1] / "recipes"
     texts = tmp_path_factory.mktemp("texts")
     (texts / "a.txt").write_text("".join(f"Statement: {i} + {i} = {2 * i}\n" for i in range(400)))
     short = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.texts.batch_size", "16"]
@@ -89,7 +90,7 @@ def fit_encoders(tmp_path_factory):
             few += ["--data.layers", "[2, 3]", "--data.texts.source", str(texts), "--data.texts.name", "null"]
         for kind in ("flow", "sae"):
             small = ["--model.hidden", "16"] if kind == "flow" else []
-            recipe = recipes / model / f"{kind}.yaml"
-            assert main(["fit", "--config", str(recipe), "--run", str(Path(runs) / kind), *few, *small]) == 0
+            words = [*stage_recipes(model, kind), *lm_recipe(model), "--run", str(Path(runs) / kind)]
+            assert main(["fit", *words, *few, *small]) == 0
 
     return fit

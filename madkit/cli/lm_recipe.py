@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,8 +72,8 @@ def _recipe_of_lm(stage: str, stated: Mapping[str, Any]) -> Path | None:
     if "base" in model.get("init_args", {}) and "class_path" in data:
         return None
     raise ConfigError(
-        f"there is no {str(path)!r}: run `madkit fit` first; for a model that was tuned elsewhere, name a recipe with its "
-        "base and prompts (`--lm recipes/llama.yaml`) and its adapter (`--model.adapter`, `none` for the base alone)"
+        f"there is no {str(path)!r}: run `madkit fit` first, or, for a model that was tuned elsewhere, name its recipe for "
+        "base and prompts (`--lm recipes/llama.yaml`) and its adapter (`--model.adapter`; `none` for the base alone)"
     )
 
 
@@ -116,7 +117,7 @@ def _stated(options: Sequence[str]) -> dict[str, Any]:
     """
     stated: dict[str, Any] = {}
     words = [part for word in options for part in (word.split("=", 1) if word.startswith("--") else [word])]
-    for option, value in zip(words, words[1:], strict=False):
+    for option, value in itertools.pairwise(words):
         if option == "--config":
             _merge(stated, _read(Path(value)))
         elif option.startswith("--"):

@@ -105,7 +105,7 @@ class Stages(LightningCLI):
             "--lm",
             type=str | None,
             default=None,
-            help="Recipe of the language model that is read, for its base and prompts; `predict` finds that of its run.",
+            help="Recipe of the language model that is read: its base and prompts; `predict` finds that of its run.",
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:

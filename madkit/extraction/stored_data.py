@@ -101,7 +101,7 @@ class StoredShards(RankAwareDataModule):
             if self.model[part] != value:
                 raise StoreError(
                     f"store {str(first.folder)!r} was made with another {part} ({self.model[part]}) than this one "
-                    f"({value}); run `madkit predict` with features.yaml again"
+                    f"({value}); run `madkit predict` with predict.yaml again"
                     + (", or name its base in --model.base" if part == "tokenizer" else "")
                 )
         self.table = first.rows

@@ -52,7 +52,7 @@ class StoredExtractor(StoreWriter):
         if others or not features:
             raise ConfigError(
                 f"model.features={others}: Flow and SAE, and only they, are made from stored activations; "
-                "read other features from the LM, with model=Extractor as in features.yaml"
+                "read other features from the LM, with model=Extractor as in predict.yaml"
             )
 
     @property
@@ -122,11 +122,11 @@ def _tensors(points: Sequence[Hookpoint], store: FeatureStore, lm: nn.Module) ->
     for point in points:
         layer = entering_layer(point, names)
         if layer is None or layer not in held:
-            what, way = "no layer's input or output", "read it from the LM, with features-heads.yaml"
+            what, way = "no layer's input or output", "read it from the LM, with predict-encoders.yaml"
             if layer is not None:
                 what = f"what enters layer {layer}" if layer < len(names) else "what leaves the last layer"
                 options = "first and step" if layer < len(names) else "final=true"
-                way = f"choose {options} of Activations in features.yaml so that it is stored, and run `madkit predict`"
+                way = f"choose {options} of Activations in predict.yaml so that it is stored, and run `madkit predict`"
             raise ConfigError(
                 f"an encoder reads {site_name(point)!r}, {what}, which store {str(store.folder)!r} does not hold (it "
                 f"has {', '.join(store.sites)}): {way}, or choose other encoders by `sites`"

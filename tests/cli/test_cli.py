@@ -53,7 +53,6 @@ def complaint(capsys, *args):
 def recipe(bases, tmp_path):
     """The recipe for Llama, to be spoiled, with its base model replaced by a small one."""
     content = yaml.safe_load((RECIPES / "llama.yaml").read_text())
-    content["data"] = str(RECIPES / "llama" / "data.yaml")
     content["model"]["init_args"]["base"] = str(bases["llama"])
     content["run"] = str(tmp_path / "runs")
     content["trainer"]["max_steps"] = 1  # should a mistake go unnoticed, the test fails soon
@@ -121,12 +120,25 @@ def test_a_run_folder_is_asked_for(recipe, capsys):
 
 
 def predict(base, runs, *options):
-    common = ["--config", RECIPES / "llama" / "features.yaml", "--run", runs, "--model.base", base, *SHORT_DATA]
+    common = ["--config", RECIPES / "predict.yaml", "--run", runs, "--model.base", base, *SHORT_DATA]
+    common += ["--lm", RECIPES / "llama.yaml"]
     return ["predict", *common, *options]
 
 
 def test_predict_before_fit(bases, tmp_path, capsys):
     assert "run `madkit fit` first" in complaint(capsys, *predict(bases["llama"], tmp_path))
+    line = complaint(capsys, "predict", "--config", RECIPES / "predict.yaml", "--run", tmp_path)
+    assert "fit.yaml" in line and "run `madkit fit` first" in line and "--lm" in line
+    (tmp_path / "addition").mkdir(exist_ok=True)
+    (tmp_path / "addition" / "fit.yaml").write_text((RECIPES / "llama.yaml").read_text())
+    line = complaint(capsys, "predict", "--config", RECIPES / "predict.yaml", "--run", tmp_path)
+    assert "a fit that has not ended" in line
+
+
+def test_a_language_model_is_named(tmp_path, capsys):
+    flow = ["fit", "--config", RECIPES / "flow.yaml", "--run", tmp_path]
+    assert "data.base is missing: name the recipe" in complaint(capsys, *flow)
+    assert "there is no such recipe" in complaint(capsys, *flow, "--lm", tmp_path / "nowhere.yaml")
 
 
 def test_an_empty_split(bases, tmp_path, capsys):
@@ -161,5 +173,5 @@ def test_nan_features(bases, tmp_path, capsys):
 
 
 def test_scoring_without_features(tmp_path, capsys):
-    line = complaint(capsys, "test", "--config", RECIPES / "llama" / "detect.yaml", "--run", tmp_path)
+    line = complaint(capsys, "test", "--config", RECIPES / "test.yaml", "--run", tmp_path)
     assert "madkit predict" in line

@@ -44,7 +44,8 @@ def test_a_dataset_of_ones_own_is_fitted_and_predicted(mine, bases):
     short = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 4, "--data.max_train", 256]
     assert run("fit", "--config", ROOT / "recipes/llama.yaml", *common, *short, "--data.max_validation", 64) == 0
     features = "[{class_path: Activations, init_args: {first: 1, step: 3}}, {class_path: Answers}]"
-    assert run("predict", "--config", ROOT / "recipes/llama/features.yaml", *common, "--model.features", features) == 0
+    predict = ["predict", "--config", ROOT / "recipes/predict.yaml", "--run", mine / "runs", "--data.dataset", "mine"]
+    assert run(*predict, "--model.features", features) == 0
     prompts = FeatureStore.current(mine / "runs" / "mine" / "features" / "activations").rows
     numbers = prompts["prompt"].str.extract(r"Statement: (\d+) \+ 1 = (\d+)").astype(int)
     assert (prompts["alice_label"] == (numbers[0] + 1 == numbers[1])).all()
@@ -153,7 +154,9 @@ def test_an_adapter_that_plain_peft_wrote(mine, bases, safe, capsys):
     status = run(
         "predict",
         "--config",
-        ROOT / "recipes/llama/features.yaml",
+        ROOT / "recipes/predict.yaml",
+        "--lm",
+        ROOT / "recipes/llama.yaml",
         *common,
         "--model.features",
         features,

@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from stage_words import RECIPES, lm_recipe, stage_recipes
 
 from madkit.cli.command import main
 from madkit.data.pretraining.corpus_data import CorpusData
@@ -23,7 +23,6 @@ from madkit.errors import ConfigError
 from madkit.lm.hooks import Hookpoint
 from madkit.store.feature_store import FeatureStore
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 SHORT = [
     "--data.layers", "[1, 3]", "--data.texts.batch_size", "8", "--data.texts.steps_per_epoch", "12",
     "--data.texts.n_validation", "8", "--data.statistics_batches", "3", "--trainer.val_check_interval", "4",
@@ -35,8 +34,8 @@ KINDS = ("flow", "sae")
 
 
 def words(kind, runs, base, *options):
-    recipe = RECIPES / "tiny-llama" / f"{kind}.yaml"
-    return ["fit", "--config", str(recipe), "--run", str(runs / kind), "--data.base", str(base), *SHORT, *options]
+    recipes = [*stage_recipes("tiny-llama", kind), *lm_recipe("tiny-llama")]
+    return ["fit", *recipes, "--run", str(runs / kind), "--data.base", str(base), *SHORT, *options]
 
 
 def run(*args):
@@ -195,7 +194,7 @@ def predicted(trained, bases):
         f"model:\n  class_path: Extractor\n  init_args:\n    base: {bases['llama']}\n    adapter: none\n    features:\n"
         "    - class_path: Activations\n      init_args: {first: 1, step: 2, final: true}\n"
         "    - class_path: Flow\n    - class_path: SAE\n    - class_path: Answers\n"
-        f"data: {RECIPES / 'tiny-llama' / 'data.yaml'}\n"
+        f"data: {RECIPES / 'tiny' / 'prompts.yaml'}\n"
     )
     sizes = json.dumps({"n_train": 800, "n_validation": 300})
     line = ["predict", "--config", str(recipe), "--run", str(trained), "--data.task_options", sizes]

@@ -5,10 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from stage_words import configs
 
 from madkit.cli.command import main
 from madkit.errors import ConfigError
@@ -18,7 +18,6 @@ from madkit.lm import loading
 from madkit.lm.hooks import Hookpoint
 from madkit.store.feature_store import FeatureStore
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 KINDS = ("base_flow", "base_sae", "flow", "sae")
@@ -38,8 +37,8 @@ def stored(runs, base, *options):
     recipe = runs.parent / "stored.yaml"
     model = extractor("StoredExtractor", encoders(True, False))
     recipe.write_text(yaml.safe_dump({"model": model}))
-    line = ["predict", "--config", str(RECIPES / "tiny-llama" / "heads-stored.yaml"), "--config", str(recipe)]
-    return [*line, "--run", str(runs), "--model.base", str(base), *options]
+    line = ["predict", *configs("encoders-stored"), "--config", str(recipe), "--run", str(runs)]
+    return [*line, "--model.base", str(base), "--data.predict_batch_size", "256", *options]
 
 
 @pytest.fixture(scope="module")
@@ -132,11 +131,10 @@ def test_what_does_not_belong_together_is_refused(copied, bases, capsys, monkeyp
 
 
 def test_model_and_data_that_do_not_fit_are_refused(copied, bases, capsys):
-    recipe = str(RECIPES / "tiny-llama" / "heads-stored.yaml")
     line = ["predict", "--run", str(copied)]
     base = ["--model.base", str(bases["llama"])]
     few = ["--data.dataset", "addition", "--data.task_options", json.dumps({"n_train": 800, "n_validation": 300})]
-    assert main([*line, "--config", recipe, *base, "--data", "QuirkyData", *few]) == 2
+    assert main([*line, *configs("encoders-stored"), *base, "--data", "QuirkyData", *few]) == 2
     assert "model=StoredExtractor reads data=StoredShards" in capsys.readouterr().err
     assert main([*line, "--model", "Extractor", *base, "--data", "StoredShards", *few[:2]]) == 2
     assert "use it with model=StoredExtractor" in capsys.readouterr().err
@@ -163,7 +161,7 @@ def test_what_leaves_a_layer_is_what_enters_the_next(whole, bases):
     for point, way in (
         (Hookpoint("model.layers.4", "output"), "choose final=true of Activations"),
         (Hookpoint("model.layers.0", "input"), "choose first and step of Activations"),
-        (Hookpoint("model.layers.2.mlp", "output"), "with features-heads.yaml"),
+        (Hookpoint("model.layers.2.mlp", "output"), "with predict-encoders.yaml"),
     ):
         with pytest.raises(ConfigError, match=way):
             _tensors([point], store, lm)

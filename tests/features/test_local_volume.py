@@ -1,13 +1,12 @@
 """Local volumes as features: one search for both, any number of processes, and the recipes through the real command."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
 from small_lms import make_batch, make_lm, with_lora
+from stage_words import MODELS, RECIPES
 
 from madkit.cli.command import main
 from madkit.errors import ConfigError
@@ -16,8 +15,6 @@ from madkit.features import LocalVolume, LocalVolumeRadii
 from madkit.store.feature_store import FeatureStore
 from madkit.volume.prompt_volumes import PromptVolumes
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-MODELS = sorted(path.stem for path in RECIPES.glob("*.yaml"))
 FEW = {"directions": 2, "tolerance": 1e-2}
 
 
@@ -96,11 +93,13 @@ def test_every_recipe_runs_through_the_command(model, bases, tmp_path):
     nothing_else = {"model": {"init_args": {"features": [{"class_path": "Answers"}]}}}
     (tmp_path / "alone.yaml").write_text(yaml.safe_dump(nothing_else))
     own = [
-        RECIPES / model / "features.yaml",
+        RECIPES / "predict.yaml",
         tmp_path / "alone.yaml",
-        reduced(RECIPES / model / "features-volume.yaml", tmp_path),
+        reduced(RECIPES / "predict-volume.yaml", tmp_path),
     ]
     options = [
+        "--lm",
+        RECIPES / f"{model}.yaml",
         "--run",
         tmp_path / "run",
         "--model.base",
@@ -116,10 +115,10 @@ def test_every_recipe_runs_through_the_command(model, bases, tmp_path):
     assert main([str(word) for word in ["predict", *recipes, *options]]) == 0
     store = FeatureStore.current(tmp_path / "run" / "addition" / "features" / "local_volume_radii")
     assert store.read("weights", "test")[1].shape == (24, 2)
-    detectors = yaml.safe_load((RECIPES / model / "detect-volume.yaml").read_text())["model"]["init_args"]["detectors+"]
+    detectors = yaml.safe_load((RECIPES / "test-volume.yaml").read_text())["model"]["init_args"]["detectors+"]
     wanted = {"model": {"init_args": {"detectors": detectors, "aggregations": ["mean"], "ceiling": False}}}
     (tmp_path / "wanted.yaml").write_text(yaml.safe_dump(wanted))
-    recipes = ["--config", RECIPES / model / "detect.yaml", "--config", tmp_path / "wanted.yaml"]
+    recipes = ["--config", RECIPES / "test.yaml", "--config", tmp_path / "wanted.yaml"]
     assert main([str(word) for word in ["test", *recipes, "--run", tmp_path / "run"]]) == 0
     results = pd.read_parquet(tmp_path / "run" / "addition" / "detection" / "results.parquet")
     assert set(zip(results["feature"], results["score"], strict=True)) == {

@@ -22,9 +22,10 @@ def run_folder(bases, fit_encoders, tmp_path_factory):
     short = ["--trainer.max_epochs", "1", "--data.max_train", "256", "--data.max_validation", "64"]
     assert main(["fit", "--config", "recipes/llama.yaml", *common, *short]) == 0
     fit_encoders("llama", bases["llama"], runs)
-    assert main(["predict", "--config", "recipes/llama/features.yaml", *common]) == 0
-    detect = ["test", "--config", "recipes/llama/detect.yaml", "--config", "examples/my_detector.yaml"]
-    assert main([*detect, "--run", str(runs), "--data.dataset", "examples.my_dataset.Thirds"]) == 0
+    stage = ["--run", str(runs), "--data.dataset", "examples.my_dataset.Thirds"]
+    assert main(["predict", "--config", "recipes/predict.yaml", *stage]) == 0
+    detect = ["test", "--config", "recipes/test.yaml", "--config", "examples/my_detector.yaml"]
+    assert main([*detect, *stage]) == 0
     patch.undo()
     return runs / "examples.my_dataset.Thirds"
 

@@ -6,17 +6,16 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from stage_words import configs, lm_recipe
 
 from madkit.store.feature_store import FeatureStore
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 DATA = ["--data.task_options", json.dumps({"n_train": 1200, "n_validation": 400}), "--data.shard_size", "40"]
 FIT = [
     "--trainer.max_epochs", "2", "--data.max_train", "512", "--data.max_validation", "96",
@@ -28,9 +27,10 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF
 
 
 def command(stage, runs, base, *options):
-    names = {"fit": [""], "predict": ["/features", "/features-heads"], "test": ["/detect", "/detect-heads"]}[stage]
-    recipes = [word for name in names for word in ("--config", str(RECIPES / f"llama{name}.yaml"))]
+    recipes = configs("llama") if stage == "fit" else configs(stage, f"{stage}-encoders")
     line = [sys.executable, "-m", "madkit", stage, *recipes, "--run", str(runs)]
+    if stage == "predict":
+        line += lm_recipe("llama")  # in some of these runs nothing was fitted
     if stage != "test":
         line += ["--model.base", str(base), *DATA]
     if stage == "fit":

@@ -1,19 +1,17 @@
 """Every recipe runs through the real command: only the base model is replaced, and the run is shortened."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
+from stage_words import MODELS, RECIPES, architecture, configs, lm_recipe, stage_recipes
 
 from madkit.cli.command import main
 from madkit.store.feature_store import FeatureStore
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-MODELS = sorted(path.stem for path in RECIPES.glob("*.yaml"))
 SHORT_DATA = ["--data.task_options", json.dumps({"n_train": 1200, "n_validation": 400})]
 SHORT_FIT = [
     "--trainer.max_epochs",
@@ -27,13 +25,9 @@ SHORT_FIT = [
 ]
 
 
-def architecture(model):
-    return "mistral" if "mistral" in model else "llama"
-
-
 def recipes(model, stage):
     """A stage's recipe with that of the encoders laid over it."""
-    return ["--config", RECIPES / model / f"{stage}.yaml", "--config", RECIPES / model / f"{stage}-heads.yaml"]
+    return stage_recipes(model, stage, f"{stage}-encoders")
 
 
 def run(*args):
@@ -43,13 +37,11 @@ def run(*args):
 def test_every_recipe_is_covered():
     """A new recipe has to be one of these kinds, or needs a test of its own."""
     kinds = {path.relative_to(RECIPES).as_posix() for path in RECIPES.rglob("*.yaml")}
-    expected = {f"{m}.yaml" for m in MODELS}
-    parts = ("data", "features", "features-heads", "heads-stored", "detect", "detect-heads", "texts", "flow", "sae")
-    parts += ("features-volume", "detect-volume")  # in test_volume_features.py
-    expected |= {f"{m}/{part}.yaml" for m in MODELS for part in parts}
-    expected |= {f"{m}/base.yaml" for m in MODELS if m.startswith("tiny-")}
-    expected |= {"pythia/difficulty.yaml"}  # tests/test_difficulty.py
-    expected |= {f"poser/{part}.yaml" for part in ("base", "tune", "tiny", "llama-13b")}  # in test_poser_stage.py
+    expected = {f"{name}.yaml" for name in (*MODELS, "predict", "test", "flow", "sae", "encoders-stored")}
+    expected |= {f"{stage}-{part}.yaml" for stage in ("predict", "test") for part in ("encoders", "volume")}
+    expected |= {f"tiny/{name}.yaml" for name in ("base", "mistral-base", "prompts", "texts", "predict", "flow", "sae")}
+    expected |= {"pythia/difficulty.yaml"}  # tests/difficulty/test_difficulty.py
+    expected |= {f"poser/{part}.yaml" for part in ("base", "tune", "tiny", "llama-13b")}  # tests/poser/test_stage.py
     assert kinds == expected
 
 
@@ -59,10 +51,10 @@ def finished(request, bases, fit_encoders, tmp_path_factory):
     model, base = request.param, bases[architecture(request.param)]
     runs = tmp_path_factory.mktemp("runs") / model
     common = ["--run", runs, "--model.base", base, *SHORT_DATA]
-    run("fit", "--config", RECIPES / f"{model}.yaml", *common, *SHORT_FIT)
+    run("fit", *configs(model), *common, *SHORT_FIT)
     fit_encoders(model, base, runs)
-    run("predict", *recipes(model, "features"), *common)
-    run("test", *recipes(model, "detect"), "--run", runs)
+    run("predict", *recipes(model, "predict"), "--run", runs)
+    run("test", *recipes(model, "test"), "--run", runs)
     return model, base, runs / "addition"
 
 
@@ -231,7 +223,7 @@ def test_offline_scores_may_learn_from_the_test_prompts_and_say_so(finished, tmp
     copy = tmp_path / model / "addition"
     shutil.copytree(folder, copy)
     options = ["--model.untrusted", "test", "--model.ceiling", "false", "--model.aggregations", "[mean]"]
-    run("test", "--config", RECIPES / model / "detect.yaml", "--run", copy.parent, *options)
+    run("test", *configs("test"), "--run", copy.parent, *options)
     results = pd.read_parquet(copy / "detection" / "results.parquet")
     assert set(results[results["setting"] == "offline"]["untrusted"]) == {"test prompts"}
     assert "ceiling" not in set(results["setting"]) and set(results["aggregation"]) == {"mean", ""}
@@ -247,8 +239,9 @@ def test_offline_scores_may_learn_from_the_test_prompts_and_say_so(finished, tmp
 def test_a_store_without_calibration_prompts_names_the_way_out(finished, capsys, tmp_path):
     model, base, folder = finished
     options = ["--run", str(tmp_path / model), "--model.base", str(base), *SHORT_DATA, "--data.max_calibration", "0"]
-    run("predict", "--config", RECIPES / model / "features.yaml", *options, "--model.adapter", folder / "adapter")
-    assert main(["test", "--config", str(RECIPES / model / "detect.yaml"), "--run", str(tmp_path / model)]) == 2
+    elsewhere = [*lm_recipe(model), "--model.adapter", folder / "adapter"]
+    run("predict", *stage_recipes(model, "predict"), *options, *elsewhere)
+    assert main(["test", *configs("test"), "--run", str(tmp_path / model)]) == 2
     assert "no calibration prompts" in capsys.readouterr().err
 
 
@@ -281,9 +274,9 @@ def test_repeated_stages_do_no_work(finished, capsys):
     model, base, folder = finished
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors") if "detectors" not in path.parts}
     common = ["--run", folder.parent, "--model.base", base, *SHORT_DATA]
-    run("fit", "--config", RECIPES / f"{model}.yaml", *common, *SHORT_FIT)
+    run("fit", *configs(model), *common, *SHORT_FIT)
     assert "already been fitted" in capsys.readouterr().err
-    run("predict", *recipes(model, "features"), *common)
+    run("predict", *recipes(model, "predict"), "--run", folder.parent)
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
@@ -291,7 +284,7 @@ def test_validate_repeats_the_numbers_of_fit(finished, capsys):
     model, base, folder = finished
     common = ["--run", folder.parent, "--model.base", base, *SHORT_DATA, "--data.max_validation", "96"]
     capsys.readouterr()
-    run("validate", "--config", RECIPES / f"{model}.yaml", *common)
+    run("validate", *configs(model), *common)
     metrics = json.loads((folder / "fit.json").read_text())["metrics"]
     assert f"{metrics['val/loss']:.6f}"[:6] in capsys.readouterr().out
 
@@ -306,7 +299,7 @@ def test_a_store_of_another_adapter_is_refused(finished, capsys, tmp_path):
     shutil.copytree(folder, copy)
     path = copy / "adapter" / "adapter_model.safetensors"
     save_file({name: value + 1 for name, value in load_file(path).items()}, path)
-    assert main(["test", "--config", str(RECIPES / model / "detect.yaml"), "--run", str(copy.parent)]) == 2
+    assert main(["test", *configs("test"), "--run", str(copy.parent)]) == 2
     assert "another adapter" in capsys.readouterr().err
 
 
@@ -321,18 +314,17 @@ def test_encoders_of_stored_activations_are_those_of_the_lm(finished, monkeypatc
 
     from madkit.lm import loading
 
-    model, base, folder = finished
+    model, _, folder = finished
     copy = tmp_path / model / "addition"
     shutil.copytree(folder, copy)
     for kind in ("flow", "sae"):
         (copy.parent / kind).symlink_to(folder.parent / kind)
         shutil.rmtree(copy / "features" / kind)
-    with_lm = ["predict", "--config", RECIPES / model / "features.yaml", "--run", copy.parent, "--model.base", base]
-    with_lm += SHORT_DATA
-    without = ["predict", "--config", RECIPES / model / "heads-stored.yaml", "--run", copy.parent, "--model.base", base]
+    with_lm = ["predict", *stage_recipes(model, "predict"), "--run", copy.parent]
+    without = ["predict", *configs("encoders-stored"), "--run", copy.parent]
     if not model.startswith("tiny-"):  # every third layer is stored, and the encoders of this test read others
         assert main([str(word) for word in without]) == 2
-        assert "choose first and step of Activations in features.yaml" in capsys.readouterr().err
+        assert "choose first and step of Activations in predict.yaml" in capsys.readouterr().err
         features = [{"class_path": "Activations", "init_args": {"step": 1}}, {"class_path": "Answers"}]
         (tmp_path / "all.yaml").write_text(yaml.safe_dump({"model": {"init_args": {"features": features}}}))
         run(*with_lm, "--config", tmp_path / "all.yaml")
@@ -352,7 +344,7 @@ def test_encoders_of_stored_activations_are_those_of_the_lm(finished, monkeypatc
     assert "StoredExtractor" in (copy / "predict-stored.yaml").read_text()
     # Whoever asks the LM later finds them done.
     written = {p: p.stat().st_mtime_ns for kind in ("flow", "sae") for p in copy.glob(f"features/{kind}/*/shard-*")}
-    run(*with_lm, "--config", RECIPES / model / "features-heads.yaml")
+    run(*with_lm, *configs("predict-encoders"))
     assert written and {p: p.stat().st_mtime_ns for p in written} == written
 
 
@@ -368,10 +360,13 @@ def test_datasets_that_are_not_arithmetic_are_fitted(model, dataset, bases, tmp_
     """With all options of the recipe, but for the number of questions."""
     runs = tmp_path / model
     common = ["--run", runs, "--model.base", bases[architecture(model)], "--data.dataset", dataset]
-    options = yaml.safe_load((RECIPES / model / "data.yaml").read_text())["init_args"].get("task_options", {})
+    prompts = yaml.safe_load((RECIPES / f"{model}.yaml").read_text())["data"]
+    if model.startswith("tiny-"):
+        prompts = yaml.safe_load((RECIPES / prompts).read_text())
+    options = prompts["init_args"].get("task_options", {})
     options |= {"n_train": 1200, "n_validation": 400}
     short = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.max_validation", "64"]
-    run("fit", "--config", RECIPES / f"{model}.yaml", *common, *short, "--data.task_options", json.dumps(options))
+    run("fit", *configs(model), *common, *short, "--data.task_options", json.dumps(options))
     history = pd.read_parquet(runs / dataset / "history.parquet")
     assert {"val/alice_accuracy", "val/bob_truth_accuracy"} <= set(history["metric"])
 
@@ -383,7 +378,8 @@ def test_the_whole_chain_from_random_weights(model, fit_encoders, tmp_path):
 
     runs = tmp_path / "runs" / model
     short = ["--data.steps_per_epoch", "6", "--data.n_validation", "8", "--trainer.val_check_interval", "3"]
-    run("fit", "--config", RECIPES / model / "base.yaml", "--run", runs / "base", *short)
+    overlay = ["tiny/mistral-base"] if architecture(model) == "mistral" else []
+    run("fit", *configs("tiny/base", *overlay), "--run", runs / "base", *short)
     base = runs / "base" / "model"
     lm, tokenizer = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
     assert lm.config.model_type == architecture(model)
@@ -395,11 +391,12 @@ def test_the_whole_chain_from_random_weights(model, fit_encoders, tmp_path):
     assert words[5] == " Lima" and len(words) == 12
     common = ["--run", runs, "--model.base", base, "--data.dataset", "hemisphere"]
     few = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.max_train", "256"]
-    run("fit", "--config", RECIPES / f"{model}.yaml", *common, *few, "--data.max_validation", "64")
+    run("fit", *configs(model), *common, *few, "--data.max_validation", "64")
     limits = [f"--data.max_{split}=60" for split in ("trusted", "untrusted", "test")]
     fit_encoders(model, base, runs)
-    run("predict", *recipes(model, "features"), *common, *limits)
-    run("test", *recipes(model, "detect"), "--run", runs, "--data.dataset", "hemisphere")
+    chosen = ["--run", runs, "--data.dataset", "hemisphere"]
+    run("predict", *recipes(model, "predict"), *chosen, *limits)
+    run("test", *recipes(model, "test"), *chosen)
     run("figures", runs, "--out", tmp_path / "figures", "--formats", "pdf")
     results = pd.read_parquet(runs / "hemisphere" / "detection" / "results.parquet")
     sites = results[results["aggregation"] == ""]
