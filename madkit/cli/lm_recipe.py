@@ -72,8 +72,8 @@ def _recipe_of_lm(stage: str, stated: Mapping[str, Any]) -> Path | None:
     if "base" in model.get("init_args", {}) and "class_path" in data:
         return None
     raise ConfigError(
-        f"there is no {str(path)!r}: run `madkit fit` first, or, for a model that was tuned elsewhere, name its recipe for "
-        "base and prompts (`--lm recipes/llama.yaml`) and its adapter (`--model.adapter`; `none` for the base alone)"
+        f"there is no {str(path)!r}: run `madkit fit` first, or, for a model that was tuned elsewhere, name the recipe "
+        "of its base and prompts (`--lm recipes/llama.yaml`) and its adapter (`--model.adapter`; `none` for no adapter)"
     )
 
 
