@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from madkit.lm import forward, loading
-from madkit.lm.hooks import Hookpoint, Reader, layer_names
+from madkit.lm.hooks import Hookpoint, Reader, hooked, layer_names
 
 
 def padded_batch(vocab=300):
@@ -71,3 +71,27 @@ def test_a_skeleton_has_the_names_and_no_memory(bases):
     lm = loading.skeleton(str(bases["gpt_neox"]))
     assert layer_names(lm)[3] == "gpt_neox.layers.3"
     assert all(p.is_meta for p in lm.parameters())
+
+
+def test_hooks_are_removed_whether_or_not_an_error_leaves_the_context():
+    layer, seen = torch.nn.Identity(), []
+    with hooked(layer.register_forward_hook(lambda *_, i=i: seen.append(i)) for i in range(2)):
+        layer(torch.zeros(1))
+    assert seen == [0, 1]
+    with pytest.raises(RuntimeError, match="inside"), hooked([layer.register_forward_hook(lambda *_: seen.append(2))]):
+        raise RuntimeError("inside")
+    layer(torch.zeros(1))
+    assert seen == [0, 1]
+
+
+def test_hooks_are_removed_where_a_later_one_cannot_be_registered():
+    layer, seen = torch.nn.Identity(), []
+
+    def handles():
+        yield layer.register_forward_hook(lambda *_: seen.append(0))
+        raise AttributeError("no such module")
+
+    with pytest.raises(AttributeError), hooked(handles()):
+        pass
+    layer(torch.zeros(1))
+    assert not seen

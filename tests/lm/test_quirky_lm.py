@@ -102,3 +102,20 @@ def test_a_checkpoint_of_another_recipe_is_refused(bases):
     module = QuirkyLM(str(bases["llama"]), lora=LORA)
     with pytest.raises(ValueError, match="ckpt_path"):
         module.load_state_dict({"model.other": torch.zeros(1)})
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_fused_optimizer_is_clipped_under_mixed_precision(bases, tmp_path):
+    weights = []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        module = QuirkyLM(str(bases["llama"]), lora=LORA, optimizer=lambda p, f=fused: torch.optim.AdamW(p, fused=f))
+        trainer = L.Trainer(
+            accelerator="cpu", precision="bf16-mixed", gradient_clip_val=1.0, max_steps=3, limit_val_batches=0,
+            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            use_distributed_sampler=False, default_root_dir=tmp_path / str(fused),
+        )  # fmt: skip
+        trainer.fit(module, make_data(batch_size=16))
+        assert trainer.global_step == 3
+        weights.append({name: p.detach() for name, p in module.named_parameters() if p.requires_grad})
+    torch.testing.assert_close(weights[0], weights[1], rtol=1e-3, atol=1e-6)
