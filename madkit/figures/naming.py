@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from madkit.figures.results.published import published_name
+from madkit.figures.published.names import published_name
 
 _SETTINGS = ("online", "offline", "ceiling")
 

@@ -31,6 +31,9 @@ SECTIONS = {
 }
 """The sections of the report, in order, and their titles. A family may name another one, which comes after them."""
 
+BUILT_IN = "madkit.figures.families"
+"""The package of madkit's families: every file in it is one."""
+
 ENTRY_POINTS = "madkit.figures"
 """The group of entry points under which an installed package names its modules of families."""
 
@@ -124,10 +127,9 @@ def all_families() -> list[FigureFamily]:
     Raises:
         ConfigError: an installed package cannot be imported, or a family follows one that does not exist.
     """
-    from madkit.figures import families
-
-    for module in sorted(module.name for module in iter_modules(families.__path__)):
-        import_module(f"{families.__name__}.{module}")
+    package = import_module(BUILT_IN)
+    for module in sorted(module.name for module in iter_modules(package.__path__)):
+        import_module(f"{BUILT_IN}.{module}")
     load_entry_points(ENTRY_POINTS)
     # A file may have been imported before madkit's own.
     return in_report_order(

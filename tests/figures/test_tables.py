@@ -9,7 +9,7 @@ import pytest
 from fabricated import sheets_of, write_run
 
 from madkit.figures import draw
-from madkit.figures.results.published import LLAMA, MISTRAL, published_auroc
+from madkit.figures.published.numbers import LLAMA, MISTRAL, published_auroc
 
 REFERENCE = Path(__file__).resolve().parents[2].parent / "shared" / "reference"
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import pandas as pd
 
 from madkit.figures.naming import detector_name
-from madkit.figures.results.published import is_published, position
+from madkit.figures.published.names import position
+from madkit.figures.published.numbers import is_published
 
 MOST_LINES = 3
 """Lines in one panel."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 import matplotlib.colors
 
-from madkit.figures.results.published import position, published_order
+from madkit.figures.published.names import position, published_order
 from madkit.figures.results.results import ordered_datasets
 
 # Okabe and Ito's palette, safe for colour-blind readers; its yellow is left out, being unreadable on white.

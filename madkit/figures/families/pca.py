@@ -12,8 +12,8 @@ from madkit.figures.drawing import style
 from madkit.figures.drawing.panel_matrix import FEW_COLUMNS, panel_matrix
 from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.naming import count_range
+from madkit.figures.published.names import published_order
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results.published import published_order
 from madkit.figures.results.results import Results, grouped, ordered_datasets
 
 MAIN = "activations"

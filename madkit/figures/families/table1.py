@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from madkit.figures.naming import detector_name, setting_order
+from madkit.figures.published.numbers import LLAMA, MISTRAL, PublishedAUROC, published_auroc, published_sources
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results.published import LLAMA, MISTRAL, PublishedAUROC, published_auroc, published_sources
 from madkit.figures.results.results import Results, grouped, ordered_datasets
 from madkit.figures.tables.averages import METHOD, Average, average
 from madkit.figures.tables.costs import milliseconds

@@ -8,7 +8,7 @@ import pandas as pd
 
 from madkit.errors import StoreError
 from madkit.figures.naming import slug
-from madkit.figures.results.published import position
+from madkit.figures.published.names import position
 from madkit.figures.results.reading import SCHEMAS, read_aggregate_scores, read_parquet, read_run
 
 STANDARD_FILES = ("detection/results.parquet", "history.parquet")

@@ -1,4 +1,4 @@
-"""What the studies published: their numbers, which tables show beside ours, and their names and order of things."""
+"""The published numbers that the tables show beside ours."""
 
 from functools import cache
 from importlib.resources import files
@@ -38,7 +38,7 @@ def published_auroc(
         >>> published_auroc(LLAMA, "activations lof", "online", "all", frozenset({"addition", "nli"}))
         PublishedAUROC(value=0.779, n_datasets=2)
     """
-    table = _table("published.csv")
+    table = _numbers()
     rows = table[(table["model"] == model) & (table["detector"] == detector) & (table["setting"] == setting)]
     rows = rows.dropna(subset=[subset])
     printed = rows[rows["dataset"] == "average"]
@@ -53,60 +53,17 @@ def published_auroc(
 @cache
 def is_published(detector: str, setting: str) -> bool:
     """Whether some study gives a number for a detector, by its published name."""
-    table = _table("published.csv")
+    table = _numbers()
     return bool(((table["detector"] == detector) & (table["setting"] == setting)).any())
 
 
 def published_sources() -> list[str]:
     """Where the numbers come from, as `model: source`."""
-    pairs = _table("published.csv")[["model", "source"]].drop_duplicates()
+    pairs = _numbers()[["model", "source"]].drop_duplicates()
     return [f"{model}: {source}" for model, source in pairs.itertuples(index=False)]
 
 
 @cache
-def published_name(part: str, name: str) -> str | None:
-    """What the studies call something; None if they have no name for it.
-
-    Args:
-        part: ``"feature"``, ``"score"``, ``"detector"`` or ``"dataset"``.
-        name: its name in result tables; of a detector ``feature/score``.
-
-    Returns:
-        The name; of a feature the names of its detectors, with ``{score}`` for the score.
-    """
-    rows = _names(part)
-    return str(rows.loc[name, "published"]) if name in rows.index else None
-
-
-@cache
-def published_order(part: str) -> tuple[str, ...]:
-    """The names of features, scores or datasets in the order of the studies' tables.
-
-    Example:
-        >>> published_order("score")[:3]
-        ('mahalanobis', 'lof', 'laplace_nll')
-    """
-    return tuple(map(str, _names(part)["position"].dropna().sort_values().index))
-
-
-def position(part: str, name: str) -> tuple[int, str]:
-    """A sort key: the order of the studies' tables, then everything else by name.
-
-    Example:
-        >>> sorted(["nli", "my_dataset", "addition"], key=lambda name: position("dataset", name))
-        ['addition', 'nli', 'my_dataset']
-    """
-    order = published_order(part)
-    return order.index(name) if name in order else len(order), name
-
-
-@cache
-def _table(file: str) -> pd.DataFrame:
-    with (files("madkit.figures.results") / file).open(encoding="utf-8") as stream:
+def _numbers() -> pd.DataFrame:
+    with (files("madkit.figures.published") / "numbers.csv").open(encoding="utf-8") as stream:
         return pd.read_csv(stream)
-
-
-@cache
-def _names(part: str) -> pd.DataFrame:
-    table = _table("published_names.csv")
-    return table[table["part"] == part].set_index("name")

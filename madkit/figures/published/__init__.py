@@ -1,0 +1,1 @@
+"""What the studies published: their numbers, and their names and order of things."""
