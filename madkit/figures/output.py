@@ -21,7 +21,7 @@ from madkit.runs.atomic import write_atomically
 DPI = 200
 SOURCES = "sources.json"
 _HASHES = re.compile(rb"(?<=[\"#])[a-z][0-9a-f]{10}(?=[\")])")
-_COORDINATES = re.compile(rb' (?:d|x|y)="[^"]*"')
+_COORDINATES = re.compile(rb' (?:d|x|y)="[^"]*"|translate\([^)]*\)')
 _DECIMALS = re.compile(rb"(?<=\.\d\d)\d+")
 
 
@@ -92,7 +92,7 @@ def _with_counted_identifiers(svg: bytes) -> bytes:
 
 
 def _shortened(svg: bytes) -> bytes:
-    """The same picture with coordinates to a hundredth of a point, which cannot be seen: digits are most of the file.
+    """The same picture with coordinates to a hundredth of a point: digits are most of the file, and the last ones vary.
 
     Only coordinates: a scale of 0.015625, by which matplotlib makes letters of their outlines, needs all its digits.
     """
