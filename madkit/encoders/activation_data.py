@@ -1,4 +1,4 @@
-"""ActivationData: texts go through a frozen base LM, and what passes through it trains encoders."""
+"""ActivationData: activations of a frozen base LM, which encoders are trained on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from madkit.streaming.accumulator import merge_processes
 
 
 class ActivationData(RankAwareDataModule):
-    """Activations of a base LM, made as they are needed: one forward pass serves every site.
+    """Activations of a base LM on texts, computed batch by batch: one forward pass serves every site.
 
     Used are all token positions of a text after its first, as for the published encoders. Their vectors are distributed
     differently from those of a prompt's last token: an encoder learns the model's states in general, and a detector on
@@ -29,7 +29,7 @@ class ActivationData(RankAwareDataModule):
 
     Args:
         base: hub name or folder of the base model.
-        texts: where the texts come from, such as `CorpusData` or `TextData`; they are cut by the base's own tokenizer.
+        texts: where the texts come from, such as `CorpusData` or `TextData`; the base's tokenizer cuts them.
         layers: numbers of the decoder layers to read at, from 0; null for all.
         side: ``input``, what enters the layers, or ``output``, what leaves them.
         dtype: number format of the base: ``auto``, ``float32``, ``bfloat16``, ``float16``.
@@ -67,7 +67,7 @@ class ActivationData(RankAwareDataModule):
         self.trust_remote_code = trust_remote_code
 
     def setup(self, stage: str) -> None:
-        """Let the texts know the trainer and the tokenizer."""
+        """Give the texts the trainer and the tokenizer."""
         self.texts.trainer = self.trainer
         self.texts.tokenizer = loading.load_tokenizer(self.base, trust_remote_code=self.trust_remote_code)
         self.texts.setup(stage)
@@ -92,7 +92,7 @@ class ActivationData(RankAwareDataModule):
         return fingerprints.fingerprint(self.base)
 
     def identity(self) -> dict[str, Any]:
-        """What the activations are, as plain data."""
+        """The texts, the tokenizer and the number format, as plain data."""
         texts = {k: v for k, v in self.texts.hparams.items() if not k.startswith("_")}
         return {
             "source": "text", "class": type(self.texts).__name__, "texts": contents(texts), "dtype": self.dtype_name,
@@ -114,16 +114,16 @@ class ActivationData(RankAwareDataModule):
         with Reader(lm, self.hookpoints.values(), stop=True, keep=all_tokens) as reader:
             forward.hidden_states(lm, ids, mask, padded=batch["padded"])
         used = mask.bool() & (mask.cumsum(dim=1) > 1)
-        found = {site: reader.values[point][used] for site, point in self.hookpoints.items()}
-        for site, x in found.items():
+        vectors = {site: reader.values[point][used] for site, point in self.hookpoints.items()}
+        for site, x in vectors.items():
             if not bool(torch.isfinite(x).all()):
                 raise DataError(
                     f"activations at {site!r} are NaN or infinite: try another --data.dtype (now {self.dtype_name!r})"
                 )
-        return found
+        return vectors
 
     def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Note whether there is padding while the batch is still on the CPU."""
+        """Note whether there is padding, while the batch is still on the CPU."""
         return {**batch, "padded": forward.is_padded(batch["attention_mask"])}
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, dict[str, Tensor]]:

@@ -1,4 +1,4 @@
-"""Where an encoder belongs: the exact tensor of the exact model that it was trained on."""
+"""EncoderSite: the exact tensor of the exact model that an encoder was trained on."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from madkit.runs.atomic import write_json
 
 #: Every token but each text's first, at which models put a huge vector that says nothing of the text.
 AFTER_FIRST = "after the first token"
-LAST = "last prompt token"
+LAST_TOKEN = "last prompt token"
 
 
 @dataclass(frozen=True)
 class EncoderSite:
-    """What is known of a trained encoder besides its weights; ``config.json`` of its folder."""
+    """What describes a trained encoder besides its weights; ``config.json`` of its folder."""
 
     kind: str
     """``flow`` or ``sae``."""
@@ -44,51 +44,51 @@ class EncoderSite:
 
     @property
     def site(self) -> str:
-        """Its name in stores and results."""
+        """The name of the site in stores and results."""
         return site_name(self.hookpoint)
 
     def require(self, hookpoint: Hookpoint, width: int, base: str | None = None) -> None:
-        """Refuse to be used elsewhere than where the encoder was trained.
+        """Refuse another tensor or model than the encoder was trained on.
 
         Args:
             hookpoint: the tensor to be read.
             width: its last dimension.
-            base: the fingerprint of the base model, where it is known.
+            base: the fingerprint of the base model; None to accept any.
 
         Raises:
             ConfigError: one of them differs.
         """
-        for what, own, other in (
+        for what, trained, other in (
             ("hookpoint", site_name(self.hookpoint), site_name(hookpoint)),
             ("width", self.width, width),
             ("base model", self.base, base),
         ):
-            if own is not None and other is not None and own != other:
+            if trained is not None and other is not None and trained != other:
                 raise ConfigError(
-                    f"the {self.kind} of {self.site!r} was trained for {what} {own} and is asked to read {other}; "
+                    f"the {self.kind} of {self.site!r} was trained for {what} {trained} and would read {other}; "
                     "train one there with `madkit fit`"
                 )
 
-    def about(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """Plain data for ``config.json``."""
         return {"encoder": asdict(self)}
 
     def save(self, folder: Path) -> None:
         """Write ``config.json``."""
-        write_json(folder / "config.json", self.about())
+        write_json(folder / "config.json", self.config())
 
     @classmethod
     def load(cls, folder: Path) -> EncoderSite:
         """Read ``config.json``.
 
         Raises:
-            ConfigError: it is missing or of another kind.
+            ConfigError: it is missing, or describes no encoder.
         """
         try:
             return cls(**json.loads((folder / "config.json").read_text())["encoder"])
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(
-                f"{str(folder)!r} does not say where its encoder belongs ({error}); train it again with `madkit fit`"
+                f"{str(folder)!r} has no config.json of an encoder ({error}); train it again with `madkit fit`"
             ) from error
 
 
@@ -103,7 +103,7 @@ def site_name(point: Hookpoint) -> str:
 
 
 def hookpoint_of(site: str) -> Hookpoint:
-    """The hookpoint that `site_name` gave a name to.
+    """The hookpoint of a site: the inverse of `site_name`.
 
     Example:
         >>> hookpoint_of("model.layers.3.output")

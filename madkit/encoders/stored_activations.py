@@ -15,7 +15,7 @@ from torchmetrics import Metric
 
 from madkit.data.distributed import RankAwareDataModule
 from madkit.data.pretraining.step_batches import StepBatches, ready_batches
-from madkit.encoders.encoder_site import LAST, hookpoint_of
+from madkit.encoders.encoder_site import LAST_TOKEN, hookpoint_of
 from madkit.errors import ConfigError, DataError
 from madkit.lm.hooks import Hookpoint
 from madkit.store.feature_store import FeatureStore
@@ -31,15 +31,15 @@ class StoredActivations(RankAwareDataModule):
 
     Args:
         store: ``features/activations`` or ``features/base_activations`` of a run.
-        split: the split to learn from; labels are never seen.
+        split: the split to train on; labels are never seen.
         sites: site names; null for all of the store.
         batch_size: rows in one optimizer step, over all devices.
-        steps_per_epoch: optimizer steps in one epoch; rows are drawn anew, without repeats until all have been used.
+        steps_per_epoch: optimizer steps in one epoch; a row is drawn again only when all others have been.
         validation: share of the rows that is held out.
-        seed: of the draws and of what is held out.
+        seed: of the draws and of the rows that are held out.
     """
 
-    positions = LAST
+    positions = LAST_TOKEN
 
     def __init__(
         self,
@@ -74,10 +74,10 @@ class StoredActivations(RankAwareDataModule):
     def vectors(self) -> dict[str, Tensor]:
         """All rows (n, d) of the split by site."""
         sites = self.store.sites if self.chosen is None else self.chosen
-        found = {site: self.store.read(site, self.split)[1] for site in sites}
-        if any(x.layout != torch.strided for x in found.values()):
+        vectors = {site: self.store.read(site, self.split)[1] for site in sites}
+        if any(x.layout != torch.strided for x in vectors.values()):
             raise ConfigError(f"data.store={self.folder!r} holds sparse latents: give a store of activations")
-        return found
+        return vectors
 
     @property
     def hookpoints(self) -> dict[str, Hookpoint]:
@@ -91,7 +91,7 @@ class StoredActivations(RankAwareDataModule):
 
     @property
     def base_fingerprint(self) -> str:
-        """The base model that the store was made with."""
+        """The base model whose vectors the store holds."""
         return str(self.store.identity["base"])
 
     def identity(self) -> dict[str, Any]:
@@ -101,32 +101,33 @@ class StoredActivations(RankAwareDataModule):
         }  # fmt: skip
 
     @cached_property
-    def _parts(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows to learn from, and those held out."""
+    def _split_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """The rows for training, and those for validation."""
         n = len(next(iter(self.vectors.values())))
         order = np.random.default_rng([self.seed, 0]).permutation(n)
         held = round(n * self.validation)
         if not 0 < held < n:
-            raise DataError(f"validation={self.validation} of {n} rows leaves a part empty: choose another share")
+            raise DataError(f"validation={self.validation} of {n} rows leaves no row on one side: choose another share")
         return order[held:], order[:held]
 
     def _rows(self, rows: np.ndarray) -> dict[str, dict[str, Tensor]]:
-        mine = torch.from_numpy(rows[self._rank :: self._world].copy())
-        return {"x": {site: x[mine] for site, x in self.vectors.items()}}
+        rows_here = torch.from_numpy(rows[self._rank :: self._world].copy())
+        return {"x": {site: x[rows_here] for site, x in self.vectors.items()}}
 
     def train_batch(self, step: int) -> dict[str, dict[str, Tensor]]:
-        """This process' rows of the batch of a step of the run."""
-        rows = self._parts[0]
-        places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        """This process' rows of the batch of a training step."""
+        rows = self._split_rows[0]
+        draws = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        # Each round goes through all rows once, in an order of its number.
         rounds = {
-            r: np.random.default_rng([self.seed, 1, r]).permutation(rows) for r in set((places // len(rows)).tolist())
+            r: np.random.default_rng([self.seed, 1, r]).permutation(rows) for r in set((draws // len(rows)).tolist())
         }
-        return self._rows(np.array([rounds[int(place) // len(rows)][place % len(rows)] for place in places]))
+        return self._rows(np.array([rounds[int(draw) // len(rows)][draw % len(rows)] for draw in draws]))
 
     def statistics(self, make: Callable[[], Metric], device: torch.device) -> dict[str, Any]:
-        """Exact statistics of all rows to learn from, over all processes; see `ActivationData.statistics`."""
+        """Exact statistics of all training rows, over all processes; see `ActivationSource.statistics`."""
         seen: dict[str, Any] = {site: make().to(device) for site in self.vectors}
-        for site, x in self._rows(self._parts[0])["x"].items():
+        for site, x in self._rows(self._split_rows[0])["x"].items():
             seen[site].update(x.to(device).double())
         return {site: merge_processes(accumulator).result() for site, accumulator in seen.items()}
 
@@ -136,4 +137,4 @@ class StoredActivations(RankAwareDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """All held-out rows in one batch."""
-        return ready_batches([self._rows(self._parts[1])])
+        return ready_batches([self._rows(self._split_rows[1])])

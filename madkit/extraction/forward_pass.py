@@ -38,7 +38,7 @@ def read(
         batch: token ids, mask and choices of B prompts.
         learning: read what features learn from, which takes neither logits nor gradients.
     """
-    lm = forward.plain(model)
+    lm = forward.unwrapped(model)
     traced = [p for f in features if f.needs_gradients and not learning for p in points[f.name]]
     logits = None
     needs_logits = bool(traced) or any(f.needs_logits for f in features if not learning)

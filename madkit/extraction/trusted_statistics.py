@@ -44,7 +44,7 @@ def learn(
         DataError: there are no trusted prompts, or a value is NaN or infinite.
     """
     device = next(model.parameters()).device
-    statistics = {f.name: _statistics(f, forward.plain(model), device) for f in features}
+    statistics = {f.name: _statistics(f, forward.unwrapped(model), device) for f in features}
     for batch in batches:
         for adapter in (True, False):
             group = [f for f in features if f.adapter is adapter]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from madkit.errors import ConfigError
 from madkit.features.feature import Feature, Reading
-from madkit.lm.hooks import Hookpoint, every, layer_names
+from madkit.lm.hooks import Hookpoint, every_nth_layer, layer_names
 
 
 class Activations(Feature):
@@ -33,7 +33,7 @@ class Activations(Feature):
 
     def sites(self, lm: nn.Module) -> list[str]:
         """The layers' module names; the last layer's output is its name with ``.output``."""
-        layers = every(lm, self.first, self.step, "Activations")
+        layers = every_nth_layer(lm, self.first, self.step, "Activations")
         return layers + ([f"{layer_names(lm)[-1]}.output"] if self.final else [])
 
     def layers(self, lm: nn.Module) -> list[int | None]:

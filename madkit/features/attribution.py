@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from madkit.errors import ConfigError, DataError
 from madkit.features.feature import Feature, Reading
 from madkit.lm.attention import heads, output_projection
-from madkit.lm.hooks import Hookpoint, every
+from madkit.lm.hooks import Hookpoint, every_nth_layer
 from madkit.streaming.accumulator import Accumulator
 from madkit.streaming.moments import Moments
 from madkit.streaming.variances import Variances
@@ -73,7 +73,7 @@ class Attribution(Feature):
 
     def sites(self, lm: nn.Module) -> list[str]:
         """The layers' module names."""
-        return every(lm, self.first, self.step, "Attribution")
+        return every_nth_layer(lm, self.first, self.step, "Attribution")
 
     def hookpoints(self, lm: nn.Module) -> list[Hookpoint]:
         """What enters each layer's output projection."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from madkit.errors import ConfigError
 from madkit.features.feature import Feature, Reading
 from madkit.features.logistic_probe import fit_probe
-from madkit.lm.hooks import Hookpoint, every
+from madkit.lm.hooks import Hookpoint, every_nth_layer
 from madkit.streaming.accumulator import Accumulator
 from madkit.streaming.pool import Pool
 
@@ -55,7 +55,7 @@ class ProbeShift(Feature):
 
     def sites(self, lm: nn.Module) -> list[str]:
         """The layers' module names, without the first."""
-        layers = every(lm, self.first, self.step, "ProbeShift")
+        layers = every_nth_layer(lm, self.first, self.step, "ProbeShift")
         if len(layers) < 2:
             raise ConfigError(
                 f"ProbeShift(first={self.first}, step={self.step}): there is one site only, {layers[0]!r}, and nothing "
@@ -66,7 +66,7 @@ class ProbeShift(Feature):
     def hookpoints(self, lm: nn.Module) -> list[Hookpoint]:
         """What enters each layer, the first included."""
         self.sites(lm)
-        return [Hookpoint(name, "input") for name in every(lm, self.first, self.step, "ProbeShift")]
+        return [Hookpoint(name, "input") for name in every_nth_layer(lm, self.first, self.step, "ProbeShift")]
 
     def statistics(self, lm: nn.Module) -> dict[str, Accumulator]:
         """All vectors of each layer with their labels, for no probe can be fitted on less."""

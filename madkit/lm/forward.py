@@ -22,7 +22,7 @@ def positions(attention_mask: Tensor) -> Tensor:
     return (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
 
 
-def plain(model: Any) -> PreTrainedModel:
+def unwrapped(model: Any) -> PreTrainedModel:
     """The transformers model itself, whether or not PEFT wraps it; adapters it carries stay active."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 

@@ -67,7 +67,7 @@ def layer_names(lm: nn.Module) -> list[str]:
     )
 
 
-def every(lm: nn.Module, first: int, step: int, feature: str) -> list[str]:
+def every_nth_layer(lm: nn.Module, first: int, step: int, feature: str) -> list[str]:
     """Names of every ``step``-th decoder layer from ``first`` on.
 
     Raises:

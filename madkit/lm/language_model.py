@@ -79,7 +79,7 @@ class LanguageModel(TrainingModule):
     @property
     def lm(self) -> PreTrainedModel:
         """The transformers model, with the LoRA active inside it where there is one."""
-        return forward.plain(self.model)
+        return forward.unwrapped(self.model)
 
     @override
     def configure_model(self) -> None:

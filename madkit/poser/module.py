@@ -139,7 +139,7 @@ class Poser(L.LightningModule):
             self._settle_sigma(volume)
         if self._todo:
             model = self.holder.get(job.model, self.device)
-            self._sums = SteeringSums(forward.plain(model), self.layers)
+            self._sums = SteeringSums(forward.unwrapped(model), self.layers)
 
     def _settle_sigma(self, volume: WeightVolume) -> None:
         """Measure the sigma that all models share on the first process, before any model is in memory."""
@@ -150,7 +150,7 @@ class Poser(L.LightningModule):
         self.trainer.strategy.barrier()
 
     def _measure(self, job: Job, kind: str, batch: dict[str, Any]) -> None:
-        lm = forward.plain(self.holder.get(job.model, self.device))
+        lm = forward.unwrapped(self.holder.get(job.model, self.device))
         if kind in ("critical", "clean"):
             n = len(job.prompts.contrast.critical)
             self._sums.add(batch, 1.0 if kind == "critical" else -1.0, n)

@@ -92,7 +92,7 @@ class PromptVolumes:
     ) -> None:
         require_settings(cutoff, sigma, directions, tolerance)
         require_at(at)
-        self.lm, self.at = forward.plain(lm), at
+        self.lm, self.at = forward.unwrapped(lm), at
         self.cutoff, self.tolerance = cutoff, tolerance
         self.vector = Weights(lm, weights, preconditioner)
         self.sigma = self.vector.rms if sigma is None else sigma

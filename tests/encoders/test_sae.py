@@ -1,4 +1,4 @@
-"""Sparse autoencoders: sparsify's own format, losses whose gradients arrive, and dictionaries that are found."""
+"""Sparse autoencoders: sparsify's own format, losses whose gradients arrive, and dictionaries that are recovered."""
 
 import contextlib
 import io
@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from madkit.encoders.sae import reconstruction
-from madkit.encoders.sae.sparse_coder import ScaledCoder, load_coder, losses, new_coder
-from madkit.encoders.sae.topk import largest
+from madkit.encoders.sae.sparse_coder import ScaledCoder, coder_losses, load_coder, new_coder
+from madkit.encoders.sae.topk import row_topk
 from madkit.errors import ConfigError
 
 with contextlib.redirect_stdout(io.StringIO()):
@@ -19,7 +19,7 @@ with contextlib.redirect_stdout(io.StringIO()):
 
 
 def direct(coder, x, dead=None):
-    """The losses by dense matrices and nothing of the library's but its weights."""
+    """The losses by dense matrices and only the library's weights."""
     k, width = coder.cfg.k, x.shape[1]
     w, b = coder.encoder.weight, coder.encoder.bias
     pre = ((x - coder.b_dec) @ w.T + b).relu()
@@ -58,9 +58,9 @@ def case():
 @pytest.mark.parametrize("part", [0, 1, 2])
 def test_each_loss_and_all_its_gradients_are_those_of_dense_matrices(case, part):
     coder, x, dead = case
-    found, expected = losses(coder, x, dead)[part], direct(coder, x, dead)[part]
+    found, expected = coder_losses(coder, x, dead)[part], direct(coder, x, dead)[part]
     torch.testing.assert_close(found, expected)
-    ours, theirs = gradients(coder, losses(coder, x, dead)[part]), gradients(coder, direct(coder, x, dead)[part])
+    ours, theirs = gradients(coder, coder_losses(coder, x, dead)[part]), gradients(coder, direct(coder, x, dead)[part])
     for name in theirs:
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-4, msg=name)
 
@@ -77,10 +77,10 @@ def test_gradients_of_a_mixture_of_losses_are_those_of_dense_autograd_in_float64
     x = torch.randn(64, 12, dtype=torch.float64)
     dead = (torch.arange(160) % every == 0) if every else None
     weights = torch.tensor([1.0, 0.3, 0.7], dtype=torch.float64)
-    ours = losses(coder, x, dead)[:3]
+    ours = coder_losses(coder, x, dead)[:3]
     torch.testing.assert_close(torch.stack(ours), torch.stack(direct(coder, x, dead)))
     expected = gradients(coder, torch.stack(direct(coder, x, dead)) @ weights)
-    found = gradients(coder, torch.stack(losses(coder, x, dead)[:3]) @ weights)
+    found = gradients(coder, torch.stack(coder_losses(coder, x, dead)[:3]) @ weights)
     assert set(found) == set(expected) == {"encoder.weight", "encoder.bias", "W_dec", "b_dec"}
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-10, atol=1e-10, msg=name)
@@ -91,16 +91,16 @@ def test_dense_and_sparse_products_over_dead_latents_agree(case, threshold, monk
     coder, x, dead = case
     monkeypatch.setitem(reconstruction.DENSE_FROM, "cpu", threshold)
     expected = gradients(coder, direct(coder, x, dead)[1])
-    found = gradients(coder, losses(coder, x, dead).auxk)
+    found = gradients(coder, coder_losses(coder, x, dead).auxk)
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-4, msg=name)
 
 
 def test_losses_are_the_same_without_gradients_and_twice_the_same_to_the_last_bit(case):
     coder, x, dead = case
-    first, second = losses(coder, x, dead), losses(coder, x, dead)
+    first, second = coder_losses(coder, x, dead), coder_losses(coder, x, dead)
     with torch.no_grad():
-        third = losses(coder, x, dead)
+        third = coder_losses(coder, x, dead)
     for a, b, c in zip(first, second, third, strict=True):
         assert torch.equal(a, b) and torch.equal(a, c) and not c.requires_grad
     once, again = gradients(coder, sum(first[:3])), gradients(coder, sum(second[:3]))
@@ -114,7 +114,7 @@ def test_the_largest_entries_are_those_of_topk(n, eighths, k, ordered, seed):
     # Few different numbers, so that many tie.
     x = torch.randint(-20, 20, (n, 8 * eighths), generator=generator).float()
     k = min(k, x.shape[1])
-    values, columns = largest(x, k, ordered=ordered)
+    values, columns = row_topk(x, k, ordered=ordered)
     expected = x.topk(k, dim=1).values
     assert torch.equal(values if ordered else values.sort(1, descending=True).values, expected)
     assert torch.equal(x.gather(1, columns), values)
@@ -124,7 +124,7 @@ def test_the_largest_entries_are_those_of_topk(n, eighths, k, ordered, seed):
 def test_a_decoder_row_may_turn_but_not_grow(case):
     coder, x, dead = case
     encoder = ScaledCoder(coder)
-    found = gradients(coder, losses(coder, x, dead).error)["W_dec"]
+    found = gradients(coder, coder_losses(coder, x, dead).error)["W_dec"]
     rows = coder.W_dec.detach()
     encoder.remove_growth()
     torch.testing.assert_close(coder.W_dec.grad, found - (found * rows).sum(1, keepdim=True) * rows)
@@ -134,7 +134,7 @@ def test_a_decoder_row_may_turn_but_not_grow(case):
 @pytest.mark.parametrize("part", ["auxk", "multi"])
 def test_auxiliary_losses_reach_the_encoder(case, part):
     coder, x, dead = case
-    found = gradients(coder, getattr(losses(coder, x, dead), part))
+    found = gradients(coder, getattr(coder_losses(coder, x, dead), part))
     assert float(found["encoder.weight"].abs().sum()) > 0
     if part == "auxk":
         assert float(found["encoder.weight"][~dead].abs().sum()) == 0
@@ -142,9 +142,9 @@ def test_auxiliary_losses_reach_the_encoder(case, part):
 
 def test_auxiliary_losses_under_bfloat16_are_near_those_of_float32(case):
     coder, x, dead = case
-    exact = losses(coder, x, dead)
+    exact = coder_losses(coder, x, dead)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = losses(coder, x, dead)
+        found = coder_losses(coder, x, dead)
     for part in ("error", "auxk", "multi"):
         torch.testing.assert_close(getattr(found, part).float(), getattr(exact, part), rtol=0.05, atol=0.5)
     assert float(gradients(coder, found.auxk + found.multi)["encoder.weight"].abs().sum()) > 0
@@ -154,10 +154,10 @@ def test_without_auxiliary_losses_values_and_gradients_are_the_librarys(case):
     _, x, _ = case
     coder = new_coder(12, 48, 4)
     out = coder(x)
-    found = losses(coder, x)
+    found = coder_losses(coder, x)
     variance = (x - x.mean(0)).square().sum()
     torch.testing.assert_close(found.error / variance, out.fvu)
-    ours, theirs = gradients(coder, losses(coder, x).error / variance), gradients(coder, coder(x).fvu)
+    ours, theirs = gradients(coder, coder_losses(coder, x).error / variance), gradients(coder, coder(x).fvu)
     for name in theirs:
         torch.testing.assert_close(ours[name], theirs[name])
     acts, indices, _ = coder.encode(x)

@@ -15,10 +15,10 @@ from nflows.transforms import (
 )
 from torch import Tensor, nn
 
-# How far a single affine coupling may stretch or shrink a coordinate: by e to this power.
-LOG_SCALE = 2.0
-# Splines bend inside this many standard deviations and are straight beyond.
-TAIL = 6.0
+_LOG_SCALE = 2.0
+"""An affine coupling stretches or shrinks a coordinate at most by e to this power."""
+_TAIL = 6.0
+"""Splines bend within this many standard deviations and are straight beyond."""
 
 
 class Whitening(Transform):
@@ -54,11 +54,11 @@ class AffineCoupling(AffineCouplingTransform):
 
     def _scale_and_shift(self, transform_params: Tensor) -> tuple[Tensor, Tensor]:
         shift, raw = transform_params.chunk(2, dim=1)
-        return torch.exp(LOG_SCALE * torch.tanh(raw / LOG_SCALE)), shift
+        return torch.exp(_LOG_SCALE * torch.tanh(raw / _LOG_SCALE)), shift
 
 
 class ResidualMLP(nn.Module):
-    """Parameters of a coupling from the coordinates it leaves alone; all zeros at first, so couplings start alike.
+    """Parameters of a coupling from the coordinates that it leaves unchanged; all zeros before training.
 
     The attribute ``hidden_features`` is what nflows scales spline parameters by.
     """
@@ -112,7 +112,7 @@ def coupling_stack(
     for _ in range(couplings):
         if splines:
             bend = PiecewiseRationalQuadraticCouplingTransform(
-                mask, network, num_bins=splines, tails="linear", tail_bound=TAIL
+                mask, network, num_bins=splines, tails="linear", tail_bound=_TAIL
             )
         else:
             bend = AffineCoupling(mask, network)

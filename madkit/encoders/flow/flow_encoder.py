@@ -112,4 +112,4 @@ class FlowEncoder(EncoderModule):
 
     @override
     def export_encoder(self, encoder: LaplaceFlow, site: EncoderSite, folder: Path) -> None:
-        encoder.save(folder, site.about())
+        encoder.save(folder, site.config())

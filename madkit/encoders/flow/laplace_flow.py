@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from madkit.encoders.flow.couplings import Laplace, Whitening, coupling_stack
 from madkit.errors import ConfigError, DataError
 
-# Variances below this share of their mean are taken to be that large: they are rounding, not structure.
-FLOOR = 1e-6
+_VARIANCE_FLOOR = 1e-6
+"""Variances below this share of their mean are raised to it: they are rounding, not structure."""
 
 
 class LaplaceFlow(nn.Module):
@@ -56,11 +56,11 @@ class LaplaceFlow(nn.Module):
         whiten: bool = True,
     ) -> None:
         super().__init__()
-        for name, value, least in (
+        for name, value, smallest in (
             ("width", width, 2), ("couplings", couplings, 1), ("hidden", hidden, 1), ("blocks", blocks, 0),
         ):  # fmt: skip
-            if value < least:
-                raise ConfigError(f"{name}={value} must be at least {least}")
+            if value < smallest:
+                raise ConfigError(f"{name}={value} must be at least {smallest}")
         if splines < 0 or splines == 1:
             raise ConfigError(f"splines={splines}: give 0 for affine couplings, or 2 bins or more")
         self.width = width
@@ -100,26 +100,27 @@ class LaplaceFlow(nn.Module):
         if not bool(variances.sum() > 0):
             raise DataError(f"n={n} rows are all equal: there is no density to learn")
         layer.mean.copy_(mean)
-        layer.scales.copy_(variances.clamp(min=FLOOR * float(variances.clamp(min=0).mean())).sqrt())
+        layer.scales.copy_(variances.clamp(min=_VARIANCE_FLOOR * float(variances.clamp(min=0).mean())).sqrt())
 
-    def _own(self, x: Tensor) -> Tensor:
+    def _checked(self, x: Tensor) -> Tensor:
+        """Rows (n, d) in the flow's number format."""
         if x.ndim != 2 or x.shape[1] != self.width:
             raise DataError(f"x has shape {tuple(x.shape)}; this flow takes (n, {self.width})")
         return x.to(self.whitening.mean.dtype)
 
     def transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Give z (n, d) and log |det dz/dx| (n,), in the flow's own number format even under autocast."""
+        """Give z (n, d) and log |det dz/dx| (n,), in the flow's number format even under autocast."""
         with torch.autocast(x.device.type, enabled=False):
-            return self.stack(self._own(x))
+            return self.stack(self._checked(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map x (n, d) to z (n, d), which is Laplace(0, 1) where the flow has learned what x is like."""
+        """Map x (n, d) to z (n, d), which is Laplace(0, 1) for x like those that the flow was trained on."""
         return self.transform(x)[0]
 
     def inverse(self, z: Tensor) -> Tensor:
         """Map z (n, d) back to x (n, d)."""
         with torch.autocast(z.device.type, enabled=False):
-            return self.stack.inverse(self._own(z))[0]
+            return self.stack.inverse(self._checked(z))[0]
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log density (n,) of x (n, d), in nats."""
@@ -131,17 +132,17 @@ class LaplaceFlow(nn.Module):
         return self.log_prob(x) / (-self.width * math.log(2))
 
     def gaussian_bits(self, x: Tensor) -> Tensor:
-        """The same under the Gaussian that has the whitening's mean and variances: what a flow has to beat."""
+        """The same under the Gaussian that has the whitening's mean and variances: the baseline of a flow."""
         with torch.autocast(x.device.type, enabled=False):
-            z, log_det = self.whitening(self._own(x))
+            z, log_det = self.whitening(self._checked(x))
         nats = 0.5 * z.square().sum(1) + 0.5 * self.width * math.log(2 * math.pi) - log_det
         return nats / (self.width * math.log(2))
 
-    def save(self, folder: Path, about: dict[str, Any]) -> None:
-        """Write ``config.json`` and ``model.safetensors``; `about` goes into the former."""
+    def save(self, folder: Path, config: dict[str, Any]) -> None:
+        """Write ``config.json`` and ``model.safetensors``; the former holds ``config`` and the flow's options."""
         folder.mkdir(parents=True, exist_ok=True)
-        config = {**about, "flow": {"width": self.width, **self.options}}
-        (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        complete = {**config, "flow": {"width": self.width, **self.options}}
+        (folder / "config.json").write_text(json.dumps(complete, indent=2, sort_keys=True) + "\n")
         save_file(
             {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors"
         )

@@ -44,7 +44,7 @@ def new_coder(width: int, latents: int, k: int, *, multi_topk: bool = False) -> 
 
 
 def load_coder(folder: Path) -> Any:
-    """A coder in sparsify's file format (``cfg.json``, ``sae.safetensors``), ours or a published one.
+    """A coder in sparsify's file format (``cfg.json``, ``sae.safetensors``).
 
     Raises:
         ConfigError: the folder holds none, or a transcoder.
@@ -61,29 +61,29 @@ def load_coder(folder: Path) -> Any:
     return coder.eval().requires_grad_(False)
 
 
-class Losses(NamedTuple):
+class CoderLosses(NamedTuple):
     """Sums over the rows of a batch."""
 
     error: Tensor
     """Squared error of the reconstruction, scalar."""
     auxk: Tensor
-    """Squared error of what dead latents make of the residual, scaled down where they are few; scalar."""
+    """Squared error of dead latents' prediction of the residual, scaled down where they are few; scalar."""
     multi: Tensor
     """Squared error with four times as many latents, scalar; 0 without Multi-TopK."""
     fired: Tensor
     """How many rows used each latent (latents,), int64."""
 
 
-def losses(coder: Any, x: Tensor, dead: Tensor | None = None) -> Losses:
+def coder_losses(coder: Any, x: Tensor, dead: Tensor | None = None) -> CoderLosses:
     """The reconstruction of x (n, d) and its auxiliary losses (Gao et al., arXiv 2406.04093, appendix A).
 
-    Gradients of all of them reach all parameters, the encoder too: the library's own encoder passes none to
-    pre-activations, which is all that the auxiliary losses have of it.
+    Gradients of all of them reach all parameters. With the library's encoder those of the auxiliary losses would not
+    reach the encoder, because it passes none on to pre-activations.
 
     Args:
         coder: a top-k `SparseCoder`.
         x: (n, d), a constant: no gradient comes back to it.
-        dead: (latents,) boolean, latents that the AuxK loss tries to revive; None for no AuxK loss.
+        dead: (latents,) boolean, latents that the AuxK loss is to revive; None for no AuxK loss.
     """
     k, wanted = coder.cfg.k, max(x.shape[1] // 2, 1)
     chosen = None if dead is None else dead.nonzero()[:, 0]
@@ -96,7 +96,7 @@ def losses(coder: Any, x: Tensor, dead: Tensor | None = None) -> Losses:
     auxk = min(few / wanted, 1.0) * revived
     used = (acts > 0).flatten().long()
     fired = torch.zeros(coder.num_latents, dtype=torch.int64, device=x.device).scatter_add_(0, latents.flatten(), used)
-    return Losses(error, auxk, larger, fired)
+    return CoderLosses(error, auxk, larger, fired)
 
 
 class ScaledCoder(nn.Module):
@@ -128,16 +128,16 @@ class ScaledCoder(nn.Module):
         self.scale.fill_(variance**0.5)
         self.coder.b_dec.copy_(mean / variance**0.5)
 
-    def losses(self, x: Tensor, dead: Tensor | None = None) -> Losses:
-        """See `losses`; x (n, d) are raw activations and the losses those of scaled ones."""
-        return losses(self.coder, self.scaled(x), dead)
+    def losses(self, x: Tensor, dead: Tensor | None = None) -> CoderLosses:
+        """The losses of scaled activations, from raw ones x (n, d); see `coder_losses`."""
+        return coder_losses(self.coder, self.scaled(x), dead)
 
     @torch.no_grad()
     def remove_growth(self) -> None:
-        """Take out of the decoder's gradient what would only lengthen rows; they have unit norm."""
+        """Take out of the decoder's gradient the part that would only lengthen rows, which have unit norm."""
         rows, gradient = self.coder.W_dec, self.coder.W_dec.grad
         along = torch.einsum("md,md->m", gradient, rows)
-        gradient.addcmul_(rows, along[:, None], value=-1)  # without a matrix of its own for the part along the rows
+        gradient.addcmul_(rows, along[:, None], value=-1)  # needs no second matrix for the part along the rows
 
     def scaled(self, x: Tensor) -> Tensor:
         """Raw activations x (n, d) as the coder sees them."""

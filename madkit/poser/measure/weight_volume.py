@@ -122,7 +122,7 @@ class WeightVolume:
             with weights.borrowed(), torch.no_grad():
                 for k in numbers:
                     weights.move(weights.ray(Direction(self.seed, k)), float(radii[k]))
-                    parts = [Prompted(forward.plain(lm), batch, cached=False).behaviour({}) for batch in batches]
+                    parts = [Prompted(forward.unwrapped(lm), batch, cached=False).behaviour({}) for batch in batches]
                     found[k] = float(torch.cat([part.p_misaligned for part in parts]).mean())
             return found
 

@@ -31,7 +31,7 @@ class MeanDivergence:
 
     def __init__(self, lm: Any, batches: Iterable[Batch], at: At = "tokens", cache: str | None = None) -> None:
         require_at(at)
-        self.lm, self.at = forward.plain(lm), at
+        self.lm, self.at = forward.unwrapped(lm), at
         device = next(self.lm.parameters()).device
         keys = ("input_ids", "attention_mask", "choices")
         self.batches = [{k: batch[k].to(device) for k in keys if k in batch} for batch in batches]
