@@ -29,6 +29,7 @@ from sklearn.neighbors import LocalOutlierFactor
 from torch import Tensor
 
 from madkit import scores
+from madkit.streaming import sparse_rows
 
 K, TOPK, SHARE = 20, 64, 32  # the dense route of the sparse part runs at one SHARE-th of the latents
 TOLERANCE, GROWTH = 1e-9, 1.1  # of numbers, and of peak memory: what an allocator may keep, but not another site
@@ -73,7 +74,7 @@ def make_latents(latents: int, options: argparse.Namespace) -> tuple[Tensor, ...
     draw, step = partial(torch.rand, generator=torch.Generator().manual_seed(0)), latents // TOPK
     uniform = draw(options.trusted, TOPK).pow(3), draw(options.test, TOPK).pow(2.5)
     chosen = ((u * step).long() + torch.arange(TOPK) * step for u in uniform)
-    return tuple(scores.sparse_rows(i, draw(i.shape) + 0.1, latents).to(options.device) for i in chosen)
+    return tuple(sparse_rows(i, draw(i.shape) + 0.1, latents).to(options.device) for i in chosen)
 
 
 def fit_and_score(make: Callable[[], Any], site: tuple[Tensor, ...]) -> Any:

@@ -35,20 +35,21 @@ This page is made from the docstrings by `python docs/scores.py`.
 
 def public() -> list[type[Score]]:
     """The scores that a recipe may name, in alphabetical order."""
-    found = [getattr(scores, name) for name in sorted(scores.__all__)]
-    return [cls for cls in found if isinstance(cls, type) and issubclass(cls, Score) and cls is not Score]
+    classes = [getattr(scores, name) for name in sorted(scores.__all__)]
+    # A base class does not say how a row is scored.
+    return [cls for cls in classes if isinstance(cls, type) and issubclass(cls, Score) and cls.score is not Score.score]
 
 
 def paragraphs(cls: type[Score]) -> dict[str, str]:
     """The labelled paragraphs of a docstring, each in one line; under ``""`` those without a label."""
-    found = {"": ""}
+    texts = {"": ""}
     for part in inspect.cleandoc(cls.__doc__ or "").split("\n\n"):
         label, colon, text = part.partition(":")
         if label in LABELS:
-            found[label] = " ".join(text.split())
+            texts[label] = " ".join(text.split())
         elif not (colon and label in SECTIONS):
-            found[""] += " " * bool(found[""]) + " ".join(part.split())
-    return found
+            texts[""] += " " * bool(texts[""]) + " ".join(part.split())
+    return texts
 
 
 def options(cls: type[Score]) -> list[str]:
@@ -72,12 +73,12 @@ def options(cls: type[Score]) -> list[str]:
 
 
 def section(cls: type[Score]) -> str:
-    """What there is to know of one score."""
-    found = paragraphs(cls)
-    if missing := [label for label in LABELS if label not in found]:
+    """Everything about one score."""
+    texts = paragraphs(cls)
+    if missing := [label for label in LABELS if label not in texts]:
         raise SystemExit(f"{cls.__name__}: the docstring has no paragraph {missing[0]!r}")
-    kind = f"`{cls.short}`, {'offline' if cls.offline else 'online'}"
-    body = [f"## {cls.__name__}", f"{kind}. {found['']}", *(f"**{label}:** {found[label]}" for label in LABELS)]
+    heading = f"`{cls.short}`, {'offline' if cls.offline else 'online'}"
+    body = [f"## {cls.__name__}", f"{heading}. {texts['']}", *(f"**{label}:** {texts[label]}" for label in LABELS)]
     lines = options(cls)
     return "\n\n".join([*body, *(["**Options:**", "\n".join(lines)] if lines else [])]) + "\n"
 
@@ -96,7 +97,7 @@ def table() -> str:
 
 
 def page() -> str:
-    """The whole page."""
+    """The page: all scores at a glance, then one section each."""
     return "\n".join([HEAD, table(), *(section(cls) for cls in public())])
 
 

@@ -9,7 +9,8 @@ A score says what to remember of the rows (`accumulator`), what to make of it (`
 import torch
 from torch import Tensor
 
-from madkit.scores import FeatureStatistics, Score, Variances
+from madkit.scores import Score
+from madkit.streaming import FeatureStatistics, Variances
 
 
 class DistanceFromMean(Score):
@@ -19,13 +20,11 @@ class DistanceFromMean(Score):
         power: 1 for the distance, 2 for its square.
     """
 
+    accumulator = Variances
+
     def __init__(self, power: float = 1.0) -> None:
         super().__init__()
         self.power = power
-
-    def accumulator(self) -> Variances:
-        """Mean and variances are enough."""
-        return Variances()
 
     def estimate(self, trusted: FeatureStatistics, untrusted: None) -> dict[str, Tensor]:
         """Keep the mean."""

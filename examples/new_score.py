@@ -12,17 +12,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from madkit.scores import FeatureStatistics, Score, Variances
+from madkit.scores import Score
 from madkit.statistics import Interval, auroc
 from madkit.store.feature_store import FeatureStore
+from madkit.streaming import FeatureStatistics, Variances
 
 
 class Angle(Score):
     """1 - cos(x, mu), with mu the mean of the trusted rows."""
 
-    def accumulator(self) -> Variances:
-        """What to remember of the trusted rows: their mean is enough."""
-        return Variances()
+    # What to remember of the trusted rows: of mean and variances the mean is enough.
+    accumulator = Variances
 
     def estimate(self, trusted: FeatureStatistics, untrusted: None) -> dict[str, Tensor]:
         """What to make of it."""

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from madkit.errors import ConfigError, DataError
 from madkit.scores.common.score import Score
@@ -39,6 +40,7 @@ class DiagonalMahalanobis(Score):
         tensor([5.3333], dtype=torch.float64)
     """
 
+    accumulator = Variances
     sparse = True
     mean: Tensor
     weights: Tensor
@@ -49,12 +51,8 @@ class DiagonalMahalanobis(Score):
             raise ConfigError(f"ridge={ridge} must be positive: or give null to leave constant features out")
         self.ridge = None if ridge is None else float(ridge)
 
-    def accumulator(self) -> Variances:
-        """See the base class."""
-        return Variances()
-
+    @override
     def estimate(self, trusted: FeatureStatistics, untrusted: None) -> dict[str, Tensor]:
-        """See the base class."""
         variances = trusted.m2 / trusted.n
         if not variances.any():
             raise DataError(f"{self.short}: no feature varies over n={trusted.n} trusted rows: give other rows")
@@ -65,8 +63,8 @@ class DiagonalMahalanobis(Score):
             weights = torch.where(varies, 1 / variances, 0.0) / varies.sum()
         return {"mean": trusted.mean, "weights": weights}
 
+    @override
     def score(self, x: Tensor) -> Tensor:
-        """See the base class."""
         if x.layout == torch.strided:
             return (x - self.mean).square() @ self.weights
         # Each row pays for its zeros once, as if it had no other values; then the others are put right.
@@ -82,11 +80,11 @@ class DiagonalMahalanobis(Score):
 
     def _dense(self, x: Tensor, features: Tensor) -> Tensor:
         """The part (b,) of these features, each of which most of the rows use."""
-        place = torch.full((x.shape[1],), -1, device=x.device).index_copy(
+        column_of = torch.full((x.shape[1],), -1, device=x.device).index_copy(
             0, features, torch.arange(len(features), device=x.device)
         )
         rows, columns = x.indices()
-        here = place[columns] >= 0
+        kept = column_of[columns] >= 0
         values = x.values().new_zeros(len(x), len(features))
-        values[rows[here], place[columns[here]]] = x.values()[here]
+        values[rows[kept], column_of[columns[kept]]] = x.values()[kept]
         return (values - self.mean[features]).square() @ self.weights[features]

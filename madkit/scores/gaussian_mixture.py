@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from madkit.errors import ConfigError, DataError
 from madkit.scores.common.memo import shared
@@ -13,7 +14,7 @@ from madkit.scores.common.score import Score
 from madkit.streaming.covariance import covariance_statistics
 from madkit.streaming.pool import Pool
 
-# Mixtures of one site share it.
+# Mixtures of one site share these.
 _statistics = shared(covariance_statistics)
 
 
@@ -47,6 +48,7 @@ class GaussianMixture(Score):
         tensor([1.5502, 3.5502], dtype=torch.float64)
     """
 
+    accumulator = Pool
     mean: Tensor
     directions: Tensor
     scale: Tensor
@@ -60,12 +62,8 @@ class GaussianMixture(Score):
             raise ConfigError(f"components={components}, dims={dims}: give at least 1 of each")
         self.components, self.dims, self.seed = components, dims, seed
 
-    def accumulator(self) -> Pool:
-        """See the base class."""
-        return Pool()
-
+    @override
     def estimate(self, trusted: Tensor, untrusted: None) -> dict[str, Tensor]:
-        """See the base class."""
         statistics = _statistics(trusted)
         variances, directions = statistics.varied(self.short).spectrum
         dims = min(self.dims, len(variances))
@@ -78,34 +76,34 @@ class GaussianMixture(Score):
         along = projected(trusted, statistics.mean, directions[:dims]) / variances[:dims].sqrt()
         # A direction may as well point the other way; the longer tail decides, which scaling and turning keep.
         signs = torch.where(along.pow(3).sum(0) < 0, -1.0, 1.0).to(along)
-        weights, means, roots = fitted((along * signs).cpu().numpy(), self.components, self.seed)
+        weights, means, roots = fit_mixture((along * signs).cpu().numpy(), self.components, self.seed)
         scale = signs / variances[:dims].sqrt()
         logs = weights.log() + roots.diagonal(dim1=1, dim2=2).log().sum(1) - dims / 2 * math.log(2 * math.pi)
-        found = {"means": means, "roots": roots, "constants": logs}
+        mixture = {"means": means, "roots": roots, "constants": logs}
         return {
             "mean": statistics.mean,
             "directions": directions[:dims],
             "scale": scale,
-            **{name: tensor.to(trusted.device) for name, tensor in found.items()},
+            **{name: tensor.to(trusted.device) for name, tensor in mixture.items()},
         }
 
+    @override
     def score(self, x: Tensor) -> Tensor:
-        """See the base class."""
         z = projected(x, self.mean, self.directions) * self.scale
         squares = [((z - mean) @ root).square().sum(1) for mean, root in zip(self.means, self.roots, strict=True)]
         return -torch.logsumexp(self.constants - torch.stack(squares, dim=1) / 2, dim=1)
 
 
-def fitted(rows: np.ndarray, components: int, seed: int) -> tuple[Tensor, ...]:
+def fit_mixture(rows: np.ndarray, components: int, seed: int) -> tuple[Tensor, ...]:
     """Weights (k,), means (k, r) and Cholesky factors of the precisions (k, r, r) of a mixture for rows (n, r)."""
     from sklearn.mixture import GaussianMixture as Mixture
 
-    # EM starts from rows drawn by their place, so that these must not change with the scale of the features.
+    # EM starts from rows drawn by their index, so that the order must not change with the scale of the features.
     rows = rows[np.lexsort(rows.T[::-1])]
     mixture = Mixture(components, reg_covar=1e-6, max_iter=1000, n_init=5, random_state=seed)
     try:
         mixture.fit(rows)
     except ValueError as error:
         raise DataError(f"no mixture of components={components} fits the rows ({error}): lower components") from error
-    found = mixture.weights_, mixture.means_, mixture.precisions_cholesky_
-    return tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in found)
+    arrays = mixture.weights_, mixture.means_, mixture.precisions_cholesky_
+    return tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)

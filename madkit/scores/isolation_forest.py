@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from madkit.errors import ConfigError
 from madkit.scores.common.score import Score
@@ -35,6 +36,7 @@ class IsolationForest(Score):
         ConfigError: an argument is out of range.
     """
 
+    accumulator = Pool
     child: Tensor
     feature: Tensor
     threshold: Tensor
@@ -47,12 +49,8 @@ class IsolationForest(Score):
             raise ConfigError(f"trees={trees}, rows={rows}: give at least 1 tree and 2 rows per tree")
         self.trees, self.rows, self.seed = trees, rows, seed
 
-    def accumulator(self) -> Pool:
-        """See the base class."""
-        return Pool()
-
+    @override
     def estimate(self, trusted: Tensor, untrusted: None) -> dict[str, Tensor]:
-        """See the base class."""
         from sklearn.ensemble import IsolationForest as Forest
 
         rows = min(self.rows, len(trusted))
@@ -70,13 +68,13 @@ class IsolationForest(Score):
                 child[side, i, :count] = np.where(leaf, np.arange(count), below)
             feature[i, :count] = np.where(leaf, 0, tree.feature)
             threshold[i, :count] = tree.threshold
-            length[i, :count] = tree.compute_node_depths() - 1 + unfinished(tree.n_node_samples)
+            length[i, :count] = tree.compute_node_depths() - 1 + failed_search_depth(tree.n_node_samples)
         arrays = {"child": child, "feature": feature, "threshold": threshold, "length": length}
-        arrays["scale"] = self.trees * unfinished(np.array([rows]))
+        arrays["scale"] = self.trees * failed_search_depth(np.array([rows]))
         return {name: torch.from_numpy(array).to(trusted.device) for name, array in arrays.items()}
 
+    @override
     def score(self, x: Tensor) -> Tensor:
-        """See the base class."""
         x = x.float().double()
         tree = torch.arange(self.trees, device=x.device)
         node = torch.zeros(len(x), self.trees, dtype=torch.int64, device=x.device)
@@ -88,7 +86,7 @@ class IsolationForest(Score):
             node = after
 
 
-def unfinished(n: np.ndarray) -> np.ndarray:
+def failed_search_depth(n: np.ndarray) -> np.ndarray:
     """Mean path length of a failed search among n rows (equation 1): what a leaf of n rows still hides."""
     n = np.asarray(n, dtype=np.float64)
     harmonic = np.log(np.maximum(n - 1, 1)) + np.euler_gamma

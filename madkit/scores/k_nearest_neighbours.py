@@ -1,10 +1,11 @@
 """Distance to the nearest trusted rows."""
 
 from torch import Tensor
+from typing_extensions import override
 
 from madkit.errors import ConfigError, DataError
-from madkit.scores.common.neighbours import Index, current, index
-from madkit.scores.common.projection import unit
+from madkit.scores.common.neighbours import NeighbourIndex, index_on_device, shared_index
+from madkit.scores.common.projection import unit_length
 from madkit.scores.common.score import Score
 from madkit.streaming.pool import Pool
 
@@ -45,6 +46,7 @@ class KNearestNeighbours(Score):
         tensor([1.0000], dtype=torch.float64)
     """
 
+    accumulator = Pool
     short = "knn"
     pool: Tensor
 
@@ -59,23 +61,19 @@ class KNearestNeighbours(Score):
         self.k, self.metric, self.reduce = k, metric, reduce
         self.neighbours = k
         if metric == "cosine":
-            self.prepare = unit
-        self._index: Index | None = None
+            self.prepare = unit_length
+        self._index: NeighbourIndex | None = None
 
-    def accumulator(self) -> Pool:
-        """See the base class."""
-        return Pool()
-
+    @override
     def estimate(self, trusted: Tensor, untrusted: None) -> dict[str, Tensor]:
-        """See the base class."""
         if self.k > len(trusted):
             raise DataError(f"k={self.k} is more than the {len(trusted)} trusted rows: lower k or add rows")
-        self._index = index(trusted)
+        self._index = shared_index(trusted)
         return {"pool": trusted}
 
+    @override
     def score(self, x: Tensor) -> Tensor:
-        """See the base class."""
-        self._index = current(self._index, self.pool)
+        self._index = index_on_device(self._index, self.pool)
         distances = self._index.nearest(x, self.k).distances
         if self.metric == "cosine":
             # Of unit vectors; keeps the digits of small angles, which 1 minus a product loses.

@@ -3,12 +3,12 @@
 import math
 
 from torch import Tensor
+from typing_extensions import override
 
-from madkit.scores.common.score import Score
-from madkit.streaming.row_count import RowCount
+from madkit.scores.common.fixed_score import FixedScore
 
 
-class LaplaceNLL(Score):
+class LaplaceNLL(FixedScore):
     """Negative log density of independent Laplace(0, 1) coordinates; given and not fitted.
 
     Formula: sum_i |z_i| + d ln 2, in nats.
@@ -27,14 +27,6 @@ class LaplaceNLL(Score):
         tensor([4.3863], dtype=torch.float64)
     """
 
-    def accumulator(self) -> RowCount:
-        """See the base class."""
-        return RowCount()
-
-    def estimate(self, trusted: None, untrusted: None) -> dict[str, Tensor]:
-        """See the base class."""
-        return {}
-
+    @override
     def score(self, x: Tensor) -> Tensor:
-        """See the base class."""
         return x.abs().sum(1) + x.shape[1] * math.log(2)

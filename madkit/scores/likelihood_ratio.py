@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from madkit.errors import DataError
 from madkit.scores.common.score import Score
@@ -29,17 +30,14 @@ class LikelihoodRatio(Score):
         DataError: when fitting, a split has too few rows for a positive definite covariance.
     """
 
+    accumulator = Moments
     offline = True
     mean: Tensor
     root: Tensor
     constant: Tensor
 
-    def accumulator(self) -> Moments:
-        """See the base class."""
-        return Moments()
-
+    @override
     def estimate(self, trusted: CovarianceStatistics, untrusted: CovarianceStatistics) -> dict[str, Tensor]:
-        """See the base class."""
         roots, constants = [], []
         for split in (trusted, untrusted):
             covariance = split.varied(self.short).covariance
@@ -60,8 +58,8 @@ class LikelihoodRatio(Score):
             "constant": torch.stack(constants),
         }
 
+    @override
     def score(self, x: Tensor) -> Tensor:
-        """See the base class."""
         solved = torch.linalg.solve_triangular(self.root, (x - self.mean[:, None]).mT, upper=False)
         distances = torch.linalg.vector_norm(solved, dim=1).square()
         trusted, untrusted = self.constant[:, None] - distances / 2

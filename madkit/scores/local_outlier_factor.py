@@ -1,9 +1,10 @@
 """Local outlier factor: how much sparser a row lies than its trusted neighbours do."""
 
 from torch import Tensor
+from typing_extensions import override
 
 from madkit.errors import ConfigError, DataError
-from madkit.scores.common.neighbours import Index, current, index
+from madkit.scores.common.neighbours import NeighbourIndex, index_on_device, shared_index
 from madkit.scores.common.score import Score
 from madkit.streaming.pool import Pool
 
@@ -27,7 +28,7 @@ class LocalOutlierFactor(Score):
 
     Neighbours, their k-distances and their densities come from the trusted rows only. Equals scikit-learn's
     ``LocalOutlierFactor(n_neighbors=k, novelty=True)`` with the sign changed. Exactly k neighbours count;
-    where different rows tie for the last place, the values of the rows decide and not their order.
+    where different rows tie for the last of them, the values of the rows decide and not their order.
 
     Args:
         k: number of neighbours, less than the number of trusted rows; 20 in the published study,
@@ -47,6 +48,7 @@ class LocalOutlierFactor(Score):
         tensor([1.0000, 7.6667], dtype=torch.float64)
     """
 
+    accumulator = Pool
     short = "lof"
     pool: Tensor
     reach: Tensor
@@ -60,27 +62,23 @@ class LocalOutlierFactor(Score):
             raise ConfigError(f"variant={variant!r} is unknown: give 'breunig' or 'simplified'")
         self.k, self.variant = k, variant
         self.neighbours = k
-        self._index: Index | None = None
+        self._index: NeighbourIndex | None = None
 
-    def accumulator(self) -> Pool:
-        """See the base class."""
-        return Pool()
-
+    @override
     def estimate(self, trusted: Tensor, untrusted: None) -> dict[str, Tensor]:
-        """See the base class."""
         if self.k >= len(trusted):
             raise DataError(f"k={self.k} is not less than the {len(trusted)} trusted rows: lower k or add rows")
-        self._index = index(trusted)
+        self._index = shared_index(trusted)
         distances, neighbours = self._index.nearest_others(self.k)
         reach = distances[:, -1].clone()
         return {"pool": trusted, "reach": reach, "density": self._density(distances, reach[neighbours])}
 
+    @override
     def score(self, x: Tensor) -> Tensor:
-        """See the base class."""
-        self._index = current(self._index, self.pool)
+        self._index = index_on_device(self._index, self.pool)
         distances, neighbours = self._index.nearest(x, self.k)
-        own = self._density(distances, self.reach[neighbours])
-        return self.density[neighbours].mean(1) / own
+        density = self._density(distances, self.reach[neighbours])
+        return self.density[neighbours].mean(1) / density
 
     def _density(self, distances: Tensor, reach: Tensor) -> Tensor:
         if self.variant == "simplified":

@@ -1,12 +1,12 @@
 """Features that are anomalous where they are low."""
 
 from torch import Tensor
+from typing_extensions import override
 
-from madkit.scores.common.score import Score
-from madkit.streaming.row_count import RowCount
+from madkit.scores.common.fixed_score import FixedScore
 
 
-class LowValue(Score):
+class LowValue(FixedScore):
     """The mean of the features, negated; given and not fitted. Of a feature of one number it is that number.
 
     Formula: -(1/d) sum_i x_i.
@@ -24,14 +24,6 @@ class LowValue(Score):
         tensor([-3.,  2.], dtype=torch.float64)
     """
 
-    def accumulator(self) -> RowCount:
-        """See the base class."""
-        return RowCount()
-
-    def estimate(self, trusted: None, untrusted: None) -> dict[str, Tensor]:
-        """See the base class."""
-        return {}
-
+    @override
     def score(self, x: Tensor) -> Tensor:
-        """See the base class."""
         return -x.mean(1)

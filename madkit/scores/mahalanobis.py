@@ -2,9 +2,10 @@
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from madkit.errors import ConfigError
-from madkit.scores.common.projection import centred, outside, projected, unit
+from madkit.scores.common.projection import centred, projected, squared_residual, unit_length
 from madkit.scores.common.score import Score
 from madkit.scores.common.shrinkage import ledoit_wolf
 from madkit.streaming.covariance import CovarianceStatistics
@@ -47,6 +48,7 @@ class Mahalanobis(Score):
         tensor([0.0000, 1.5000], dtype=torch.float64)
     """
 
+    accumulator = Moments
     mean: Tensor
     directions: Tensor
     variances: Tensor
@@ -74,17 +76,13 @@ class Mahalanobis(Score):
         self.shrinkage, self.residual = shrinkage, float(residual)
         self.normalize = normalize
         if normalize:
-            self.prepare = unit
+            self.prepare = unit_length
 
-    def accumulator(self) -> Moments:
-        """See the base class."""
-        return Moments()
-
+    @override
     def estimate(self, trusted: CovarianceStatistics, untrusted: None) -> dict[str, Tensor]:
-        """See the base class."""
         trusted.varied(self.short)
         if self.shrinkage == "none":
-            variances, directions = leading(trusted, self.rcond)
+            variances, directions = trusted.leading(self.rcond)
             beside = self.residual / (self.rcond * variances[0]) if self.residual else variances.new_zeros(())
         else:
             variances, directions = trusted.spectrum
@@ -99,19 +97,12 @@ class Mahalanobis(Score):
             "beside": beside,
         }
 
+    @override
     def score(self, x: Tensor) -> Tensor:
-        """See the base class."""
         total = (projected(x, self.mean, self.directions).square() / self.variances).sum(1)
         if self.relative:
             weights = torch.where(self.diagonal > 0, 1 / self.diagonal, 0.0)
             total = total - centred(x, self.mean).square() @ weights
         if self.beside:
-            total = total + self.beside * outside(x, self.mean, self.directions)
+            total = total + self.beside * squared_residual(x, self.mean, self.directions)
         return total / x.shape[1]
-
-
-def leading(statistics: CovarianceStatistics, rcond: float) -> tuple[Tensor, Tensor]:
-    """The variances (r,) and directions (r, d) of a covariance that exceed `rcond` times the largest variance."""
-    variances, directions = statistics.spectrum
-    kept = int((variances > rcond * variances[0]).sum())
-    return variances[:kept], directions[:kept]

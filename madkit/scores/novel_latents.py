@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from madkit.scores.common.score import Score
 from madkit.streaming.used_features import UsedFeatures
@@ -27,19 +28,16 @@ class NovelLatents(Score):
         tensor([1., 0.], dtype=torch.float64)
     """
 
+    accumulator = UsedFeatures
     sparse = True
     used: Tensor
 
-    def accumulator(self) -> UsedFeatures:
-        """See the base class."""
-        return UsedFeatures()
-
+    @override
     def estimate(self, trusted: Tensor, untrusted: None) -> dict[str, Tensor]:
-        """See the base class."""
         return {"used": trusted}
 
+    @override
     def score(self, x: Tensor) -> Tensor:
-        """See the base class."""
         if x.layout == torch.strided:
             return ((x != 0) & (self.used == 0)).sum(1).double()
         rows, columns = x.indices()

@@ -2,9 +2,10 @@
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from madkit.errors import ConfigError, DataError
-from madkit.scores.common.projection import outside
+from madkit.scores.common.projection import squared_residual
 from madkit.scores.common.score import Score
 from madkit.streaming.covariance import CovarianceStatistics
 from madkit.streaming.moments import Moments
@@ -40,6 +41,7 @@ class PrincipalResidual(Score):
         tensor([0., 5.], dtype=torch.float64)
     """
 
+    accumulator = Moments
     mean: Tensor
     directions: Tensor
 
@@ -49,12 +51,8 @@ class PrincipalResidual(Score):
             raise ConfigError(f"keep={keep} is out of range: give a number of directions, or a share such as 0.9")
         self.keep = keep
 
-    def accumulator(self) -> Moments:
-        """See the base class."""
-        return Moments()
-
+    @override
     def estimate(self, trusted: CovarianceStatistics, untrusted: None) -> dict[str, Tensor]:
-        """See the base class."""
         variances, directions = trusted.varied(self.short).spectrum
         kept = self.keep
         if isinstance(kept, float):
@@ -66,6 +64,6 @@ class PrincipalResidual(Score):
             raise DataError(f"keep={self.keep} keeps all d={len(directions)} directions and leaves nothing: lower it")
         return {"mean": trusted.mean, "directions": directions}
 
+    @override
     def score(self, x: Tensor) -> Tensor:
-        """See the base class."""
-        return torch.sqrt(outside(x, self.mean, self.directions))
+        return torch.sqrt(squared_residual(x, self.mean, self.directions))

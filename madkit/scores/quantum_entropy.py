@@ -2,11 +2,11 @@
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from madkit.errors import ConfigError
 from madkit.scores.common.projection import centred
 from madkit.scores.common.score import Score
-from madkit.scores.mahalanobis import leading
 from madkit.streaming.covariance import CovarianceStatistics
 from madkit.streaming.moments import Moments
 
@@ -37,6 +37,7 @@ class QuantumEntropy(Score):
         DataError: when fitting, a split has fewer than two rows, or all of them equal.
     """
 
+    accumulator = Moments
     offline = True
     mean: Tensor
     factor: Tensor
@@ -49,13 +50,9 @@ class QuantumEntropy(Score):
             raise ConfigError(f"about={about!r} is unknown: give 'untrusted' or 'trusted'")
         self.alpha, self.rcond, self.about = float(alpha), float(rcond), about
 
-    def accumulator(self) -> Moments:
-        """See the base class."""
-        return Moments()
-
+    @override
     def estimate(self, trusted: CovarianceStatistics, untrusted: CovarianceStatistics) -> dict[str, Tensor]:
-        """See the base class."""
-        variances, directions = leading(trusted.varied(self.short), self.rcond)
+        variances, directions = trusted.varied(self.short).leading(self.rcond)
         whiten = directions.T / variances.sqrt()
         spread = untrusted.varied(self.short).within(whiten)
         if self.about == "trusted":
@@ -67,6 +64,6 @@ class QuantumEntropy(Score):
         weights = torch.softmax(self.alpha * scaled, 0)
         return {"mean": trusted.mean, "factor": whiten @ (axes * weights.sqrt())}
 
+    @override
     def score(self, x: Tensor) -> Tensor:
-        """See the base class."""
         return (centred(x, self.mean) @ self.factor).square().sum(1)

@@ -7,19 +7,20 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from madkit.errors import DataError, StoreError
 from madkit.runs.naming import labelled, snake
 from madkit.scores.common.outlier_estimators import (
     TRUSTED,
     estimator_class,
-    made,
-    probes,
-    said,
-    scorer,
-    scores,
+    estimator_scores,
+    library_versions,
+    new_estimator,
+    one_line,
+    probe_rows,
+    scoring_method,
     seeded,
-    versions,
 )
 from madkit.scores.common.score import Score
 from madkit.streaming.pool import Pool
@@ -60,6 +61,7 @@ class SklearnEstimator(Score):
         ('sklearn_kernel_density_bandwidth2.0', tensor([ 2.3142, 18.9824], dtype=torch.float64))
     """
 
+    accumulator = Pool
     pool: Tensor
 
     def __init__(self, estimator: str, init_args: dict[str, Any] | None = None, seed: int = 0) -> None:
@@ -68,7 +70,7 @@ class SklearnEstimator(Score):
         self.init_args = dict(init_args) if init_args else None
         self._class = estimator_class(estimator)
         # Wrong arguments show now, and not after all rows have been read.
-        scorer(made(self._class, self.init_args or {}, seed))
+        scoring_method(new_estimator(self._class, self.init_args or {}, seed))
         self._fitted: Any = None
         self._alone = False
 
@@ -79,60 +81,58 @@ class SklearnEstimator(Score):
         stem = f"{self.estimator.split('.')[0]}_{snake(self._class.__name__)}"
         return labelled(stem, {**options, **({"seed": self.seed} if self.seed else {})})
 
+    @override
     @property
-    def libraries(self) -> dict[str, str]:
-        """See the base class."""
-        return versions(self._class)
+    def _libraries(self) -> dict[str, str]:
+        return library_versions(self._class)
 
+    @override
     @classmethod
-    def restored(cls: type[Self], options: dict[str, Any]) -> Self:
-        """See the base class."""
+    def _from_saved(cls: type[Self], options: dict[str, Any]) -> Self:
         path = str(options.get("estimator"))
         module = path.rpartition(".")[0]
         if module.split(".")[0] not in TRUSTED and module not in sys.modules:
-            raise StoreError(f"estimator={path!r} is not imported on a file's word: import {module}, then load")
-        return super().restored(options)
+            raise StoreError(
+                f"estimator={path!r} is named by a file, and files import nothing: import {module}, then load"
+            )
+        return super()._from_saved(options)
 
-    def accumulator(self) -> Pool:
-        """See the base class."""
-        return Pool()
-
+    @override
     def estimate(self, trusted: Tensor, untrusted: None) -> dict[str, Tensor]:
-        """See the base class."""
         self._fit(trusted)
         return {"pool": trusted}
 
+    @override
     def score(self, x: Tensor) -> Tensor:
-        """See the base class."""
         if self._fitted is None:
             self._fit(self.pool)
         try:
-            values = scores(self._fitted, copied(x), self.seed, self._alone)
+            values = estimator_scores(self._fitted, copied_array(x), self.seed, self._alone)
         except Exception as error:
-            raise DataError(f"{self.name} cannot score {len(x)} rows ({said(error)})") from error
+            raise DataError(f"{self.name} cannot score {len(x)} rows ({one_line(error)})") from error
         return torch.from_numpy(values).to(x.device)
 
     def _fit(self, trusted: Tensor) -> None:
-        fresh, probe = made(self._class, self.init_args or {}, self.seed), probes(copied(trusted))
+        fresh, probe = new_estimator(self._class, self.init_args or {}, self.seed), probe_rows(copied_array(trusted))
         try:
             # Some estimators are networks, and learn by gradients.
             with seeded(self.seed), torch.enable_grad():
-                fresh.fit(copied(trusted))
-            alone = scores(fresh, probe, self.seed, alone=True)
-            together = scores(fresh, probe, self.seed, alone=False)
+                fresh.fit(copied_array(trusted))
+            alone = estimator_scores(fresh, probe, self.seed, alone=True)
+            together = estimator_scores(fresh, probe, self.seed, alone=False)
         except Exception as error:
             raise DataError(
                 f"{self.name} does not fit n={len(trusted)} trusted rows of d={trusted.shape[1]} and score rows one "
-                f"by one ({said(error)}): change init_args, or give other rows"
+                f"by one ({one_line(error)}): change init_args, or give other rows"
             ) from error
         mixed = not np.allclose(alone, together, rtol=1e-9, atol=1e-12)
         if not np.isfinite(alone).all() or (mixed and (alone == alone[0]).all()):
-            raise DataError(f"{self.name} gives a single row no finite score of its own: use another estimator or rows")
+            raise DataError(f"{self.name} gives a single row no finite score: use another estimator or rows")
         if mixed:
             warnings.warn(f"{self.name} scores a row by its batch too; rows are given to it one by one", stacklevel=2)
         self._fitted, self._alone = fresh, mixed
 
 
-def copied(rows: Tensor) -> np.ndarray:
-    """Rows as an array of their own: estimators may keep or overwrite theirs."""
+def copied_array(rows: Tensor) -> np.ndarray:
+    """Copy rows into an array, as estimators may keep or overwrite theirs."""
     return np.array(rows.cpu().numpy(), order="C")

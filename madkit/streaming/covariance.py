@@ -89,6 +89,12 @@ class CovarianceStatistics:
             directions /= torch.linalg.vector_norm(directions, dim=1, keepdim=True)
         return Spectrum(variances, directions.contiguous())
 
+    def leading(self, rcond: float) -> Spectrum:
+        """The directions whose variance exceeds `rcond` times the largest."""
+        variances, directions = self.spectrum
+        kept = int((variances > rcond * variances[0]).sum())
+        return Spectrum(variances[:kept], directions[:kept])
+
     def within(self, factor: Tensor) -> Tensor:
         """The covariance (r, r) of the rows times `factor`, (d, r)."""
         if self._centred is None:

@@ -13,8 +13,8 @@ from madkit.analysis.quirkiness import accuracy, losses, quirkiness_coefficient
 from madkit.analysis.state_separation import separation, separation_from_moments
 from madkit.analysis.streaming_separation import StreamingSeparation
 from madkit.errors import DataError
-from madkit.scores import Variances
 from madkit.statistics import pearson, r_squared, spearman
+from madkit.streaming import Variances
 
 
 def answers(n=200, seed=0):

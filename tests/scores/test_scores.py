@@ -23,8 +23,8 @@ from madkit.scores import (
     NovelLatents,
     QuantumEntropy,
 )
-from madkit.scores.common.distance_bounds import Centred, lower_bounds
-from madkit.scores.common.neighbours import Index
+from madkit.scores.common.distance_bounds import CentredRows, lower_bounds
+from madkit.scores.common.neighbours import NeighbourIndex
 
 GOLDEN = Path(__file__).parent / "golden"
 KNOWN = {
@@ -144,14 +144,14 @@ def test_nearest_is_brute_force_with_ties_by_index(monkeypatch, block, scale):
     exact = ((pool[:, None] - pool[None]) ** 2).sum(2)
     np.fill_diagonal(exact, np.inf)
     expected = np.argsort(exact, axis=1, kind="stable")[:, :6]
-    distances, indices = Index(torch.tensor(pool)).nearest_others(6)
+    distances, indices = NeighbourIndex(torch.tensor(pool)).nearest_others(6)
     np.testing.assert_array_equal(indices, expected)
     np.testing.assert_array_equal(distances, np.sqrt(np.take_along_axis(exact, expected, 1)))
 
 
 def test_nearest_may_ask_for_all_rows():
     pool = torch.tensor(draw(12, 3))
-    index = Index(pool)
+    index = NeighbourIndex(pool)
     assert index.nearest(pool, 12).indices.sort(1).values.eq(torch.arange(12)).all()
     assert index.nearest_others(11).distances.isfinite().all()
     assert index.nearest(pool[:0], 4).distances.shape == (0, 4)
@@ -188,7 +188,7 @@ KINDS = ["plain", "low rank", "clusters", "far from the origin", "outliers", "du
 @pytest.mark.parametrize("kind", KINDS)
 def test_candidates_from_low_precision_miss_nobody(kind):
     pool, queries = clouds(kind)
-    index = Index(pool)
+    index = NeighbourIndex(pool)
     for found, rows, others in ((index.nearest(queries, 7), queries, False), (index.nearest_others(7), pool, True)):
         exact = ((rows[:, None] - pool[None]) ** 2).sum(2).numpy()
         if others:
@@ -206,8 +206,8 @@ def test_candidates_from_low_precision_miss_nobody(kind):
 def test_bounds_are_bounds(kind, dtype):
     pool, queries = clouds(kind)
     centre = pool.mean(0)
-    around = Centred(pool - centre)
-    low = lower_bounds(Centred(queries - centre, around.scale), around, dtype)
+    around = CentredRows(pool - centre)
+    low = lower_bounds(CentredRows(queries - centre, around.scale), around, dtype)
     exact = torch.cdist(queries, pool, compute_mode="donot_use_mm_for_euclid_dist").square() / around.scale**2
     lengths = ((queries - centre).square().sum(1)[:, None] + (pool - centre).square().sum(1)) / around.scale**2
     assert (low.double() <= exact * (1 + 1e-12) + 1e-12 * lengths).all()

@@ -264,7 +264,9 @@ def test_an_estimator_named_by_a_file_is_not_imported(tmp_path):
     folder = saved(tmp_path / "score", init={"estimator": "intruder.Outlier", "init_args": None, "seed": 0})
     sys.path.insert(0, str(tmp_path))
     try:
-        with pytest.raises(StoreError, match=r"'intruder\.Outlier' is not imported on a file's word: import intruder"):
+        with pytest.raises(
+            StoreError, match=r"'intruder\.Outlier' is named by a file, and files import nothing: import intruder"
+        ):
             load_score(folder)
     finally:
         sys.path.remove(str(tmp_path))

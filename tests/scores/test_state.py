@@ -19,8 +19,9 @@ from torch import nn
 from madkit import scores
 from madkit.analysis.state_separation import separation
 from madkit.errors import ConfigError, DataError, NotFittedError, StoreError
-from madkit.scores import Moments, Score, ScoreCollection, Variances, load_score
-from madkit.scores.common.neighbours import Index
+from madkit.scores import FixedScore, Score, ScoreCollection, load_score
+from madkit.scores.common.neighbours import NeighbourIndex
+from madkit.streaming import Moments, Pool, Variances
 from madkit.streaming.validation import row_chunks
 
 MAKERS = {
@@ -162,13 +163,21 @@ def test_a_collection_remembers_once_and_computes_once(monkeypatch):
     calls = []
     whole = torch.linalg.eigh
     monkeypatch.setattr(torch.linalg, "eigh", lambda x: calls.append(len(x)) or whole(x))
-    search = Index._search
-    monkeypatch.setattr(Index, "_search", lambda *args: calls.append("search") or search(*args))
+    search = NeighbourIndex.search
+    monkeypatch.setattr(NeighbourIndex, "search", lambda *args: calls.append("search") or search(*args))
+    updates = []
+    for cls in (Moments, Pool):
+
+        def update(self, x, update=cls.update):
+            updates.append(type(self))
+            update(self, x)
+
+        monkeypatch.setattr(cls, "update", update)
     names = ["mahalanobis", "mahalanobis_relative", "mahalanobis_ledoit-wolf", "principal_residual"]
     names += ["lof_k5", "lof_k5_simplified", "knn_k5", "knn_k5_mean"]
     together = collect(names)
     together.update(rows())
-    assert len({id(a) for score in together for a in score.accumulators.values()}) == 2
+    assert updates == [Moments, Pool]
     together.finalize()
     together(rows(20, seed=2))
     # One eigendecomposition; one search among the trusted rows and one for the test rows.
@@ -176,7 +185,7 @@ def test_a_collection_remembers_once_and_computes_once(monkeypatch):
 
 
 def test_a_collection_is_checked():
-    with pytest.raises(ConfigError, match="name of its own"):
+    with pytest.raises(ConfigError, match="each with another name"):
         ScoreCollection([scores.Mahalanobis(), scores.Mahalanobis()])
     with pytest.raises(ConfigError, match="at least one"):
         ScoreCollection([])
@@ -398,7 +407,7 @@ def test_saving_is_bit_identical(name, tmp_path):
 
 
 def test_damaged_folders_are_refused(tmp_path):
-    with pytest.raises(StoreError, match="not a whole saved score"):
+    with pytest.raises(StoreError, match="no complete saved score"):
         load_score(tmp_path / "absent")
     score = fitted("mahalanobis")
     score.save(tmp_path)
@@ -435,18 +444,35 @@ def test_a_class_named_by_a_file_is_never_imported(tmp_path):
 class NearestMean(Score):
     """A score somebody else wrote."""
 
+    accumulator = Variances
+
     def __init__(self, power: float = 1.0) -> None:
         super().__init__()
         self.power = power
-
-    def accumulator(self):
-        return Variances()
 
     def estimate(self, trusted, untrusted):
         return {"mean": trusted.mean}
 
     def score(self, x):
         return (x - self.mean).norm(dim=1) ** self.power
+
+
+class Largest(FixedScore):
+    """A score without a fit."""
+
+    def score(self, x):
+        return x.amax(1)
+
+
+def test_a_fixed_score_needs_its_formula_only(tmp_path):
+    score = Largest().fit(torch.zeros(2, 3))
+    assert score(torch.tensor([[1.0, 3.0, 2.0]])).tolist() == [3.0]
+    score.save(tmp_path)
+    assert load_score(tmp_path).d == 3
+    with pytest.raises(DataError, match="d=2 features"):
+        score(torch.zeros(1, 2))
+    with pytest.raises(DataError, match="has seen no trusted rows"):
+        Largest().finalize()
 
 
 class Forgetful(NearestMean):

@@ -1,4 +1,4 @@
-"""What a squared distance cannot be below, from a matrix product in low precision."""
+"""Lower bounds of squared distances, from a matrix product in low precision."""
 
 import warnings
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from torch import Tensor
 ROWS = 128
 
 
-class Centred:
+class CentredRows:
     """Rows (n, d) float64 about a common centre, with their copies in low precision.
 
     Args:
@@ -27,7 +27,7 @@ class Centred:
             longest = float(self.squares.max().sqrt())
             scale = 1.0 if 1e-9 < longest < 1e9 else max(longest, 1e-150)
         self.scale = scale
-        # A row so much longer than all others that its square would overflow has no copy: nothing is known of it.
+        # A row so much longer than all others that its square would overflow has no copy, and no bound.
         self.far = self.squares > 1e30 * self.scale**2
         self._copies: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
 
@@ -49,40 +49,40 @@ class Centred:
             self._copies[dtype] = copy, lost
         return self._copies[dtype]
 
-    def part(self, chosen: Tensor) -> "Centred":
+    def part(self, chosen: Tensor) -> "CentredRows":
         """The chosen rows, (m,) ascending indices."""
         if len(chosen) == len(self.rows):
             return self
         first, last = int(chosen[0]), int(chosen[-1]) + 1
-        where = slice(first, last) if last - first == len(chosen) else chosen
-        part = object.__new__(Centred)
+        index = slice(first, last) if last - first == len(chosen) else chosen
+        part = object.__new__(CentredRows)
         part.rows, part.squares, part.scale, part.far = (
-            self.rows[where],
-            self.squares[where],
+            self.rows[index],
+            self.squares[index],
             self.scale,
-            self.far[where],
+            self.far[index],
         )
-        part._copies = {dtype: (copy[where], lost[where]) for dtype, (copy, lost) in self._copies.items()}
+        part._copies = {dtype: (copy[index], lost[index]) for dtype, (copy, lost) in self._copies.items()}
         return part
 
 
 def precisions(device: torch.device) -> list[torch.dtype]:
     """In which precisions to search, the fastest first: bfloat16 only where the processor multiplies it."""
-    known = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return [torch.bfloat16] * (device.type == "cpu" and known()) + [torch.float32, torch.float64]
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return [torch.bfloat16] * (device.type == "cpu" and supported()) + [torch.float32, torch.float64]
 
 
-def lower_bounds(queries: Centred, pool: Centred, dtype: torch.dtype) -> Tensor:
-    """What the squared distances (m, n) of queries to the pool, in units of its scale, cannot be below.
+def lower_bounds(queries: CentredRows, pool: CentredRows, dtype: torch.dtype) -> Tensor:
+    """Lower bounds (m, n) of the squared distances of queries to the pool, in units of its scale.
 
     The product of two rows errs by what their copies lost times the other's length (Cauchy and Schwarz), by
-    `rounding` in the sum, and by a rounding of its own.
+    `rounding` in the sum, and by one more rounding.
     """
     sums = torch.float64 if dtype == torch.float64 else torch.float32
     (left, left_lost), (right, right_lost) = queries.copy(dtype), pool.copy(dtype)
     slack = left_lost.max() + right_lost.max() + rounding(queries.rows.shape[1], sums)
-    own, others = ((side.squares / side.scale**2 * (1 - slack)).to(sums) for side in (queries, pool))
-    low = own[:, None] + others
+    left_squares, right_squares = ((side.squares / side.scale**2 * (1 - slack)).to(sums) for side in (queries, pool))
+    low = left_squares[:, None] + right_squares
     with full_precision(low.device.type):
         if dtype == torch.bfloat16:
             # Summed in float32 inside, but the result is rounded too.

@@ -1,4 +1,4 @@
-"""What several scores of a site need alike is computed once: whitened rows, distances, neighbours."""
+"""What several scores of a site need is computed once: whitened rows, distances, neighbours."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Memory:
+class Memo:
     """Results by the function and the tensors they were computed from.
 
     Attributes:
@@ -25,28 +25,28 @@ class Memory:
         self.results: dict[Any, tuple[Any, Any]] = {}
 
 
-_current: ContextVar[Memory | None] = ContextVar("memory", default=None)
+_current: ContextVar[Memo | None] = ContextVar("memo", default=None)
 
 
 @contextmanager
 def sharing(neighbours: int = 0) -> Iterator[None]:
-    """Within this block `shared` functions remember their results; at its end all is forgotten."""
-    token = _current.set(Memory(neighbours))
+    """Within this block `shared` functions remember their results; at its end they are forgotten."""
+    token = _current.set(Memo(neighbours))
     try:
         yield
     finally:
         _current.reset(token)
 
 
-def memory() -> Memory | None:
-    """The innermost `sharing` block's memory, or None."""
+def current_memo() -> Memo | None:
+    """The memo of the innermost `sharing` block, or None."""
     return _current.get()
 
 
 def shared(function: Callable[P, T]) -> Callable[P, T]:
     """Let a pure function of tensors remember its results within a `sharing` block.
 
-    The tensors are told apart by where they lie, and kept until the block ends so that no other can lie there.
+    Tensors are told apart by their address, and kept until the block ends so that no other can have it.
 
     Example:
         >>> import torch
@@ -62,19 +62,19 @@ def shared(function: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(function)
     def remembering(*args: P.args, **kwargs: P.kwargs) -> T:
-        found = memory()
-        if found is None:
+        memo = current_memo()
+        if memo is None:
             return function(*args, **kwargs)
-        key = function, *(place(value) for value in (*args, *kwargs.items()))
-        if key not in found.results:
-            found.results[key] = function(*args, **kwargs), args
-        return found.results[key][0]
+        key = function, *(argument_key(value) for value in (*args, *kwargs.items()))
+        if key not in memo.results:
+            memo.results[key] = function(*args, **kwargs), args
+        return memo.results[key][0]
 
     return remembering
 
 
-def place(value: Any) -> Any:
-    """What tells an argument apart: of a dense tensor its memory and form, of anything else itself."""
+def argument_key(value: Any) -> Any:
+    """What tells an argument from others: of a dense tensor its address and form, of anything else the value."""
     if not isinstance(value, Tensor):
         return value
     if value.layout != torch.strided:

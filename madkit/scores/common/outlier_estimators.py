@@ -1,4 +1,4 @@
-"""Outlier estimators of other libraries: found by name, made, and asked for numbers that grow with anomaly."""
+"""Outlier estimators of other libraries: imported by name, constructed, and turned so that anomalies score high."""
 
 import difflib
 import importlib
@@ -28,20 +28,22 @@ def estimator_class(path: str) -> type:
     if not module:
         raise ConfigError(f"estimator={path!r} is no class path: give module.Class, such as sklearn.svm.OneClassSVM")
     try:
-        found = importlib.import_module(module)
+        imported = importlib.import_module(module)
     except ImportError as error:
         way_out = "pip install pyod" if error.name == "pyod" else "check the spelling, or install what is missing"
         raise ConfigError(f"estimator={path!r} cannot be imported ({error}): {way_out}") from error
-    cls = getattr(found, name, None)
+    cls = getattr(imported, name, None)
     if not (isinstance(cls, type) and hasattr(cls, "fit")):
-        classes = [other for other, value in vars(found).items() if isinstance(value, type) and hasattr(value, "fit")]
+        classes = [
+            other for other, value in vars(imported).items() if isinstance(value, type) and hasattr(value, "fit")
+        ]
         close = difflib.get_close_matches(name, classes, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "give the class of an outlier estimator"
         raise ConfigError(f"estimator={path!r}: {module} has no estimator {name!r}; {hint}")
     return cls
 
 
-def made(cls: type, arguments: Mapping[str, Any], seed: int) -> Any:
+def new_estimator(cls: type, arguments: Mapping[str, Any], seed: int) -> Any:
     """An estimator with these arguments, and with `seed` as its ``random_state`` if it has one that is not given.
 
     Raises:
@@ -51,10 +53,10 @@ def made(cls: type, arguments: Mapping[str, Any], seed: int) -> Any:
     try:
         return cls(**{**({"random_state": seed} if seeds else {}), **arguments})
     except Exception as error:
-        raise ConfigError(f"{cls.__name__} does not take init_args={dict(arguments)} ({said(error)})") from error
+        raise ConfigError(f"{cls.__name__} does not take init_args={dict(arguments)} ({one_line(error)})") from error
 
 
-def scorer(estimator: Any) -> Callable[[np.ndarray], Any]:
+def scoring_method(estimator: Any) -> Callable[[np.ndarray], Any]:
     """The method of an estimator that scores new rows (b, d) -> (b,), turned so that higher is more anomalous.
 
     Raises:
@@ -75,37 +77,37 @@ def scorer(estimator: Any) -> Callable[[np.ndarray], Any]:
     raise ConfigError(f"{name} has no score for new rows (score_samples, or PyOD's decision_function): {way_out}")
 
 
-def scores(estimator: Any, rows: np.ndarray, seed: int, alone: bool) -> np.ndarray:
+def estimator_scores(estimator: Any, rows: np.ndarray, seed: int, alone: bool) -> np.ndarray:
     """The scores (b,) of rows (b, d) by a fitted estimator, given to it one by one or together."""
     if alone:
-        return np.concatenate([scores(estimator, row[None], seed, alone=False) for row in rows])
+        return np.concatenate([estimator_scores(estimator, row[None], seed, alone=False) for row in rows])
     with seeded(seed):
-        values = np.asarray(scorer(estimator)(rows), dtype=np.float64).ravel()
+        values = np.asarray(scoring_method(estimator)(rows), dtype=np.float64).ravel()
     if len(values) != len(rows):
         raise ValueError(f"{len(values)} scores of {len(rows)} rows")
     return values
 
 
-def probes(rows: np.ndarray) -> np.ndarray:
-    """A few of the rows (n, d), and as many that lie beside them, on which an estimator can be tried out."""
+def probe_rows(rows: np.ndarray) -> np.ndarray:
+    """A few of the rows (n, d), and as many that lie beside them, to try out an estimator on."""
     few, spread = rows[:: max(1, len(rows) // 8)], rows.std(0)
     return np.concatenate([few, few + np.where(spread > 0, spread, 1.0)])
 
 
-def versions(cls: type) -> dict[str, str]:
+def library_versions(cls: type) -> dict[str, str]:
     """Versions of the package of a class and of scikit-learn, on which most others rest."""
     packages = sorted({cls.__module__.split(".")[0], "sklearn"})
     return {name: str(getattr(importlib.import_module(name), "__version__", "unknown")) for name in packages}
 
 
-def said(error: Exception) -> str:
-    """What an error says, in one line."""
+def one_line(error: Exception) -> str:
+    """Return the type and message of an error, in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Within this block all that is drawn depends on `seed` only; the world outside does not notice."""
+    """Within this block all random numbers depend on `seed` only; afterwards the generators go on as before."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)

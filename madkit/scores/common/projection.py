@@ -1,10 +1,10 @@
-"""Rows seen along directions, and what is left of them beside these."""
+"""Coordinates of rows along directions, and the length of what these leave."""
 
 import torch
 from torch import Tensor
 
 from madkit.errors import DataError
-from madkit.scores.common.memo import memory, place, shared
+from madkit.scores.common.memo import argument_key, current_memo, shared
 
 
 @shared
@@ -18,26 +18,26 @@ def projected(x: Tensor, mean: Tensor, directions: Tensor) -> Tensor:
 
     Scores that keep different numbers of the same leading directions share the product.
     """
-    found = memory()
-    if found is None:
+    memo = current_memo()
+    if memo is None:
         return (x - mean) @ directions.T
-    key = projected, place(x), place(mean), directions.data_ptr(), directions.stride()
-    done, _ = found.results.get(key, (x.new_zeros(len(x), 0), None))
-    known = done.shape[1]
-    if known < len(directions):
-        done = torch.cat([done, centred(x, mean) @ directions[known:].T], dim=1)
-        found.results[key] = done, (x, mean, directions)
-    return done[:, : len(directions)]
+    key = projected, argument_key(x), argument_key(mean), directions.data_ptr(), directions.stride()
+    coordinates, _ = memo.results.get(key, (x.new_zeros(len(x), 0), None))
+    r = coordinates.shape[1]
+    if r < len(directions):
+        coordinates = torch.cat([coordinates, centred(x, mean) @ directions[r:].T], dim=1)
+        memo.results[key] = coordinates, (x, mean, directions)
+    return coordinates[:, : len(directions)]
 
 
 @shared
-def outside(x: Tensor, mean: Tensor, directions: Tensor) -> Tensor:
+def squared_residual(x: Tensor, mean: Tensor, directions: Tensor) -> Tensor:
     """Squared length (b,) of what orthonormal directions, the rows of (r, d), leave of rows minus the mean."""
     return (centred(x, mean) - projected(x, mean, directions) @ directions).square().sum(1)
 
 
 @shared
-def unit(x: Tensor) -> Tensor:
+def unit_length(x: Tensor) -> Tensor:
     """Rows (b, d) divided by their Euclidean length.
 
     Raises:

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from madkit.errors import ConfigError, NotFittedError
 from madkit.scores.common.memo import sharing
 from madkit.scores.common.score import Score
+from madkit.streaming.accumulator import Accumulator
 from madkit.streaming.validation import Rows, check_rows, row_chunks
 
-Kind = tuple[Any, ...]
+# What two scores must have in common to remember the same of the rows.
+Statistic = tuple[type[Accumulator], Any]
 
 
 class ScoreCollection(nn.Module):
@@ -40,19 +42,17 @@ class ScoreCollection(nn.Module):
         named = list(scores.items()) if isinstance(scores, Mapping) else [(score.name, score) for score in scores]
         names = [name for name, _ in named]
         if not names or len(set(names)) < len(names):
-            raise ConfigError(f"scores={names} must be at least one, each with a name of its own")
+            raise ConfigError(f"scores={names} must be at least one, each with another name")
         # A ModuleDict refuses names with a dot, which a score with an option such as 0.5 has.
         self.names = names
         self.scores = nn.ModuleList([score for _, score in named])
         if any(score.fitted for score in self):
             raise ConfigError(f"scores={names}: one is fitted already; collect scores before fit()")
-        kinds: list[Kind] = [_kind(score) for score in self]
         #: Of all scores that remember the same of a split, the first one does it for all.
-        self._leaders: dict[tuple[str, Kind], Score] = {}
-        self._kinds = kinds
-        for score, kind in zip(self, kinds, strict=True):
-            for split in score.splits:
-                self._leaders.setdefault((split, kind), score)
+        self._first: dict[tuple[str, Statistic], Score] = {}
+        for score in self:
+            for split in score._splits:
+                self._first.setdefault((split, _statistic(score)), score)
 
     def __iter__(self) -> Any:
         return iter(self.scores)
@@ -84,15 +84,15 @@ class ScoreCollection(nn.Module):
         if self.fitted:
             raise NotFittedError("update() after finalize(): the state is frozen, fit new scores")
         split = "untrusted" if untrusted else "trusted"
-        leaders = [score for (wanted, _), score in self._leaders.items() if wanted == split]
-        if not leaders:
+        learning = [score for (learned, _), score in self._first.items() if learned == split]
+        if not learning:
             return
         x = check_rows(x, self._d)
         for score in self:
             score.d = x.shape[1]
         with sharing():
-            for score in leaders:
-                score.learn(x, split)
+            for score in learning:
+                score._learn(x, split)
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -101,12 +101,12 @@ class ScoreCollection(nn.Module):
         if self.fitted:
             return
         with sharing(self._neighbours):
-            results = {key: score.gathered(key[0]) for key, score in self._leaders.items()}
+            results = {key: score._gathered(key[0]) for key, score in self._first.items()}
             d = self._d
-            for score, kind in zip(self, self._kinds, strict=True):
-                # A process without rows has learned it from the others, for the leaders only.
+            for score in self:
+                # A process without rows has learned it from the others, for the first scores only.
                 score.d = d
-                score.settle({split: results[split, kind] for split in score.splits})
+                score._settle({split: results[split, _statistic(score)] for split in score._splits})
 
     def fit(self, trusted: Rows, untrusted: Rows | None = None) -> "ScoreCollection":
         """Update with all rows, finalize, and return self."""
@@ -123,16 +123,16 @@ class ScoreCollection(nn.Module):
         if not self.fitted:
             raise NotFittedError("scores are not fitted: call fit(), or update() and finalize(), first")
         x = check_rows(x, self._d)
-        found: dict[str, list[Tensor]] = {name: [] for name in self.names}
+        scores: dict[str, list[Tensor]] = {name: [] for name in self.names}
         for sparse in (False, True) if x.layout != torch.strided else (False,):
             chosen = [(name, s) for name, s in self.items() if x.layout == torch.strided or s.sparse == sparse]
             for rows in row_chunks(x, dense=not sparse) if chosen else ():
-                rows = rows.to(chosen[0][1].device(x)).double()
+                rows = rows.to(chosen[0][1]._device(x)).double()
                 with sharing(self._neighbours):
                     for name, score in chosen:
-                        found[name].append(score.scored(rows))
+                        scores[name].append(score._scored(rows))
         empty = x.new_zeros(0, dtype=torch.float64)
-        return {name: torch.cat(parts) if parts else empty.to_dense() for name, parts in found.items()}
+        return {name: torch.cat(parts) if parts else empty.to_dense() for name, parts in scores.items()}
 
     @property
     def _d(self) -> int | None:
@@ -143,6 +143,5 @@ class ScoreCollection(nn.Module):
         return max(score.neighbours for score in self)
 
 
-def _kind(score: Score) -> Kind:
-    accumulator = score.accumulator()
-    return type(accumulator), score.prepare
+def _statistic(score: Score) -> Statistic:
+    return type(score.accumulator()), score.prepare
