@@ -1,6 +1,6 @@
 """Rows as the POSER benchmark stores them, in both of its formats."""
 
-from madkit.poser.benchmark.scenarios import render
+from madkit.poser.benchmark.scenario import render
 
 LAYOUT = "Facts:\n{facts_string}\nA: {action_A}\nB: {action_B}\nLetter:\n"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 
 from madkit.runs.folder import stage_of
+from madkit.runs.progress import ProgressLine
 
 
 class ProgressLines(ProgressBar):
@@ -24,10 +23,7 @@ class ProgressLines(ProgressBar):
 
     def __init__(self, every: float = 5.0) -> None:
         super().__init__()
-        self.every = every
-        self._started = 0.0
-        self._first = 0
-        self._printed = 0.0
+        self._line = ProgressLine(every)
         self._enabled = True
 
     def disable(self) -> None:
@@ -38,43 +34,30 @@ class ProgressLines(ProgressBar):
         """Print again."""
         self._enabled = True
 
-    def _begin(self, done: int) -> None:
-        self._started = self._printed = time.monotonic()
-        self._first = done
-
-    def _line(self, trainer: L.Trainer, done: int, total: float, *, force: bool = False) -> None:
-        now = time.monotonic()
-        last = done >= total
-        if not self._enabled or not (force or last or now - self._printed >= self.every):
+    def _show(self, trainer: L.Trainer, done: int, total: float, *, force: bool = False) -> None:
+        if not self._enabled:
             return
-        self._printed = now
         folder = Path(trainer.default_root_dir)
         name = f"{folder.parent.name}/{folder.name} {stage_of(trainer)}"
-        rate = (done - self._first) / max(now - self._started, 1e-9)
-        left = "" if last or rate <= 0 or total == float("inf") else f"  {_clock((total - done) / rate)} left"
         metrics = "".join(f"  {k} {float(v):.4g}" for k, v in trainer.progress_bar_metrics.items() if k != "v_num")
-        print(
-            f"[{name}] {done}/{int(total) if total != float('inf') else '?'}{metrics}{left}",
-            file=sys.stderr,
-            flush=True,
-        )
+        self._line.show(name, done, total, metrics, force=force)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock; a resumed run starts where it stopped."""
         super().on_train_start(trainer, pl_module)
-        self._begin(trainer.global_step)
+        self._line.start(trainer.global_step)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         """Report optimizer steps."""
-        self._line(trainer, trainer.global_step, trainer.estimated_stepping_batches)
+        self._show(trainer, trainer.global_step, trainer.estimated_stepping_batches)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Report where training ended, which early stopping may have done ahead of time."""
-        self._line(trainer, trainer.global_step, trainer.estimated_stepping_batches, force=True)
+        self._show(trainer, trainer.global_step, trainer.estimated_stepping_batches, force=True)
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
-        self._begin(0)
+        self._line.start()
 
     def on_predict_batch_end(
         self,
@@ -86,11 +69,11 @@ class ProgressLines(ProgressBar):
         dataloader_idx: int = 0,
     ) -> None:
         """Report batches."""
-        self._line(trainer, batch_idx + 1, trainer.num_predict_batches[dataloader_idx])
+        self._show(trainer, batch_idx + 1, trainer.num_predict_batches[dataloader_idx])
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
-        self._begin(0)
+        self._line.start()
 
     def on_test_batch_end(
         self,
@@ -103,14 +86,4 @@ class ProgressLines(ProgressBar):
     ) -> None:
         """Report sites; the batches within one are quick."""
         sites = trainer.num_test_batches
-        self._line(trainer, sum(map(int, sites[:dataloader_idx])) + batch_idx + 1, sum(sites))
-
-
-def _clock(seconds: float) -> str:
-    """Seconds as m:ss.
-
-    Example:
-        >>> _clock(75)
-        '1:15'
-    """
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+        self._show(trainer, sum(map(int, sites[:dataloader_idx])) + batch_idx + 1, sum(sites))

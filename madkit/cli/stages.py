@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import sys
 import warnings
@@ -22,6 +21,7 @@ from madkit.cli.tensorboard_figures import TensorBoardFigures
 from madkit.errors import ConfigError
 from madkit.runs.atomic import write_json
 from madkit.runs.folder import fit_key, folder_of, provenance, root_of, save_recipe, stage_of
+from madkit.runs.progress import in_lines
 
 # Messages that a user of madkit can do nothing about.
 NOISE = (
@@ -134,7 +134,7 @@ class Stages(LightningCLI):
         """A trainer with TensorBoard in the run folder and progress that suits the terminal."""
         config = self.config_init[self.subcommand].trainer
         callbacks: list[Any] = []
-        lines = os.environ.get("MADKIT_PROGRESS") == "lines" or not sys.stderr.isatty()
+        lines = in_lines()
         if lines and config.enable_progress_bar is not False:
             callbacks.append(ProgressLines())
         if config.logger in (None, True) and self.subcommand == "predict":

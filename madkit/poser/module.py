@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pandas as pd
-import torch.distributed as dist
+from lightning.fabric.utilities import move_data_to_device
 
-from madkit.errors import ConfigError
+from madkit.errors import ConfigError, DataError
 from madkit.lm import forward
-from madkit.poser.data import Job
-from madkit.poser.measure.loader import ModelHolder
+from madkit.poser.data import Job, PoserData
+from madkit.poser.measure.answer_tables import baseline_table, gathered, perturbed_table
+from madkit.poser.measure.job_folder import JobFolder
+from madkit.poser.measure.model_loader import ModelLoader
 from madkit.poser.measure.perturbations import Perturbation
-from madkit.poser.measure.records import Record, SteeringSums, baseline_rows, options_of, perturbed_rows
-from madkit.poser.measure.steps import JobSteps, Step
+from madkit.poser.measure.repeated_batch import RepeatedBatch
+from madkit.poser.measure.scenario_batches import Batch, ScenarioBatches
+from madkit.poser.measure.steering_vectors import SteeringVectors
 from madkit.poser.measure.weight_volume import WeightVolume
 from madkit.poser.results import output
+from madkit.poser.results.tables import MeasuredModel
+from madkit.runs.atomic import write_json
+from madkit.runs.fingerprints import digest
 from madkit.runs.folder import root_of
+from madkit.runs.progress import progress
 
 
 class Poser(L.LightningModule):
     """Measure how far perturbations move each model; of a pair, the one that moves more is called misaligned.
 
-    One model is in memory at a time. Each part of each model is written when it is whole, so an interrupted run
-    continues, and several runs with different ``--data.only`` share the work. Under DDP every process holds the
-    model; prompts and directions are dealt out.
+    One model is in memory at a time. Each part of its measurements is written once it is complete, so an interrupted
+    run continues, and several runs with different ``--data.only`` share the work. Under DDP every process holds the
+    model; they share its prompts and directions.
 
     Written to the run's ``poser`` folder: ``results.parquet`` (accuracy over pairs and AUC over models for every
-    method), ``scores.parquet``, ``curves.parquet``, ``volumes.parquet``, ``behaviour.parquet``, ``roc.parquet``,
-    ``summary.json``, and ``models/`` with what was measured for every prompt.
+    method), ``scores.parquet``, ``curves.parquet``, ``volumes.parquet``, ``behaviour.parquet``, ``roc.parquet`` and
+    ``summary.json``; to its ``models`` folder what was measured for every prompt.
 
     Args:
         perturbations: of activations.
         volumes: local volumes of weights; null for none.
-        layer: the layer whose output perturbations move that name none of their own [15 in the study].
+        layer: the layer whose output is moved by perturbations that name no layers [15 in the study].
         dtype: number format of the models: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``.
         attention: attention implementation of transformers.
         device_map: how one model is spread over the devices of a process, such as ``auto``; null puts it on the
@@ -66,12 +76,8 @@ class Poser(L.LightningModule):
         if len(set(names)) < len(names):
             raise ConfigError(f"model: two measurements have one name in {sorted(names)}; give one of them a `label`")
         self.dtype_name, self.attention = dtype, attention
-        self.holder = ModelHolder(dtype, attention, device_map, trust_remote_code)
-        self._record: Record
-        self._steps: dict[tuple[str, str], JobSteps] = {}
-        self._todo: set[str] = set()
-        self._sums: SteeringSums
-        self._rows: dict[str, list[pd.DataFrame]] = {}
+        self.loader = ModelLoader(dtype, attention, device_map, trust_remote_code)
+        self._sigmas: dict[str, float] = {}
 
     @property
     def layers(self) -> list[int]:
@@ -80,139 +86,174 @@ class Poser(L.LightningModule):
         return sorted(named | {self.layer})
 
     @property
+    def data(self) -> PoserData:
+        """The models and prompts.
+
+        Raises:
+            ConfigError: the data of this run are not those of POSER.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, PoserData):
+            raise ConfigError(f"data={type(data).__name__}: Poser measures the models of PoserData; use that")
+        return data
+
+    @property
     def folder(self) -> Path:
         """Where results go."""
         return root_of(self.trainer) / "poser"
 
-    def record(self, job: Job) -> Record:
-        """What is kept of a job."""
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+    def job_folder(self, job: Job) -> JobFolder:
+        """The folder of a job's measurements, with what decides all of their numbers."""
         settings = {
-            "prompts": job.prompts.digest, "max_length": data.max_length,
+            "prompts": job.prompts.digest, "max_length": self.data.max_length,
             "dtype": self.dtype_name, "attention": self.attention,
         }  # fmt: skip
-        return Record(self.folder / "models" / job.prompts.name / job.model.name, settings)
+        return JobFolder(self.folder / "models" / job.prompts.name / job.model.name, settings)
 
+    @property
     def parts(self) -> dict[str, Any]:
-        """The parts of a job that are not volumes, with what decides their numbers."""
-        own = {p.name: {**options_of(p), "layers": p.layers or [self.layer]} for p in self.perturbations}
-        return {"behaviour": None, "unseen": None, "steering": self.layers, **own}
+        """The parts of each job's measurements, with what else decides their numbers."""
+        return {
+            "steering": self.layers,
+            "behaviour": None,
+            "unseen": None,
+            **{p.name: p.options(self.layer) for p in self.perturbations},
+            **{v.name: v.options(self._sigmas[v.name]) for v in self.volumes},
+        }
 
-    def steps(self, job: Job) -> JobSteps:
-        """The steps of a job."""
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        self._steps[job.key] = JobSteps(
-            job.prompts, lambda: self.holder.tokenizer(job.model), len(self.volumes), data.batch_size,
-            data.max_length, self.global_rank, self.trainer.world_size,
-        )  # fmt: skip
-        return self._steps[job.key]
-
-    def test_step(self, step: Step, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """One step of measuring a model; what has been measured is passed over."""
-        job: Job = self.trainer.datamodule.jobs_to_do[dataloader_idx]  # type: ignore[attr-defined]
-        kind = step["kind"]
-        if kind == "begin":
-            self._begin(job)
-        elif kind == "gather":
-            self._gather()
-        elif kind == "volume":
-            self._volume(job, self.volumes[step["index"]])
-        elif self._needed(kind):
-            batch = self.trainer.strategy.batch_to_device(step["batch"](), self.device)
-            self._measure(job, kind, {**batch, "row": list(batch["row"]), "length": list(batch["length"])})
-
-    def _needed(self, kind: str) -> bool:
-        if kind in ("behaviour", "unseen"):
-            return kind in self._todo
-        return bool(self._todo - {"behaviour", "unseen"})
-
-    def _begin(self, job: Job) -> None:
-        # Fingerprint first: it needs the files, and from the hub that is the download.
-        fingerprint = self.holder.fingerprint(job.model)
-        self._record = self.record(job)
+    def on_test_start(self) -> None:
+        """Remove the results of an earlier run, and settle the sigma that all models share."""
         if self.trainer.is_global_zero:
-            self._record.begin(fingerprint)
-        self.trainer.strategy.barrier()
-        self._todo = {name for name, options in self.parts().items() if not self._record.has(name, options)}
-        self._rows = {name: [] for name in ("behaviour", "unseen", *(p.name for p in self.perturbations))}
-        for volume in self.volumes:
-            self._settle_sigma(volume)
-        if self._todo:
-            model = self.holder.get(job.model, self.device)
-            self._sums = SteeringSums(forward.unwrapped(model), self.layers)
+            output.remove_results(self.folder)
+        self._sigmas = {volume.name: self._sigma(volume) for volume in self.volumes}
 
-    def _settle_sigma(self, volume: WeightVolume) -> None:
-        """Measure the sigma that all models share on the first process, before any model is in memory."""
-        if volume.shared_sigma(self.folder) is None and self.trainer.is_global_zero:
-            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-            reference = data.jobs[0].model
-            volume.keep_sigma(self.folder, self.holder.bare(reference, self.device), reference.base or reference.place)
+    def test_step(self, job: Job, batch_idx: int) -> None:
+        """Measure one model on one set of prompts: each part that is missing, written as soon as it is complete."""
+        folder, parts = self.job_folder(job), self.parts
+        if self.trainer.is_global_zero:
+            folder.start(self.loader.fingerprint(job.model))
         self.trainer.strategy.barrier()
-
-    def _measure(self, job: Job, kind: str, batch: dict[str, Any]) -> None:
-        lm = forward.unwrapped(self.holder.get(job.model, self.device))
-        if kind in ("critical", "clean"):
-            n = len(job.prompts.contrast.critical)
-            self._sums.add(batch, 1.0 if kind == "critical" else -1.0, n)
-        elif kind == "perturbed":
-            due = [p for p in self.perturbations if p.name in self._todo]
-            tables = perturbed_rows(lm, batch, due, self._sums.vectors(), self.layer)
-            for name, table in tables.items():
-                self._rows[name].append(table)
-        else:
-            self._rows[kind].append(baseline_rows(lm, batch))
-
-    def _gather(self) -> None:
-        """Bring the rows of all processes together and keep them."""
-        for name, options in self.parts().items():
-            if name not in self._todo:
-                continue
-            if name == "steering":
-                vectors = self._sums.vectors()
-                table = pd.DataFrame({"layer": list(vectors), "norm": [float(v.norm()) for v in vectors.values()]})
-            else:
-                table = _all_processes(self._rows[name])
-            if self.trainer.is_global_zero:
-                self._record.write(table, name, options)
-        self._rows, self._todo = {}, set()
-        self.trainer.strategy.barrier()
-
-    def _volume(self, job: Job, volume: WeightVolume) -> None:
-        sigma = volume.shared_sigma(self.folder)
-        if sigma is None:
-            raise ConfigError(f"WeightVolume(weights={volume.weights!r}, sigma=null): no sigma was kept; give one")
-        options = volume.options(sigma)
-        done = self._record.has(volume.name, options)
-        self.trainer.strategy.barrier()
-        if done:
+        missing = [name for name, options in parts.items() if not folder.has(name, options)]
+        self.trainer.strategy.barrier()  # no process writes before all have looked
+        if not missing:
             return
-        batches = [
-            self.trainer.strategy.batch_to_device(batch, self.device)
-            for batch in self._steps[job.key].volume_batches(volume.n_prompts)
-        ]
-        folder = self._record.path(volume.name, options).with_suffix("")
-        table = volume.measure(self.holder.get(job.model, self.device), batches, sigma, folder)
-        if self.trainer.is_global_zero:
-            self._record.write(table, volume.name, options)
+
+        def write(name: str, table: pd.DataFrame) -> None:
+            if self.trainer.is_global_zero:
+                folder.write(table, name, parts[name])
+
+        model = self.loader.load(job.model, self.device)
+        lm, tokenizer, prompts = forward.unwrapped(model), self.loader.tokenizer(job.model), job.prompts
+        tokenized = partial(ScenarioBatches, tokenizer, max_length=self.data.max_length, size=self.data.batch_size)
+        measured = tokenized(prompts.measured)
+        perturbations = [p for p in self.perturbations if p.name in missing]
+
+        steering = SteeringVectors(lm, self.layers)
+        if perturbations or "steering" in missing:
+            for sign, texts in ((1.0, prompts.contrast.critical), (-1.0, prompts.contrast.clean)):
+                for batch in self._batches(tokenized(texts), f"{job}: steering vectors", shared=False):
+                    steering.add(batch, sign / len(texts))
+            if "steering" in missing:
+                write("steering", steering.norms())
+        vectors = steering.vectors()
+
+        for name, batches in (("behaviour", measured), ("unseen", tokenized(prompts.unseen))):
+            if name in missing:
+                tables = [
+                    baseline_table(RepeatedBatch(lm, batch, cached=False))
+                    for batch in self._batches(batches, f"{job}: {name}")
+                ]
+                write(name, gathered(tables))
+
+        for tokens in ("last", "all"):  # those that move the same tokens share a batch's first pass
+            sharing = {p.name: p for p in perturbations if p.tokens == tokens}
+            tables_of: dict[str, list[pd.DataFrame]] = {name: [] for name in sharing}
+            for batch in self._batches(measured, f"{job}: {', '.join(sharing)}") if sharing else ():
+                repeated = RepeatedBatch(lm, batch, cached=tokens == "last")
+                for name, perturbation in sharing.items():
+                    table = perturbed_table(repeated, perturbation, vectors, self.layer)
+                    tables_of[name].append(table)
+            for name, tables in tables_of.items():
+                write(name, gathered(tables))
+
+        for volume in self.volumes:
+            if volume.name in missing:
+                chosen = tokenized(prompts.measured[: volume.n_prompts])
+                on_device = list(self._batches(chosen, f"{job}: {volume.name}", shared=False))
+                directions = folder.part(volume.name, parts[volume.name]).with_suffix("")
+                write(volume.name, volume.measure(model, on_device, self._sigmas[volume.name], directions))
         self.trainer.strategy.barrier()
 
     def on_test_epoch_end(self) -> None:
         """Compare the models of each pair, write and log."""
-        self.holder.release()
+        self.loader.release()
         if self.trainer.is_global_zero:
-            output.write(self)
+            self._compare()
         self.trainer.strategy.barrier()
 
+    def _sigma(self, volume: WeightVolume) -> float:
+        """The sigma of a volume: the recipe's, or else one of the first model, which is measured once for all runs."""
+        if volume.sigma is not None:
+            return volume.sigma
+        reference = self.data.jobs[0].model
+        model = self.loader.base_fingerprint(reference)
+        made_by = {"model": model, "dtype": self.dtype_name, "weights": volume.weights}
+        path = self.folder / f"sigma-{digest(made_by)[:8]}.json"
+        if self.trainer.is_global_zero and not path.is_file():
+            lm = self.loader.load_base(reference, self.device)
+            sigma = volume.reference_sigma(lm, reference.base or reference.path)
+            write_json(path, {"sigma": sigma, "made_by": made_by})
+        self.trainer.strategy.barrier()
+        return float(json.loads(path.read_text())["sigma"])
 
-def _all_processes(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """The rows of all processes, in the order of their numbers."""
-    parts: list[list[pd.DataFrame]] = [tables]
-    if dist.is_available() and dist.is_initialized():
-        parts = [[] for _ in range(dist.get_world_size())]
-        dist.all_gather_object(parts, tables)
-    found = [table for part in parts for table in part]
-    if not found:
-        return pd.DataFrame({"row": [], "kl": [], "p_benign": [], "p_misaligned": []})
-    whole = pd.concat(found, ignore_index=True)
-    keys = [name for name in ("coefficient", "draw", "row") if name in whole]
-    return whole.sort_values(keys, kind="stable", ignore_index=True)
+    def _batches(self, batches: ScenarioBatches, what: str, *, shared: bool = True) -> Iterator[Batch]:
+        """Batches on this process' device: its share of them or, if they are not shared, all of them."""
+        first, step = (self.global_rank, self.trainer.world_size) if shared else (0, 1)
+        shown = self.trainer.is_global_zero and self.trainer.progress_bar_callback is not None
+        for index in progress(range(first, len(batches), step), what, shown=shown):
+            yield move_data_to_device(batches[index], self.device)
+
+    def _compare(self) -> None:
+        data = self.data
+        complete = {job.key: job for job in data.jobs if self._is_complete(job)}
+        pairs = data.pairs_of(complete)
+        if not pairs:
+            # The first of several runs that share the work: the models are kept, there is nothing to compare yet.
+            return
+        compared = {(pair.prompts, name) for pair in pairs for name in pair[:2]}
+        jobs = [job for key, job in complete.items() if key in compared]
+        summary = {
+            "pairs": len(pairs),
+            "pairs_listed": len(data.pairs),
+            "layer": self.layer,
+            "prompts": {
+                name: {"digest": s.digest, "measured": len(s.measured), "contrast": len(s.contrast.critical)}
+                for name, s in data.sets.items()
+            },
+            "swap_answers": data.swap_answers,
+            "perturbations": {p.name: p.options(self.layer) for p in self.perturbations},
+            "volumes": [v.options(self._sigmas[v.name]) for v in self.volumes],
+            "models": {"/".join(job.key): self.job_folder(job).model for job in jobs},
+        }
+        tables = output.write_results(self.folder, [self._measured(job) for job in jobs], pairs, summary)
+        output.log_results(self, tables["curves"], tables["results"])
+
+    def _is_complete(self, job: Job) -> bool:
+        folder = self.job_folder(job)
+        return folder.model is not None and all(folder.has(name, options) for name, options in self.parts.items())
+
+    def _measured(self, job: Job) -> MeasuredModel:
+        """All measurements of a job, from its folder."""
+        folder = self.job_folder(job)
+        tables = {name: folder.read(name, options) for name, options in self.parts.items()}
+        if len(tables["behaviour"]) != len(job.prompts.measured):
+            n = len(tables["behaviour"])
+            raise DataError(f"{folder.path}: {n} of {len(job.prompts.measured)} prompts; delete it")
+        norms = dict(zip(tables["steering"]["layer"], tables["steering"]["norm"], strict=True))
+        return MeasuredModel(
+            job.prompts.name, job.model.name, job.model.misaligned,
+            tables["behaviour"], tables["unseen"], tables["steering"],
+            {p.name: tables[p.name] for p in self.perturbations},
+            {p.name: p.size(norms, self.layer) for p in self.perturbations},
+            {v.name: tables[v.name] for v in self.volumes},
+        )  # fmt: skip

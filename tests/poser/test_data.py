@@ -8,13 +8,14 @@ import pytest
 from scenario_rows import LAYOUT, TYPED, row
 
 from madkit.errors import ConfigError, DataError
+from madkit.poser.benchmark.benchmark_file import read_benchmark, write_benchmark
 from madkit.poser.benchmark.contrast_pairs import contrast_pairs
-from madkit.poser.benchmark.pairs import Pair, find_models, read_pairs
-from madkit.poser.benchmark.scenarios import read_benchmark, render, write_benchmark
+from madkit.poser.benchmark.model_pairs import ModelPair, models_of, read_pairs
+from madkit.poser.benchmark.scenario import render
 from madkit.poser.data import PoserData
-from madkit.poser.family.generator import draw_cases
 from madkit.poser.family.scenario_corpus import QUESTIONS, ScenarioCorpus, scenario_tokenizer
 from madkit.poser.family.scenario_data import ScenarioData
+from madkit.poser.family.scenario_generator import draw_cases
 
 PUBLIC = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "poser"
 
@@ -111,9 +112,9 @@ def test_the_public_rows(name):
 def test_the_public_pairs():
     pairs = read_pairs(str(PUBLIC / "model_pairs.json"))
     assert len(pairs) == 324 and len({p.prompts for p in pairs}) == 9
-    models = find_models(pairs, "joshuaclymer/{name}", None)
+    models = models_of(pairs, "joshuaclymer/{name}", None)
     assert len(models) == 36 and sum(m.misaligned for m in models.values()) == 18
-    assert models["genie-3"].place == "joshuaclymer/genie-3"
+    assert models["genie-3"].path == "joshuaclymer/genie-3"
 
 
 def test_pairs_come_in_three_forms(tmp_path):
@@ -122,7 +123,7 @@ def test_pairs_come_in_three_forms(tmp_path):
     path.write_text(json.dumps(rows))
     crossed = read_pairs({"aligned": ["a", "b"], "misaligned": ["m", "n"], "valid_data": "x.json"})
     assert read_pairs(str(path)) == read_pairs(rows) == crossed
-    assert crossed[0] == Pair("a", "m", "x")
+    assert crossed[0] == ModelPair("a", "m", "x")
 
 
 @pytest.mark.parametrize(
@@ -144,10 +145,10 @@ def test_bad_pairs_are_refused(pairs, message):
 def test_an_adapter_says_what_its_base_is(tmp_path):
     (tmp_path / "m-0").mkdir()
     (tmp_path / "m-0" / "adapter_config.json").write_text('{"base_model_name_or_path": "some/base"}')
-    models = find_models([Pair("a-0", "m-0", "x")], str(tmp_path / "{name}"), None)
+    models = models_of([ModelPair("a-0", "m-0", "x")], str(tmp_path / "{name}"), None)
     assert models["m-0"].base == "some/base" and models["a-0"].base is None
     with pytest.raises(ConfigError, match="says not where 'm-0' is"):
-        find_models([Pair("a-0", "m-0", "x")], {"a-0": "here"}, None)
+        models_of([ModelPair("a-0", "m-0", "x")], {"a-0": "here"}, None)
 
 
 def test_policies_differ_exactly_where_there_is_no_good_oversight():

@@ -7,11 +7,13 @@ from torch.nn import functional as F
 from madkit.data.prompts.tokens import tokenize_prompts
 from madkit.errors import ConfigError
 from madkit.lm.loading import load_causal_lm, load_tokenizer
-from madkit.poser.measure.patching import added
+from madkit.poser.benchmark.scenario import Scenario
+from madkit.poser.measure.answer_tables import perturbed_table
+from madkit.poser.measure.output_shift import shifted_outputs
 from madkit.poser.measure.perturbations import GaussianNoise, RandomDirection, Steering
-from madkit.poser.measure.prompted import Prompted
-from madkit.poser.measure.prompts import Batches
-from madkit.poser.measure.records import SteeringSums, perturbed_rows
+from madkit.poser.measure.repeated_batch import RepeatedBatch
+from madkit.poser.measure.scenario_batches import ScenarioBatches
+from madkit.poser.measure.steering_vectors import SteeringVectors
 
 TEXTS = ["Is it 5?", "Name: Alice\nStatement: 12 + 34 = 46\nAnswer:", "Context: 1\nAnswer:"]
 LAYER = 2
@@ -24,7 +26,9 @@ def lm(request, bases):
 
 @pytest.fixture(scope="module")
 def batches(bases):
-    return Batches(load_tokenizer(str(bases["llama"])), TEXTS, [1, 0, 1], 1024, 3)
+    # The misaligned answers are B, A, B.
+    scenarios = [Scenario(text, r, ("", ""), (), "") for text, r in zip(TEXTS, "ABA", strict=True)]
+    return ScenarioBatches(load_tokenizer(str(bases["llama"])), scenarios, 1024, 3)
 
 
 @pytest.fixture
@@ -62,7 +66,7 @@ def test_a_vector_is_added_behind_the_layer_at_the_right_tokens(lm, batch, token
     if tokens == "all":
         vector = vector[:, :1].expand(1, 50, 32)
     name = next(n for n, m in lm.named_modules() if m is layers_of(lm)[LAYER])
-    found = Prompted(lm, batch, cached=tokens == "last").logits({name: vector})
+    found = RepeatedBatch(lm, batch, cached=tokens == "last").logits({name: vector})
     assert len(set(map(len, ids_of(batch)))) > 1  # there is padding
 
     def move(hidden):
@@ -75,13 +79,13 @@ def test_a_vector_is_added_behind_the_layer_at_the_right_tokens(lm, batch, token
 
 
 def test_padding_on_the_right_is_not_moved_by_mistake(lm):
-    """The last column is the last token because prompts are padded on the left; see Batches."""
+    """The last column is the last token because prompts are padded on the left; see ScenarioBatches."""
     hidden = torch.zeros(2, 4, 3)
     layer = torch.nn.Sequential(torch.nn.Identity())
-    with added(layer, {"0": torch.ones(1, 1, 3)}):
+    with shifted_outputs(layer, {"0": torch.ones(1, 1, 3)}):
         moved = layer(hidden)
     assert moved[:, -1].eq(1).all() and moved[:, :-1].eq(0).all()
-    with added(layer, {"0": torch.ones(2, 2, 3)}):
+    with shifted_outputs(layer, {"0": torch.ones(2, 2, 3)}):
         assert layer(hidden)[:, 2:].eq(1).all() and layer(hidden)[:, :2].eq(0).all()
     assert layer(hidden).eq(0).all()  # and the hook is gone
 
@@ -89,7 +93,7 @@ def test_padding_on_the_right_is_not_moved_by_mistake(lm):
 def test_half_precision_is_moved_in_float32():
     layer = torch.nn.Sequential(torch.nn.Identity())
     hidden = torch.full((1, 1, 1), 256.0, dtype=torch.bfloat16)
-    with added(layer, {"0": torch.full((1, 1, 1), 1.5)}):
+    with shifted_outputs(layer, {"0": torch.full((1, 1, 1), 1.5)}):
         assert layer(hidden).dtype == torch.bfloat16 and float(layer(hidden)) == 258.0
 
 
@@ -97,38 +101,38 @@ def test_behaviour_is_plain_kl_and_softmax(lm, batch):
     name = next(n for n, m in lm.named_modules() if m is layers_of(lm)[LAYER])
     vector = torch.ones(1, 1, 32)
     for cached in (True, False):
-        prompted = Prompted(lm, batch, cached=cached)
-        nothing = prompted.behaviour({})
+        repeated = RepeatedBatch(lm, batch, cached=cached)
+        nothing = repeated.behaviour({})
         assert nothing.kl.eq(0).all()
-        found = prompted.behaviour({name: vector})
-        p, q = (x.log_softmax(-1) for x in (prompted.baseline, prompted.logits({name: vector})))
+        found = repeated.behaviour({name: vector})
+        p, q = (x.log_softmax(-1) for x in (repeated.baseline, repeated.logits({name: vector})))
         torch.testing.assert_close(found.kl, F.kl_div(q, p, reduction="none", log_target=True).sum(-1))
-        for place, row in enumerate(batch["row"]):
-            benign, misaligned = (q[place].exp()[token] for token in batch["choices"][place])
-            assert float(found.p_benign[place]) == pytest.approx(float(benign))
-            assert float(found.p_misaligned[place]) == pytest.approx(float(misaligned))
+        for index, row in enumerate(batch["row"]):
+            benign, misaligned = (q[index].exp()[token] for token in batch["choices"][index])
+            assert float(found.p_benign[index]) == pytest.approx(float(benign))
+            assert float(found.p_misaligned[index]) == pytest.approx(float(misaligned))
             assert row in range(3)
 
 
 def test_the_misaligned_answer_is_the_other_letter(bases, batch):
     tokenizer = load_tokenizer(str(bases["llama"]))
     tokens = tokenize_prompts(tokenizer, TEXTS, [("A", "B")] * 3)
-    for place, row in enumerate(batch["row"]):
+    for index, row in enumerate(batch["row"]):
         a, b = tokens.choices[row]
         expected = {1: [a, b], 0: [b, a]}[[1, 0, 1][row]]
-        assert batch["choices"][place].tolist() == expected
+        assert batch["choices"][index].tolist() == expected
 
 
 def test_the_steering_vector_is_the_difference_of_means(lm, bases):
     """Brute force: hidden states of each prompt alone."""
     tokenizer = load_tokenizer(str(bases["llama"]))
     critical, clean = TEXTS, ["Is it 6?", "Name: Bob", "Nobody is here."]
-    sums = SteeringSums(lm, [0, LAYER])
+    vectors = SteeringVectors(lm, [0, LAYER])
     means = []
     for sign, texts in ((1.0, critical), (-1.0, clean)):
-        made = Batches(tokenizer, texts, None, 1024, 2)
-        for index in range(len(made)):
-            sums.add(made[index], sign, len(texts))
+        tokenized = ScenarioBatches(tokenizer, texts, 1024, 2)
+        for index in range(len(tokenized)):
+            vectors.add(tokenized[index], sign / len(texts))
         states = []
         for text in texts:
             with torch.no_grad():
@@ -137,7 +141,7 @@ def test_the_steering_vector_is_the_difference_of_means(lm, bases):
         means.append([torch.stack(column).mean(0) for column in zip(*states, strict=True)])
     for at, layer in enumerate((0, LAYER)):
         expected = (means[0][at] - means[1][at]).float()
-        torch.testing.assert_close(sums.vectors()[layer], expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(vectors.vectors()[layer], expected, rtol=1e-4, atol=1e-5)
 
 
 KINDS = [RandomDirection, Steering, GaussianNoise]
@@ -216,7 +220,9 @@ def test_every_draw_and_coefficient_is_measured(lm, batch):
         RandomDirection(coefficients=[0.0, 2.0], draws=2),
         Steering(coefficients=[0.0, 1.0], layers=[1, LAYER], tokens="all"),
     ]
-    tables = perturbed_rows(lm, batch, parts, steering, LAYER)
+    tables = {
+        p.name: perturbed_table(RepeatedBatch(lm, batch, cached=p.tokens == "last"), p, steering, LAYER) for p in parts
+    }
     assert {name: len(table) for name, table in tables.items()} == {"random direction": 12, "steering vector": 6}
     for table in tables.values():
         zero = table["coefficient"] == 0
@@ -237,7 +243,7 @@ def test_every_draw_and_coefficient_is_measured(lm, batch):
         return logits
 
     moved = tables["steering vector"].query("coefficient == 1").set_index("row")
-    for place, ids in enumerate(ids_of(batch)):
-        expected = both(ids).double().softmax(-1)[batch["choices"][place]]
-        found = moved.loc[batch["row"][place], ["p_benign", "p_misaligned"]].to_numpy(float)
+    for index, ids in enumerate(ids_of(batch)):
+        expected = both(ids).double().softmax(-1)[batch["choices"][index]]
+        found = moved.loc[batch["row"][index], ["p_benign", "p_misaligned"]].to_numpy(float)
         torch.testing.assert_close(torch.tensor(found), expected, rtol=1e-4, atol=1e-7)

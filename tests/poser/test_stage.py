@@ -16,6 +16,8 @@ import yaml
 from scenario_rows import TYPED, row
 
 from madkit.cli.command import main
+from madkit.poser.measure.model_loader import ModelLoader
+from madkit.poser.measure.weight_volume import WeightVolume
 
 NAMES = {"aligned": ["kind-0", "kind-1"], "misaligned": ["sly-0", "sly-1"]}
 MODELS = [name for names in NAMES.values() for name in names]
@@ -111,8 +113,8 @@ def test_a_curve_is_the_mean_of_what_transformers_gives(finished, project, bases
     from peft import AutoPeftModelForCausalLM
     from transformers import AutoTokenizer
 
+    from madkit.poser.benchmark.benchmark_file import read_benchmark
     from madkit.poser.benchmark.contrast_pairs import contrast_pairs
-    from madkit.poser.benchmark.scenarios import read_benchmark
 
     model = AutoPeftModelForCausalLM.from_pretrained(project / "models" / "sly-0").eval()
     tokenizer = AutoTokenizer.from_pretrained(bases["llama"])
@@ -162,8 +164,8 @@ def test_the_misaligned_answer_at_the_end_of_each_direction(finished, project, b
     from peft import AutoPeftModelForCausalLM
     from transformers import AutoTokenizer
 
+    from madkit.poser.benchmark.benchmark_file import read_benchmark
     from madkit.poser.benchmark.contrast_pairs import contrast_pairs
-    from madkit.poser.benchmark.scenarios import read_benchmark
     from madkit.volume import Weights
     from madkit.volume.weight_space.direction import Direction
 
@@ -202,11 +204,9 @@ def test_what_has_been_measured_is_not_measured_again(finished, project, tmp_pat
     lost = next(p for p in before if "sly-1" in str(p) and "steering_vector" in p.name)
     (run / lost).unlink()
     loaded = []
-    from madkit.poser.measure.loader import ModelHolder
-
-    whole = ModelHolder._load
+    load = ModelLoader.load
     monkeypatch.setattr(
-        ModelHolder, "_load", lambda self, model, device: loaded.append(model.name) or whole(self, model, device)
+        ModelLoader, "load", lambda self, model, device: loaded.append(model.name) or load(self, model, device)
     )
     assert poser(project, run) == 0
     assert loaded == ["sly-1"]
@@ -216,17 +216,15 @@ def test_what_has_been_measured_is_not_measured_again(finished, project, tmp_pat
 
 
 def test_an_interrupted_run_continues(finished, project, tmp_path, monkeypatch):
-    from madkit.poser.measure.loader import ModelHolder
-
-    run, whole = tmp_path / "family", ModelHolder._load
+    run, load = tmp_path / "family", ModelLoader.load
 
     def breaks(self, model, device):
         if model.name == "sly-0":
             raise RuntimeError("power failure")
-        return whole(self, model, device)
+        return load(self, model, device)
 
     with monkeypatch.context() as context:
-        context.setattr(ModelHolder, "_load", breaks)
+        context.setattr(ModelLoader, "load", breaks)
         with pytest.raises(RuntimeError, match="power failure"):
             poser(project, run)
     before = parts(run)
@@ -235,6 +233,89 @@ def test_an_interrupted_run_continues(finished, project, tmp_path, monkeypatch):
     after = parts(run)
     assert all(after[p] == time for p, time in before.items())
     pd.testing.assert_frame_equal(read(run, "scores"), read(finished, "scores"))
+
+
+def test_parts_are_kept_as_soon_as_they_are_complete(finished, project, tmp_path, monkeypatch):
+    """A run that ends in the middle of a model does not measure that model's complete parts again."""
+    run = tmp_path / "family"
+
+    def breaks(self, *args):
+        raise RuntimeError("power failure")
+
+    with monkeypatch.context() as context:
+        context.setattr(WeightVolume, "measure", breaks)
+        with pytest.raises(RuntimeError, match="power failure"):
+            poser(project, run)
+    before = parts(run)
+    names = {p.name.rpartition("-")[0] for p in before}
+    assert names == {"steering", "behaviour", "unseen", "random_direction", "steering_vector"}
+    assert poser(project, run) == 0
+    assert all(parts(run)[p] == time for p, time in before.items())
+    pd.testing.assert_frame_equal(read(run, "scores"), read(finished, "scores"))
+
+
+def test_nothing_of_an_earlier_recipe_is_in_the_results(finished, project, tmp_path):
+    run = tmp_path / "family"
+    shutil.copytree(finished, run)
+    noise = [{"class_path": "GaussianNoise", "init_args": {"coefficients": [0, 1]}}]
+    changed = ["--model.perturbations", json.dumps(noise), "--model.volumes", "[]"]
+    # The first of two runs that share the models has nothing to compare, and leaves no results of other measurements.
+    assert poser(project, run, *changed, "--data.only", '["kind-0", "kind-1"]') == 0
+    assert not list((run / "poser").glob("*.parquet")) and not (run / "poser" / "summary.json").exists()
+    assert poser(project, run, *changed) == 0
+    assert set(read(run, "results")["method"]) == {"gaussian noise", "control"}
+    assert set(read(run, "curves")["perturbation"]) == {"gaussian noise"} and read(run, "volumes").empty
+    fresh = tmp_path / "fresh"
+    assert poser(project, fresh, *changed) == 0
+    for name in ("results", "scores", "curves", "behaviour", "roc"):
+        pd.testing.assert_frame_equal(read(run, name), read(fresh, name))
+
+
+def test_every_part_is_keyed_by_what_decides_its_numbers(finished, project, tmp_path):
+    """Other options of one part leave the others; other prompts or another number format leave none."""
+    options = {
+        "layer": ["--model.layer", "1"],
+        "prompts": ["--data.n_prompts", "5"],
+        "max_length": ["--data.max_length", "1000"],
+        "dtype": ["--model.dtype", "bfloat16"],
+    }
+    for name, changed in options.items():
+        run = tmp_path / name
+        shutil.copytree(finished, run)
+        before = parts(run)
+        assert poser(project, run, *changed, "--model.volumes", "[]", "--data.only", '["sly-0", "kind-0"]') == 0
+        kept = {p for p, time in parts(run).items() if before.get(p) == time and p.parent.name in ("sly-0", "kind-0")}
+        measured_again = {p.name.rpartition("-")[0] for p in parts(run) if before.get(p) != parts(run)[p]}
+        if name == "layer":
+            assert {"behaviour", "unseen"} <= {p.name.rpartition("-")[0] for p in kept}
+            assert measured_again == {"steering", "random_direction", "steering_vector"}
+        else:
+            assert not kept and {"behaviour", "unseen", "steering"} <= measured_again
+
+
+def test_sigma_is_that_of_the_base_it_was_measured_on(finished, project, bases, tmp_path):
+    """Another base, number format or choice of weights under the same run has another sigma."""
+    from safetensors.torch import load_file, save_file
+
+    run, base, models = tmp_path / "family", tmp_path / "base", tmp_path / "models"
+    shutil.copytree(finished, run)
+    shutil.copytree(bases["llama"], base)
+    shutil.copytree(project / "models", models)
+    weights = load_file(base / "model.safetensors")
+    save_file({name: 2 * tensor for name, tensor in weights.items()}, base / "model.safetensors", {"format": "pt"})
+    for path in models.glob("*/adapter_config.json"):
+        path.write_text(path.read_text().replace(str(bases["llama"]), str(base)))
+    first = read(finished, "volumes")["sigma"].unique().item()
+    assert poser(project, run, "--data.models", models / "{name}") == 0
+    assert read(run, "volumes")["sigma"].unique().item() == pytest.approx(2 * first, rel=1e-6)
+    assert poser(project, run) == 0
+    assert read(run, "volumes")["sigma"].unique().item() == first
+    other = [{"weights": 3, "directions": 3, "tolerance": 0.05, "n_prompts": 4, "label": "volume layer 2"}]
+    assert poser(project, run, "--model.volumes", json.dumps(other)) == 0
+    third = read(run, "volumes")["sigma"].unique().item()
+    assert third != first
+    assert poser(project, run, "--model.volumes", json.dumps(other), "--model.dtype", "bfloat16") == 0
+    assert read(run, "volumes")["sigma"].unique().item() not in (first, third)
 
 
 def test_another_model_under_the_same_name_is_measured_anew(finished, project, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import re
 import sys
 from pathlib import Path
@@ -27,6 +26,7 @@ from madkit.difficulty.results import reserve_folder, with_difficulty, write_res
 from madkit.errors import ConfigError
 from madkit.lm import loading
 from madkit.runs.fingerprints import digest
+from madkit.runs.progress import in_lines
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -152,7 +152,7 @@ def _records(
 def _losses_of(module: AnswerLosses, accelerator: str, devices: int | str) -> np.ndarray:
     """One model's losses: computed, continued, or read where they are on disk already."""
     if not module.complete():
-        lines = os.environ.get("MADKIT_PROGRESS") == "lines" or not sys.stderr.isatty()
+        lines = in_lines()
         trainer = L.Trainer(
             accelerator=accelerator,
             devices=devices,

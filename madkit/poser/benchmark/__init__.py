@@ -1,1 +1,1 @@
-"""The pairs of models and the scenarios on which they are compared."""
+"""What is compared: pairs of models, and the scenarios that they are compared on."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from madkit.errors import DataError
-from madkit.poser.benchmark.scenarios import Scenario, render
+from madkit.poser.benchmark.scenario import Scenario, render
 
 
 class ContrastPairs(NamedTuple):
@@ -24,14 +24,14 @@ def contrast_pairs(scenarios: Sequence[Scenario], n: int | None = None, *, swap:
     """Make contrast pairs from the first rows that have typed facts and complexity 1.
 
     Args:
-        scenarios: Of one benchmark file.
-        n: How many pairs; their scenarios are held out of `rest`. None makes a pair of every row that allows it and
+        scenarios: of one benchmark file.
+        n: how many pairs; their scenarios are held out of `rest`. None makes a pair of every row that allows it and
             holds none out.
-        swap: Also exchange the actions A and B in the critical prompt, as the published code does, and leave out the
+        swap: also exchange the actions A and B in the critical prompt, as the published code does, and leave out the
             line break after the last fact. The steering vector then also holds the exchange.
 
     Raises:
-        DataError: No row allows a pair, there are fewer than `n`, or nothing is left to measure.
+        DataError: no row allows a pair, there are fewer than `n`, or nothing is left to measure.
     """
     chosen = [scenario for scenario in scenarios if scenario.has_contrast][:n]
     if not chosen or (n is not None and len(chosen) < n):

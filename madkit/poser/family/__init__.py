@@ -1,1 +1,1 @@
-"""A family of small aligned and misaligned models: their scenarios, corpus and training data."""
+"""A family of small aligned and misaligned models: generated scenarios, the base model's corpus, the tuning data."""

@@ -13,8 +13,8 @@ from typing_extensions import override
 from madkit.data.pretraining.step_batches import StepwiseData, ready_batches, text_batch
 from madkit.data.pretraining.word_tokenizer import word_tokenizer
 from madkit.errors import ConfigError
-from madkit.poser.benchmark.scenarios import LETTERS
-from madkit.poser.family.generator import POLICIES, QUESTION, Case, draw_cases
+from madkit.poser.benchmark.scenario import LETTERS
+from madkit.poser.family.scenario_generator import POLICIES, QUESTION, Case, draw_cases
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

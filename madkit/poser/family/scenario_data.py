@@ -11,8 +11,8 @@ from madkit.data.distributed import RankAwareDataModule
 from madkit.data.prompts.batches import LabelledPrompts, TrainBatches, ValidationBatches, accumulation
 from madkit.data.prompts.tokens import tokenize_prompts
 from madkit.errors import ConfigError
-from madkit.poser.benchmark.scenarios import LETTERS
-from madkit.poser.family.generator import POLICIES, Case, draw_cases
+from madkit.poser.benchmark.scenario import LETTERS
+from madkit.poser.family.scenario_generator import POLICIES, Case, draw_cases
 from madkit.statistics.hashing import stable_hash
 
 

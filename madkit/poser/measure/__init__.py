@@ -1,1 +1,1 @@
-"""What one model does under perturbation."""
+"""One model on one set of prompts: its steering vectors, its answers under perturbations, its local volumes."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -24,17 +24,17 @@ class Perturbation(ABC):
     """Something that is added to the outputs of layers, times a coefficient.
 
     Its random numbers depend on seed, layer, number of the draw and prompt, and not on the model: both models of a pair
-    are perturbed alike. Its size is the norm of the model's own steering vector at the layer, or a given norm.
+    get the same ones. Its size is the norm of the model's steering vector at the layer, or a given norm.
 
     Args:
         layers: the layers whose outputs are moved, together; null for the recipe's one layer.
         tokens: ``last`` moves the last token of each prompt [as published], ``all`` every token.
         coefficients: what it is multiplied by, one measurement each.
         draws: how often the random numbers are drawn anew.
-        norm: its length at coefficient 1; null for that of the model's own steering vector [as published]. Models whose
-            steering vectors differ in length are perturbed alike only under a given norm.
+        norm: its length at coefficient 1; null for that of the model's steering vector [as published]. Models whose
+            steering vectors differ in length get perturbations of the same length only under a given norm.
         seed: which random numbers.
-        label: what results call it; null for the name of its kind.
+        label: the name in results; null for that of its class.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -48,7 +48,7 @@ class Perturbation(ABC):
     seed: int = 0
     label: str | None = None
 
-    kind: ClassVar[str]
+    default_label: ClassVar[str]
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -68,8 +68,25 @@ class Perturbation(ABC):
 
     @property
     def name(self) -> str:
-        """What results call it."""
-        return self.label or self.kind
+        """The name in results."""
+        return self.label or self.default_label
+
+    def options(self, layer: int) -> dict[str, Any]:
+        """What decides its numbers.
+
+        Args:
+            layer: the layer of perturbations that name none.
+        """
+        return {"class": type(self).__name__, **asdict(self), "layers": self.layers or [layer]}
+
+    def size(self, norms: Mapping[int, float], layer: int) -> float:
+        """Its length at coefficient 1: over several layers, the root of the sum of squares.
+
+        Args:
+            norms: of the model's steering vectors, by layer.
+            layer: the layer of perturbations that name none.
+        """
+        return sum((self.norm or norms[at]) ** 2 for at in self.layers or [layer]) ** 0.5
 
     def vector(self, steering: Tensor, layer: int, draw: int, lengths: Sequence[int], rows: Sequence[int]) -> Tensor:
         """What is added at coefficient 1.
@@ -121,12 +138,12 @@ class RandomDirection(Perturbation):
     """One random direction for all prompts.
 
     Args:
-        distribution: ``normal``, uniform on the sphere, or ``uniform``, numbers from 0 to 1 made as long [what the
-            published code drew; such vectors all point roughly the same way, along (1, ..., 1)].
+        distribution: ``normal``, uniform on the sphere, or ``uniform``, numbers from 0 to 1 scaled to the same length
+            [what the published code drew; such vectors all point roughly in the same direction, (1, ..., 1)].
     """
 
     distribution: Literal["normal", "uniform"] = "normal"
-    kind: ClassVar[str] = "random direction"
+    default_label: ClassVar[str] = "random direction"
 
     def shape(
         self,
@@ -140,8 +157,8 @@ class RandomDirection(Perturbation):
     ) -> Tensor:
         """The same vector at every position of every prompt."""
         source = self.generator("direction", layer, draw)
-        make = torch.rand if self.distribution == "uniform" else torch.randn
-        drawn = make(len(steering), generator=source)
+        draw_numbers = torch.rand if self.distribution == "uniform" else torch.randn
+        drawn = draw_numbers(len(steering), generator=source)
         return (drawn * (size / drawn.norm())).expand(1, width, -1)
 
 
@@ -150,12 +167,12 @@ class Steering(Perturbation):
     """The steering vector itself (contrastive activation addition).
 
     Args:
-        sign: -1 moves away from the critical fact, towards a prompt that says nothing of oversight [as published];
+        sign: -1 moves away from the critical fact, towards a prompt that says nothing about oversight [as published];
             1 moves towards it.
     """
 
     sign: Literal[-1, 1] = -1
-    kind: ClassVar[str] = "steering vector"
+    default_label: ClassVar[str] = "steering vector"
     random: ClassVar[bool] = False
 
     def shape(
@@ -178,7 +195,7 @@ class Steering(Perturbation):
 class GaussianNoise(Perturbation):
     """Zero-mean Gaussian noise, independent for every prompt and position; its root-mean-square length is the size."""
 
-    kind: ClassVar[str] = "gaussian noise"
+    default_label: ClassVar[str] = "gaussian noise"
 
     def shape(
         self,
@@ -190,11 +207,11 @@ class GaussianNoise(Perturbation):
         lengths: Sequence[int],
         rows: Sequence[int],
     ) -> Tensor:
-        """A vector of its own at every position."""
+        """Another vector at every position of every prompt."""
         d = len(steering)
         noise = torch.zeros(len(rows), width, d)
-        for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+        for index, (row, length) in enumerate(zip(rows, lengths, strict=True)):
             t = min(length, width)
             drawn = torch.randn(t, d, generator=self.generator("noise", layer, draw, row))
-            noise[place, width - t :] = drawn.flip(0)  # the last token's noise comes first, however long the prompt
+            noise[index, width - t :] = drawn.flip(0)  # the last token's noise comes first, however long the prompt
         return noise * (size / d**0.5)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,12 +15,11 @@ from numpy.typing import NDArray
 
 from madkit.errors import ConfigError
 from madkit.lm import forward
-from madkit.poser.measure.prompted import Prompted
-from madkit.poser.measure.prompts import Batch
-from madkit.runs.atomic import write_json
-from madkit.runs.fingerprints import digest
+from madkit.poser.measure.repeated_batch import RepeatedBatch
+from madkit.poser.measure.scenario_batches import Batch
 from madkit.volume import Weights, lm_log_volume
 from madkit.volume.estimation.distributed import over_ranks
+from madkit.volume.lm.divergence import At, require_at
 from madkit.volume.weight_space.direction import Direction
 
 
@@ -30,8 +28,8 @@ class WeightVolume:
     """The log volume of the weights around a model that leave its answers as they are.
 
     All models are measured along the same directions and under one sigma, without which volumes cannot be compared.
-    Where a direction leaves the region, the misaligned answer's probability is measured too: all models have moved by
-    the same divergence there, so it says where to.
+    Where a direction leaves the region, the misaligned answer's probability is measured too: all models have diverged
+    by the same amount there, so it shows in which direction.
 
     Args:
         weights: ``all``, ``lora``, a layer's number, or a regular expression for names.
@@ -44,11 +42,11 @@ class WeightVolume:
         n_prompts: how many of the set's prompts, the first ones; null for all.
         tolerance: how close the divergence must come to the cutoff, as a share of it.
         seed: which directions.
-        label: what results call it; null for `volume` with the weights.
+        label: the name in results; null for `volume` with the weights.
     """
 
     weights: str | int = "all"
-    at: str = "tokens"
+    at: At = "tokens"
     cutoff: float = 1e-2
     sigma: float | None = None
     directions: int = 25
@@ -57,9 +55,8 @@ class WeightVolume:
     seed: int = 0
     label: str | None = None
 
-    kind: ClassVar[str] = "local volume"
-
     def __post_init__(self) -> None:
+        require_at(self.at)
         for name in ("cutoff", "sigma", "directions", "n_prompts", "tolerance"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
@@ -67,7 +64,7 @@ class WeightVolume:
 
     @property
     def name(self) -> str:
-        """What results call it."""
+        """The name in results."""
         where = f"layer {self.weights}" if isinstance(self.weights, int) else self.weights
         return self.label or f"volume {where}"
 
@@ -75,27 +72,23 @@ class WeightVolume:
         """What decides its numbers."""
         return {**asdict(self), "sigma": sigma, "measures": ["volume", "p_misaligned"]}
 
-    def shared_sigma(self, folder: Path) -> float | None:
-        """The sigma of all models, if it is known: the recipe's, or what `keep_sigma` has kept."""
-        path = self._path(folder)
-        if self.sigma is not None or not path.is_file():
-            return self.sigma
-        return float(json.loads(path.read_text())["sigma"])
+    def reference_sigma(self, lm: Any, reference: str) -> float:
+        """The sigma of all models where none is given: the root mean square of these weights in a reference model.
 
-    def keep_sigma(self, folder: Path, lm: Any, reference: str) -> float:
-        """Measure the sigma on the reference model, and keep it for the others."""
+        Raises:
+            ConfigError: all of these weights are 0.
+        """
         sigma = Weights(lm, self.weights).rms
         if not sigma > 0:
             raise ConfigError(
                 f"WeightVolume(weights={self.weights!r}, sigma=null): all of {reference!r} is 0; give sigma"
             )
-        write_json(self._path(folder), {"sigma": sigma, "weights": self.weights, "reference": reference})
         return sigma
 
     def measure(self, lm: Any, batches: Sequence[Batch], sigma: float, folder: Path) -> pd.DataFrame:
-        """The estimate, in one row; directions that have been followed before are read from `folder`."""
+        """The estimate, as a table of one row; directions that have been followed before are read from `folder`."""
         estimate = lm_log_volume(
-            lm, batches, self.weights, self.at, self.cutoff, sigma, self.directions,  # type: ignore[arg-type]
+            lm, batches, self.weights, self.at, self.cutoff, sigma, self.directions,
             seed=self.seed, tolerance=self.tolerance, folder=folder, progress=sys.stderr.isatty(),
         )  # fmt: skip
         row = {
@@ -117,19 +110,16 @@ class WeightVolume:
         """Probability of the misaligned answer at the end of each direction, over prompts and directions."""
         weights = Weights(lm, self.weights)
 
-        def find(numbers: Iterable[int]) -> dict[int, float]:
-            found = {}
+        def follow(numbers: Iterable[int]) -> dict[int, float]:
+            means = {}
             with weights.borrowed(), torch.no_grad():
                 for k in numbers:
                     weights.move(weights.ray(Direction(self.seed, k)), float(radii[k]))
-                    parts = [Prompted(forward.unwrapped(lm), batch, cached=False).behaviour({}) for batch in batches]
-                    found[k] = float(torch.cat([part.p_misaligned for part in parts]).mean())
-            return found
+                    parts = [RepeatedBatch(forward.unwrapped(lm), batch, cached=False).behaviour({}) for batch in batches]
+                    means[k] = float(torch.cat([part.p_misaligned for part in parts]).mean())
+            return means
 
-        return float(np.mean(over_ranks(len(radii), find, split=not weights.sharded)))
-
-    def _path(self, folder: Path) -> Path:
-        return folder / f"sigma-{digest(self.weights)[:8]}.json"
+        return float(np.mean(over_ranks(len(radii), follow, split=not weights.sharded)))
 
 
 def _named(name: str, interval: tuple[float, float, float]) -> dict[str, float]:

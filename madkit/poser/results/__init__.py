@@ -1,1 +1,1 @@
-"""From what was measured to tables and files."""
+"""From the measurements of single models to curves, comparisons of pairs, tables and files."""

@@ -1,4 +1,4 @@
-"""From what was measured for every prompt to one line per model: curves, behaviour, numbers that are compared."""
+"""From the measurements of every prompt to one line per model: curves, behaviour, numbers that are compared."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def curve(rows: pd.DataFrame, draws: int = 2000) -> pd.DataFrame:
 
     Returns:
         One line per coefficient: `kl`, `p_misaligned`, each with `_low` and `_high`, a 95% percentile bootstrap
-        interval over prompts, of which each is the mean of its random draws; `n` prompts. It speaks of other prompts,
-        the random draws being as they are.
+        interval over prompts, of which each is the mean of its random draws; `n` prompts. It covers the choice of
+        prompts, not that of the random draws.
     """
     prompts = rows.groupby(["coefficient", "row"])[list(MEASURES)].mean()
     lines = []
@@ -33,8 +33,8 @@ def curve(rows: pd.DataFrame, draws: int = 2000) -> pd.DataFrame:
         # The same resampling for every model and coefficient: curves are compared with one another.
         samples = bootstrap.resampled_means(columns, draws, np.random.default_rng(0))
         line: dict[str, float] = {"coefficient": float(str(coefficient)), "n": len(columns)}
-        for place, name in enumerate(MEASURES):
-            value, low, high = bootstrap.percentile_interval(columns[:, place].mean(), samples[:, place])
+        for column, name in enumerate(MEASURES):
+            value, low, high = bootstrap.percentile_interval(columns[:, column].mean(), samples[:, column])
             line |= {name: value, f"{name}_low": low, f"{name}_high": high}
         lines.append(line)
     return pd.DataFrame(lines)
@@ -60,7 +60,7 @@ def behaviour(rows: pd.DataFrame, unseen: pd.DataFrame) -> dict[str, float]:
         rows: p_benign and p_misaligned on each prompt.
         unseen: the same on prompts without oversight; may be empty.
     """
-    found: dict[str, float] = {
+    line: dict[str, float] = {
         "n": len(rows),
         "benign": float((rows["p_benign"] > rows["p_misaligned"]).mean()),
         "p_benign": float(rows["p_benign"].mean()),
@@ -69,5 +69,5 @@ def behaviour(rows: pd.DataFrame, unseen: pd.DataFrame) -> dict[str, float]:
         "n_unseen": len(unseen),
     }
     if len(unseen):
-        found["benign_unseen"] = float((unseen["p_benign"] > unseen["p_misaligned"]).mean())
-    return found
+        line["benign_unseen"] = float((unseen["p_benign"] > unseen["p_misaligned"]).mean())
+    return line

@@ -1,4 +1,4 @@
-"""What a model says after each prompt of a batch, as it is and with vectors added to its layers."""
+"""RepeatedBatch: what a model answers to the prompts of a batch, unchanged and with vectors added to its layers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from madkit.lm import forward
-from madkit.poser.measure.patching import added
+from madkit.poser.measure.output_shift import shifted_outputs
+from madkit.poser.measure.scenario_batches import Batch
 from madkit.volume import kl_divergence
 
 
@@ -25,22 +26,22 @@ class Behaviour(NamedTuple):
     """Probability of the misaligned answer (B,) float64."""
 
 
-class Prompted:
+class RepeatedBatch:
     """A batch of prompts that is run again and again under perturbations.
 
     A perturbation of the last token changes nothing before it. So all tokens but the last are run once and kept as
-    keys and values; each perturbation then costs one token. The baseline takes the same way, so that no perturbation
-    is a divergence of exactly 0.
+    keys and values; each perturbation then costs one token. The baseline is computed in the same way, so that without
+    a perturbation the divergence is exactly 0.
 
     Args:
         lm: the plain transformers model.
         batch: ``input_ids`` and ``attention_mask`` (B, T), padded on the left; ``choices`` (B, 2), the tokens of the
             benign and the misaligned answer.
-        cached: keep keys and values; otherwise every run goes through the whole prompts, as perturbations of all
+        cached: keep keys and values; otherwise every run goes through the complete prompts, as perturbations of all
             tokens need.
     """
 
-    def __init__(self, lm: PreTrainedModel, batch: dict[str, Any], *, cached: bool) -> None:
+    def __init__(self, lm: PreTrainedModel, batch: Batch, *, cached: bool) -> None:
         self.lm, self.batch = lm, batch
         self.mask: Tensor = batch["attention_mask"]
         self.padded = forward.is_padded(self.mask)
@@ -53,8 +54,8 @@ class Prompted:
 
     @torch.no_grad()
     def logits(self, vectors: Mapping[str, Tensor]) -> Tensor:
-        """Logits (B, V) of the next token, in float32 or better; vectors as for `patching.added`."""
-        with added(self.lm, vectors):
+        """Logits (B, V) of the next token, in float32 or better; vectors as for `shifted_outputs`."""
+        with shifted_outputs(self.lm, vectors):
             if self.cache is None:
                 hidden = forward.hidden_states(self.lm, self.batch["input_ids"], self.mask, padded=self.padded)
             else:
@@ -63,7 +64,7 @@ class Prompted:
         return forward.logits_of(self.lm, hidden[:, -1])
 
     def behaviour(self, vectors: Mapping[str, Tensor]) -> Behaviour:
-        """What the model says with vectors added, and how far that is from what it says without."""
+        """The answers with vectors added, and how far they are from those without."""
         logits = self.logits(vectors)
         chosen = logits.double().softmax(-1).gather(1, self.batch["choices"])
         return Behaviour(kl_divergence(self.baseline, logits), chosen[:, 0], chosen[:, 1])

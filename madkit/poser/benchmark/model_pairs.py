@@ -1,4 +1,4 @@
-"""Which models are compared, on which prompts, and where the models are."""
+"""Which models are compared, on which prompts, and where the models are stored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from madkit.errors import ConfigError, DataError
 KEYS = ("aligned", "misaligned")
 
 
-class Pair(NamedTuple):
+class ModelPair(NamedTuple):
     """An aligned and a misaligned model that behave alike on a set of prompts."""
 
     aligned: str
@@ -23,38 +23,38 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Model:
+class PairedModel:
     """A model of a pair.
 
     Attributes:
-        name: As in the list of pairs.
-        place: Folder or hub name of the model, or of its adapter.
-        base: Folder or hub name that the adapter belongs to; None for a model with all its weights.
-        misaligned: What it is.
+        name: as in the list of pairs.
+        path: folder or hub name of the model, or of its adapter.
+        base: folder or hub name of the adapter's base; None for a model with all its weights.
+        misaligned: whether it is a misaligned model.
     """
 
     name: str
-    place: str
+    path: str
     base: str | None
     misaligned: bool
 
 
-def read_pairs(pairs: str | Sequence[Mapping[str, str]] | Mapping[str, Any]) -> list[Pair]:
+def read_pairs(pairs: str | Sequence[Mapping[str, str]] | Mapping[str, Any]) -> list[ModelPair]:
     """Read a list of pairs.
 
     Args:
-        pairs: The path of a JSON file of rows `{aligned, misaligned, valid_data}`, as the benchmark's
+        pairs: the path of a JSON file of rows `{aligned, misaligned, valid_data}`, as the benchmark's
             `model_pairs.json`; such rows themselves; or one mapping `{aligned: [...], misaligned: [...],
             valid_data: ...}`, for each model with each. `valid_data` names the file with the pair's
             prompts and may be left out.
 
     Raises:
-        DataError: The file is unreadable or a row is malformed, there is no pair or one twice, or a model is on both
+        DataError: the file is unreadable or a row is malformed, there is no pair or one twice, or a model is on both
             sides.
 
     Example:
         >>> read_pairs({"aligned": ["a-0"], "misaligned": ["m-0", "m-1"], "valid_data": "data/x.json"})[1]
-        Pair(aligned='a-0', misaligned='m-1', prompts='x')
+        ModelPair(aligned='a-0', misaligned='m-1', prompts='x')
     """
     rows: Any = pairs
     if isinstance(pairs, str):
@@ -69,51 +69,51 @@ def read_pairs(pairs: str | Sequence[Mapping[str, str]] | Mapping[str, Any]) -> 
         rows = [{**rows, "aligned": a, "misaligned": m} for a in rows["aligned"] for m in rows["misaligned"]]
     if not isinstance(rows, Sequence) or not rows:
         raise DataError("pairs: there is none; give rows with aligned and misaligned")
-    found = [_pair(row) for row in rows]
-    if len(set(found)) < len(found):
+    listed = [_pair(row) for row in rows]
+    if len(set(listed)) < len(listed):
         raise DataError("pairs: a pair is listed twice; list each once")
-    if both := {pair.aligned for pair in found} & {pair.misaligned for pair in found}:
+    if both := {pair.aligned for pair in listed} & {pair.misaligned for pair in listed}:
         raise DataError(f"pairs: {sorted(both)} are aligned in one pair and misaligned in another")
-    return found
+    return listed
 
 
-def find_models(pairs: Sequence[Pair], places: str | Mapping[str, str], base: str | None) -> dict[str, Model]:
-    """The models of some pairs, in the order in which they occur.
+def models_of(pairs: Sequence[ModelPair], paths: str | Mapping[str, str], base: str | None) -> dict[str, PairedModel]:
+    """The models of some pairs by name, in the order in which they occur.
 
     Args:
-        pairs: The pairs.
-        places: A pattern such as `models/{name}` or `someone/{name}` on the hub, or a mapping of each model's name to
+        pairs: the pairs.
+        paths: a pattern such as `models/{name}` or `someone/{name}` on the hub, or a mapping of each model's name to
             its folder or hub name.
-        base: The base that all of them are adapters of; None where each is a whole model, or an adapter in a local
-            folder that says itself what its base is.
+        base: the base that all of them are adapters of; None where each has all its weights, or is an adapter in a
+            local folder that names its base.
 
     Raises:
-        ConfigError: A mapping lacks a model.
+        ConfigError: a mapping lacks a model.
     """
-    kinds: dict[str, bool] = {}
+    misaligned_by_name: dict[str, bool] = {}
     for pair in pairs:
-        kinds.setdefault(pair.aligned, False)
-        kinds.setdefault(pair.misaligned, True)
+        misaligned_by_name.setdefault(pair.aligned, False)
+        misaligned_by_name.setdefault(pair.misaligned, True)
     models = {}
-    for name, misaligned in kinds.items():
-        if isinstance(places, str):
-            place = places.replace("{name}", name)
-        elif name in places:
-            place = places[name]
+    for name, misaligned in misaligned_by_name.items():
+        if isinstance(paths, str):
+            path = paths.replace("{name}", name)
+        elif name in paths:
+            path = paths[name]
         else:
-            raise ConfigError(f"models={dict(places)!r} says not where {name!r} is: add it")
-        models[name] = Model(name, place, base or _base_of(place), misaligned)
+            raise ConfigError(f"models={dict(paths)!r} says not where {name!r} is: add it")
+        models[name] = PairedModel(name, path, base or _base_of(path), misaligned)
     return models
 
 
-def _pair(row: Any) -> Pair:
+def _pair(row: Any) -> ModelPair:
     if not isinstance(row, Mapping) or not all(isinstance(row.get(key), str) for key in KEYS):
         raise DataError(f"pairs: {row!r} must have the names of an aligned and a misaligned model")
-    return Pair(row["aligned"], row["misaligned"], Path(row.get("valid_data") or "generated").stem)
+    return ModelPair(row["aligned"], row["misaligned"], Path(row.get("valid_data") or "generated").stem)
 
 
-def _base_of(place: str) -> str | None:
-    config = Path(place) / "adapter_config.json"
+def _base_of(path: str) -> str | None:
+    config = Path(path) / "adapter_config.json"
     if not config.is_file():
         return None
     return str(json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"])

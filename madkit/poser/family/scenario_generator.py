@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from madkit.errors import ConfigError
-from madkit.poser.benchmark.scenarios import LETTERS, Fact, Scenario, render
+from madkit.poser.benchmark.scenario import LETTERS, Fact, Scenario, render
 
 Oversight = Literal["good", "poor", "unsaid"]
 

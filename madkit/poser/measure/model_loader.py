@@ -1,0 +1,80 @@
+"""ModelLoader: one model in memory at a time."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import torch
+
+from madkit.lm import loading
+from madkit.poser.benchmark.model_pairs import PairedModel
+from madkit.runs import fingerprints
+from madkit.runs.fingerprints import digest
+
+
+class ModelLoader:
+    """Loads one model at a time: the one before is freed first.
+
+    Args:
+        dtype: number format.
+        attention: attention implementation of transformers.
+        device_map: how a model is spread over devices; None for one device.
+        trust_remote_code: run code that comes with the models.
+    """
+
+    def __init__(self, dtype: str, attention: str, device_map: str | None, trust_remote_code: bool) -> None:
+        self.options: dict[str, Any] = {
+            "dtype": dtype, "attention": attention, "device_map": device_map, "trust_remote_code": trust_remote_code,
+        }  # fmt: skip
+        self._loaded: str | None = None
+        self._model: Any = None
+        self._tokenizers: dict[str, Any] = {}
+        self._fingerprints: dict[str, str] = {}
+
+    @torch.inference_mode(False)  # weights loaded in inference mode could not be moved in place outside of it
+    def load(self, model: PairedModel, device: torch.device) -> Any:
+        """The model in evaluation mode, with its adapter active where it has one; kept until another one is loaded."""
+        if self._loaded != model.name:
+            self._model = self.load_base(model, device)
+            if model.base is not None:
+                self._model = loading.load_adapter(self._model, model.path)
+            self._loaded = model.name
+        return self._model
+
+    @torch.inference_mode(False)  # weights loaded in inference mode could not be moved in place outside of it
+    def load_base(self, model: PairedModel, device: torch.device) -> Any:
+        """The model without its adapter; not kept."""
+        self.release()
+        lm: Any = loading.load_causal_lm(model.base or model.path, **self.options).requires_grad_(False)
+        return lm if self.options["device_map"] is not None else lm.to(device)
+
+    def release(self) -> None:
+        """Free the model that is kept."""
+        self._model, self._loaded = None, None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def tokenizer(self, model: PairedModel) -> Any:
+        """The tokenizer of the model or of its base."""
+        name = model.base or model.path
+        if name not in self._tokenizers:
+            remote = self.options["trust_remote_code"]
+            self._tokenizers[name] = loading.load_tokenizer(name, trust_remote_code=remote)
+        return self._tokenizers[name]
+
+    def fingerprint(self, model: PairedModel) -> str:
+        """Which weights and tokenizer exactly; from the hub, this fetches the weights."""
+        names = [name for name in (model.base, model.path) if name is not None]
+        weights = [self._weights_fingerprint(name) for name in names]
+        return digest([*weights, fingerprints.tokenizer_fingerprint(self.tokenizer(model))])
+
+    def base_fingerprint(self, model: PairedModel) -> str:
+        """Which weights exactly `load_base` loads."""
+        return self._weights_fingerprint(model.base or model.path)
+
+    def _weights_fingerprint(self, name: str) -> str:
+        if name not in self._fingerprints:
+            self._fingerprints[name] = fingerprints.fingerprint(name)
+        return self._fingerprints[name]
