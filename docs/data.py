@@ -14,11 +14,11 @@ import tempfile
 from pathlib import Path
 
 from madkit.cli.data_command import COMMANDS, data
-from madkit.data.tasks import find_task
+from madkit.data.tasks import DATASETS, find_task
 from madkit.data.tasks.table_task import TableTask
 
 PAGE = Path(__file__).with_suffix(".md")
-#: Dataset: what is asked, and where its difficulty and its published data come from.
+#: Dataset: what its questions are, and what their difficulty is.
 ABOUT = {
     "addition": ("a + b = c", "min(a, b)"),
     "subtraction": ("a - b = c", "min(a, b)"),
@@ -33,6 +33,7 @@ ABOUT = {
     "nli": ("does the hypothesis follow from the premise", "mean loss of models"),
     "authors": ("did this author write this book", "-log10 number of ratings"),
 }
+#: Dataset: what it can be made of, where it is not generated.
 RAW = {
     "capitals": "`worldcities.csv` (SimpleMaps)",
     "hemisphere": "`worldcities.csv`, or built in",
@@ -42,7 +43,7 @@ RAW = {
     "nli": "`stanfordnlp/snli`, or generated",
     "authors": "`books.csv` (Goodreads)",
 }
-MINE = [
+ROWS = [
     {"template_args": {"number": 6}, "alice_label": True, "bob_label": True, "difficulty": 6},
     {"template_args": {"number": 13}, "alice_label": False, "bob_label": True, "difficulty": 13},
 ]
@@ -56,24 +57,24 @@ choices: [" No", " Yes"]
 """
 HEAD = """# Data
 
-`--data.dataset` says what is asked, `--data.source` where it comes from, `--data.template` in which words:
+`--data.dataset` says which questions, `--data.source` where they come from, `--data.template` in which words:
 
 | `--data.source` | is |
 |---|---|
 | left out | made by the dataset itself, if it can |
 | `EleutherAI/quirky_{dataset}_raw` | a published set on the hub (the braces stand for the dataset's name) |
-| `sciq-scored/`, `mine.jsonl` | records of one's own, in a folder or a file |
+| `sciq-scored/`, `mine.jsonl` | your records, in a folder or a file |
 | `books.csv`, `allenai/sciq` | a raw table, a file or a hub name, that this dataset can be made of |
 
 A folder is one that `save_to_disk` or `madkit data build` wrote; a file is parquet, JSONL, JSON or CSV, also
 compressed (`.gz`, `.bz2`, `.xz`, `.zip`). All of them become the same `datasets.DatasetDict`. What is made of a raw
 table is kept in the folder `madkit` of the cache of Hugging Face datasets (which `HF_DATASETS_CACHE` moves) and made
-again only when the table, the options or the code are others; of several processes one makes it. Where a table calls
-its columns otherwise, or is in another encoding: `--data.task_options '{raw: {path: b.csv, columns: {title: Name},
+again only when the table, the options or the code change; of several processes one makes it. Where a table has other
+names for its columns, or another encoding: `--data.task_options '{raw: {path: b.csv, columns: {title: Name},
 encoding: latin-1}}'`. `madkit data build sciq --raw allenai/sciq --out sciq --push me/sciq` writes records to a folder,
 and to the hub.
 """
-OWN = """## A dataset of your own
+YOURS = """## A dataset of your own
 
 One file, one template, no code: `madkit fit --config recipes/llama.yaml --data.dataset mine --data.source mine.jsonl
 --data.template mine.yaml`, and the same three options for `predict`. A row is a question:
@@ -85,7 +86,7 @@ One file, one template, no code: `madkit fit --config recipes/llama.yaml --data.
 `template_args` holds what the template shows, text or numbers. `alice_label` is the truth and `bob_label` what the
 quirk says. `difficulty` is a number, larger is harder; where there is none, `madkit data difficulty` computes one. In
 place of `template_args` each field may be a column, as in a CSV file. A row may also be a record, with `character`
-(`Alice` or `Bob`) and `label` (what this character says). Also understood: `id`, `split` (`train`, `validation`,
+(`Alice` or `Bob`) and `label` (what this character says). Optional: `id`, `split` (`train`, `validation`,
 `test`), and `name`, who speaks; otherwise names are drawn. Without splits, a quarter of the questions validates, chosen
 by a hash of the question, so that it does not change when rows are added.
 
@@ -94,7 +95,7 @@ by a hash of the question, so that it does not change when rows are added.
 | `id` | text; by it names and templates are drawn |
 | `template_args` | what templates show |
 | `character` | `Alice` or `Bob` |
-| `label`, `alice_label`, `bob_label` | 0 or 1: the character's own, Alice's (the truth), Bob's (the quirk) |
+| `label`, `alice_label`, `bob_label` | 0 or 1: the character's, Alice's (the truth), Bob's (the quirk) |
 | `difficulty` | a number |
 | `difficulty_quantile` | its rank/n over all splits, computed anew (`--data.requantile false` takes the column) |
 
@@ -136,7 +137,8 @@ def options(cls: type) -> str:
 def table() -> str:
     """The twelve datasets at a glance."""
     lines = ["| dataset | question | difficulty | fields | raw table |", "|---|---|---|---|---|"]
-    for name, (question, difficulty) in ABOUT.items():
+    for name in DATASETS:
+        question, difficulty = ABOUT[name]
         fields = ", ".join(f"`{field}`" for field in find_task(name).fields)
         lines.append(f"| [{name}](#{name}) | {question} | {difficulty} | {fields} | {RAW.get(name, 'generated')} |")
     return "\n".join(lines) + "\n"
@@ -175,17 +177,17 @@ def example() -> str:
 
 
 def page() -> str:
-    """The whole page."""
-    rows = "\n".join(json.dumps(row) for row in MINE)
-    own = OWN.format(rows=rows, template=TEMPLATE, n=2000, output=example())
+    """The page."""
+    rows = "\n".join(json.dumps(row) for row in ROWS)
+    yours = YOURS.format(rows=rows, template=TEMPLATE, n=2000, output=example())
     commands = "\n".join(f"- `madkit data {name}`: {text}" for name, (_, text) in COMMANDS.items()) + "\n"
     intro = (
         "## The twelve datasets\n\nThe rules are those of arXiv 2312.01037. TF means that a statement is true and that"
     )
     intro += " the quirk says no.\n"
     foot = "This page is made from the code by `python docs/data.py`.\n"
-    sections = (section(name) for name in ABOUT)
-    return "\n".join([HEAD, commands, own, DIFFICULTY, intro, table(), *sections, foot])
+    sections = (section(name) for name in DATASETS)
+    return "\n".join([HEAD, commands, yours, DIFFICULTY, intro, table(), *sections, foot])
 
 
 def main() -> None:

@@ -160,14 +160,14 @@ def test_as_many_as_there_are(library, tmp_path):
 
 
 def test_records_without_difficulty_say_so(science, tmp_path):
-    from madkit.cli.commands.build import built_records
+    from madkit.cli.commands.build import build_records
     from madkit.data.records.checking import check_records
 
     raw = save(science.drop(columns="difficulty"), tmp_path)
     records = make_task("sciq", {"raw": raw}).records(0)
     with pytest.raises(DataError, match=r"'difficulty' of split 'train' has \d+ values.*`madkit data difficulty`"):
         check_records(records, requantile=False)
-    built = built_records("sciq", task_options={"raw": raw, "n_train": 8, "n_validation": 8, "n_test": 8})
+    built = build_records("sciq", task_options={"raw": raw, "n_train": 8, "n_validation": 8, "n_test": 8})
     assert "difficulty" not in built["train"].column_names
     assert len(built["train"]) == 16
 

@@ -54,7 +54,7 @@ def build(
     if format not in FORMATS:
         raise ConfigError(f"format={format!r} is unknown: use one of {', '.join(FORMATS)}")
     if out is not None and Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
-        raise ConfigError(f"out={out!r} exists already: name a new folder, or delete that one")
+        raise ConfigError(f"out={out!r} is there already: name a new folder, or delete that one")
     records = build_records(dataset, raw, task_options, seed)
     if out is not None:
         write_records(records, Path(out), format)
