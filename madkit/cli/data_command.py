@@ -77,6 +77,9 @@ def data(options: list[str]) -> int:
         raise ConfigError(f"data {name}: {message}; all options: madkit data {name} --help") from error
     given = parser.instantiate_classes(arguments).as_dict()
     del given["config"]
+    from madkit.cli.extensions import load_tasks
+
+    load_tasks()
     return function(**given)
 
 

@@ -1,57 +1,29 @@
-"""Import every class that a recipe may name, so that YAML can say ``class_path: Mahalanobis``."""
+"""Import every module with a class that a recipe may name, so that YAML can say ``class_path: Mahalanobis``."""
 
-from madkit.data.pretraining.corpus_data import CorpusData
-from madkit.data.pretraining.text_data import TextData
-from madkit.data.quirky.quirky_data import QuirkyData
-from madkit.detection.data import StoreData
-from madkit.detection.detection import Detection
-from madkit.encoders.activation_data import ActivationData
-from madkit.encoders.flow.flow_encoder import FlowEncoder
-from madkit.encoders.sae.sae_encoder import SAEEncoder
-from madkit.encoders.stored_activations import StoredActivations
-from madkit.extraction.extractor import Extractor
-from madkit.extraction.stored_data import StoredShards
-from madkit.extraction.stored_extractor import StoredExtractor
-from madkit.features import SAE, Activations, Answers, Attribution, Flow, LocalVolume, LocalVolumeRadii, ProbeShift
-from madkit.lm.base_lm import BaseLM
-from madkit.lm.quirky_lm import QuirkyLM
-from madkit.poser.data import PoserData
-from madkit.poser.family.scenario_corpus import ScenarioCorpus
-from madkit.poser.family.scenario_data import ScenarioData
-from madkit.poser.measure.perturbations import GaussianNoise, RandomDirection, Steering
-from madkit.poser.measure.weight_volume import WeightVolume
-from madkit.poser.module import Poser
-from madkit.scores import *  # noqa: F403
+# ruff: noqa: F401 - a class goes by its short name once its module is imported
 
-__all__ = [
-    "SAE",
-    "ActivationData",
-    "Activations",
-    "Answers",
-    "Attribution",
-    "BaseLM",
-    "CorpusData",
-    "Detection",
-    "Extractor",
-    "Flow",
-    "FlowEncoder",
-    "GaussianNoise",
-    "LocalVolume",
-    "LocalVolumeRadii",
-    "Poser",
-    "PoserData",
-    "ProbeShift",
-    "QuirkyData",
-    "QuirkyLM",
-    "RandomDirection",
-    "SAEEncoder",
-    "ScenarioCorpus",
-    "ScenarioData",
-    "Steering",
-    "StoreData",
-    "StoredActivations",
-    "StoredExtractor",
-    "StoredShards",
-    "TextData",
-    "WeightVolume",
-]
+import madkit.data.pretraining.corpus_data
+import madkit.data.pretraining.text_data
+import madkit.data.quirky.quirky_data
+import madkit.detection.data
+import madkit.detection.detection
+import madkit.encoders.activation_data
+import madkit.encoders.flow.flow_encoder
+import madkit.encoders.sae.sae_encoder
+import madkit.encoders.stored_activations
+import madkit.extraction.extractor
+import madkit.extraction.stored_data
+import madkit.extraction.stored_extractor
+import madkit.features
+import madkit.lm.base_lm
+import madkit.lm.quirky_lm
+import madkit.poser.data
+import madkit.poser.family.scenario_corpus
+import madkit.poser.family.scenario_data
+import madkit.poser.measure.perturbations
+import madkit.poser.measure.weight_volume
+import madkit.poser.module
+import madkit.scores
+from madkit.cli.extensions import load_extensions
+
+load_extensions()
