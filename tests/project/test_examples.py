@@ -58,6 +58,13 @@ def test_the_detector_gives_the_distance(run_folder):
     torch.testing.assert_close(score(x), expected, rtol=1e-10, atol=0)
 
 
+def test_a_figure_is_drawn_with_the_others(run_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert main(["figures", str(run_folder), "--out", str(tmp_path), "--with", "examples/my_figure.py"]) == 0
+    assert (tmp_path / "auroc_against_cost.png").is_file() and (tmp_path / "table1.md").is_file()
+    assert 'id="figure-auroc_against_cost"' in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def test_two_detectors_are_compared_on_one_store(run_folder, capsys):
     from examples.compare_detectors import main as compare_detectors
 
