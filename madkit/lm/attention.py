@@ -1,4 +1,4 @@
-"""Where the heads of an attention layer meet: the input of its output projection."""
+"""The output projection of an attention layer, whose input is the concatenated outputs of its heads."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from torch import nn
 
 from madkit.errors import ConfigError
 
-OUTPUTS = ("o_proj", "out_proj", "dense", "wo")
+_OUTPUT_NAMES = ("o_proj", "out_proj", "dense", "wo")
 
 
 def output_projection(lm: nn.Module, layer: str) -> str:
     """The name of the linear map through which a layer's attention heads reach the residual stream.
 
-    It is found by where it stands: the one linear module inside the layer's attention that is called by one of the
-    names in use for it. Its input holds the heads one after another.
+    It is the one linear module inside the layer's attention that has one of its usual names. Its input holds the heads
+    one after another.
 
     Args:
         lm: the model, or its skeleton.
         layer: the name of a decoder layer.
 
     Raises:
-        ConfigError: if there is not exactly one, or its input does not divide into the model's heads.
+        ConfigError: there is not exactly one, or its input does not divide into the model's heads.
 
     Example:
         >>> from transformers import LlamaConfig, LlamaForCausalLM
@@ -30,18 +30,19 @@ def output_projection(lm: nn.Module, layer: str) -> str:
         >>> output_projection(LlamaForCausalLM(LlamaConfig(num_hidden_layers=1, **tiny)), "model.layers.0")
         'model.layers.0.self_attn.o_proj'
     """
-    found = [
+    candidates = [
         (name, module)
         for name, module in lm.get_submodule(layer).named_modules()
-        if name.split(".")[-1] in OUTPUTS and any("attn" in part or "attention" in part for part in name.split("."))
+        if name.split(".")[-1] in _OUTPUT_NAMES
+        and any("attn" in part or "attention" in part for part in name.split("."))
         if hasattr(module, "in_features")  # a linear map, or one that a LoRA wraps
     ]
-    if len(found) != 1:
+    if len(candidates) != 1:
         raise ConfigError(
-            f"model.base: {type(lm).__name__} has {len(found)} linear output projections of attention in {layer!r} "
-            f"(looked for {', '.join(OUTPUTS)}), and attribution needs one; leave the feature out for this model"
+            f"model.base: {type(lm).__name__} has {len(candidates)} linear output projections of attention in {layer!r} "
+            f"(looked for {', '.join(_OUTPUT_NAMES)}), and attribution needs one; leave the feature out for this model"
         )
-    name, module = found[0]
+    name, module = candidates[0]
     width = int(module.in_features)
     if width % heads(lm):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Read what passes through an LM by module name, with gradients where wanted, and stop after the last reading."""
+"""Read the tensors inside an LM by module name, with gradients where wanted, and stop after the last one."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
     """A context at whose end hooks are removed.
 
     Args:
-        handles: what registering hooks gave. A generator registers them when the context is entered; if one of them
-            fails, those before it are removed.
+        handles: the handles of registered hooks. A generator registers them when the context is entered, and if one
+            cannot be registered, those before it are removed.
 
     Example:
         >>> layer, seen = nn.Identity(), []
@@ -71,7 +71,7 @@ def every_nth_layer(lm: nn.Module, first: int, step: int, feature: str) -> list[
     """Names of every ``step``-th decoder layer from ``first`` on.
 
     Raises:
-        ConfigError: if the model has no layer ``first``.
+        ConfigError: the model has no layer ``first``.
     """
     layers = layer_names(lm)
     if first >= len(layers):
@@ -94,11 +94,10 @@ def all_tokens(tensor: Tensor) -> Tensor:
 class Reader:
     """A context in which one forward pass leaves the vectors of the given hookpoints in ``values``.
 
-    By default those of the last token, and then not the sequences they come from. With ``stop=True`` the forward pass
-    ends as soon as the last hookpoint has been read, by a ``StopForward`` that does not leave the context.
+    By default those of the last token only. With ``stop=True`` the forward pass ends as soon as the last hookpoint has been read, by a ``StopForward`` that does not leave the context.
 
-    Gradients are taken with respect to traced hookpoints, by ``gradients`` and after the context if need be. All
-    weights being frozen, the first traced tensor is where the graph starts: what comes before it leaves none.
+    Gradients with respect to traced hookpoints are taken by `gradients`, within the context or after it. All weights
+    being frozen, autograd's graph starts at the first traced tensor.
 
     Args:
         lm: the model whose ``named_modules`` the hookpoints name.
@@ -157,7 +156,7 @@ class Reader:
         return self._tensors[point][:, -1]
 
     def _keep(self, point: Hookpoint, tensor: Tensor) -> Tensor:
-        # A clone, because a view would keep the whole sequence alive.
+        # A clone, because a view would keep all positions in memory.
         self.values[point] = self.keep(tensor).detach().clone()
         if self.stop and len(self.values) == len(self.points):
             raise StopForward

@@ -91,11 +91,11 @@ class LanguageModel(TrainingModule):
 
     @override
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        # Asked while the batch is on the CPU, where the answer waits for no device.
+        # While the batch is on the CPU, because on a GPU the answer has to wait for all work.
         return {**batch, "padded": forward.is_padded(batch["attention_mask"])}
 
     def states_at(self, batch: Batch, tokens: Tensor) -> Tensor:
-        """Final hidden states (n, d) of some tokens, which are numbered row by row through the B * T of a batch."""
+        """Final hidden states (n, d) of some of the B * T tokens of a batch, numbered row by row."""
         ids, mask = batch["input_ids"], batch["attention_mask"]
         return forward.states_at(self.lm, ids, mask, tokens, padded=batch["padded"])
 
@@ -116,5 +116,5 @@ class LanguageModel(TrainingModule):
 
     @override
     def checkpoint_shapes(self) -> dict[str, tuple[int, ...]]:
-        # What is not trained is in the base model's own files.
+        # Frozen weights are in the files of the base model.
         return {name: tuple(p.shape) for name, p in self.named_parameters() if p.requires_grad}

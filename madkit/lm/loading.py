@@ -13,21 +13,21 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from madkit.errors import ConfigError
 
-DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def resolve_dtype(dtype: str) -> torch.dtype | str:
-    """Turn a recipe's word for a number format into a torch dtype (``auto`` stays as it is)."""
+    """The torch dtype that a recipe names (``auto`` stays as it is)."""
     if dtype == "auto":
         return dtype
-    if dtype not in DTYPES:
-        raise ConfigError(f"dtype={dtype!r} is not known; choose one of auto, {', '.join(DTYPES)}")
-    return DTYPES[dtype]
+    if dtype not in _DTYPES:
+        raise ConfigError(f"dtype={dtype!r} is not supported; choose one of auto, {', '.join(_DTYPES)}")
+    return _DTYPES[dtype]
 
 
 @contextmanager
 def _explained(argument: str, name: str, what: str) -> Iterator[None]:
-    """Turn the hub's many exceptions for 'not there' into one line."""
+    """Turn the many exceptions for a missing model into one line."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -35,7 +35,7 @@ def _explained(argument: str, name: str, what: str) -> Iterator[None]:
             way_out = f"the folder exists but holds no usable {what}: train or download it again"
         else:
             way_out = (
-                "it is no local folder and could not be had from the Hugging Face hub: check the name, the network "
+                "it is no local folder and could not be fetched from the Hugging Face hub: check the name, the network "
                 "and (for gated models) `hf auth login`, or train a local base first"
             )
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -43,7 +43,7 @@ def _explained(argument: str, name: str, what: str) -> Iterator[None]:
 
 
 def load_tokenizer(base: str, *, trust_remote_code: bool = False, argument: str = "model.base") -> Tokenizer:
-    """The tokenizer of ``base``, with a padding token (the end-of-text token where it has none of its own).
+    """The tokenizer of ``base``, with a padding token (the end-of-text token where it has none).
 
     Args:
         base: a hub name or a local folder.
@@ -51,7 +51,7 @@ def load_tokenizer(base: str, *, trust_remote_code: bool = False, argument: str 
         argument: what the user calls ``base``, for error messages.
 
     Raises:
-        ConfigError: if ``base`` is neither a folder nor a model on the hub.
+        ConfigError: ``base`` is neither a folder nor a model on the hub.
     """
     with _explained(argument, base, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=trust_remote_code)
@@ -67,7 +67,7 @@ def load_config(base: str, *, trust_remote_code: bool = False, argument: str = "
 
 
 def new_config(options: dict[str, Any]) -> PretrainedConfig:
-    """A configuration from plain options, such as ``{"model_type": "llama", "hidden_size": 64, ...}``.
+    """An architecture from plain options, such as ``{"model_type": "llama", "hidden_size": 64, ...}``.
 
     Example:
         >>> new_config({"model_type": "mistral", "hidden_size": 32}).hidden_size
@@ -126,7 +126,7 @@ def skeleton(base: str, *, trust_remote_code: bool = False) -> PreTrainedModel:
 
 
 def attach_lora(lm: PreTrainedModel, options: dict[str, Any]) -> Any:
-    """Freeze ``lm`` and add a fresh LoRA to it, in place.
+    """Freeze ``lm`` and add a fresh LoRA inside it.
 
     Args:
         lm: the base model.
@@ -145,10 +145,10 @@ def attach_lora(lm: PreTrainedModel, options: dict[str, Any]) -> Any:
 
 
 def load_adapter(lm: PreTrainedModel, adapter: str) -> Any:
-    """Put the PEFT adapter stored in a folder or on the hub onto ``lm``.
+    """Add a PEFT adapter, stored in a folder or on the hub, to ``lm``.
 
     Raises:
-        ConfigError: if there is no adapter, or if it was trained for modules that ``lm`` does not have.
+        ConfigError: there is no adapter, or it was trained for modules that ``lm`` does not have.
     """
     from peft import PeftModel
 
@@ -161,6 +161,6 @@ def load_adapter(lm: PreTrainedModel, adapter: str) -> Any:
             return PeftModel.from_pretrained(lm, adapter, autocast_adapter_dtype=True).eval()
     except RuntimeError as error:
         raise ConfigError(
-            f"model.adapter={adapter!r} was made for another base model (weights of other shapes); "
+            f"model.adapter={adapter!r} belongs to another base model (its weights have other shapes); "
             "use the base named in its adapter_config.json"
         ) from error

@@ -26,7 +26,7 @@ PUBLISHED_LORA = {
 class QuirkyLM(LanguageModel):
     """A base LM with a LoRA that is trained on quirky prompts (arXiv 2312.01037, section 3).
 
-    The loss is the cross-entropy, over the whole vocabulary, of the token that begins the character's answer. Logits
+    The loss is the cross-entropy, over the full vocabulary, of the token that begins the character's answer. Logits
     are computed at that token only. Logged: ``train/loss``; ``val/loss`` and ``val/accuracy`` for all, Alice and Bob,
     where accuracy is a choice between the two answers, and ``val/bob_truth_accuracy``, Bob's prompts against the truth.
 

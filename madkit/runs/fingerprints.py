@@ -103,7 +103,7 @@ def local_folder(name: str, subfolders: list[str] | None = None) -> Path:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except Exception as error:  # the hub client raises many unrelated types when a name cannot be had
         raise ConfigError(
-            f"{name!r} is no local folder and could not be had from the Hugging Face hub; "
+            f"{name!r} is no local folder and could not be fetched from the Hugging Face hub; "
             "check the name and the network"
         ) from error
 

@@ -1,4 +1,4 @@
-"""Muon: momentum with orthogonal updates, for training small models from random weights in few steps."""
+"""Muon: an optimizer with orthogonal updates, for training small models from random weights in few steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from madkit.errors import ConfigError
 
-# The quintic whose iterates bring all singular values near 1 soonest; the values are those of the source.
+# The quintic polynomial whose iterates bring all singular values near 1 in the fewest steps, as published.
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
 
@@ -20,10 +20,10 @@ def orthogonalize(x: Tensor) -> Tensor:
     """Replace the singular values of each matrix by numbers near 1 (Newton-Schulz iteration).
 
     Args:
-        x: `(n, rows, columns)` floating point, rows <= columns; computed in float32.
+        x: (n, rows, columns) floating point, rows <= columns; computed in float32.
 
     Returns:
-        `(n, rows, columns)` float32, with the singular vectors of `x` and singular values of about 0.7 to 1.2.
+        (n, rows, columns) float32, with the singular vectors of x and singular values of about 0.7 to 1.2.
         A matrix of zeros stays zero.
 
     Example:
@@ -44,26 +44,26 @@ def orthogonalize(x: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Muon for hidden matrices, and AdamW for everything else, in one optimizer.
 
-    A matrix moves by `lr * sqrt(max(1, rows / columns))` along the orthogonalized Nesterov momentum of its
+    A matrix moves by ``lr * sqrt(max(1, rows / columns))`` along the orthogonalized Nesterov momentum of its
     gradient; all matrices of one shape are orthogonalized together. Weight decay is decoupled.
 
     Source: K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024
     (kellerjordan.github.io/posts/muon); AdamW: Loshchilov and Hutter, arXiv 1711.05101, algorithm 2.
 
     Args:
-        params: Parameter groups. A group with `matrices: True` holds 2-D weights and is trained by Muon;
-            any other group, and parameters outside of a group, are trained by AdamW.
-        lr: Learning rate of Muon.
-        momentum: Of Muon, from 0 to below 1.
-        adam_lr: Learning rate of AdamW.
-        betas: Of AdamW.
-        eps: Of AdamW.
-        weight_decay: Of both; the share of a weight lost per step is `lr * weight_decay`.
+        params: parameter groups. A group with ``matrices: True`` holds 2-D weights and is trained by Muon; any other
+            group, and parameters outside of a group, are trained by AdamW.
+        lr: learning rate of Muon.
+        momentum: momentum of Muon, from 0 to below 1.
+        adam_lr: learning rate of AdamW.
+        betas: averaging factors of AdamW.
+        eps: the term that keeps AdamW from dividing by zero.
+        weight_decay: of both; the share of a weight lost per step is ``lr * weight_decay``.
 
-    Each group has its own `lr`, so a scheduler that multiplies learning rates scales both kinds.
+    Each group has a learning rate, so a scheduler that multiplies learning rates scales both algorithms.
 
     Raises:
-        ConfigError: An argument is out of range, or a group of matrices holds something else.
+        ConfigError: an argument is out of range, or a group of matrices holds something else.
 
     Example:
         >>> layer = torch.nn.Linear(4, 4)
@@ -101,7 +101,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; without an `lr` of its own it gets that of its kind."""
+        """Add a group; one without ``lr`` gets the learning rate of its algorithm."""
         matrices = bool(param_group.get("matrices", False))
         if param_group.get("lr") is None:
             param_group = {**param_group, "lr": self._rates[matrices]}
@@ -122,10 +122,10 @@ class Muon(torch.optim.Optimizer):
         """Update all parameters that have a gradient.
 
         Args:
-            closure: Computes the loss and its gradients anew, if given.
+            closure: computes the loss and its gradients anew, if given.
 
         Returns:
-            What the closure returned.
+            The loss that the closure returned.
         """
         loss = None
         if closure is not None:

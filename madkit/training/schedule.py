@@ -1,4 +1,4 @@
-"""The learning-rate schedule of every recipe: up, flat, down."""
+"""The learning-rate schedule of every recipe: a rise, a plateau and a fall."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def trapezoid(total: int, warmup: float, decay: float) -> Callable[[int], float]
     """The factor on the learning rate at each optimizer step.
 
     Args:
-        total: number of optimizer steps of the whole run.
+        total: number of optimizer steps of the run.
         warmup: share of the steps in which the factor rises linearly to 1.
         decay: share of the steps, at the end, in which it falls linearly towards 0.
 
     Returns:
-        A function of the step (0 is the first), for ``LambdaLR``.
+        A function of the step, counted from 0, for ``LambdaLR``.
 
     Example:
         >>> factor = trapezoid(10, warmup=0.2, decay=0.5)

@@ -98,7 +98,7 @@ def test_mistakes_in_a_recipe(recipe, capsys, changes, expected):
         (["--data.batchsize", "3"], "QuirkyData has no option 'batchsize'"),
         (["--data.batch_size", "few"], "data.batch_size=few"),
         (["--model.base", "./nowhere"], "model.base='./nowhere'"),
-        (["--model.base", "meta-llama/Llama-3.1-8B"], "could not be had from the Hugging Face hub"),
+        (["--model.base", "meta-llama/Llama-3.1-8B"], "could not be fetched from the Hugging Face hub"),
         (["--data.template", "standardised"], "standardised"),
         (["--data.batch_size", "32", "--data.device_batch_size", "5"], "device_batch_size=5"),
         (["--foo", "3"], "--foo"),
