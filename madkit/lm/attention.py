@@ -39,8 +39,9 @@ def output_projection(lm: nn.Module, layer: str) -> str:
     ]
     if len(candidates) != 1:
         raise ConfigError(
-            f"model.base: {type(lm).__name__} has {len(candidates)} linear output projections of attention in {layer!r} "
-            f"(looked for {', '.join(_OUTPUT_NAMES)}), and attribution needs one; leave the feature out for this model"
+            f"model.base: {type(lm).__name__} has {len(candidates)} linear output projections of attention in "
+            f"{layer!r} (looked for {', '.join(_OUTPUT_NAMES)}), and attribution needs one; "
+            "leave the feature out for this model"
         )
     name, module = candidates[0]
     width = int(module.in_features)

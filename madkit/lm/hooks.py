@@ -94,7 +94,8 @@ def all_tokens(tensor: Tensor) -> Tensor:
 class Reader:
     """A context in which one forward pass leaves the vectors of the given hookpoints in ``values``.
 
-    By default those of the last token only. With ``stop=True`` the forward pass ends as soon as the last hookpoint has been read, by a ``StopForward`` that does not leave the context.
+    By default those of the last token only. With ``stop=True`` the forward pass ends as soon as the last hookpoint has
+    been read, by a ``StopForward`` that does not leave the context.
 
     Gradients with respect to traced hookpoints are taken by `gradients`, within the context or after it. All weights
     being frozen, autograd's graph starts at the first traced tensor.
