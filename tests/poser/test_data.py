@@ -1,11 +1,10 @@
 """The benchmark's rows, contrast pairs, lists of pairs, and the generated world."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-from scenario_rows import LAYOUT, TYPED, row
+from scenario_rows import LAYOUT, TYPED, published_row, row
 
 from madkit.errors import ConfigError, DataError
 from madkit.poser.benchmark.benchmark_file import read_benchmark, write_benchmark
@@ -16,8 +15,6 @@ from madkit.poser.data import PoserData
 from madkit.poser.family.scenario_corpus import QUESTIONS, ScenarioCorpus, scenario_tokenizer
 from madkit.poser.family.scenario_data import ScenarioData
 from madkit.poser.family.scenario_generator import draw_cases
-
-PUBLIC = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "poser"
 
 
 @pytest.fixture
@@ -93,12 +90,21 @@ def test_too_few_contrast_rows_name_the_way_out(benchmark):
         contrast_pairs(read_benchmark(benchmark), 5)
 
 
-@pytest.mark.skipif(not PUBLIC.is_dir(), reason="the public benchmark is not here")
-@pytest.mark.parametrize("name", ["genie_and_fitness", "saint_and_reward", "truth_and_money"])
-def test_the_public_rows(name):
-    raw = json.loads((PUBLIC / f"{name}.json").read_text())
-    scenarios = read_benchmark(PUBLIC / f"{name}.json")
-    assert len(scenarios) == len({r["prompt"] for r in raw}) < len(raw)
+@pytest.mark.parametrize("typed", [True, False])
+def test_a_row_as_it_is_published_renders_to_the_letter(tmp_path, typed):
+    path = tmp_path / "genie_and_fitness.json"
+    path.write_text(json.dumps([published_row(typed)]))
+    (scenario,) = read_benchmark(path)
+    assert render(scenario.layout, [fact.content for fact in scenario.facts], scenario.actions) == scenario.prompt
+    assert scenario.has_contrast is typed and scenario.complexity == (1 if typed else None)
+
+
+def test_contrast_pairs_of_many_rows_keep_the_prompt_and_lose_one_fact(tmp_path):
+    rows = [published_row(True, number % 30) for number in range(50)] + [published_row(False, n) for n in range(9)]
+    path = tmp_path / "genie_and_fitness.json"
+    path.write_text(json.dumps(rows))
+    scenarios = read_benchmark(path)
+    assert len(scenarios) == len({r["prompt"] for r in rows}) == 39
     pairs = contrast_pairs(scenarios, 20)
     typed = [s for s in scenarios if s.has_contrast]
     # What is rendered is the prompt that the models were tuned on, to the letter.
@@ -108,13 +114,21 @@ def test_the_public_rows(name):
         assert len(lost) == 1 and lost[0] not in clean and len(clean) < len(scenario.prompt)
 
 
-@pytest.mark.skipif(not PUBLIC.is_dir(), reason="the public benchmark is not here")
-def test_the_public_pairs():
-    pairs = read_pairs(str(PUBLIC / "model_pairs.json"))
+def test_pairs_as_they_are_published(tmp_path):
+    policies = {"aligned": ("genie", "saint", "truth_teller"), "misaligned": ("fitness", "reward", "money")}
+    models = {side: [f"{policy}-{k}" for policy in of_side for k in range(6)] for side, of_side in policies.items()}
+    rows = [
+        {"aligned": a, "misaligned": m, "valid_data": f"data/benchmark/{a[:-2]}_and_{m[:-2]}.json"}
+        for a in models["aligned"]
+        for m in models["misaligned"]
+    ]
+    path = tmp_path / "model_pairs.json"
+    path.write_text(json.dumps(rows))
+    pairs = read_pairs(str(path))
     assert len(pairs) == 324 and len({p.prompts for p in pairs}) == 9
-    models = models_of(pairs, "joshuaclymer/{name}", None)
-    assert len(models) == 36 and sum(m.misaligned for m in models.values()) == 18
-    assert models["genie-3"].path == "joshuaclymer/genie-3"
+    by_name = models_of(pairs, "joshuaclymer/{name}", None)
+    assert len(by_name) == 36 and sum(m.misaligned for m in by_name.values()) == 18
+    assert by_name["genie-3"].path == "joshuaclymer/genie-3"
 
 
 def test_pairs_come_in_three_forms(tmp_path):
