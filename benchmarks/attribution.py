@@ -22,11 +22,12 @@ from typing import Any
 import torch
 from tuning import SIZES, make_model
 
-from madkit.extraction.forward_pass import read
+from madkit.extraction.forward_pass import trace
 from madkit.extraction.trusted_statistics import learn
 from madkit.features import Activations, Answers, Attribution, ProbeShift
 from madkit.features.feature import Feature
 from madkit.lm import forward
+from madkit.store.variant import Variant
 
 
 def make_batch(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
@@ -57,15 +58,15 @@ def naive(lm: Any, batch: dict[str, Any]) -> None:
 def madkit_pass(lm: Any, batch: dict[str, Any], features: list[Feature]) -> Callable[[], None]:
     """The pass of the extractor; what is learned from trusted prompts is learned before the clock runs."""
     points = {f.name: f.hookpoints(lm) for f in features}
-    learned = learn(lm, [f for f in features if f.statistics(lm)], points, [batch])
+    learned = learn(lm, {Variant(f.name): f for f in features if f.statistics(lm)}, points, [batch])
 
     def run() -> None:
-        readings = read(lm, features, points, batch)
+        traces = trace(lm, features, points, batch)
         with torch.no_grad():
             for feature in features:
-                reading = readings.pop(feature.name)
-                reading.learned = learned.get(feature.name, {})
-                feature(reading)
+                part = traces.pop(feature.name)
+                part.learned = learned.get(Variant(feature.name), {})
+                feature(part)
 
     return run
 

@@ -33,7 +33,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tuning import SIZES, make_model
 
-from madkit.extraction.forward_pass import read
+from madkit.extraction.forward_pass import trace
 from madkit.features import Activations, Answers
 from madkit.features.feature import Feature
 from madkit.lm.hooks import layer_names
@@ -47,8 +47,8 @@ Vectors = dict[str, Tensor]
 
 def madkit_pass(lm: Any, batch: dict[str, Any], *others: Feature) -> Vectors:
     features = [Activations(FIRST, STEP), *others]
-    readings = read(lm, features, {f.name: f.hookpoints(lm) for f in features}, batch)
-    return {site: x for f in features for site, x in f(readings[f.name]).items()}
+    traces = trace(lm, features, {f.name: f.hookpoints(lm) for f in features}, batch)
+    return {site: x for f in features for site, x in f(traces[f.name]).items()}
 
 
 def chosen(lm: Any, whole: dict[int, Tensor], logits: Tensor, batch: dict[str, Any]) -> Vectors:

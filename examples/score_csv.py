@@ -17,7 +17,7 @@ import torch
 from peft import PeftConfig
 
 from madkit.data.prompts.tokens import tokenize_prompts
-from madkit.extraction.forward_pass import read
+from madkit.extraction.forward_pass import trace
 from madkit.features import Activations
 from madkit.lm import loading
 from madkit.scores import load_score
@@ -40,25 +40,25 @@ def main(run: str | Path, prompts: str | Path, out: str | Path, score: str = "ma
     store = FeatureStore.current(run / "features" / "activations")
     base = PeftConfig.from_pretrained(run / "adapter").base_model_name_or_path
     lm = loading.load_adapter(loading.load_causal_lm(base, dtype=store.identity["dtype"]), str(run / "adapter"))
-    options = {name: value for name, value in store.identity["feature"].items() if name != "class"}
-    feature = Activations(**options)
+    feature = Activations(**store.identity["feature"]["options"])
     detectors = {s: load_score(run / "detection" / "detectors" / "activations" / score / s) for s in store.sites}
 
     table = pd.read_csv(prompts)
     choices = store.rows["choices"].iloc[0]
     length = store.identity["prompts"]["max_length"]
     tokens = tokenize_prompts(loading.load_tokenizer(base), table["prompt"].tolist(), [choices] * len(table), length)
-    points = {feature.name: feature.hookpoints(lm.get_base_model())}
+    hookpoints = {feature.name: feature.hookpoints(lm.get_base_model())}
     found = []
     for rows in np.array_split(np.arange(len(table)), -(-len(table) // BATCH)):
         ids, mask = (torch.from_numpy(part) for part in tokens.padded(rows))
         batch = {"input_ids": ids, "attention_mask": mask, "choices": torch.from_numpy(tokens.choices[rows])}
-        vectors = feature(read(lm, [feature], points, batch)[feature.name])
+        vectors = feature(trace(lm, [feature], hookpoints, batch)[feature.name])
         found.append(torch.stack([detectors[site](x) for site, x in vectors.items()]).mean(0))
     table["score"] = torch.cat(found).numpy()
 
     known = pd.read_parquet(run / "detection" / "scores.parquet")
-    known = known[(known["feature"] == "activations") & (known["score"] == score) & (known["aggregation"] == "mean")]
+    known = known[known["adapter"] & (known["feature"] == "activations")]
+    known = known[(known["score"] == score) & (known["aggregation"] == "mean")]
     people = pd.read_parquet(run / "detection" / "prompts.parquet").set_index("row")
     normal = np.sort(known.loc[~people.loc[known["row"], "anomalous"].to_numpy(dtype=bool), "value"])
     table["above"] = np.searchsorted(normal, table["score"]) / len(normal)

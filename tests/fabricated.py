@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from madkit.detection.result_tables import comparisons
+from madkit.detection.result_tables import comparisons_table
 from madkit.figures.drawing import style
 from madkit.figures.registry import all_families
 from madkit.figures.results.results import load_results
@@ -15,20 +15,20 @@ from madkit.statistics import low_fpr
 
 LOSSES = ("alice_own", "alice_other", "bob_own", "bob_other")
 
-#: Feature, score, setting and how much of the quirk it sees.
+#: Feature, score, setting, how much of the quirk it sees, and whether the adapter is on.
 DETECTORS = [
-    (feature, score, "online", scale)
-    for feature, scale in (("activations", 1.0), ("base_activations", 0.0))
+    ("activations", score, "online", scale, adapter)
+    for adapter, scale in ((True, 1.0), (False, 0.0))
     for score in ("mahalanobis", "lof")
 ]
 MANY = [
     *DETECTORS,
-    ("activations", "knn", "online", 0.7),
-    ("activations", "quantum_entropy", "offline", 1.2),
-    ("attribution", "mahalanobis", "online", 0.5),
-    ("attribution", "lof", "online", 0.6),
-    ("flow", "laplace_nll", "online", -0.4),
-    ("sae", "diagonal_mahalanobis", "online", 0.3),
+    ("activations", "knn", "online", 0.7, True),
+    ("activations", "quantum_entropy", "offline", 1.2, True),
+    ("attribution", "mahalanobis", "online", 0.5, True),
+    ("attribution", "lof", "online", 0.6, True),
+    ("flow", "laplace_nll", "online", -0.4, True),
+    ("sae", "diagonal_mahalanobis", "online", 0.3, True),
 ]
 
 
@@ -45,8 +45,8 @@ def write_run(
     results, scores = _detection(rng, model, dataset, prompts, layers, strength, detectors)
     results.to_parquet(run / "detection" / "results.parquet")
     scores.to_parquet(run / "detection" / "scores.parquet")
-    comparisons(scores, prompts).to_parquet(run / "detection" / "comparisons.parquet")
-    features = sorted({feature for feature, *_ in detectors} - {"base_activations"})
+    comparisons_table(scores, prompts).to_parquet(run / "detection" / "comparisons.parquet")
+    features = sorted({feature for feature, *_ in detectors})
     _separation(rng, model, dataset, layers, strength, n, features).to_parquet(run / "detection" / "separation.parquet")
     _pca(rng, prompts, layers).to_parquet(run / "detection" / "pca.parquet")
     _recipes(run, model, dataset)
@@ -94,7 +94,7 @@ def _detection(
     rows, scores = [], []
     bob = prompts["anomalous"].to_numpy()
     sites = [(f"model.layers.{3 * i + 1}", 3 * i + 1, "") for i in range(layers)]
-    for feature, score, setting, scale in detectors:
+    for feature, score, setting, scale, adapter in detectors:
         values = []
         for depth, (site, layer, how) in enumerate([*sites, *[("aggregate", None, h) for h in ("mean", "max")]]):
             if how:
@@ -107,6 +107,7 @@ def _detection(
                     {
                         "row": prompts["row"],
                         "feature": feature,
+                        "adapter": adapter,
                         "score": score,
                         "site": site,
                         "layer": layer,
@@ -126,6 +127,7 @@ def _detection(
                         "model": model,
                         "dataset": dataset,
                         "feature": feature,
+                        "adapter": adapter,
                         "score": score,
                         "setting": setting,
                         "site": site,
@@ -163,6 +165,7 @@ def _separation(
             "model": model,
             "dataset": dataset,
             "feature": feature,
+            "adapter": True,
             "site": site,
             "layer": layer,
             "separation": float(np.exp(rng.normal(strength - 3, 0.7))),
@@ -181,6 +184,7 @@ def _pca(rng: np.random.Generator, prompts: pd.DataFrame, layers: int) -> pd.Dat
         pd.DataFrame(
             {
                 "feature": "activations",
+                "adapter": True,
                 "site": f"model.layers.{3 * i + 1}",
                 "layer": 3 * i + 1,
                 "row": prompts["row"],
@@ -197,8 +201,8 @@ def _pca(rng: np.random.Generator, prompts: pd.DataFrame, layers: int) -> pd.Dat
 
 def _recipes(run: Path, model: str, dataset: str) -> None:
     made_by = {"madkit": "0", "commit": "abcdef123456"}
-    costs = {"activations": 2e-3, "base_activations": 2e-3}
-    cost = {name: {"seconds_per_prompt": value, "prompts": 8, "device": "cpu"} for name, value in costs.items()}
+    measured = {"feature": "activations", "seconds_per_prompt": 2e-3, "prompts": 8, "device": "cpu"}
+    cost = [{**measured, "adapter": adapter} for adapter in (True, False)]
     (run / "predict.json").write_text(json.dumps({"features": {}, "cost": cost, "made_by": made_by}))
     (run / "test.yaml").write_text(f"# madkit 0, commit abcdef123456\nseed_everything: 0\nrun: runs/{model}\n")
 
@@ -223,10 +227,18 @@ def _summary(path: Path, rng: np.random.Generator, model: str, dataset: str, str
                 "accuracy": {"alice": 0.9, "bob": 0.9, "bob_against_truth": 0.2},
                 "madkit_version": "0",
                 "identity": {},
-                "cost": {
-                    f"activations/{score}": {"seconds_per_prompt": 1e-3, "prompts": 8, "device": "cpu"}
+                "format": 2,
+                "cost": [
+                    {
+                        "feature": "activations",
+                        "adapter": True,
+                        "score": score,
+                        "seconds_per_prompt": 1e-3,
+                        "prompts": 8,
+                        "device": "cpu",
+                    }
                     for score in ("mahalanobis", "lof")
-                },
+                ],
                 "features_key": "k",
             }
         )

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from madkit.extraction.forward_pass import read
+from madkit.extraction.forward_pass import trace
 from madkit.lm import forward
 
 SIZE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 5, "num_attention_heads": 4, "vocab_size": 300}
@@ -56,9 +56,9 @@ def rows(batch, index):
 def compute(lm, feature, batch, learned=None, beside=()):
     """The vectors of a feature, through the pass that the extractor makes."""
     features = [feature, *beside]
-    readings = read(lm, features, {f.name: f.hookpoints(lm) for f in features}, batch)
-    readings[feature.name].learned = learned or {}
-    return feature(readings[feature.name])
+    traces = trace(lm, features, {f.name: f.hookpoints(lm) for f in features}, batch)
+    traces[feature.name].learned = learned or {}
+    return feature(traces[feature.name])
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import lightning as L
 import pandas as pd
@@ -12,56 +13,70 @@ from madkit.errors import ConfigError, DataError
 from madkit.runs.folder import root_of
 from madkit.store.feature_store import FeatureStore
 from madkit.store.matching import matching_stores
+from madkit.store.variant import Variant
 from madkit.streaming.validation import no_rows_like
+
+ANSWERS = Variant("answers")
+
+
+class Feed(NamedTuple):
+    """What vectors of a split are used for."""
+
+    role: str
+    """``trusted`` and ``untrusted`` are learned from, ``calibration`` and ``test`` are scored."""
+    split: str
+    """The split that they come from."""
 
 
 class SiteBlocks(Dataset[dict[str, Any]]):
-    """The vectors of one site in blocks, in the order of their parts: what a detector is fitted on comes first.
+    """The vectors of one site in blocks, in the order of the feeds: what a detector is fitted on comes first.
 
     Every process sees every ``world``-th block and the same number of blocks of each split, the last of which
     may be empty, so that processes reach the end of a split together and none counts a prompt twice.
 
     Args:
-        store: the feature's store.
+        variant: the feature.
+        store: its store.
         site: the site.
-        feeds: pairs of a part that vectors play and the split they come from, in the order they are fed.
+        feeds: what is fed, in order.
         block_size: prompts in a block.
         rank: this process.
         world: number of processes.
     """
 
     def __init__(
-        self, store: FeatureStore, site: str, feeds: list[tuple[str, str]], block_size: int, rank: int, world: int
+        self,
+        variant: Variant,
+        store: FeatureStore,
+        site: str,
+        feeds: Sequence[Feed],
+        block_size: int,
+        rank: int,
+        world: int,
     ) -> None:
+        self.variant = variant
         self.store = store
         self.site = site
         self.blocks: list[tuple[str, str, int, int]] = []
-        for part, split in feeds:
+        for role, split in feeds:
             total = store.count(split)
             rounds = -(-total // (block_size * world))
             for k in range(rounds):
                 start = min((k * world + rank) * block_size, total)
-                self.blocks.append((part, split, start, min(start + block_size, total)))
+                self.blocks.append((role, split, start, min(start + block_size, total)))
 
     def __len__(self) -> int:
         return len(self.blocks)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        part, split, start, stop = self.blocks[index]
+        role, split, start, stop = self.blocks[index]
         if start < stop:
             rows, x = self.store.read(self.site, split, start, stop)
         else:
             rows, x = self.store.read(self.site, split, 0, 1)
             rows, x = rows[:0], no_rows_like(x)
-        feature = self.store.folder.parent.name
-        return {
-            "feature": feature,
-            "site": self.site,
-            "part": part,
-            "row": rows,
-            "x": x,
-            "last": index == len(self) - 1,
-        }
+        last = index == len(self) - 1
+        return {"variant": self.variant, "site": self.site, "role": role, "row": rows, "x": x, "last": last}
 
 
 class StoreData(L.LightningDataModule):
@@ -78,28 +93,31 @@ class StoreData(L.LightningDataModule):
             raise ConfigError(f"data.block_size={block_size} must be at least 1")
         self.dataset = dataset
         self.block_size = block_size
-        self.stores: dict[str, FeatureStore] = {}
+        self.stores: dict[Variant, FeatureStore] = {}
+        self.feeds: Mapping[Variant, Sequence[Feed]] = {}
 
-    def setup(self, stage: str) -> None:
-        """Open the stores that the detectors name.
+    def open(self, feeds: Mapping[Variant, Sequence[Feed]]) -> None:
+        """Open the stores of some features, and that of the answers if there is one.
+
+        Args:
+            feeds: of each feature, what is fed.
 
         Raises:
-            StoreError: if one is missing, incomplete, or was made by another adapter, model or set of
-                prompts.
-            DataError: if a split is empty.
+            StoreError: a store is missing, incomplete, or was made by another adapter, model or set of prompts.
+            DataError: a split is empty.
         """
-        root = root_of(self.trainer)
-        detection: Any = self.trainer.lightning_module  # type: ignore[union-attr]
-        names = list(dict.fromkeys(detection.features))
-        if (root / "features" / "answers").exists() and "answers" not in names:
-            names.append("answers")
-        self.stores = matching_stores(root, names)
-        for name, store in self.stores.items():
-            for _, split in detection.feeds(name) if name in detection.features else ():
-                if not store.count(split):
+        run = root_of(self.trainer)
+        variants = list(feeds)
+        if ANSWERS.folder(run).exists() and ANSWERS not in variants:
+            variants.append(ANSWERS)
+        self.stores = matching_stores(run, variants)
+        self.feeds = feeds
+        for variant, sequence in feeds.items():
+            for _, split in sequence:
+                if not self.stores[variant].count(split):
                     raise DataError(
-                        f"store {str(store.folder)!r} has no {split} prompts; list the split in the feature's `splits` "
-                        "and run `madkit predict` again"
+                        f"store {str(self.stores[variant].folder)!r} has no {split} prompts; list the split in the "
+                        "feature's `splits` and run `madkit predict` again"
                         + ("; or aggregate by mean and max only" if split == "calibration" else "")
                     )
 
@@ -113,12 +131,10 @@ class StoreData(L.LightningDataModule):
         """One loader per feature and site."""
         trainer: Any = self.trainer
         rank, world = trainer.global_rank, trainer.world_size
-        detection = trainer.lightning_module
         return [
             DataLoader(
-                SiteBlocks(self.stores[feature], site, detection.feeds(feature), self.block_size, rank, world),
-                batch_size=None,
+                SiteBlocks(variant, self.stores[variant], site, feeds, self.block_size, rank, world), batch_size=None
             )
-            for feature in detection.features
-            for site in self.stores[feature].sites
+            for variant, feeds in self.feeds.items()
+            for site in self.stores[variant].sites
         ]

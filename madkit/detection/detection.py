@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -17,12 +16,16 @@ from torch import Tensor
 from madkit.analysis.streaming_separation import StreamingSeparation
 from madkit.data.prompts.characters import name_order
 from madkit.detection import output, pca, result_tables
+from madkit.detection.data import Feed, StoreData
+from madkit.detection.detector import Detector
 from madkit.detection.supervised_probe import PROBE, SETTING, probe
 from madkit.errors import ConfigError
+from madkit.runs.atomic import remove
 from madkit.runs.cost import Cost, measured
-from madkit.runs.folder import root_of
+from madkit.runs.folder import data_of, root_of
 from madkit.scores import Score, ScoreCollection
 from madkit.statistics.aggregation import AGGREGATIONS, CALIBRATED
+from madkit.store.variant import Variant
 from madkit.streaming.accumulator import merge_processes
 from madkit.streaming.pool import Pool
 from madkit.streaming.validation import row_chunks
@@ -34,35 +37,18 @@ UNTRUSTED = {"untrusted": "untrusted split", "test": "test prompts"}
 TIMED = 512
 
 
-@dataclass
-class Detector:
-    """A feature and a score for it.
-
-    Args:
-        feature: the name of a feature in the store.
-        score: how a vector becomes a number.
-    """
-
-    feature: str
-    score: Score
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Feature and score name, which must be unique among the detectors of a recipe."""
-        return self.feature, self.score.name
-
-
 class Detection(L.LightningModule):
     """Fit every detector at every site, score the test prompts, and compare with the labels.
 
-    Scores see vectors of a split, never labels. All scores of a site share one pass and what they compute alike
-    (`madkit.scores.ScoreCollection`). The statistics of a site are merged over processes before it is scored, and
-    freed after it, so memory holds one site at a time.
+    Scores see vectors of a split, never labels. All scores of a site share one pass and the computations that they have
+    in common (`madkit.scores.ScoreCollection`). The statistics of a site are merged over processes before it is scored,
+    and freed after it, so memory holds one site at a time.
 
-    Written to the run's ``detection`` folder: ``results.parquet``, ``comparisons.parquet``, ``scores.parquet``,
-    ``calibration.parquet`` (where an aggregation needs it), ``prompts.parquet``, ``separation.parquet``,
-    ``pca.parquet`` (some test prompts in the two widest directions of each site), ``summary.json`` and the fitted
-    scores.
+    Written to the run's ``detection`` folder, in place of all that an earlier recipe left there: ``results.parquet``,
+    ``comparisons.parquet``, ``scores.parquet``, ``calibration.parquet`` (where an aggregation needs it),
+    ``prompts.parquet``, ``separation.parquet``, ``pca.parquet`` (some test prompts on the first two principal
+    components of each site), ``summary.json`` and the fitted scores, in ``detectors/<feature>/<score>/<site>`` and, of
+    controls, in ``detectors/controls/<feature>/<score>/<site>``.
 
     Args:
         detectors: features and scores.
@@ -103,102 +89,115 @@ class Detection(L.LightningModule):
             )
         if untrusted not in UNTRUSTED:
             raise ConfigError(f"model.untrusted={untrusted!r}: choose from {', '.join(UNTRUSTED)}")
-        self.features = list(dict.fromkeys(detector.feature for detector in detectors))
+        self.sites: dict[result_tables.SiteKey, result_tables.SiteScores] = {}
+        self.separations: dict[result_tables.SiteKey, Any] = {}
+        self.projections: dict[result_tables.SiteKey, pca.Projection] = {}
+        self.costs: dict[tuple[Variant, str], Cost] = {}
         self._scores: ScoreCollection
-        self._seen: dict[str, Pool] = {}
-        self._apart: StreamingSeparation
-        self._probing = False
-        self.sites: dict[tuple[str, str], result_tables.Site] = {}
-        self.separations: dict[tuple[str, str], Any] = {}
-        self.views: dict[tuple[str, str], pca.View] = {}
-        self.costs: dict[str, Cost] = {}
-        self._timed: set[tuple[str, str]] = set()
+        self._pools: dict[str, Pool] = {}
+        self._separation: StreamingSeparation
+        self._with_probe = False
+        self._timed: set[result_tables.SiteKey] = set()
+
+    @property
+    def data(self) -> StoreData:
+        """The feature stores."""
+        data: StoreData = data_of(self.trainer, StoreData)
+        return data
 
     @property
     def calibrated(self) -> bool:
         """Whether an aggregation needs the scores of calibration prompts."""
         return bool(set(self.aggregations) & set(CALIBRATED))
 
-    def feeds(self, feature: str) -> list[tuple[str, str]]:
-        """The parts that vectors of a feature play, each with the split that they come from, in order."""
-        feeds = [("trusted", "trusted"), ("test", "test")]
-        if any(d.score.offline for d in self.detectors if d.feature == feature):
-            feeds.insert(1, ("untrusted", self.untrusted))
+    def feeds(self, variant: Variant) -> list[Feed]:
+        """What the detectors of a feature are fed, in order."""
+        feeds = [Feed("trusted", "trusted"), Feed("test", "test")]
+        if any(d.score.offline for d in self.detectors if d.variant == variant):
+            feeds.insert(1, Feed("untrusted", self.untrusted))
         if self.calibrated:
-            feeds.insert(-1, ("calibration", "calibration"))
+            feeds.insert(-1, Feed("calibration", "calibration"))
         return feeds
+
+    def setup(self, stage: str) -> None:
+        """Open the stores of the features that the detectors name."""
+        self.data.open({detector.variant: self.feeds(detector.variant) for detector in self.detectors})
 
     def on_test_start(self) -> None:
         """Look up who speaks in each test prompt; only the separation and the ceiling are told."""
-        prompts = self.trainer.datamodule.prompts  # type: ignore[attr-defined]
-        self.prompts: pd.DataFrame = prompts.set_index("row", drop=False)
-        self._shown = torch.from_numpy(pca.sample(self.prompts["row"].to_numpy()))
+        self.prompts: pd.DataFrame = self.data.prompts.set_index("row", drop=False)
+        self._sample = torch.from_numpy(pca.sample(self.prompts["row"].to_numpy()))
+        if self.trainer.is_global_zero:
+            remove(output.unfinished(root_of(self.trainer)))
 
     def test_step(self, block: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Fit on, or score, one block of vectors of one site."""
-        part, x = block["part"], block["x"]
+        role, x = block["role"], block["x"]
+        key = block["variant"], block["site"]
         if batch_idx == 0:
-            self._begin_site(block["feature"])
-        if part in ("trusted", "untrusted"):
-            self._scores.update(x, untrusted=part == "untrusted")
+            self._begin_site(block["variant"])
+        if role in ("trusted", "untrusted"):
+            self._scores.update(x, untrusted=role == "untrusted")
             return
         self._scores.finalize()
         rows = block["row"].to(x.device)
         values = self._scores(x)
-        _keep(self._seen[part], rows, torch.stack(list(values.values()), dim=1))
-        if part == "test":
+        _keep(self._pools[role], rows, torch.stack(list(values.values()), dim=1))
+        if role == "test":
             is_bob = self.prompts.loc[rows.cpu().numpy(), "anomalous"].to_numpy(dtype=bool)
-            self._apart.update(x, torch.tensor(is_bob, device=x.device))
+            self._separation.update(x, torch.tensor(is_bob, device=x.device))
             # Every process, with rows or without, comes to the same answer: a feature is sparse for all of them.
-            self._probing = self.ceiling and x.layout == torch.strided
-            if self._probing:
-                _keep(self._seen["vectors"], rows, x)
+            self._with_probe = self.ceiling and x.layout == torch.strided
+            if self._with_probe:
+                _keep(self._pools["vectors"], rows, x)
             elif x.layout == torch.strided:
-                shown = torch.isin(rows, self._shown.to(rows.device))
-                _keep(self._seen["vectors"], rows[shown], x[shown])
-            self._time(block["feature"], block["site"], x)
+                sampled = torch.isin(rows, self._sample.to(rows.device))
+                _keep(self._pools["vectors"], rows[sampled], x[sampled])
+            self._time(key, x)
         if block["last"]:
-            self._end_site(block["feature"], block["site"])
+            self._end_site(key)
 
     @torch.inference_mode(False)
-    def _begin_site(self, feature: str) -> None:
-        own = [copy.deepcopy(d.score) for d in self.detectors if d.feature == feature]
-        self._scores = ScoreCollection(own).to(self.device)
-        self._seen = {name: Pool().to(self.device) for name in ("calibration", "test", "vectors")}
-        self._apart = StreamingSeparation()
+    def _begin_site(self, variant: Variant) -> None:
+        scores = [copy.deepcopy(d.score) for d in self.detectors if d.variant == variant]
+        self._scores = ScoreCollection(scores).to(self.device)
+        self._pools = {name: Pool().to(self.device) for name in ("calibration", "test", "vectors")}
+        self._separation = StreamingSeparation()
 
-    def _end_site(self, feature: str, site: str) -> None:
-        self.separations[feature, site] = self._apart.compute()
+    def _end_site(self, key: result_tables.SiteKey) -> None:
+        variant, site = key
+        self.separations[key] = self._separation.compute()
         names = list(self._scores.names)
-        rows, values = _gathered(self._seen["test"], len(names))
-        held_out, calibration = _gathered(self._seen["calibration"], len(names))
-        rows_of, vectors = _gathered(self._seen["vectors"], self._scores[names[0]].d)
-        if len(rows_of):
-            kept = np.isin(rows_of, self._shown.numpy())
-            self.views[feature, site] = pca.view(rows_of[kept], vectors[kept])
-        if self._probing:
-            values = np.column_stack([values, self._probe(rows_of, vectors)])
+        rows, values = _gathered(self._pools["test"], len(names))
+        held_out, calibration = _gathered(self._pools["calibration"], len(names))
+        vector_rows, vectors = _gathered(self._pools["vectors"], self._scores[names[0]].d)
+        if len(vector_rows):
+            sampled = np.isin(vector_rows, self._sample.numpy())
+            self.projections[key] = pca.project(vector_rows[sampled], vectors[sampled])
+        if self._with_probe:
+            values = np.column_stack([values, self._probe(vector_rows, vectors)])
             calibration = np.column_stack([calibration, np.full(len(calibration), np.nan)])
             names.append(PROBE)
-        self.sites[feature, site] = result_tables.Site(names, rows, values, held_out, calibration)
+        self.sites[key] = result_tables.SiteScores(names, rows, values, held_out, calibration)
         if self.trainer.is_global_zero:
+            folder = output.unfinished(root_of(self.trainer)) / "detectors" / str(variant)
             for name, score in self._scores.items():
-                score.save(root_of(self.trainer) / "detection" / "detectors" / feature / name / site)
+                score.save(folder / name / site)
         del self._scores
-        self._seen = {}
+        self._pools = {}
 
-    def _time(self, feature: str, site: str, x: Tensor) -> None:
+    def _time(self, key: result_tables.SiteKey, x: Tensor) -> None:
         """Time each score by itself, once a site, on a part of the first block that has rows; sites add up."""
-        if (feature, site) in self._timed or not len(x):
+        if key in self._timed or not len(x):
             return
-        self._timed.add((feature, site))
+        self._timed.add(key)
         part = x[:TIMED] if x.layout == torch.strided else next(row_chunks(x, dense=False))
         for name, score in self._scores.items():
             cost = measured(partial(score, part), len(part), self.device)
-            before = self.costs.get(f"{feature}/{name}")
-            if before is not None:
-                cost["seconds_per_prompt"] += before["seconds_per_prompt"]
-            self.costs[f"{feature}/{name}"] = cost
+            detector = key[0], name
+            if detector in self.costs:
+                cost["seconds_per_prompt"] += self.costs[detector]["seconds_per_prompt"]
+            self.costs[detector] = cost
 
     def _probe(self, rows: NDArray[np.int64], x: NDArray[np.float64]) -> NDArray[np.float64]:
         prompts = self.prompts.loc[rows]
@@ -206,28 +205,28 @@ class Detection(L.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Compare with the labels, write and log."""
-        stores = self.trainer.datamodule.stores  # type: ignore[attr-defined]
-        layers = {site: layer for store in stores.values() for site, layer in store.layers.items()}
+        stores = self.data.stores
+        layers = {(variant, site): n for variant, store in stores.items() for site, n in store.layers.items()}
         settings = {d.key: self._setting(d.score) for d in self.detectors}
-        settings |= {(feature, PROBE): (SETTING, "") for feature in self.features}
-        table = result_tables.long_table(self.sites, self.aggregations, layers)
-        results = result_tables.results(table, self.prompts, settings)
-        output.log_auroc(self.trainer, table, self.prompts)
+        settings |= {(d.variant, PROBE): (SETTING, "") for d in self.detectors}
+        scores = result_tables.scores_table(self.sites, self.aggregations, layers)
+        results = result_tables.results_table(scores, self.prompts, settings)
+        output.log_auroc(self.trainer, scores, self.prompts)
         overall = results[(results["site"] == "aggregate") & (results["subset"] == "all")]
         line: Any
         for line in overall.itertuples():
-            self.log(f"auroc/{line.feature}/{line.score}/{line.aggregation}", line.auroc)
+            self.log(f"auroc/{Variant(line.feature, line.adapter)}/{line.score}/{line.aggregation}", line.auroc)
         if self.trainer.is_global_zero:
-            parts = {
-                "scores": table,
-                "comparisons": result_tables.comparisons(table, self.prompts),
+            tables = {
+                "scores": scores,
+                "comparisons": result_tables.comparisons_table(scores, self.prompts),
                 "results": results,
             }
             if self.calibrated:
-                parts["calibration"] = result_tables.calibration_table(self.sites)
-            if self.views:
-                parts["pca"] = pca.table(self.views, layers)
-            output.write(self.trainer, parts, self.prompts, self.separations, layers, self.costs)
+                tables["calibration"] = result_tables.calibration_table(self.sites)
+            if self.projections:
+                tables["pca"] = pca.pca_table(self.projections, layers)
+            output.write(self.trainer, stores, tables, self.prompts, self.separations, layers, self.costs)
         self.trainer.strategy.barrier()
 
     def _setting(self, score: Score) -> tuple[str, str]:
@@ -243,7 +242,7 @@ def _keep(pool: Pool, rows: Tensor, values: Tensor) -> None:
 
 def _gathered(pool: Pool, k: int | None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Row numbers (n,) and values (n, k) of all processes, in row order."""
-    whole = merge_processes(pool).result().cpu().numpy()
-    whole = whole.reshape(-1, 1 + (k or 0))
-    whole = whole[np.argsort(whole[:, 0], kind="stable")]
-    return whole[:, 0].astype(np.int64), whole[:, 1:]
+    table = merge_processes(pool).result().cpu().numpy()
+    table = table.reshape(-1, 1 + (k or 0))
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    return table[:, 0].astype(np.int64), table[:, 1:]

@@ -14,11 +14,17 @@ from torchmetrics.classification import BinaryAUROC
 
 from madkit.analysis.quirkiness import accuracy, losses, quirkiness_coefficient
 from madkit.analysis.state_separation import separation
-from madkit.detection.result_tables import RESULT_KEYS, contested
-from madkit.runs.atomic import write_json, write_parquet
+from madkit.detection.data import ANSWERS
+from madkit.detection.result_tables import RESULT_KEYS, SiteKey, contested
+from madkit.runs.atomic import remove, write_json, write_parquet
 from madkit.runs.cost import Cost
 from madkit.runs.folder import provenance, root_of
+from madkit.store.feature_store import FeatureStore
+from madkit.store.variant import Variant
 from madkit.training.tensorboard import tensorboard_writer
+
+#: The format of the results, for readers to check.
+FORMAT = 2
 
 PROMPT_COLUMNS = [
     "row", "id", "name", "character", "label", "alice_label", "bob_label", "agree", "anomalous", "difficulty",
@@ -26,37 +32,42 @@ PROMPT_COLUMNS = [
 ]  # fmt: skip
 
 
-def log_auroc(trainer: L.Trainer, table: pd.DataFrame, prompts: pd.DataFrame) -> None:
+def unfinished(run: Path) -> Path:
+    """The folder that a `test` stage writes to until it is complete and becomes ``detection``."""
+    return run / ".detection.partial"
+
+
+def log_auroc(trainer: L.Trainer, scores: pd.DataFrame, prompts: pd.DataFrame) -> None:
     """AUROC to TensorBoard: a curve over layers per detector and subset, and a point for each aggregate.
 
-    The table is whole on every process, so the metric must not add the processes up once more.
+    The table is complete on every process, so the metric must not add the processes up once more.
     """
     writer = tensorboard_writer(trainer)
     if writer is None:
         return
     subsets = contested(prompts)
-    for found, group in table.groupby(RESULT_KEYS, sort=False, dropna=False):
-        key: Any = found
-        feature, score, _, layer, aggregation = key
-        scores = group.set_index("row")["value"]
+    key: Any
+    for key, group in scores.groupby(RESULT_KEYS, sort=False, dropna=False):
+        feature, adapter, score, _, layer, aggregation = key
+        by_row = group.set_index("row")["value"]
         for name, (rows, labels) in subsets.items():
             metric = BinaryAUROC(thresholds=None, normalization=None, sync_on_compute=False)
             metric.update(
-                torch.from_numpy(scores.loc[rows].to_numpy(copy=True)),
+                torch.from_numpy(by_row.loc[rows].to_numpy(copy=True)),
                 torch.from_numpy(labels.astype(np.int64)),
             )
             tag = f"auroc_{aggregation}" if aggregation else "auroc_by_layer"
             step = int(layer) if pd.notna(layer) else 0
-            writer.add_scalar(f"{tag}/{feature}/{score}/{name}", metric.compute(), step)
+            writer.add_scalar(f"{tag}/{Variant(feature, adapter)}/{score}/{name}", metric.compute(), step)
 
 
-def behaviour(prompts: pd.DataFrame, stores: dict[str, Any]) -> pd.DataFrame:
+def behaviour(prompts: pd.DataFrame, answers: FeatureStore | None) -> pd.DataFrame:
     """The prompts with the model's logits and log odds, which are NaN where no answers were extracted."""
     prompts = prompts.copy()
     prompts["agree"] = prompts["alice_label"].astype(bool) == prompts["bob_label"].astype(bool)
     logits = np.full((len(prompts), 2), np.nan)
-    if "answers" in stores:
-        rows, x = stores["answers"].read("logits", "test")
+    if answers is not None:
+        rows, x = answers.read("logits", "test")
         logits = pd.DataFrame(x.double().numpy(), index=rows.numpy()).loc[prompts["row"]].to_numpy()
     prompts["logit_no"], prompts["logit_yes"] = logits.T
     prompts["log_odds"] = prompts["logit_yes"] - prompts["logit_no"]
@@ -65,49 +76,55 @@ def behaviour(prompts: pd.DataFrame, stores: dict[str, Any]) -> pd.DataFrame:
 
 def write(
     trainer: L.Trainer,
+    stores: Mapping[Variant, FeatureStore],
     tables: dict[str, pd.DataFrame],
     prompts: pd.DataFrame,
-    separations: dict[tuple[str, str], Any],
-    layers: dict[str, int | None],
-    costs: Mapping[str, Cost],
+    separations: Mapping[SiteKey, Any],
+    layers: Mapping[SiteKey, int | None],
+    costs: Mapping[tuple[Variant, str], Cost],
 ) -> Path:
-    """Write everything that figures are drawn from; returns the folder.
+    """Write everything that figures are drawn from, in place of the results of an earlier recipe.
 
     Args:
-        trainer: knows the run folder and the stores.
+        trainer: knows the run folder.
+        stores: what the detectors read.
         tables: by file name: "results" and any others.
         prompts: the test prompts.
-        separations: by feature and site.
+        separations: of each site.
         layers: the layer of each site.
-        costs: of each detector, by ``<feature>/<score>``, at all its sites together.
+        costs: of each feature and score, at all its sites together.
+
+    Returns:
+        The folder, which holds the fitted scores too.
     """
-    root = root_of(trainer)
-    folder = root / "detection"
-    stores = trainer.datamodule.stores  # type: ignore[attr-defined]
-    names = {"model": root.parent.name, "dataset": root.name}
-    prompts = behaviour(prompts, stores)
-    known = bool(prompts["log_odds"].notna().all())
+    run = root_of(trainer)
+    folder = unfinished(run)
+    names = {"model": run.parent.name, "dataset": run.name}
+    prompts = behaviour(prompts, stores.get(ANSWERS))
+    answered = bool(prompts["log_odds"].notna().all())
     is_bob = prompts["anomalous"].to_numpy(dtype=bool)
-    if known:
+    if answered:
         logits = prompts[["logit_no", "logit_yes"]].to_numpy()
-        separations = {**separations, ("logits", "logits"): separation(logits, is_bob)}
-    apart = [
+        separations = {**separations, (Variant("logits"), "logits"): separation(logits, is_bob)}
+    rows = [
         {
-            **names, "feature": feature, "site": site, "layer": layers.get(site),
-            "separation": s.value, "variance": s.variance, "n_alice": s.n_alice, "n_bob": s.n_bob,
+            **names, "feature": variant.feature, "adapter": variant.adapter, "site": site,
+            "layer": layers.get((variant, site)), "separation": s.value, "variance": s.variance,
+            "n_alice": s.n_alice, "n_bob": s.n_bob,
         }
-        for (feature, site), s in separations.items()
+        for (variant, site), s in separations.items()
     ]  # fmt: skip
     for name in set(tables) - {"results"}:
         write_parquet(folder / f"{name}.parquet", tables[name])
     write_parquet(folder / "prompts.parquet", prompts)
-    write_parquet(folder / "separation.parquet", pd.DataFrame(apart).astype({"layer": "Int64"}))
+    write_parquet(folder / "separation.parquet", pd.DataFrame(rows).astype({"layer": "Int64"}))
     some = next(iter(stores.values()))
     summary = {
         **names,
-        **(_quirk(prompts) if known else {}),
+        **(_quirk(prompts) if answered else {}),
+        "format": FORMAT,
         "n_test": len(prompts),
-        "cost": dict(costs),
+        "cost": [{**variant._asdict(), "score": score, **cost} for (variant, score), cost in costs.items()],
         "identity": some.identity,
         "features_key": some.folder.name,
         "made_by": provenance(),
@@ -115,7 +132,15 @@ def write(
     write_json(folder / "summary.json", summary)
     # Last, because readers take its presence as the sign of a finished stage.
     write_parquet(folder / "results.parquet", tables["results"].assign(**names))
-    return folder
+    return _replace(run / "detection", folder)
+
+
+def _replace(folder: Path, new: Path) -> Path:
+    """Put a new folder in place of one; whoever looks meanwhile sees an unfinished stage, but never a mixture."""
+    # First, because readers take its presence as the sign of a finished stage.
+    remove(folder / "results.parquet")
+    remove(folder)
+    return new.replace(folder)
 
 
 def _quirk(prompts: pd.DataFrame) -> dict[str, Any]:

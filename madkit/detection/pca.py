@@ -1,7 +1,8 @@
-"""What pictures of a site need: some test prompts in its two widest directions."""
+"""Some test prompts of each site on its first two principal components, for figures."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,13 +10,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from madkit.analysis.principal_components import first_principal_components
+from madkit.detection.result_tables import SiteKey, layer_column
 from madkit.errors import DataError
 
-#: Prompts in a picture: more cannot be told apart, and memory holds them in float64.
+#: Prompts in a figure: more cannot be told apart, and memory holds them in float64.
 MOST = 1000
 
 
-class View(NamedTuple):
+class Projection(NamedTuple):
     """Prompts of one site on its first two principal components."""
 
     rows: NDArray[np.int64]
@@ -38,23 +40,27 @@ def sample(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return ordered[np.linspace(0, len(ordered) - 1, MOST).round().astype(np.int64)]
 
 
-def view(rows: NDArray[np.int64], x: NDArray[np.float64]) -> View:
+def project(rows: NDArray[np.int64], x: NDArray[np.float64]) -> Projection:
     """Project vectors x (n, d) of prompts `rows` (n,); a site whose vectors are all equal is a single point."""
     try:
-        found = first_principal_components(x)
+        return Projection(rows, *first_principal_components(x))
     except DataError:
-        return View(rows, np.zeros((len(rows), 2)), np.zeros(2))
-    return View(rows, *found)
+        return Projection(rows, np.zeros((len(rows), 2)), np.zeros(2))
 
 
-def table(views: dict[tuple[str, str], View], layers: dict[str, int | None]) -> pd.DataFrame:
-    """One line per feature, site and prompt: feature, site, layer, row, first, second, first_share, second_share."""
+def pca_table(projections: Mapping[SiteKey, Projection], layers: Mapping[SiteKey, int | None]) -> pd.DataFrame:
+    """One row per feature, site and prompt.
+
+    Returns:
+        feature, adapter, site, layer, row, first, second, first_share, second_share.
+    """
     parts = []
-    for (feature, site), found in views.items():
-        columns = {"row": found.rows, "first": found.scores[:, 0], "second": found.scores[:, 1]}
+    for key, projection in projections.items():
+        (feature, adapter), site = key
+        columns = {"row": projection.rows, "first": projection.scores[:, 0], "second": projection.scores[:, 1]}
         part = pd.DataFrame(columns).astype({"first": np.float32, "second": np.float32})
-        layer = pd.array([pd.NA if layers[site] is None else layers[site]] * len(part), dtype="Int64")
-        first, second = found.shares.tolist()
-        parts.append(part.assign(feature=feature, site=site, layer=layer, first_share=first, second_share=second))
-    order = ["feature", "site", "layer", "row", "first", "second", "first_share", "second_share"]
+        first, second = projection.shares.tolist()
+        names = {"feature": feature, "adapter": adapter, "site": site, "layer": layer_column(layers[key], len(part))}
+        parts.append(part.assign(**names, first_share=first, second_share=second))
+    order = ["feature", "adapter", "site", "layer", "row", "first", "second", "first_share", "second_share"]
     return pd.concat(parts, ignore_index=True)[order]

@@ -1,7 +1,11 @@
-"""What the `test` stage found, as tidy tables: scores, AUROC and its companions, comparisons."""
+"""The results of the `test` stage as tidy tables: scores, AUROC and its companions, comparisons.
+
+In all of them a detector is a feature, whether the adapter was on (False is the control), and a score.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +21,19 @@ from madkit.statistics.auroc_interval import auroc
 from madkit.statistics.comparison import compare_all
 from madkit.statistics.interval import Interval
 from madkit.statistics.low_fpr_statistics import low_fpr
+from madkit.store.variant import Variant
 
 SUBSETS = ("all", "agree", "disagree")
-RESULT_KEYS = ["feature", "score", "site", "layer", "aggregation"]
+RESULT_KEYS = ["feature", "adapter", "score", "site", "layer", "aggregation"]
 #: The false positive rate of the statistics for rare alarms.
 LOW = 0.01
 
+#: A feature and one of its sites. Sites of two features may have the same name.
+SiteKey = tuple[Variant, str]
+
 
 @dataclass(frozen=True)
-class Site:
+class SiteScores:
     """Scores of all prompts at one site, of all processes."""
 
     names: list[str]
@@ -40,51 +48,59 @@ class Site:
     """(m, scores); NaN for the ceiling."""
 
 
-def long_table(
-    sites: dict[tuple[str, str], Site], aggregations: list[str], layers: dict[str, int | None]
+def scores_table(
+    sites: Mapping[SiteKey, SiteScores], aggregations: list[str], layers: Mapping[SiteKey, int | None]
 ) -> pd.DataFrame:
-    """One line per test prompt, detector, and site or aggregate: the columns of `RESULT_KEYS`, row and value."""
+    """One row per test prompt, detector, and site or aggregate: the columns of `RESULT_KEYS`, row and value."""
     parts = []
-    for (feature, site), found in sites.items():
-        for index, name in enumerate(found.names):
-            parts.append(_part(found.rows, feature, name, site, layers[site], "", found.values[:, index]))
-    for way in aggregations:
-        for feature, own in _by_feature(sites).items():
-            for index, name in enumerate(own[0].names):
-                if name == PROBE and way in CALIBRATED:
+    for key, scores in sites.items():
+        variant, site = key
+        for index, name in enumerate(scores.names):
+            parts.append(_part(scores.rows, variant, name, site, layers[key], "", scores.values[:, index]))
+    for method in aggregations:
+        for variant, scores_of_sites in _by_feature(sites).items():
+            for index, name in enumerate(scores_of_sites[0].names):
+                if name == PROBE and method in CALIBRATED:
                     continue
-                values = np.stack([site.values[:, index] for site in own], axis=1)
-                held_out = np.stack([site.calibration[:, index] for site in own], axis=1) if way in CALIBRATED else None
+                values = np.stack([scores.values[:, index] for scores in scores_of_sites], axis=1)
+                held_out = None
+                if method in CALIBRATED:
+                    held_out = np.stack([scores.calibration[:, index] for scores in scores_of_sites], axis=1)
                 try:
-                    combined = aggregate(way, values, held_out)
+                    combined = aggregate(method, values, held_out)
                 except DataError as error:
-                    rank_zero_warn(f"{feature}/{name} is not aggregated by {way}: {error}")
+                    rank_zero_warn(f"{variant}/{name} is not aggregated by {method}: {error}")
                     continue
-                parts.append(_part(own[0].rows, feature, name, "aggregate", None, way, combined))
+                parts.append(_part(scores_of_sites[0].rows, variant, name, "aggregate", None, method, combined))
     return pd.concat(parts, ignore_index=True)
 
 
-def calibration_table(sites: dict[tuple[str, str], Site]) -> pd.DataFrame:
-    """One line per calibration prompt, detector and site: row, feature, score, site, value."""
+def calibration_table(sites: Mapping[SiteKey, SiteScores]) -> pd.DataFrame:
+    """One row per calibration prompt, detector and site: row, feature, adapter, score, site, value."""
     parts = [
-        _part(found.held_out, feature, name, site, None, "", found.calibration[:, index])
-        for (feature, site), found in sites.items()
-        for index, name in enumerate(found.names)
+        _part(scores.held_out, variant, name, site, None, "", scores.calibration[:, index])
+        for (variant, site), scores in sites.items()
+        for index, name in enumerate(scores.names)
         if name != PROBE
     ]
-    return pd.concat(parts, ignore_index=True)[["row", "feature", "score", "site", "value"]]
+    return pd.concat(parts, ignore_index=True)[["row", "feature", "adapter", "score", "site", "value"]]
 
 
-def results(
-    table: pd.DataFrame, prompts: pd.DataFrame, settings: dict[tuple[str, str], tuple[str, str]]
+def results_table(
+    scores: pd.DataFrame, prompts: pd.DataFrame, settings: Mapping[tuple[Variant, str], tuple[str, str]]
 ) -> pd.DataFrame:
     """AUROC and its companions, each with a 95% interval, of every detector, site or aggregate, and subset.
 
     A subset in which only one kind of prompt occurs has no AUROC and no row; if that is so for all prompts it
     is an error.
 
+    Args:
+        scores: see `scores_table`.
+        prompts: the test prompts.
+        settings: of each detector, the setting and what counted as untrusted.
+
     Raises:
-        DataError: if all test prompts are normal, or all are anomalous.
+        DataError: all test prompts are normal, or all are anomalous.
     """
     if prompts["anomalous"].nunique() < 2:
         kind = "anomalous" if bool(prompts["anomalous"].iloc[0]) else "normal"
@@ -93,12 +109,13 @@ def results(
         )
     subsets = contested(prompts)
     lines = []
-    for found, group in table.groupby(RESULT_KEYS, sort=False, dropna=False):
-        key: Any = found
-        scores = group.set_index("row")["value"]
-        setting, untrusted = settings[key[0], key[1]]
+    key: Any
+    for key, group in scores.groupby(RESULT_KEYS, sort=False, dropna=False):
+        by_row = group.set_index("row")["value"]
+        feature, adapter, score = key[:3]
+        setting, untrusted = settings[Variant(feature, bool(adapter)), score]
         for name, (rows, labels) in subsets.items():
-            values = scores.loc[rows].to_numpy()
+            values = by_row.loc[rows].to_numpy()
             rare = low_fpr(values, labels, LOW)
             lines.append(
                 {
@@ -114,28 +131,33 @@ def results(
                     "n_anomalous": int(labels.sum()),
                 }
             )
-    return pd.DataFrame(lines).astype({"layer": "Int64"})
+    return pd.DataFrame(lines).astype({"adapter": bool, "layer": "Int64"})
 
 
-def comparisons(table: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
+def comparisons_table(scores: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
     """Paired DeLong tests between all detectors of one aggregation and subset, adjusted by Holm within each.
 
     Returns:
-        aggregation, subset, a, b (each "feature/score"), difference (AUROC of a minus AUROC of b), low, high,
-        p_value, p_holm.
+        aggregation, subset, a, adapter_a, b, adapter_b (a and b are "feature/score"), difference (AUROC of a minus
+        AUROC of b), low, high, p_value, p_holm.
     """
+    columns = [
+        "aggregation", "subset", "a", "adapter_a", "b", "adapter_b", "difference", "low", "high", "p_value", "p_holm",
+    ]  # fmt: skip
     parts = []
     subsets = contested(prompts)
-    whole = table[(table["site"] == "aggregate") & (table["score"] != PROBE)]
-    for aggregation, group in whole.groupby("aggregation", sort=False):
-        detector = group["feature"] + "/" + group["score"]
-        scores = group.assign(detector=detector).pivot(index="row", columns="detector", values="value")
-        scores = scores[detector.drop_duplicates().tolist()]
-        for name, (rows, labels) in subsets.items():
-            some = scores.loc[rows]
-            found = compare_all({str(detector): some[detector].to_numpy() for detector in some}, labels)
-            parts.append(found.assign(aggregation=aggregation, subset=name))
-    columns = ["aggregation", "subset", "a", "b", "difference", "low", "high", "p_value", "p_holm"]
+    aggregated = scores[(scores["site"] == "aggregate") & (scores["score"] != PROBE)]
+    for aggregation, group in aggregated.groupby("aggregation", sort=False):
+        detectors = list(dict.fromkeys(zip(group["feature"], group["adapter"], group["score"], strict=True)))
+        named = {f"{Variant(f, adapter)}/{score}": (f"{f}/{score}", bool(adapter)) for f, adapter, score in detectors}
+        wide = group.pivot(index="row", columns=["feature", "adapter", "score"], values="value")
+        for subset, (rows, labels) in subsets.items():
+            values = [wide.loc[rows, detector].to_numpy() for detector in detectors]
+            pairs = compare_all(dict(zip(named, values, strict=True)), labels)
+            for side in ("a", "b"):
+                pairs[f"adapter_{side}"] = [named[name][1] for name in pairs[side]]
+                pairs[side] = [named[name][0] for name in pairs[side]]
+            parts.append(pairs.assign(aggregation=aggregation, subset=subset))
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
@@ -146,31 +168,36 @@ def contested(prompts: pd.DataFrame) -> dict[str, tuple[pd.Index, NDArray[np.boo
     """
     agree = (prompts["alice_label"].astype(bool) == prompts["bob_label"].astype(bool)).to_numpy()
     members = {"all": np.ones(len(prompts), dtype=bool), "agree": agree, "disagree": ~agree}
-    rows, labels = prompts["row"].to_numpy(), prompts["anomalous"].to_numpy(dtype=bool)
-    both = {name: labels[members[name]] for name in SUBSETS}
-    return {name: (pd.Index(rows[members[name]]), own) for name, own in both.items() if own.any() and not own.all()}
+    rows, anomalous = prompts["row"].to_numpy(), prompts["anomalous"].to_numpy(dtype=bool)
+    labels = {name: anomalous[members[name]] for name in SUBSETS}
+    return {name: (pd.Index(rows[members[name]]), y) for name, y in labels.items() if y.any() and not y.all()}
+
+
+def layer_column(layer: int | None, n: int) -> Any:
+    """A layer's number n times, missing where there is none."""
+    return pd.array([pd.NA if layer is None else layer] * n, dtype="Int64")
 
 
 def _columns(name: str, interval: Interval, prefix: str) -> dict[str, float]:
     return {name: interval.value, f"{prefix}low": interval.low, f"{prefix}high": interval.high}
 
 
-def _by_feature(sites: dict[tuple[str, str], Site]) -> dict[str, list[Site]]:
-    found: dict[str, list[Site]] = {}
-    for (feature, _), site in sites.items():
-        found.setdefault(feature, []).append(site)
-    return found
+def _by_feature(sites: Mapping[SiteKey, SiteScores]) -> dict[Variant, list[SiteScores]]:
+    groups: dict[Variant, list[SiteScores]] = {}
+    for (variant, _), scores in sites.items():
+        groups.setdefault(variant, []).append(scores)
+    return groups
 
 
 def _part(
     rows: NDArray[np.int64],
-    feature: str,
+    variant: Variant,
     score: str,
     site: str,
     layer: int | None,
     aggregation: str,
     values: NDArray[np.float64],
 ) -> pd.DataFrame:
-    names = {"feature": feature, "score": score, "site": site}
-    layers = pd.array([pd.NA if layer is None else layer] * len(rows), dtype="Int64")
-    return pd.DataFrame({"row": rows, **names, "layer": layers, "aggregation": aggregation, "value": values})
+    names = {"feature": variant.feature, "adapter": variant.adapter, "score": score, "site": site}
+    columns = {"layer": layer_column(layer, len(rows)), "aggregation": aggregation, "value": values}
+    return pd.DataFrame({"row": rows, **names, **columns})

@@ -26,11 +26,11 @@ class StoredActivations(RankAwareDataModule):
     """Last-token vectors that `madkit predict` has stored, of one split.
 
     They are few, a thousand or so, and of prompts of one dataset, so their encoders should be small. Vectors of
-    ``activations`` are the quirky LM's and those of ``base_activations`` the base model's; an encoder's identity says
-    which, and names the store.
+    ``features/activations`` are the quirky LM's and those of ``controls/activations`` the base model's; an encoder's
+    identity says which, and names the store.
 
     Args:
-        store: ``features/activations`` or ``features/base_activations`` of a run.
+        store: ``features/activations`` or ``controls/activations`` of a run.
         split: the split to train on; labels are never seen.
         sites: site names; null for all of the store.
         batch_size: rows in one optimizer step, over all devices.
@@ -97,7 +97,8 @@ class StoredActivations(RankAwareDataModule):
     def identity(self) -> dict[str, Any]:
         """Which store and split."""
         return {
-            "source": "store", "feature": Path(self.folder).name, "split": self.split, "store": self.store.folder.name,
+            "source": "store", "feature": Path(self.folder).name, "control": self.store.identity["control"],
+            "split": self.split, "store": self.store.folder.name,
         }  # fmt: skip
 
     @cached_property

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from madkit.features.feature import Feature, Reading
+from madkit.features.feature import Feature
+from madkit.features.trace import Trace
 from madkit.lm import forward
 from madkit.lm.hooks import Hookpoint, Reader
 
-Points = Mapping[str, Sequence[Hookpoint]]
+Hookpoints = Mapping[str, Sequence[Hookpoint]]
 
 
 def switched(model: Any, adapter: bool) -> AbstractContextManager[Any]:
@@ -23,56 +24,64 @@ def switched(model: Any, adapter: bool) -> AbstractContextManager[Any]:
 
 
 @torch.inference_mode(False)
-def read(
-    model: Any, features: Sequence[Feature], points: Points, batch: dict[str, Any], *, learning: bool = False
-) -> dict[str, Reading]:
-    """Run one forward pass, and a backward pass if a feature needs gradients, and give each feature its reading.
+def trace(
+    model: Any,
+    features: Sequence[Feature],
+    hookpoints: Hookpoints,
+    batch: dict[str, Any],
+    *,
+    adapter: bool = True,
+    learning: bool = False,
+) -> dict[str, Trace]:
+    """Run one forward pass, and a backward pass if a feature needs gradients, and give each feature its trace.
 
     Outside inference mode, in which Lightning predicts but autograd cannot record. The graph lives as long as a
-    reading with a ``pullback`` does.
+    trace with a ``pullback`` does.
 
     Args:
         model: the LM, with or without a PEFT adapter.
-        features: features with the same ``adapter``.
-        points: the hookpoints of each feature, by its name.
+        features: what reads this pass.
+        hookpoints: those of each feature, by its name.
         batch: token ids, mask and choices of B prompts.
+        adapter: whether the adapter is on.
         learning: read what features learn from, which takes neither logits nor gradients.
     """
     lm = forward.unwrapped(model)
-    traced = [p for f in features if f.needs_gradients and not learning for p in points[f.name]]
+    # Where gradients are taken.
+    sources = [h for f in features if f.needs_gradients and not learning for h in hookpoints[f.name]]
     logits = None
-    needs_logits = bool(traced) or any(f.needs_logits for f in features if not learning)
+    needs_logits = bool(sources) or any(f.needs_logits for f in features if not learning)
     # Tensors that were made in inference mode cannot be saved for a backward pass, copies of them can.
     ids, mask = batch["input_ids"].clone(), batch["attention_mask"].clone()
-    everything = [p for f in features for p in points[f.name]]
-    reader = Reader(lm, everything, stop=not needs_logits, traced=traced)
-    with torch.set_grad_enabled(bool(traced)), switched(model, features[0].adapter):
-        if traced:  # PEFT marks the adapter as trainable whenever it is switched on again
+    everything = [h for f in features for h in hookpoints[f.name]]
+    reader = Reader(lm, everything, stop=not needs_logits, traced=sources)
+    with torch.set_grad_enabled(bool(sources)), switched(model, adapter):
+        if sources:  # PEFT marks the adapter as trainable whenever it is switched on again
             model.requires_grad_(False)
         with reader:
             hidden = forward.hidden_states(lm, ids, mask, padded=forward.is_padded(mask))
             if needs_logits:
                 logits = forward.logits_of(lm, hidden[:, -1])
-    whole = Reading(lm, reader.values, batch, None if logits is None else logits.detach())
-    if traced and logits is not None:
+    total = Trace(lm, reader.values, batch, None if logits is None else logits.detach())
+    if sources and logits is not None:
         no, yes = forward.choice_logits(logits, batch["choices"].clone()).unbind(1)
-        whole.gradients = reader.gradients(yes - no, list(dict.fromkeys(traced)))
-        whole.pullback = _pullback(reader)
-    return {f.name: _own(whole, f, points[f.name]) for f in features}
+        total.gradients = reader.gradients(yes - no, list(dict.fromkeys(sources)))
+        total.pullback = _pullback(reader)
+    return {f.name: _part(total, f, hookpoints[f.name]) for f in features}
 
 
-def _own(whole: Reading, feature: Feature, points: Sequence[Hookpoint]) -> Reading:
-    """The part of a reading that a feature asked for."""
-    values = {p: whole.values[p] for p in points}
-    if not feature.needs_gradients or not whole.gradients:
-        return replace(whole, values=values, gradients={}, pullback=None)
-    return replace(whole, values=values, gradients={p: whole.gradients[p] for p in points})
+def _part(total: Trace, feature: Feature, hookpoints: Sequence[Hookpoint]) -> Trace:
+    """The part of a pass' trace that a feature needs."""
+    activations = {h: total.activations[h] for h in hookpoints}
+    if not feature.needs_gradients or not total.gradients:
+        return replace(total, activations=activations, gradients={}, pullback=None)
+    return replace(total, activations=activations, gradients={h: total.gradients[h] for h in hookpoints})
 
 
 def _pullback(reader: Reader) -> Any:
-    def pullback(point: Hookpoint, direction: Tensor, earlier: Sequence[Hookpoint]) -> dict[Hookpoint, Tensor]:
+    def pullback(hookpoint: Hookpoint, direction: Tensor, earlier: Sequence[Hookpoint]) -> dict[Hookpoint, Tensor]:
         with torch.inference_mode(False), torch.enable_grad():
-            value = reader.traced(point)
-            return reader.gradients(value @ direction.to(value), earlier)
+            x = reader.traced(hookpoint)
+            return reader.gradients(x @ direction.to(x), earlier)
 
     return pullback

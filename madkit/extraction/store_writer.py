@@ -1,13 +1,15 @@
-"""What every `predict` stage does, whatever vectors are made from: open stores, write shards, declare them whole."""
+"""What every `predict` stage does, whatever vectors are made from: open stores, write shards, declare them complete."""
 
 from __future__ import annotations
 
+import copy
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -16,34 +18,55 @@ from madkit.extraction.trusted_statistics import require_finite
 from madkit.features.feature import Feature
 from madkit.runs.atomic import write_json
 from madkit.runs.cost import Cost
-from madkit.runs.folder import provenance, root_of
+from madkit.runs.folder import data_of, provenance, root_of
 from madkit.store.feature_store import FeatureStore
+from madkit.store.shards import Shard
+from madkit.store.variant import Variant
 
-#: What of a store's identity is the feature's own; all else says which model read which prompts.
-OWN = ("feature", "sites")
+#: The parts of a store's identity that are its feature's; the others say which model read which prompts.
+FEATURE_PARTS = ("feature", "control", "sites")
+
+
+@runtime_checkable
+class ShardedPrompts(Protocol):
+    """What the data of a `predict` stage have."""
+
+    table: pd.DataFrame
+    """The prompts."""
+    shards: list[Shard]
+    """How they are cut."""
+    done_shards: set[int]
+    """Shards that need not be read again; set by the model before the prediction starts."""
 
 
 class StoreWriter(L.LightningModule):
     """Write features of the data's shards to the run's stores; what is on disk is not computed again.
 
-    The data module has ``shards``, the ``table`` of prompts, and ``done_shards``, which is set here.
-
     Args:
         features: what to compute.
+        controls: names of those to compute with the adapter switched off, too.
 
     Raises:
-        ConfigError: a feature is listed twice.
+        ConfigError: a feature is listed twice, or a control is no feature.
     """
 
-    def __init__(self, features: list[Feature]) -> None:
+    def __init__(self, features: list[Feature], controls: list[str] | None = None) -> None:
         super().__init__()
-        self.features = features
-        self.stores: dict[str, FeatureStore] = {}
-        self.costs: dict[str, Cost] = {}
-        self._collected: dict[str, list[dict[str, Tensor]]] = {}
-        names = [feature.name for feature in self.features]
+        names = [feature.name for feature in features]
         if len(set(names)) < len(names):
             raise ConfigError(f"model.features={names}: each feature may be listed once")
+        controls = list(dict.fromkeys(controls or []))
+        if unknown := [name for name in controls if name not in names]:
+            raise ConfigError(
+                f"model.controls={controls}: {', '.join(unknown)} must be listed in model.features too, which has "
+                f"{', '.join(names)}"
+            )
+        self.features: dict[Variant, Feature] = {Variant(feature.name): feature for feature in features}
+        # A feature may remember the model that it has met, so a control has a copy of it.
+        self.features |= {Variant(name, False): copy.deepcopy(features[names.index(name)]) for name in controls}
+        self.stores: dict[Variant, FeatureStore] = {}
+        self.costs: dict[Variant, Cost] = {}
+        self._collected: dict[Variant, list[dict[str, Tensor]]] = {}
 
     def open_stores(self, lm: nn.Module, model: Mapping[str, Any]) -> None:
         """Prepare the features, open their stores, and tell the data which shards are done.
@@ -52,57 +75,61 @@ class StoreWriter(L.LightningModule):
             lm: a skeleton of the base model.
             model: which model reads which prompts: the part of a store's identity that all features share.
         """
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        for feature in self.features:
-            feature.prepare(lm, str(model["base"]), root_of(self.trainer))
-        self.points = {feature.name: feature.hookpoints(lm) for feature in self.features}
-        for feature in self.features:
+        data: ShardedPrompts = data_of(self.trainer, ShardedPrompts)
+        run = root_of(self.trainer)
+        for feature in self.features.values():
+            feature.prepare(lm, str(model["base"]), run)
+        self.hookpoints = {feature.name: feature.hookpoints(lm) for feature in self.features.values()}
+        for variant, feature in self.features.items():
             sites = feature.sites(lm)
-            made_by = {**model, "feature": feature.options(), "sites": sites}
+            identity = {**model, "feature": feature.identity(), "control": not variant.adapter, "sites": sites}
             shards = [s for s in data.shards if s.split in feature.splits]
-            root = root_of(self.trainer) / "features" / feature.name
+            folder = variant.folder(run)
             if self.trainer.is_global_zero:
-                FeatureStore.create(root, made_by, sites, shards, data.table, feature.layers(lm), feature.widths(lm))
+                FeatureStore.create(folder, identity, sites, shards, data.table, feature.layers(lm), feature.widths(lm))
             self.trainer.strategy.barrier()
-            self.stores[feature.name] = FeatureStore(root / FeatureStore.key(made_by))
-        data.done_shards = {s.index for s in data.shards if not self._wanted(s.index, s.split)}
+            self.stores[variant] = FeatureStore(folder / FeatureStore.key(identity))
+        data.done_shards = {s.index for s in data.shards if not self._missing(s.index, s.split)}
 
-    def _wanted(self, shard: int, split: str) -> list[Feature]:
+    def _missing(self, shard: int, split: str) -> list[Variant]:
         """The features that this shard still lacks."""
-        return [f for f in self.features if split in f.splits and not self.stores[f.name].path(shard).exists()]
+        return [
+            variant
+            for variant, feature in self.features.items()
+            if split in feature.splits and not self.stores[variant].path(shard).exists()
+        ]
 
     @torch.inference_mode(False)
     @torch.no_grad()
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Compute the features of one batch; write the shard when this was its last batch."""
-        features = self._wanted(batch["shard"], batch["split"])
+        missing = self._missing(batch["shard"], batch["split"])
         for adapter in (True, False):
-            group = [feature for feature in features if feature.adapter is adapter]
-            if group:
-                self.read(group, batch)
+            if group := [variant for variant in missing if variant.adapter is adapter]:
+                self.compute(group, batch)
         if batch["last_in_shard"]:
-            for feature in features:
-                self._write(feature, batch["shard"])
+            for variant in missing:
+                self._write(variant, batch["shard"])
 
     @abstractmethod
-    def read(self, features: Sequence[Feature], batch: dict[str, Any]) -> None:
-        """Compute features with the same ``adapter`` and ``collect`` their vectors."""
+    def compute(self, variants: Sequence[Variant], batch: dict[str, Any]) -> None:
+        """Compute features, with the adapter on for all or off for all, and ``collect`` their vectors."""
 
-    def collect(self, feature: Feature, rows: Tensor, vectors: Mapping[str, Tensor]) -> None:
-        """Keep the vectors of a batch, with the numbers of their rows, until their shard is whole.
+    def collect(self, variant: Variant, rows: Tensor, vectors: Mapping[str, Tensor]) -> None:
+        """Keep the vectors of a batch, with the numbers of their rows, until their shard is complete.
 
         Raises:
             DataError: a vector is NaN or infinite.
         """
         for site, x in vectors.items():
-            require_finite(feature.name, site, x, rows)
-        self._collected.setdefault(feature.name, []).append({"row": rows, **vectors})
+            require_finite(variant, site, x, rows)
+        self._collected.setdefault(variant, []).append({"row": rows, **vectors})
 
-    def _write(self, feature: Feature, shard: int) -> None:
-        parts = self._collected.pop(feature.name)
-        whole = {key: torch.cat([part[key].cpu() for part in parts]) for key in parts[0]}
-        rows = whole.pop("row")
-        self.stores[feature.name].write(shard, rows, whole)
+    def _write(self, variant: Variant, shard: int) -> None:
+        parts = self._collected.pop(variant)
+        vectors = {key: torch.cat([part[key].cpu() for part in parts]) for key in parts[0]}
+        rows = vectors.pop("row")
+        self.stores[variant].write(shard, rows, vectors)
 
     def on_predict_end(self) -> None:
         """Once every process has written its shards, declare the stores complete."""
@@ -110,17 +137,18 @@ class StoreWriter(L.LightningModule):
         if self.trainer.is_global_zero and not getattr(self.trainer, "fast_dev_run", False):
             for store in self.stores.values():
                 store.finish()
-            self.sign({name: store.folder.name for name, store in self.stores.items()})
+            self.sign({str(variant): store.folder.name for variant, store in self.stores.items()})
 
-    def sign(self, made: dict[str, str]) -> None:
-        """Write ``predict.json``, whose presence says that the whole stage is done.
+    def sign(self, keys: dict[str, str]) -> None:
+        """Write ``predict.json``, whose presence says that the stage is complete.
 
         Args:
-            made: the key of each feature's store.
+            keys: of each feature's store.
         """
         path = root_of(self.trainer) / "predict.json"
         before = json.loads(path.read_text()) if path.exists() else {}
         # What had been computed before has not been timed again.
-        same = {name for name, key in made.items() if before.get("features", {}).get(name) == key}
-        kept = {name: cost for name, cost in before.get("cost", {}).items() if name in same}
-        write_json(path, {"features": made, "cost": kept | self.costs, "made_by": provenance()})
+        same = {v for v in self.stores if before.get("features", {}).get(str(v)) == keys[str(v)]} - set(self.costs)
+        costs = [c for c in before["cost"] if Variant(c["feature"], c["adapter"]) in same] if same else []
+        costs += [{**variant._asdict(), **cost} for variant, cost in self.costs.items()]
+        write_json(path, {"features": keys, "cost": costs, "made_by": provenance()})

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 from transformers import PreTrainedTokenizerBase as Tokenizer
+from typing_extensions import override
 
 from madkit.encoders.encoder_site import hookpoint_of, site_name
 from madkit.errors import ConfigError
@@ -17,24 +18,27 @@ from madkit.extraction.store_writer import StoreWriter
 from madkit.extraction.stored_data import StoredShards
 from madkit.features.activations import entering_layer
 from madkit.features.encoded import EncoderFeature
-from madkit.features.feature import Feature, Reading
+from madkit.features.feature import Feature
+from madkit.features.trace import Trace
 from madkit.lm import loading
 from madkit.lm.hooks import Hookpoint, layer_names
 from madkit.runs.atomic import write_json
-from madkit.runs.folder import provenance, root_of
+from madkit.runs.folder import data_of, provenance, root_of
 from madkit.store.feature_store import FeatureStore
+from madkit.store.variant import Variant
 
 
 class StoredExtractor(StoreWriter):
     """What flows and sparse autoencoders make of a run's stored activations, into the stores that `Extractor` writes.
 
     Activations are stored as the LM computed them, so this gives the same vectors in a store of the same key; of the
-    base model, only configuration and tokenizer are loaded. The activations must hold what the encoders read:
-    what leaves a layer is what enters the next.
+    base model, only configuration and tokenizer are loaded. The activations must hold the tensors that the encoders
+    read: what leaves a layer is what enters the next.
 
     Args:
         base: hub name or folder of the base model.
         features: `Flow` and `SAE`; all others need the LM itself.
+        controls: names of those to make of the activations with the adapter off, too.
         trust_remote_code: run code that comes with the model.
 
     Raises:
@@ -44,8 +48,14 @@ class StoredExtractor(StoreWriter):
     #: The resolved recipe, beside that of the stage which made the activations.
     recipe = "predict-stored"
 
-    def __init__(self, base: str, features: list[Feature], trust_remote_code: bool = False) -> None:
-        super().__init__(features)
+    def __init__(
+        self,
+        base: str,
+        features: list[Feature],
+        controls: list[str] | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        super().__init__(features, controls)
         self.base = base
         self.trust_remote_code = trust_remote_code
         others = [type(feature).__name__ for feature in features if not isinstance(feature, EncoderFeature)]
@@ -56,9 +66,10 @@ class StoredExtractor(StoreWriter):
             )
 
     @property
-    def sources(self) -> list[str]:
-        """The features whose stores are read."""
-        return list(dict.fromkeys(source_of(feature) for feature in self.features))
+    def data(self) -> StoredShards:
+        """The stored activations."""
+        data: StoredShards = data_of(self.trainer, StoredShards)
+        return data
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -66,27 +77,29 @@ class StoredExtractor(StoreWriter):
         return loading.load_tokenizer(self.base, trust_remote_code=self.trust_remote_code)
 
     def setup(self, stage: str) -> None:
-        """Open the stores and find the tensor that each encoder reads."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, StoredShards):
-            raise ConfigError(f"data={type(data).__name__}: model=StoredExtractor reads data=StoredShards")
+        """Open the stores and look up the site that holds the tensor of each encoder."""
+        self.data.open(list(dict.fromkeys(_source(variant) for variant in self.features)), self.tokenizer)
         lm = loading.skeleton(self.base, trust_remote_code=self.trust_remote_code)
-        self.skeleton = [lm]  # in a list, lest its weightless modules be moved to the device with this one
-        self.open_stores(lm, data.model)
-        self.tensors = {f.name: _tensors(self.points[f.name], data.stores[source_of(f)], lm) for f in self.features}
-        data.sites = {
-            name: sorted({s for f in self.features if source_of(f) == name for s in self.tensors[f.name].values()})
-            for name in data.stores
+        self.skeleton = [lm]  # in a list, so that its weightless modules are not moved to the device with this one
+        self.open_stores(lm, self.data.identity)
+        self.stored_sites = {
+            variant: stored_sites(self.hookpoints[variant.feature], self.data.stores[_source(variant)], lm)
+            for variant in self.features
         }
+        for source in self.data.stores:
+            sites = [self.stored_sites[variant].values() for variant in self.features if _source(variant) == source]
+            self.data.sites[source] = sorted({site for group in sites for site in group})
 
-    def read(self, features: Sequence[Feature], batch: dict[str, Any]) -> None:
-        """Apply the encoders to a batch of stored vectors."""
-        for feature in features:
-            stored = batch["x"][source_of(feature)]
-            values = {point: stored[site] for point, site in self.tensors[feature.name].items()}
-            self.collect(feature, batch["row"], feature(Reading(self.skeleton[0], values, batch)))
+    @override
+    def compute(self, variants: Sequence[Variant], batch: dict[str, Any]) -> None:
+        for variant in variants:
+            stored = batch["x"][_source(variant)]
+            activations = {hookpoint: stored[site] for hookpoint, site in self.stored_sites[variant].items()}
+            vectors = self.features[variant](Trace(self.skeleton[0], activations, batch))
+            self.collect(variant, batch["row"], vectors)
 
-    def sign(self, made: dict[str, str]) -> None:
+    @override
+    def sign(self, keys: dict[str, str]) -> None:
         """Add these features to ``predict.json``, where the stage that read the LM has written one.
 
         Its time stays as it was: what else that stage should have made has not become newer.
@@ -94,42 +107,41 @@ class StoredExtractor(StoreWriter):
         path = root_of(self.trainer) / "predict.json"
         if not path.exists():
             return
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        sources = {name: store.folder.name for name, store in data.stores.items()}
-        whole = json.loads(path.read_text())
-        whole["features"] |= made
+        sources = {str(variant): store.folder.name for variant, store in self.data.stores.items()}
+        content = json.loads(path.read_text())
+        content["features"] |= keys
         origin = {"made_from": sources, "made_by": provenance()}
-        whole["stored"] = whole.get("stored", {}) | dict.fromkeys(made, origin)
+        content["stored"] = content.get("stored", {}) | dict.fromkeys(keys, origin)
         stamp = path.stat()
-        write_json(path, whole)
+        write_json(path, content)
         os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
 
 
-def source_of(feature: Feature) -> str:
-    """The feature whose store holds what an encoder reads."""
-    return "activations" if feature.adapter else "base_activations"
+def _source(variant: Variant) -> Variant:
+    """The activations that an encoder's feature is made from."""
+    return Variant("activations", variant.adapter)
 
 
-def _tensors(points: Sequence[Hookpoint], store: FeatureStore, lm: nn.Module) -> dict[Hookpoint, str]:
+def stored_sites(hookpoints: Sequence[Hookpoint], store: FeatureStore, lm: nn.Module) -> dict[Hookpoint, str]:
     """The site of a store that holds each tensor.
 
     Raises:
-        ConfigError: it holds none of them.
+        ConfigError: the store does not hold one of them.
     """
     names = layer_names(lm)
-    held = {entering_layer(hookpoint_of(site), names): site for site in store.sites}
-    found = {}
-    for point in points:
-        layer = entering_layer(point, names)
-        if layer is None or layer not in held:
+    site_of_layer = {entering_layer(hookpoint_of(site), names): site for site in store.sites}
+    sites = {}
+    for hookpoint in hookpoints:
+        layer = entering_layer(hookpoint, names)
+        if layer is None or layer not in site_of_layer:
             what, way = "no layer's input or output", "read it from the LM, with predict-encoders.yaml"
             if layer is not None:
                 what = f"what enters layer {layer}" if layer < len(names) else "what leaves the last layer"
                 options = "first and step" if layer < len(names) else "final=true"
                 way = f"choose {options} of Activations in predict.yaml so that it is stored, and run `madkit predict`"
             raise ConfigError(
-                f"an encoder reads {site_name(point)!r}, {what}, which store {str(store.folder)!r} does not hold (it "
-                f"has {', '.join(store.sites)}): {way}, or choose other encoders by `sites`"
+                f"an encoder reads {site_name(hookpoint)!r}, {what}, which store {str(store.folder)!r} does not hold "
+                f"(it has {', '.join(store.sites)}): {way}, or choose other encoders by `subfolders`"
             )
-        found[point] = held[layer]
-    return found
+        sites[hookpoint] = site_of_layer[layer]
+    return sites

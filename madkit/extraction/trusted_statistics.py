@@ -1,8 +1,8 @@
-"""What features have to know of trusted prompts before they can be computed: made once, kept in their store."""
+"""What features must know of trusted prompts before they can be computed: learned once, kept in their store."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from madkit.errors import DataError, StoreError
-from madkit.extraction.forward_pass import Points, read
+from madkit.extraction.forward_pass import Hookpoints, trace
 from madkit.features.feature import Feature
 from madkit.lm import forward
 from madkit.runs.atomic import write_atomically
+from madkit.store.variant import Variant
 from madkit.streaming.accumulator import Accumulator, merge_processes
 
 FILE = "learned.safetensors"
@@ -25,41 +26,42 @@ FILE = "learned.safetensors"
 @torch.inference_mode(False)
 @torch.no_grad()
 def learn(
-    model: Any, features: Sequence[Feature], points: Points, batches: Iterable[dict[str, Any]]
-) -> dict[str, dict[str, Tensor]]:
+    model: Any, features: Mapping[Variant, Feature], hookpoints: Hookpoints, batches: Iterable[dict[str, Any]]
+) -> dict[Variant, dict[str, Tensor]]:
     """Pass trusted prompts through the model, once for all features, and let each learn from them.
 
     Every process must call this with batches of its own, none if need be; all get the same.
 
     Args:
         model: the LM, with or without a PEFT adapter.
-        features: features that learn.
-        points: the hookpoints of each feature, by its name.
+        features: features that learn, with the adapter on or off.
+        hookpoints: those of each feature, by its name.
         batches: this process' trusted prompts.
 
     Returns:
-        The tensors that each feature learned, by its name.
+        The tensors that each feature learned.
 
     Raises:
         DataError: there are no trusted prompts, or a value is NaN or infinite.
     """
     device = next(model.parameters()).device
-    statistics = {f.name: _statistics(f, forward.unwrapped(model), device) for f in features}
+    statistics = {variant: _statistics(f, forward.unwrapped(model), device) for variant, f in features.items()}
     for batch in batches:
         for adapter in (True, False):
-            group = [f for f in features if f.adapter is adapter]
-            readings = read(model, group, points, batch, learning=True) if group else {}
+            group = [feature for variant, feature in features.items() if variant.adapter is adapter]
+            traces = trace(model, group, hookpoints, batch, adapter=adapter, learning=True) if group else {}
             for feature in group:
-                for name, rows in feature.observe(readings[feature.name]).items():
-                    require_finite(feature.name, name, rows, batch["row"])
-                    statistics[feature.name][name].update(rows.double())
-    found = {}
-    for feature in features:
-        whole = {name: merge_processes(statistic) for name, statistic in statistics[feature.name].items()}
-        if not all(int(statistic.n) for statistic in whole.values()):
-            raise DataError(f"feature {feature.name!r} learns from trusted prompts and there are none: add some")
-        found[feature.name] = feature.learn({name: statistic.result() for name, statistic in whole.items()})
-    return found
+                variant = Variant(feature.name, adapter)
+                for name, rows in feature.observe(traces[feature.name]).items():
+                    require_finite(variant, name, rows, batch["row"])
+                    statistics[variant][name].update(rows.double())
+    learned = {}
+    for variant, feature in features.items():
+        total = {name: merge_processes(statistic) for name, statistic in statistics[variant].items()}
+        if not all(int(statistic.n) for statistic in total.values()):
+            raise DataError(f"feature {str(variant)!r} learns from trusted prompts and there are none: add some")
+        learned[variant] = feature.learn({name: statistic.result() for name, statistic in total.items()})
+    return learned
 
 
 def _statistics(feature: Feature, lm: nn.Module, device: torch.device) -> dict[str, Accumulator]:
@@ -67,7 +69,7 @@ def _statistics(feature: Feature, lm: nn.Module, device: torch.device) -> dict[s
 
 
 def save_learned(folder: Path, tensors: dict[str, Tensor]) -> None:
-    """Write what a feature learned into its store, whole or not at all."""
+    """Write what a feature learned into its store, all of it or nothing."""
     content = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     write_atomically(folder / FILE, lambda p: save_file(content, p))
 
@@ -86,7 +88,7 @@ def load_learned(folder: Path, device: torch.device | str = "cpu") -> dict[str, 
         ) from error
 
 
-def require_finite(feature: str, site: str, x: Tensor, rows: Tensor) -> None:
+def require_finite(feature: Variant, site: str, x: Tensor, rows: Tensor) -> None:
     """Refuse vectors x (B, d) that are not numbers.
 
     Raises:
@@ -95,6 +97,6 @@ def require_finite(feature: str, site: str, x: Tensor, rows: Tensor) -> None:
     if not bool(torch.isfinite(x).all()):
         bad = rows[~torch.isfinite(x).all(dim=1)].tolist()
         raise DataError(
-            f"feature {feature!r} is NaN or infinite at site {site!r} for rows {bad[:5]}; "
+            f"feature {str(feature)!r} is NaN or infinite at site {site!r} for rows {bad[:5]}; "
             "try another `--model.dtype` or check the adapter"
         )

@@ -4,9 +4,10 @@ from madkit.features.activations import Activations
 from madkit.features.answers import Answers
 from madkit.features.attribution import Attribution
 from madkit.features.encoded import SAE, Flow
-from madkit.features.feature import Feature, Reading
+from madkit.features.feature import Feature
 from madkit.features.local_volume import LocalVolume, LocalVolumeRadii
 from madkit.features.probe_shift import ProbeShift
+from madkit.features.trace import Trace
 
 __all__ = [
     "SAE",
@@ -18,5 +19,5 @@ __all__ = [
     "LocalVolume",
     "LocalVolumeRadii",
     "ProbeShift",
-    "Reading",
+    "Trace",
 ]

@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from madkit.errors import ConfigError, DataError
-from madkit.features.feature import Feature, Reading
+from madkit.features.layerwise_feature import LayerwiseFeature
+from madkit.features.trace import Trace
 from madkit.lm.attention import heads, output_projection
-from madkit.lm.hooks import Hookpoint, every_nth_layer
+from madkit.lm.hooks import Hookpoint
 from madkit.streaming.accumulator import Accumulator
 from madkit.streaming.moments import Moments
 from madkit.streaming.variances import Variances
@@ -19,7 +21,7 @@ from madkit.streaming.variances import Variances
 REFERENCES = ("mean", "zero", "pca", "gradient")
 
 
-class Attribution(Feature):
+class Attribution(LayerwiseFeature):
     r"""The first-order effect, on the log odds, of moving one attention head's output to a reference.
 
     At the last prompt token, let a be the input of a layer's output projection, in which the heads lie one after
@@ -42,90 +44,80 @@ class Attribution(Feature):
         k: how many principal components; for ``pca`` only.
         first: the first layer to read.
         step: read every ``step``-th layer from there [every third from 1 in the study].
-        adapter: ``false`` reads the same prompts with the LoRA switched off: a control, called ``base_...``.
 
     Raises:
         ConfigError: an option is out of range.
 
     Example:
-        >>> Attribution().name, Attribution("zero", adapter=False).name
-        ('attribution', 'base_attribution_zero')
+        >>> Attribution().name, Attribution("zero").name
+        ('attribution', 'attribution_zero')
     """
 
+    in_name = ("reference",)
     needs_gradients = True
 
-    def __init__(
-        self, reference: str = "mean", k: int = 10, first: int = 1, step: int = 3, adapter: bool = True
-    ) -> None:
+    def __init__(self, reference: str = "mean", k: int = 10, first: int = 1, step: int = 3) -> None:
+        super().__init__(first, step)
         if reference not in REFERENCES:
             raise ConfigError(f"Attribution(reference={reference!r}): choose from {', '.join(REFERENCES)}")
-        if k < 1 or first < 0 or step < 1:
-            raise ConfigError(
-                f"Attribution(k={k}, first={first}, step={step}): k and step must be at least 1 and first at least 0"
-            )
+        if k < 1:
+            raise ConfigError(f"Attribution(k={k}): k must be at least 1")
         self.reference = reference
         self.k = k
-        self.first = first
-        self.step = step
-        self.adapter = adapter
-        own = "attribution" if reference == "mean" else f"attribution_{reference}"
-        self.name = own if adapter else f"base_{own}"
 
-    def sites(self, lm: nn.Module) -> list[str]:
-        """The layers' module names."""
-        return every_nth_layer(lm, self.first, self.step, "Attribution")
-
+    @override
     def hookpoints(self, lm: nn.Module) -> list[Hookpoint]:
-        """What enters each layer's output projection."""
-        points = [Hookpoint(output_projection(lm, layer), "input") for layer in self.sites(lm)]
-        sizes = [int(lm.get_submodule(p.module).in_features) // heads(lm) for p in points]  # type: ignore[arg-type]
+        modules = [output_projection(lm, layer) for layer in self.sites(lm)]
+        sizes = [int(lm.get_submodule(module).in_features) // heads(lm) for module in modules]  # type: ignore[arg-type]
         if self.reference == "pca" and self.k > min(sizes):
             raise ConfigError(f"Attribution(k={self.k}): a head has {min(sizes)} numbers only; choose a smaller k")
-        return points
+        return [Hookpoint(module, "input") for module in modules]
 
+    @override
     def statistics(self, lm: nn.Module) -> dict[str, Accumulator]:
-        """The mean of a at each site, or each head's mean and covariance."""
         if self.reference == "mean":
             return {site: Variances() for site in self.sites(lm)}
         if self.reference == "pca":
             return {f"{site}.{head}": Moments() for site in self.sites(lm) for head in range(heads(lm))}
         return {}
 
-    def observe(self, reading: Reading) -> dict[str, Tensor]:
-        """The values of a, whole or head by head."""
-        by_site = dict(zip(self.sites(reading.lm), reading.values.values(), strict=True))
+    @override
+    def observe(self, trace: Trace) -> dict[str, Tensor]:
+        by_site = dict(zip(self.sites(trace.lm), trace.activations.values(), strict=True))
         if self.reference == "mean":
             return by_site
-        n = heads(reading.lm)
+        n = heads(trace.lm)
         return {f"{site}.{h}": x for site, a in by_site.items() for h, x in enumerate(_by_head(a, n).unbind(1))}
 
+    @override
     def learn(self, statistics: Mapping[str, Any]) -> dict[str, Tensor]:
         """Means (d,) by site; or by site and head the mean (head size,) and the components (k, head size)."""
         if self.reference == "mean":
-            return {site: found.mean for site, found in statistics.items()}
+            return {site: variances.mean for site, variances in statistics.items()}
         learned: dict[str, Tensor] = {}
-        for name, found in statistics.items():
-            if found.n < 2:
+        for name, moments in statistics.items():
+            if moments.n < 2:
                 raise DataError(f"feature {self.name!r} needs two trusted prompts or more for principal components")
-            directions = found.spectrum.directions[: self.k]
+            directions = moments.spectrum.directions[: self.k]
             # Rows of zeros stand for components without variance: there is nothing to ablate along them.
-            missing = directions.new_zeros(self.k - len(directions), len(found.mean))
+            missing = directions.new_zeros(self.k - len(directions), len(moments.mean))
             learned[f"{name}.components"] = torch.cat([directions, missing])
-            learned[f"{name}.mean"] = found.mean
+            learned[f"{name}.mean"] = moments.mean
         return learned
 
-    def __call__(self, reading: Reading) -> dict[str, Tensor]:
+    @override
+    def __call__(self, trace: Trace) -> dict[str, Tensor]:
         """One number a head (B, heads), in float32 or better."""
-        n = heads(reading.lm)
+        n = heads(trace.lm)
         vectors = {}
-        for site, (point, a) in zip(self.sites(reading.lm), reading.values.items(), strict=True):
+        for site, (hookpoint, a) in zip(self.sites(trace.lm), trace.activations.items(), strict=True):
             # Products of half-precision numbers are added up in single precision.
             dtype = torch.promote_types(a.dtype, torch.float32)
-            gradient = _by_head(reading.gradients[point].to(dtype), n)
+            gradient = _by_head(trace.gradients[hookpoint].to(dtype), n)
             if self.reference == "gradient":
                 vectors[site] = gradient.square().sum(-1)
             else:
-                vectors[site] = (self._step(site, _by_head(a.to(dtype), n), reading.learned) * gradient).sum(-1)
+                vectors[site] = (self._step(site, _by_head(a.to(dtype), n), trace.learned) * gradient).sum(-1)
         return vectors
 
     def _step(self, site: str, a: Tensor, learned: Mapping[str, Tensor]) -> Tensor:
@@ -139,11 +131,6 @@ class Attribution(Feature):
             components = learned[f"{site}.{head}.components"].to(a)
             parts.append((learned[f"{site}.{head}.mean"].to(a) - x) @ components.T @ components)
         return torch.stack(parts, dim=1)
-
-    def options(self) -> dict[str, Any]:
-        """Plain options; k only where it matters."""
-        options = {"class": "Attribution", "reference": self.reference, "first": self.first, "step": self.step}
-        return options | {"adapter": self.adapter} | ({"k": self.k} if self.reference == "pca" else {})
 
 
 def _by_head(x: Tensor, n: int) -> Tensor:

@@ -8,138 +8,131 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from madkit.encoders.encoder_site import EncoderSite, site_name
 from madkit.encoders.flow.laplace_flow import LaplaceFlow
 from madkit.encoders.sae.sparse_coder import load_coder
 from madkit.errors import ConfigError
 from madkit.features.activations import entering_layer
-from madkit.features.feature import Feature, Reading
+from madkit.features.feature import Feature
+from madkit.features.trace import Trace
 from madkit.lm.hooks import Hookpoint, layer_names
 from madkit.runs.fingerprints import digest, file_digest, local_folder
 
 
 class EncoderFeature(Feature):
-    """An encoder that was trained on a base model, applied to what passes the same tensor of the quirky LM.
+    """Encoders that were trained on a base model, applied to what passes the same tensors of the LM.
 
     Args:
         encoder: folder (or, for SAEs, hub name) with a subfolder per site; null for ``<run>/flow/encoder`` or
             ``<run>/sae/encoder``, beside the datasets' folders.
-        sites: subfolders to use; null for all.
-        adapter: ``false`` reads the same prompts with the LoRA switched off, a control; it is called ``base_...``.
+        subfolders: which of them to use; null for all.
     """
 
-    kind: str
-
-    def __init__(self, encoder: str | None = None, sites: list[str] | None = None, adapter: bool = True) -> None:
+    def __init__(self, encoder: str | None = None, subfolders: list[str] | None = None) -> None:
         self.encoder = encoder
-        self.chosen = sites
-        self.adapter = adapter
-        self.name = self.kind if adapter else f"base_{self.kind}"
+        self.subfolders = subfolders
         self._encoders: dict[str, Any] = {}
         self._sites: dict[str, EncoderSite] = {}
-        self._fingerprint = ""
+        self._fingerprints: dict[str, str] = {}
 
     @abstractmethod
     def load(self, folder: Path) -> nn.Module:
-        """One encoder."""
+        """The encoder of one subfolder."""
 
     @abstractmethod
     def describe(self, folder: Path, lm: nn.Module) -> EncoderSite:
-        """Where one encoder belongs."""
+        """What the encoder of one subfolder was trained on."""
 
+    @abstractmethod
+    def apply(self, site: str, encoder: Any, x: Tensor) -> dict[str, Tensor]:
+        """The vectors of x (B, d) at a site."""
+
+    @override
     def prepare(self, lm: nn.Module, base: str, folder: Path) -> None:
         """Load the encoders.
 
         Raises:
             ConfigError: there are none, or they were trained on another base model or at a tensor it does not have.
         """
-        default = folder.parent / self.kind / "encoder"
+        default = folder.parent / self.short / "encoder"
         if self.encoder is None and not default.exists():
             raise ConfigError(
                 f"{type(self).__name__}(encoder=null) and there is no {str(default)!r}; train it with "
-                f"`madkit fit --config .../{self.kind}.yaml`, name another folder, or leave the feature out"
+                f"`madkit fit --config .../{self.short}.yaml`, name another folder, or leave the feature out"
             )
-        root = default if self.encoder is None else local_folder(self.encoder, self.chosen)
-        found = {path.name: path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")}
-        names = sorted(found, key=_natural) if self.chosen is None else self.chosen
-        if not names or set(names) - set(found):
+        root = default if self.encoder is None else local_folder(self.encoder, self.subfolders)
+        paths = {path.name: path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+        names = sorted(paths, key=_natural) if self.subfolders is None else self.subfolders
+        if not names or set(names) - set(paths):
             raise ConfigError(
-                f"{type(self).__name__}(encoder={str(root)!r}, sites={self.chosen}): that folder holds {sorted(found)}"
+                f"{type(self).__name__}(encoder={str(root)!r}, subfolders={self.subfolders}): that folder holds "
+                f"{sorted(paths)}"
             )
-        self._encoders, self._sites = {}, {}
+        self._encoders, self._sites, self._fingerprints = {}, {}, {}
         width = int(lm.config.hidden_size)  # type: ignore[union-attr,arg-type]
         modules = dict(lm.named_modules())
-        content = {}
         for name in names:
-            about = self.describe(found[name], lm)
+            about = self.describe(paths[name], lm)
             if about.module not in modules:
                 raise ConfigError(
-                    f"encoder {str(found[name])!r} reads {about.module!r}, which this model does not have"
+                    f"encoder {str(paths[name])!r} reads {about.module!r}, which this model does not have"
                 )
             about.require(about.hookpoint, width, base)
-            encoder = self.load(found[name])
-            self._encoders[about.site], self._sites[about.site] = encoder, about
-            content[name] = {path.name: file_digest(path) for path in sorted(found[name].glob("*.*"))}
-        self._fingerprint = digest(content)
+            self._encoders[about.site], self._sites[about.site] = self.load(paths[name]), about
+            content = {path.name: file_digest(path) for path in sorted(paths[name].glob("*.*"))}
+            self._fingerprints[name] = digest(content)
 
+    @override
     def sites(self, lm: nn.Module) -> list[str]:
-        """The encoders' sites."""
         return list(self._sites)
 
+    @override
     def layers(self, lm: nn.Module) -> list[int | None]:
-        """The layers that the vectors enter, as for activations; what leaves layer 23 enters layer 24."""
+        # As for activations: what leaves layer 23 enters layer 24.
         return [entering_layer(about.hookpoint, layer_names(lm)) for about in self._sites.values()]
 
+    @override
     def hookpoints(self, lm: nn.Module) -> list[Hookpoint]:
-        """The tensors that the encoders were trained on."""
         return [about.hookpoint for about in self._sites.values()]
 
+    @override
     @torch.no_grad()
-    def __call__(self, reading: Reading) -> dict[str, Tensor]:
-        """The encoder's vectors, in float32."""
-        made: dict[str, Tensor] = {}
-        for point, x in reading.values.items():
-            site = site_name(point)
-            self._sites[site].require(point, x.shape[1])
-            made |= self.apply(site, self._encoders[site].to(x.device), x)
-        return made
+    def __call__(self, trace: Trace) -> dict[str, Tensor]:
+        """The encoders' vectors, in float32."""
+        vectors: dict[str, Tensor] = {}
+        for hookpoint, x in trace.activations.items():
+            site = site_name(hookpoint)
+            self._sites[site].require(hookpoint, x.shape[1])
+            vectors |= self.apply(site, self._encoders[site].to(x.device), x)
+        return vectors
 
-    @abstractmethod
-    def apply(self, site: str, encoder: Any, x: Tensor) -> dict[str, Tensor]:
-        """The vectors of x (B, d) at a site."""
-
-    def options(self) -> dict[str, Any]:
-        """The encoders' fingerprint rather than their place."""
-        return {
-            "class": type(self).__name__,
-            "encoder": self._fingerprint,
-            "adapter": self.adapter,
-            "trained_on": {site: about.data for site, about in self._sites.items()},
-        }
+    @override
+    def identity(self) -> dict[str, Any]:
+        # What the encoders are, not where they lie.
+        trained_on = {site: about.data for site, about in self._sites.items()}
+        return super().identity() | {"options": {"encoders": self._fingerprints}, "trained_on": trained_on}
 
 
 class Flow(EncoderFeature):
-    """z = f(activation) (B, d), coordinates that are independent Laplace(0, 1) where the base model is at home.
+    """z = f(activation) (B, d), coordinates that are independent Laplace(0, 1) on what the flow was trained on.
 
     Args:
-        encoder: folder of flows; null for the run's own, ``<run>/flow/encoder``.
-        sites: names of the sites to use; null for all.
-        adapter: ``false`` for the control with the LoRA switched off.
+        encoder: folder of flows; null for the run's, ``<run>/flow/encoder``.
+        subfolders: which of them to use; null for all.
     """
 
-    kind = "flow"
-
+    @override
     def load(self, folder: Path) -> nn.Module:
-        """See the base class."""
         return LaplaceFlow.load(folder)
 
+    @override
     def describe(self, folder: Path, lm: nn.Module) -> EncoderSite:
-        """See the base class."""
         return EncoderSite.load(folder)
 
+    @override
     def apply(self, site: str, encoder: Any, x: Tensor) -> dict[str, Tensor]:
-        """One dense vector."""
         return {site: encoder(x)}
 
 
@@ -148,18 +141,16 @@ class SAE(EncoderFeature):
 
     Args:
         encoder: folder of SAEs in sparsify's format, or a hub name such as ``EleutherAI/sae-llama-3-8b-32x``; null for
-            the run's own, ``<run>/sae/encoder``. A published SAE's folder is named after the module whose output it
+            the run's, ``<run>/sae/encoder``. A published SAE's subfolder is named after the module whose output it
             reads.
-        sites: subfolders to use, such as ``layers.23``; null for all.
-        adapter: ``false`` for the control with the LoRA switched off.
+        subfolders: which of them to use, such as ``layers.23``; null for all.
     """
 
-    kind = "sae"
-
+    @override
     def load(self, folder: Path) -> nn.Module:
-        """See the base class."""
         return load_coder(folder)
 
+    @override
     def describe(self, folder: Path, lm: nn.Module) -> EncoderSite:
         """What ``config.json`` says; of a published SAE, what the folder's name does."""
         if (folder / "config.json").exists():
@@ -171,10 +162,11 @@ class SAE(EncoderFeature):
             "sae", module, "output", load_coder(folder).d_in, "as published", None, {"source": "published"}
         )
 
+    @override
     def widths(self, lm: nn.Module) -> dict[str, int]:
-        """The number of latents of each site."""
         return {site: int(encoder.num_latents) for site, encoder in self._encoders.items()}
 
+    @override
     def apply(self, site: str, encoder: Any, x: Tensor) -> dict[str, Tensor]:
         """Which latents (B, k) are used, and how much."""
         acts, indices, _ = encoder.encode(x.to(encoder.dtype))

@@ -2,71 +2,89 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from typing_extensions import override
 
+from madkit.errors import ConfigError
+from madkit.features.trace import Trace
 from madkit.lm.hooks import Hookpoint
+from madkit.runs.configured import Configured
+from madkit.runs.fingerprints import digest, file_digest
+from madkit.runs.naming import labelled
 from madkit.streaming.accumulator import Accumulator
 
 SPLITS = ("trusted", "untrusted", "calibration", "test")
 
 
-@dataclass
-class Reading:
-    """What one forward pass left behind for a batch of B prompts."""
+class Feature(Configured, ABC):
+    """A feature turns what passes through an LM into one vector per site.
 
-    lm: nn.Module
-    """The model that was read."""
-    values: dict[Hookpoint, Tensor]
-    """Last-token vectors (B, d) at the feature's own hookpoints, in their order."""
-    batch: dict[str, Any]
-    """The batch itself."""
-    logits: Tensor | None = None
-    """Next-token logits (B, vocabulary), where the feature needs them."""
-    gradients: dict[Hookpoint, Tensor] = field(default_factory=dict)
-    """Gradients (B, d) of the log odds at the feature's hookpoints, where it needs them."""
-    pullback: Callable[[Hookpoint, Tensor, Sequence[Hookpoint]], dict[Hookpoint, Tensor]] | None = None
-    """Where the feature needs gradients: those (B, d) of ``direction . value`` at earlier hookpoints, for a hookpoint
-    and a direction (d,). Each call is a backward pass from that hookpoint to the earliest of the others."""
-    learned: Mapping[str, Tensor] = field(default_factory=dict)
-    """What the feature learned from trusted prompts."""
-    shared: dict[Any, Any] = field(default_factory=dict)
-    """What features of one pass have computed of it besides, for others that need the same."""
-
-
-class Feature(ABC):
-    """A feature reads what passes through an LM and gives one vector per site.
-
-    A subclass says where it reads (``hookpoints``) and what it makes of it (``__call__``); the extractor runs as few
-    forward passes as all features together need. Constructor arguments must be plain, because they identify the
-    feature in the store.
+    A subclass says where it reads (``hookpoints``), what its vectors are called (``sites``) and how they are computed
+    (``__call__``); the extractor runs as few forward passes as all features together need. It keeps each constructor
+    argument as an attribute of the same name. Arguments must be plain, because they identify the feature in the store.
+    So does the code of the class: the vectors of an edited feature are computed again.
 
     A feature that must know the trusted prompts before it can be computed says what to accumulate over them
     (``statistics``, ``observe``) and what follows from it (``learn``). The extractor does so once, over all
-    processes, and keeps the outcome in the feature's store; each ``Reading`` then brings it along.
+    processes, and keeps the outcome in the feature's store; each ``Trace`` then brings it along.
 
-    Attributes:
-        name: the feature's name in stores and results.
-        adapter: whether it reads the quirky LM (``True``) or the same LM with its adapter switched off.
+    Whether the LM's adapter is on is the extractor's business: a feature must not depend on it.
+
+    Class attributes:
+        short: the stem of ``name``; the class name in snake case unless given.
+        in_name: the options that ``name`` mentions when they are not at their default.
         needs_logits: whether the forward pass has to run to the end.
         needs_gradients: whether a backward pass has to follow it, from the log odds to the hookpoints.
+
+    Attributes:
         splits: the splits it is made for.
     """
 
-    name: str
-    adapter: bool = True
-    needs_logits: bool = False
-    needs_gradients: bool = False
-    splits: tuple[str, ...] = SPLITS
+    in_name: ClassVar[tuple[str, ...]] = ()
+    needs_logits: ClassVar[bool] = False
+    needs_gradients: ClassVar[bool] = False
+    splits: Sequence[str] = SPLITS
 
-    def prepare(self, lm: nn.Module, base: str, folder: Path) -> None:  # noqa: B027 - most have nothing to load
-        """Load what the feature needs besides the LM, before it is asked for anything else.
+    @property
+    @override
+    def name(self) -> str:
+        options = self.options()
+        shown = {key: value for key, value in self.config.items() if key in self.in_name}
+        return labelled(self.short, {key: value for key, value in shown.items() if value != options[key].default})
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the vectors besides the LM and the prompts, as plain data; see `prepare`."""
+        return {"class": type(self).__name__, "source": self.source(), "options": self.config}
+
+    @classmethod
+    def source(cls) -> str:
+        """A digest of the files that define the class and its bases up to `Feature`.
+
+        Raises:
+            ConfigError: the class was typed in at a prompt and is in no file.
+        """
+        classes = cls.__mro__[: cls.__mro__.index(Feature)]
+        try:
+            files = [Path(inspect.getfile(base)) for base in classes if base.__module__ != "builtins"]
+            return digest([file_digest(path) for path in dict.fromkeys(files)])
+        except (OSError, TypeError):
+            raise ConfigError(
+                f"feature {cls.__name__} is in no file, so an edited one could not be told from the old one: define it "
+                "in a module and name it by class_path"
+            ) from None
+
+    def prepare(self, lm: nn.Module, base: str, folder: Path) -> None:
+        """Load what the feature needs besides the LM, before any other method is called.
 
         Args:
             lm: a skeleton of the base model, without weights.
@@ -80,7 +98,7 @@ class Feature(ABC):
 
     @abstractmethod
     def sites(self, lm: nn.Module) -> list[str]:
-        """Names of the vectors this feature gives, in order."""
+        """Names of the vectors, in order; ``lm`` may be a skeleton without weights."""
 
     def layers(self, lm: nn.Module) -> list[int | None]:
         """The layer that each site belongs to, counted from 0, where it belongs to one."""
@@ -91,24 +109,20 @@ class Feature(ABC):
         return {}
 
     @abstractmethod
-    def __call__(self, reading: Reading) -> dict[str, Tensor]:
+    def __call__(self, trace: Trace) -> dict[str, Tensor]:
         """The vectors (B, d) of a batch by site; of a sparse site, ``<site>.indices`` and ``<site>.values`` (B, k)."""
 
     def statistics(self, lm: nn.Module) -> dict[str, Accumulator]:
         """Empty statistics of trusted prompts by name, or none where the feature has nothing to learn."""
         return {}
 
-    def observe(self, reading: Reading) -> dict[str, Tensor]:
+    def observe(self, trace: Trace) -> dict[str, Tensor]:
         """The rows (B, d) of a trusted batch that each statistic is to be given; no logits, no gradients."""
         return {}
 
     def learn(self, statistics: Mapping[str, Any]) -> dict[str, Tensor]:
-        """What follows from the results of the statistics, as the tensors that a ``Reading`` will bring along."""
+        """What follows from the results of the statistics, as the tensors that a ``Trace`` will bring along."""
         return {}
-
-    @abstractmethod
-    def options(self) -> dict[str, Any]:
-        """Everything that decides the values, as plain data."""
 
 
 def layer_of(site: str) -> int | None:
@@ -118,5 +132,5 @@ def layer_of(site: str) -> int | None:
         >>> layer_of("model.layers.12"), layer_of("logits")
         (12, None)
     """
-    found = re.search(r"\.(\d+)(?:\.|$)", site)
-    return int(found.group(1)) if found else None
+    match = re.search(r"\.(\d+)(?:\.|$)", site)
+    return int(match.group(1)) if match else None

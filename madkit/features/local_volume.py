@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
-from madkit.features.feature import Feature, Reading
+from madkit.features.feature import Feature
+from madkit.features.trace import Trace
 from madkit.lm.hooks import Hookpoint
 from madkit.volume.estimation.volume_estimate import require_settings
 from madkit.volume.lm.divergence import At, require_at
@@ -32,13 +33,10 @@ class VolumeFeature(Feature):
         directions: how many random directions, the same for all prompts [25].
         seed: which ones.
         tolerance: how close the KL divergence at a radius must come to the cutoff, as a share of it.
-        adapter: ``false`` reads the same prompts with the LoRA switched off: a control, called ``base_...``.
 
     Raises:
         ConfigError: an option is out of range.
     """
-
-    short: str
 
     def __init__(
         self,
@@ -49,51 +47,55 @@ class VolumeFeature(Feature):
         directions: int = 25,
         seed: int = 0,
         tolerance: float = 1e-3,
-        adapter: bool = True,
     ) -> None:
         require_settings(cutoff, sigma, directions, tolerance)
         require_at(at)
         self.weights = int(weights) if str(weights).isdigit() else weights
-        self.settings: dict[str, Any] = {
-            "weights": self.weights, "at": at, "cutoff": cutoff, "sigma": sigma, "directions": directions,
-            "seed": seed, "tolerance": tolerance,
-        }  # fmt: skip
-        self.adapter = adapter
-        own = "" if self.weights == "all" else "_" + re.sub(r"[^A-Za-z0-9]+", "-", str(self.weights)).strip("-")
-        own = own.replace("_", "_layer", 1) if isinstance(self.weights, int) else own
-        self.name = ("" if adapter else "base_") + self.short + own + ("" if at == "tokens" else f"_{at}")
+        self.at = at
+        self.cutoff = cutoff
+        self.sigma = sigma
+        self.directions = directions
+        self.seed = seed
+        self.tolerance = tolerance
         self._volumes: PromptVolumes | None = None
 
+    @property
+    @override
+    def name(self) -> str:
+        parts = [self.short]
+        if isinstance(self.weights, int):
+            parts.append(f"layer{self.weights}")
+        elif self.weights != "all":
+            parts.append(re.sub(r"[^A-Za-z0-9]+", "-", self.weights).strip("-"))
+        return "_".join(parts if self.at == "tokens" else [*parts, self.at])
+
+    @override
     def hookpoints(self, lm: nn.Module) -> list[Hookpoint]:
-        """Nothing inside the model."""
         return []
 
+    @override
     def sites(self, lm: nn.Module) -> list[str]:
-        """One site."""
         if self.weights != "lora":
             matches(lm, self.weights, "")  # says so now if there is no such layer
         return [SITE]
 
+    @override
     def layers(self, lm: nn.Module) -> list[int | None]:
-        """The layer whose weights are perturbed, if it is one."""
         return [self.weights if isinstance(self.weights, int) else None]
 
-    def __call__(self, reading: Reading) -> dict[str, Tensor]:
+    @override
+    def __call__(self, trace: Trace) -> dict[str, Tensor]:
         """The vectors (B, 1) or (B, directions), float64."""
         if self._volumes is None:
-            self._volumes = PromptVolumes(reading.lm, **self.settings)
-        key = "local_volume", *self.settings.values()
-        if key not in reading.shared:
-            reading.shared[key] = self._volumes.radii(reading.batch)
-        return {SITE: self.vector(self._volumes, reading.shared[key])}
+            self._volumes = PromptVolumes(trace.lm, **self.config)
+        key = "local_volume", *self.config.values()
+        if key not in trace.shared:
+            trace.shared[key] = self._volumes.radii(trace.batch)
+        return {SITE: self.vector(self._volumes, trace.shared[key])}
 
     @abstractmethod
-    def vector(self, volumes: PromptVolumes, found: PromptRadii) -> Tensor:
-        """What the search found, as a vector for each prompt."""
-
-    def options(self) -> dict[str, Any]:
-        """Plain options."""
-        return {"class": type(self).__name__, "adapter": self.adapter, **self.settings}
+    def vector(self, volumes: PromptVolumes, radii: PromptRadii) -> Tensor:
+        """The vectors (B, d), from the radii of each prompt."""
 
 
 class LocalVolume(VolumeFeature):
@@ -111,14 +113,11 @@ class LocalVolume(VolumeFeature):
         directions: how many random directions [25].
         seed: which ones.
         tolerance: of the KL divergence at a radius, as a share of the cutoff.
-        adapter: ``false`` for the control with the LoRA switched off.
     """
 
-    short = "local_volume"
-
-    def vector(self, volumes: PromptVolumes, found: PromptRadii) -> Tensor:
-        """See the base class."""
-        return torch.from_numpy(volumes.log_volumes(found))[:, None]
+    @override
+    def vector(self, volumes: PromptVolumes, radii: PromptRadii) -> Tensor:
+        return torch.from_numpy(volumes.log_volumes(radii))[:, None]
 
 
 class LocalVolumeRadii(VolumeFeature):
@@ -135,11 +134,8 @@ class LocalVolumeRadii(VolumeFeature):
         directions: how many random directions [25].
         seed: which ones.
         tolerance: of the KL divergence at a radius, as a share of the cutoff.
-        adapter: ``false`` for the control with the LoRA switched off.
     """
 
-    short = "local_volume_radii"
-
-    def vector(self, volumes: PromptVolumes, found: PromptRadii) -> Tensor:
-        """See the base class."""
-        return torch.from_numpy(found.bounded)
+    @override
+    def vector(self, volumes: PromptVolumes, radii: PromptRadii) -> Tensor:
+        return torch.from_numpy(radii.bounded)

@@ -48,6 +48,16 @@ def with_setting(name: str, setting: str) -> str:
     return name if setting == "online" else f"{name} ({setting})"
 
 
+def with_control(name: str, control: bool) -> str:
+    """A detector's name, with a word before it if it is a control: the adapter off, so it should find nothing.
+
+    Example:
+        >>> with_control("activations lof", control=False), with_control("activations lof", control=True)
+        ('activations lof', 'control: activations lof')
+    """
+    return f"control: {name}" if control else name
+
+
 def setting_order(setting: str) -> tuple[int, str]:
     """A sort key: online, offline, the ceiling, then other settings by name.
 

@@ -27,14 +27,14 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> Path:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    _remove(temporary)
+    remove(temporary)
     try:
         write(temporary)
         if path.is_dir():
-            _remove(path)
+            remove(path)
         temporary.replace(path)
     finally:
-        _remove(temporary)
+        remove(temporary)
     return path
 
 
@@ -48,7 +48,8 @@ def write_parquet(path: Path, table: pd.DataFrame) -> Path:
     return write_atomically(path, lambda p: table.to_parquet(p, index=False))
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
     if path.is_dir():
         shutil.rmtree(path)
     else:

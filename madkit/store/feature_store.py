@@ -1,6 +1,7 @@
 """The feature store: vectors on disk, in shards, with the rows they belong to and what made them.
 
-A run keeps one store per feature in ``features/<feature>/<key>/``:
+A run keeps one store per feature in ``features/<feature>/<key>/``, and in ``controls/<feature>/<key>/`` those of the
+features that were read with the adapter switched off:
 
 ``manifest.json``
     what made it (model, adapter, tokenizer, prompts, sites), its shards, and whether it is complete;
@@ -35,8 +36,6 @@ from madkit.runs.fingerprints import digest
 from madkit.store.shards import Shard
 from madkit.streaming.validation import sparse_rows
 
-FORMAT = 1
-
 
 class FeatureStore:
     """One feature of one run, on disk.
@@ -50,6 +49,8 @@ class FeatureStore:
         StoreError: if there is no store, or its manifest cannot be read.
     """
 
+    #: The format of the files and of the identity.
+    FORMAT: ClassVar[int] = 2
     #: What makes such a store, for error messages.
     command: ClassVar[str] = "madkit predict"
 
@@ -63,16 +64,16 @@ class FeatureStore:
             raise StoreError(
                 f"{str(folder / 'manifest.json')!r} is damaged; delete the folder and run `{self.command}`"
             ) from None
-        if self.manifest.get("format") != FORMAT:
+        if self.manifest.get("format") != self.FORMAT:
             raise StoreError(
-                f"store {str(folder)!r} has format {self.manifest.get('format')!r} and this madkit reads {FORMAT}; "
-                f"delete it and run `{self.command}` again"
+                f"store {str(folder)!r} has format {self.manifest.get('format')!r} and this madkit reads "
+                f"{self.FORMAT}; delete it and run `{self.command}` again"
             )
 
-    @staticmethod
-    def key(identity: dict[str, Any]) -> str:
+    @classmethod
+    def key(cls, identity: dict[str, Any]) -> str:
         """The folder name of a store with this identity."""
-        return digest([FORMAT, identity])
+        return digest([cls.FORMAT, identity])
 
     @classmethod
     def create(
@@ -101,7 +102,7 @@ class FeatureStore:
             write_parquet(folder / "rows.parquet", rows)
             layout = [{"index": s.index, "split": s.split, "first": s.rows[0], "count": len(s.rows)} for s in shards]
             manifest = {
-                "format": FORMAT, "identity": identity, "sites": sites, "layers": layers or [None] * len(sites),
+                "format": cls.FORMAT, "identity": identity, "sites": sites, "layers": layers or [None] * len(sites),
                 "widths": widths or {}, "shards": layout, "complete": False,
             }  # fmt: skip
             write_json(folder / "manifest.json", manifest)
@@ -150,6 +151,14 @@ class FeatureStore:
         """The length of the vectors of each sparse site."""
         return self.manifest.get("widths", {})
 
+    @property
+    def shards(self) -> list[Shard]:
+        """How the prompts are cut."""
+        return [
+            Shard(s["index"], s["split"], tuple(range(s["first"], s["first"] + s["count"])))
+            for s in self.manifest["shards"]
+        ]
+
     @cached_property
     def rows(self) -> pd.DataFrame:
         """The prompts, in row order."""
@@ -164,7 +173,7 @@ class FeatureStore:
         return {s["index"] for s in self.manifest["shards"] if self.path(s["index"]).exists()}
 
     def write(self, index: int, rows: Tensor, vectors: dict[str, Tensor]) -> None:
-        """Write one shard, whole or not at all.
+        """Write one shard, all of it or nothing.
 
         Args:
             index: the shard.
@@ -182,8 +191,8 @@ class FeatureStore:
         Raises:
             StoreError: if a shard is missing.
         """
-        wanted = {s["index"] for s in self.manifest["shards"]}
-        if missing := sorted(wanted - self.done()):
+        indices = {s["index"] for s in self.manifest["shards"]}
+        if missing := sorted(indices - self.done()):
             raise StoreError(
                 f"store {str(self.folder)!r} lacks shards {missing[:5]}; run `{self.command}` again to continue it"
             )

@@ -8,24 +8,25 @@ from pathlib import Path
 from madkit.errors import StoreError
 from madkit.runs import fingerprints
 from madkit.store.feature_store import FeatureStore
+from madkit.store.variant import Variant
 
 
 def matching_stores(
-    root: Path, names: Sequence[str], parts: Sequence[str] = ("base", "adapter", "prompts")
-) -> dict[str, FeatureStore]:
+    run: Path, variants: Sequence[Variant], parts: Sequence[str] = ("base", "adapter", "prompts")
+) -> dict[Variant, FeatureStore]:
     """Open the current stores of some features.
 
     Args:
-        root: the run folder.
-        names: of the features.
+        run: the run folder.
+        variants: features, each with the adapter on or off.
         parts: in what their identities must be equal.
 
     Raises:
-        StoreError: if one is missing, incomplete, was made by another adapter than the run's own, or differs from the
-            first in one of the parts.
+        StoreError: one is missing, incomplete, was made by another adapter than the run's, or differs from the first in
+            one of the parts.
     """
-    stores = {name: FeatureStore.current(root / "features" / name) for name in names}
-    adapter = root / "adapter"
+    stores = {variant: FeatureStore.current(variant.folder(run)) for variant in variants}
+    adapter = run / "adapter"
     expected = fingerprints.fingerprint(str(adapter)) if adapter.exists() else None
     first = next(iter(stores.values()))
     for store in stores.values():

@@ -223,12 +223,13 @@ def test_features_are_the_encoders_of_the_stored_activations(trained, predicted)
 
 @pytest.mark.parametrize("world", [1, 2])
 def test_sparse_blocks_cover_a_split_once(predicted, world):
-    from madkit.detection.data import SiteBlocks
+    from madkit.detection.data import Feed, SiteBlocks
+    from madkit.store.variant import Variant
 
     store = FeatureStore.current(predicted / "features" / "sae")
     site, count = store.sites[0], store.count("test")
-    feeds = [("test", "test")]
-    blocks = [SiteBlocks(store, site, feeds, count - 1, rank, world) for rank in range(world)]
+    feeds, sae = [Feed("test", "test")], Variant("sae")
+    blocks = [SiteBlocks(sae, store, site, feeds, count - 1, rank, world) for rank in range(world)]
     parts = [block for rank in blocks for block in rank]
     assert sum(len(part["x"]) for part in parts) == count
     assert all(part["x"].layout == torch.sparse_coo and part["x"].shape[1] == store.widths[site] for part in parts)
@@ -259,9 +260,9 @@ def test_a_published_sae_reads_the_output_of_the_module_it_is_named_after(bases,
     feature = SAE(encoder=str(tmp_path))
     feature.prepare(lm, "any", tmp_path / "run" / "addition")
     assert feature.hookpoints(lm) == [Hookpoint("model.layers.1", "output"), Hookpoint("model.layers.3", "output")]
-    chosen = SAE(encoder=str(tmp_path), sites=["layers.3"])
+    chosen = SAE(encoder=str(tmp_path), subfolders=["layers.3"])
     chosen.prepare(lm, "any", tmp_path / "run" / "addition")
-    assert chosen.sites(lm) == ["model.layers.3.output"] and chosen.options()["encoder"] != feature.options()["encoder"]
+    assert chosen.sites(lm) == ["model.layers.3.output"] and chosen.identity() != feature.identity()
     sparsify.SparseCoder(16, sparsify.SparseCoderConfig(expansion_factor=2, k=3)).save_to_disk(tmp_path / "layers.2")
     with pytest.raises(ConfigError, match="width 16"):
         SAE(encoder=str(tmp_path)).prepare(lm, "any", tmp_path / "run" / "addition")
@@ -277,7 +278,7 @@ def test_only_the_chosen_saes_of_a_hub_repository_are_fetched(bases, tmp_path, m
     sparsify.SparseCoder(32, sparsify.SparseCoderConfig(expansion_factor=2, k=3)).save_to_disk(tmp_path / "layers.2")
     asked = {}
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda n, **k: asked.update(name=n, **k) or tmp_path)
-    feature = SAE(encoder="someone/sae", sites=["layers.2"])
+    feature = SAE(encoder="someone/sae", subfolders=["layers.2"])
     feature.prepare(loading.skeleton(str(bases["llama"])), "any", tmp_path / "addition")
     assert asked["name"] == "someone/sae"
     assert all(pattern.startswith("layers.2/") for pattern in asked["allow_patterns"])

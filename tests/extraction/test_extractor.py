@@ -151,6 +151,6 @@ def test_a_reference_that_is_no_number_is_refused(bases, tmp_path):
         def observe(self, reading):
             return {site: x * float("nan") for site, x in super().observe(reading).items()}
 
-    with pytest.raises(DataError, match=r"'attribution' is NaN or infinite at site 'model\.layers\.1' for rows \["):
+    with pytest.raises(DataError, match=r"'broken' is NaN or infinite at site 'model\.layers\.1' for rows \["):
         predict(bases["llama"], tmp_path, [Broken()])
     assert not list(tmp_path.rglob("learned.safetensors"))

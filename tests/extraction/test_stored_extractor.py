@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,7 +13,7 @@ from stage_words import configs
 
 from madkit.cli.command import main
 from madkit.errors import ConfigError
-from madkit.extraction.stored_extractor import StoredExtractor, _tensors
+from madkit.extraction.stored_extractor import StoredExtractor, stored_sites
 from madkit.features import SAE, Activations, Flow
 from madkit.lm import loading
 from madkit.lm.hooks import Hookpoint
@@ -20,7 +21,7 @@ from madkit.store.feature_store import FeatureStore
 
 TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-KINDS = ("base_flow", "base_sae", "flow", "sae")
+STORES = [folder / kind for folder in (Path("features"), Path("controls")) for kind in ("flow", "sae")]
 
 
 def extractor(name, features, **options):
@@ -28,14 +29,13 @@ def extractor(name, features, **options):
     return {"class_path": name, "init_args": {"features": items, **options}}
 
 
-def encoders(*adapters):
-    return [(kind, {"adapter": adapter}) for kind in ("Flow", "SAE") for adapter in adapters]
+ENCODERS = [("Flow", {}), ("SAE", {})]
 
 
 def stored(runs, base, *options):
     """The words of a stage that reads flows and SAEs, with and without the adapter, from what is stored."""
     recipe = runs.parent / "stored.yaml"
-    model = extractor("StoredExtractor", encoders(True, False))
+    model = extractor("StoredExtractor", ENCODERS, controls=["flow", "sae"])
     recipe.write_text(yaml.safe_dump({"model": model}))
     line = ["predict", *configs("encoders-stored"), "--config", str(recipe), "--run", str(runs)]
     return [*line, "--model.base", str(base), "--data.predict_batch_size", "256", *options]
@@ -51,11 +51,12 @@ def whole(bases, fit_encoders, tmp_path_factory):
     lm = loading.attach_lora(AutoModelForCausalLM.from_pretrained(bases["llama"]), {"r": 2, "init_lora_weights": False})
     lm.save_pretrained(runs / "addition" / "adapter")
     layers = {"first": 1, "step": 1, "final": True}
-    features = [("Activations", layers), ("Activations", {**layers, "adapter": False}), *encoders(True, False)]
+    features = [("Activations", layers), *ENCODERS]
     data = {"dataset": "addition", "template": "compact", "shard_size": 30, "predict_batch_size": 256}
     data["task_options"] = {"n_train": 800, "n_validation": 300}
     recipe = runs / "features.yaml"
-    model = extractor("Extractor", features, base=str(bases["llama"]))
+    controls = ["activations", "flow", "sae"]
+    model = extractor("Extractor", features, controls=controls, base=str(bases["llama"]))
     recipe.write_text(yaml.safe_dump({"model": model, "data": {"class_path": "QuirkyData", "init_args": data}}))
     assert main(["predict", "--config", str(recipe), "--run", str(runs)]) == 0
     return runs
@@ -66,13 +67,13 @@ def copied(whole, tmp_path):
     """The run without the encoders' features."""
     runs = tmp_path / "tiny-llama"
     shutil.copytree(whole, runs)
-    for kind in KINDS:
-        shutil.rmtree(runs / "addition" / "features" / kind)
+    for store in STORES:
+        shutil.rmtree(runs / "addition" / store)
     return runs
 
 
-def files(runs, kind):
-    folder = FeatureStore.current(runs / "addition" / "features" / kind).folder
+def files(runs, store):
+    folder = FeatureStore.current(runs / "addition" / store).folder
     return {path.relative_to(folder.parent): path.read_bytes() for path in folder.iterdir()}
 
 
@@ -85,16 +86,17 @@ def test_two_processes_continue_and_write_the_same_files(whole, copied, bases):
     done = command(stored(copied, bases["llama"], *TWO))
     assert done.returncode == 0, done.stderr[-3000:]
     assert "[tiny-llama/addition predict]" in done.stderr
-    for kind in KINDS:
-        assert files(whole, kind) == files(copied, kind), kind
-    store = FeatureStore.current(copied / "addition" / "features" / "base_sae")
+    for name in STORES:
+        assert files(whole, name) == files(copied, name), name
+    sae = Path("controls") / "sae"
+    store = FeatureStore.current(copied / "addition" / sae)
     (store.folder.parent / "current.json").unlink()
     for index in (0, 3):
         store.path(index).unlink()
     kept = {path: path.stat().st_mtime_ns for path in store.folder.glob("shard-*")}
     assert main(stored(copied, bases["llama"])) == 0
     assert kept == {path: path.stat().st_mtime_ns for path in kept}
-    assert files(whole, "base_sae") == files(copied, "base_sae")
+    assert files(whole, sae) == files(copied, sae)
 
 
 def test_without_a_finished_stage_there_is_no_predict_json(copied, bases):
@@ -125,8 +127,8 @@ def test_what_does_not_belong_together_is_refused(copied, bases, capsys, monkeyp
         patch.setattr("madkit.runs.fingerprints.tokenizer_fingerprint", lambda tokenizer: "other")
         assert "--model.base" in refused()
     assert "predict_batch_size=0" in refused("--data.predict_batch_size", "0")
-    (features / "base_activations" / "current.json").unlink()
-    assert "no complete store of feature 'base_activations'" in refused()
+    (copied / "addition" / "controls" / "activations" / "current.json").unlink()
+    assert "no complete store of feature 'activations' in" in (message := refused()) and "controls" in message
     assert not (features / "flow").exists()
 
 
@@ -135,9 +137,11 @@ def test_model_and_data_that_do_not_fit_are_refused(copied, bases, capsys):
     base = ["--model.base", str(bases["llama"])]
     few = ["--data.dataset", "addition", "--data.task_options", json.dumps({"n_train": 800, "n_validation": 300})]
     assert main([*line, *configs("encoders-stored"), *base, "--data", "QuirkyData", *few]) == 2
-    assert "model=StoredExtractor reads data=StoredShards" in capsys.readouterr().err
+    assert (
+        "data=QuirkyData does not fit model=StoredExtractor, which reads data=StoredShards" in capsys.readouterr().err
+    )
     assert main([*line, "--model", "Extractor", *base, "--data", "StoredShards", *few[:2]]) == 2
-    assert "use it with model=StoredExtractor" in capsys.readouterr().err
+    assert "data=StoredShards does not fit model=Extractor, which reads data=QuirkyData" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("features", [[Flow(), Activations()], []])
@@ -146,6 +150,8 @@ def test_other_features_need_the_lm(features):
         StoredExtractor("base", features)
     with pytest.raises(ConfigError, match="listed once"):
         StoredExtractor("base", [SAE(), SAE()])
+    with pytest.raises(ConfigError, match=r"model.controls=\['flow'\]: flow must be listed in model.features too"):
+        StoredExtractor("base", [SAE()], controls=["flow"])
 
 
 def test_what_leaves_a_layer_is_what_enters_the_next(whole, bases):
@@ -156,7 +162,7 @@ def test_what_leaves_a_layer_is_what_enters_the_next(whole, bases):
         Hookpoint("model.layers.1", "output"): "model.layers.2",
         Hookpoint("model.layers.4", "output"): "model.layers.4.output",
     }
-    assert _tensors(list(points), store, lm) == points
+    assert stored_sites(list(points), store, lm) == points
     store.manifest["sites"] = [site for site in store.sites if not site.endswith(".output")]
     for point, way in (
         (Hookpoint("model.layers.4", "output"), "choose final=true of Activations"),
@@ -164,4 +170,4 @@ def test_what_leaves_a_layer_is_what_enters_the_next(whole, bases):
         (Hookpoint("model.layers.2.mlp", "output"), "with predict-encoders.yaml"),
     ):
         with pytest.raises(ConfigError, match=way):
-            _tensors([point], store, lm)
+            stored_sites([point], store, lm)

@@ -6,16 +6,20 @@ from gradients import SHAPES, compute, log_odds, make_batch, make_model, patched
 from torch import nn
 
 from madkit.errors import ConfigError, DataError
+from madkit.extraction.forward_pass import trace
 from madkit.extraction.trusted_statistics import learn, load_learned, save_learned
 from madkit.features import Activations, Answers, Attribution
 from madkit.lm import attention
+from madkit.store.variant import Variant
 
 shapes = pytest.mark.parametrize("shape", SHAPES)
 
 
 def learned_by(lm, *features, batch=None):
     batch = make_batch(40) if batch is None else batch
-    return learn(lm, features, {f.name: f.hookpoints(lm) for f in features}, [batch])
+    variants = {Variant(f.name): f for f in features}
+    learned = learn(lm, variants, {f.name: f.hookpoints(lm) for f in features}, [batch])
+    return {variant.feature: tensors for variant, tensors in learned.items()}
 
 
 def values_at(lm, point, batch):
@@ -214,36 +218,33 @@ def test_no_weight_gets_a_gradient_and_early_layers_leave_no_graph():
 
 
 def test_other_features_keep_no_graph_and_the_same_values():
-    from madkit.extraction.forward_pass import read
-
     lm, batch = make_model("grouped"), make_batch()
     features = [Activations(), Answers(), Attribution("zero")]
     points = {f.name: f.hookpoints(lm) for f in features}
-    alone = read(lm, features[:1], points, batch)["activations"]
-    beside = read(lm, features, points, batch)
+    alone = trace(lm, features[:1], points, batch)["activations"]
+    beside = trace(lm, features, points, batch)
     assert beside["activations"].pullback is None and not beside["activations"].gradients
-    for point, x in alone.values.items():
-        assert torch.equal(beside["activations"].values[point], x)
-    assert not any(x.requires_grad for r in beside.values() for x in [*r.values.values(), r.logits])
+    for point, x in alone.activations.items():
+        assert torch.equal(beside["activations"].activations[point], x)
+    assert not any(x.requires_grad for t in beside.values() for x in [*t.activations.values(), t.logits])
 
 
 def test_the_control_reads_the_base_model():
     from madkit.lm.loading import attach_lora
 
     base, batch = make_model("grouped"), make_batch()
-    feature, control = Attribution("zero"), Attribution("zero", adapter=False)
-    assert control.name == "base_attribution_zero"
+    feature = Attribution("zero")
     expected = compute(base, feature, batch)
     torch.manual_seed(0)
     quirky = attach_lora(base, {"r": 2, "target_modules": ["q_proj", "o_proj"], "init_lora_weights": False}).eval()
     plain = quirky.get_base_model()
-    points = control.hookpoints(plain)
+    points = feature.hookpoints(plain)
     assert points == feature.hookpoints(make_model("grouped"))
-    from madkit.extraction.forward_pass import read
-
     for _ in range(2):  # switching an adapter back on makes PEFT train it again
-        off = control(read(quirky, [control], {control.name: points}, batch)[control.name])
-        on = feature(read(quirky, [feature], {feature.name: points}, batch)[feature.name])
+        off, on = (
+            feature(trace(quirky, [feature], {feature.name: points}, batch, adapter=adapter)[feature.name])
+            for adapter in (False, True)
+        )
         assert not any(p.requires_grad for p in quirky.parameters())
     for site, x in expected.items():
         assert torch.equal(off[site], x)
@@ -261,9 +262,10 @@ def test_what_was_learned_survives_the_disk(tmp_path):
 def test_batches_and_their_order_do_not_change_what_is_learned():
     lm, feature, batch = make_model("grouped").double(), Attribution("pca", k=2), make_batch(40)
     points = {feature.name: feature.hookpoints(lm)}
-    one = learn(lm, [feature], points, [batch])[feature.name]
+    variant = Variant(feature.name)
+    one = learn(lm, {variant: feature}, points, [batch])[variant]
     parts = [rows(batch, index) for index in reversed(torch.arange(40).split(7))]
-    many = learn(lm, [feature], points, parts)[feature.name]
+    many = learn(lm, {variant: feature}, points, parts)[variant]
     for name, x in one.items():
         x, y = (z.T @ z if name.endswith("components") else z for z in (x, many[name]))
         torch.testing.assert_close(y, x, rtol=1e-5, atol=1e-6)
@@ -285,7 +287,7 @@ def test_what_cannot_be_attributed_is_refused(monkeypatch):
     with pytest.raises(ConfigError, match=r"k=9\): a head has 8"):
         Attribution("pca", k=9).hookpoints(lm)
     with pytest.raises(DataError, match="there are none"):
-        learn(lm, [Attribution()], {"attribution": Attribution().hookpoints(lm)}, [])
+        learn(lm, {Variant("attribution"): Attribution()}, {"attribution": Attribution().hookpoints(lm)}, [])
     with pytest.raises(DataError, match="two trusted prompts"):
         learned_by(lm, Attribution("pca", k=2), batch=rows(make_batch(), [0]))
     monkeypatch.setattr(attention, "OUTPUTS", ("elsewhere",))

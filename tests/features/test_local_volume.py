@@ -10,7 +10,7 @@ from stage_words import MODELS, RECIPES
 
 from madkit.cli.command import main
 from madkit.errors import ConfigError
-from madkit.extraction.forward_pass import read, switched
+from madkit.extraction.forward_pass import switched, trace
 from madkit.features import LocalVolume, LocalVolumeRadii
 from madkit.store.feature_store import FeatureStore
 from madkit.volume.prompt_volumes import PromptVolumes
@@ -18,11 +18,11 @@ from madkit.volume.prompt_volumes import PromptVolumes
 FEW = {"directions": 2, "tolerance": 1e-2}
 
 
-def compute(model, *features, batch=None):
+def compute(model, *features, batch=None, adapter=True):
     batch = make_batch() if batch is None else batch
-    readings = read(model, features, {f.name: f.hookpoints(model) for f in features}, batch)
-    with torch.no_grad(), switched(model, features[0].adapter):
-        return [feature(readings[feature.name])["weights"] for feature in features]
+    traces = trace(model, features, {f.name: f.hookpoints(model) for f in features}, batch, adapter=adapter)
+    with torch.no_grad(), switched(model, adapter):
+        return [feature(traces[feature.name])["weights"] for feature in features]
 
 
 def test_both_features_come_from_one_search(monkeypatch):
@@ -41,7 +41,7 @@ def test_both_features_come_from_one_search(monkeypatch):
 
 def test_the_control_is_the_model_without_its_adapter():
     model = with_lora(make_lm())
-    (ours,) = compute(model, LocalVolumeRadii(**FEW, adapter=False))
+    (ours,) = compute(model, LocalVolumeRadii(**FEW), adapter=False)
     (base,) = compute(make_lm(), LocalVolumeRadii(**FEW))
     (quirky,) = compute(model, LocalVolumeRadii(**FEW))
     torch.testing.assert_close(ours, base, rtol=1e-4, atol=0)
@@ -61,15 +61,15 @@ def test_names_and_options_tell_features_apart():
         LocalVolume().name,
         LocalVolume(at="last").name,
         LocalVolumeRadii("15").name,
-        LocalVolumeRadii("lora", adapter=False).name,
+        LocalVolumeRadii("lora").name,
         LocalVolume(r"layers\.(1|2)\.mlp").name,
     ]
     assert names == [
-        "local_volume", "local_volume_last", "local_volume_radii_layer15", "base_local_volume_radii_lora",
+        "local_volume", "local_volume_last", "local_volume_radii_layer15", "local_volume_radii_lora",
         "local_volume_layers-1-2-mlp",
     ]  # fmt: skip
-    assert LocalVolume("15").options()["weights"] == 15 and LocalVolume("1").layers(make_lm()) == [1]
-    assert LocalVolume(cutoff=0.1).options() != LocalVolume().options()
+    assert LocalVolume("15").config["weights"] == 15 and LocalVolume("1").layers(make_lm()) == [1]
+    assert LocalVolume(cutoff=0.1).identity() != LocalVolume().identity()
     with pytest.raises(ConfigError, match=r"layers 0\.\.1"):
         LocalVolume(7).sites(make_lm())
     for wrong in ({"cutoff": -1.0}, {"at": "first"}, {"directions": 0}, {"tolerance": 0.0}):
@@ -90,7 +90,7 @@ def reduced(path, folder):
 def test_every_recipe_runs_through_the_command(model, bases, tmp_path):
     """Prompts go in, and AUROCs of both detectors of Table 1 come out."""
     base = bases["mistral" if "mistral" in model else "llama"]
-    nothing_else = {"model": {"init_args": {"features": [{"class_path": "Answers"}]}}}
+    nothing_else = {"model": {"init_args": {"features": [{"class_path": "Answers"}], "controls": []}}}
     (tmp_path / "alone.yaml").write_text(yaml.safe_dump(nothing_else))
     own = [
         RECIPES / "predict.yaml",

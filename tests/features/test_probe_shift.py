@@ -9,6 +9,7 @@ from madkit.errors import ConfigError, DataError
 from madkit.extraction.trusted_statistics import learn
 from madkit.features import Activations, Attribution, ProbeShift
 from madkit.features.logistic_probe import FOLDS, STRENGTHS, fit_probe, fold_of
+from madkit.store.variant import Variant
 
 
 def trusted(n=60):
@@ -17,7 +18,8 @@ def trusted(n=60):
 
 
 def learned_by(lm, feature, batch=None):
-    return learn(lm, [feature], {feature.name: feature.hookpoints(lm)}, [batch or trusted()])[feature.name]
+    variant = Variant(feature.name)
+    return learn(lm, {variant: feature}, {feature.name: feature.hookpoints(lm)}, [batch or trusted()])[variant]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -130,7 +132,3 @@ def test_options_out_of_range_are_refused():
             ProbeShift(**options).hookpoints(lm)
     with pytest.raises(ConfigError, match="step=0"):
         ProbeShift(step=0)
-
-
-def test_the_control_has_a_name_of_its_own():
-    assert (ProbeShift().name, ProbeShift(adapter=False).name) == ("probe", "base_probe")

@@ -1,5 +1,6 @@
 """Figures: what is drawn, from which folders, same input and same bytes, errors in one line."""
 
+import json
 import os
 import subprocess
 import sys
@@ -91,7 +92,7 @@ def families(sheets: dict[str, object]) -> set[str]:
 
 def test_no_control_one_layer_no_aggregate_and_no_answers(tmp_path: Path) -> None:
     run = write_run(tmp_path, "m", "addition", layers=1)
-    edit(run, "results.parquet", lambda t: t[(t["feature"] == "activations") & (t["site"] != "aggregate")])
+    edit(run, "results.parquet", lambda t: t[t["adapter"] & (t["site"] != "aggregate")])
     edit(run, "prompts.parquet", lambda t: t.assign(log_odds=np.nan))
     sheets = sheets_of([tmp_path])
     gone = {"fig05-06", "table_aggregation.csv", "table_aggregation.md"}
@@ -100,6 +101,29 @@ def test_no_control_one_layer_no_aggregate_and_no_answers(tmp_path: Path) -> Non
     source = pd.read_parquet(run / "detection" / "results.parquet").query("score == 'lof' and subset == 'all'")
     assert row["auroc_all"] == pytest.approx(source["auroc"].item())
     assert row["n_datasets_all"] == 1 and row["control_n_datasets_all"] == 0 and np.isnan(row["control_auroc_all"])
+
+
+def test_a_feature_is_a_control_by_its_column_and_not_by_its_name(tmp_path: Path) -> None:
+    detectors = [
+        ("activations", "mahalanobis", "online", 1.0, True),
+        ("base_activations", "mahalanobis", "online", 1.0, True),
+        ("base_activations", "mahalanobis", "online", 0.0, False),
+    ]
+    run = write_run(tmp_path, "m", "addition", layers=2, detectors=detectors)
+    row = pd.read_csv(StringIO(sheets_of([tmp_path])["table1.csv"])).set_index("feature").loc["base_activations"]
+    source = pd.read_parquet(run / "detection" / "results.parquet")
+    source = source[(source["feature"] == "base_activations") & (source["subset"] == "all")]
+    source = source[source["aggregation"] == "mean"].set_index("adapter")["auroc"]
+    assert row["auroc_all"] == pytest.approx(source[True])
+    assert row["control_auroc_all"] == pytest.approx(source[False])
+
+
+def test_results_of_another_format_are_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "m", "addition", layers=1)
+    path = run / "detection" / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
+    with pytest.raises(StoreError, match="have format 1 and this madkit reads 2; run `madkit predict` and"):
+        load_results([tmp_path])
 
 
 def test_offline_scores_get_their_own_figure(tmp_path: Path) -> None:
@@ -121,8 +145,8 @@ def test_the_curves_are_the_results(runs: Path) -> None:
     panel = next(ax for ax in figure.axes if ax.get_title() == "nli")  # the first row: activations
     source = pd.read_parquet(runs / "tiny-llama" / "nli" / "detection" / "results.parquet")
     source = source.query("score == 'lof' and subset == 'all' and aggregation != 'max'")
-    for feature in ("activations", "base_activations"):
-        expected = source[source["feature"] == feature]
+    for adapter in (True, False):
+        expected = source[(source["feature"] == "activations") & (source["adapter"] == adapter)]
         curve = expected[expected["site"] != "aggregate"].sort_values("layer")["auroc"].to_numpy()
         assert any(np.array_equal(line.get_ydata(), curve) for line in panel.lines)
         whole = expected[expected["site"] == "aggregate"]["auroc"].to_numpy()
@@ -213,7 +237,7 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "not JSON": (lambda run: (run / "detection" / "summary.json").write_text("{"), "not JSON"),
     "old summary": (
-        lambda run: (run / "detection" / "summary.json").write_text('{"quirkiness": {"value": 1}}'),
+        lambda run: (run / "detection" / "summary.json").write_text('{"format": 2, "quirkiness": {"value": 1}}'),
         "value, low or high",
     ),
     "twice": (lambda run: write_run(run.parents[2] / "copy", "m", "addition", layers=1), "both hold"),

@@ -39,9 +39,10 @@ def test_table_averages_the_aggregated_rows(runs: Path, table: pd.DataFrame) -> 
         files = [runs / row["model"] / name / "detection" / "results.parquet" for name in ("addition", "nli")]
         source = pd.concat(map(pd.read_parquet, files))
         source = source[(source["aggregation"] == "mean") & (source["score"] == row["score"])]
-        for prefix, feature in (("", "activations"), ("control_", "base_activations")):
+        source = source[source["feature"] == "activations"]
+        for prefix, adapter in (("", True), ("control_", False)):
             for subset in ("all", "agree", "disagree"):
-                rows = source[(source["feature"] == feature) & (source["subset"] == subset)]
+                rows = source[(source["adapter"] == adapter) & (source["subset"] == subset)]
                 assert row[f"{prefix}auroc_{subset}"] == pytest.approx(rows["auroc"].sum() / 2, abs=1e-12)
                 assert row[f"{prefix}n_datasets_{subset}"] == 2
                 assert row[f"{prefix}low_{subset}"] < row[f"{prefix}auroc_{subset}"] < row[f"{prefix}high_{subset}"]
@@ -112,7 +113,7 @@ def test_comparisons_count_what_the_adjusted_tests_decide(drawn: list[Path]) -> 
     tests = pd.read_csv(drawn[0].parent / "table_comparisons.csv")
     shown = tests.query(
         "model == 'tiny-mistral' and aggregation == 'mean' and subset == 'all' "
-        "and a == 'activations/mahalanobis' and b == 'activations/lof'"
+        "and a == 'activations/mahalanobis' and b == 'activations/lof' and adapter_a and adapter_b"
     )
     assert len(shown) == 2
     decided = shown[shown["p_holm"] < 0.05]["difference"]
@@ -133,7 +134,7 @@ def test_best_is_what_the_paired_test_over_datasets_says(runs: Path, table: pd.D
             tests = pd.concat(
                 pd.read_parquet(runs / row["model"] / name / "detection" / "comparisons.parquet").query(
                     f"aggregation == 'mean' and subset == {subset!r} and a == 'activations/mahalanobis' "
-                    "and b == 'activations/lof'"
+                    "and b == 'activations/lof' and adapter_a and adapter_b"
                 )
                 for name in ("addition", "nli")
             )
@@ -149,7 +150,7 @@ def test_best_is_what_the_paired_test_over_datasets_says(runs: Path, table: pd.D
 def test_no_detector_is_best_on_noise_and_a_clear_one_is(tmp_path: Path) -> None:
     found = []
     for strong in (0.0, 50.0):
-        kinds = [("activations", "mahalanobis", "online", strong), ("activations", "lof", "online", 0.0)]
+        kinds = [("activations", "mahalanobis", "online", strong, True), ("activations", "lof", "online", 0.0, True)]
         root = tmp_path / str(strong)
         for dataset in ("addition", "nli"):
             write_run(root, "m", dataset, layers=1, n=200, detectors=kinds)

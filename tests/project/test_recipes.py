@@ -148,7 +148,6 @@ def test_results_are_tidy_and_have_intervals(finished):
         "activations",
         "attribution",
         "probe",
-        "base_activations",
         "answers",
         "flow",
         "sae",
@@ -160,7 +159,8 @@ def test_results_are_tidy_and_have_intervals(finished):
         assert results[f"{name}_low"].le(results[name]).all() and results[name].le(results[f"{name}_high"]).all()
     assert {"mahalanobis", "lof"} <= set(results["score"])
     assert {"mean", "max", "zscore", "rank", "fisher", ""} == set(results["aggregation"])
-    assert not results.duplicated(["feature", "score", "site", "aggregation", "subset"]).any()
+    assert set(results.loc[~results["adapter"], "feature"]) == {"activations"}
+    assert not results.duplicated(["feature", "adapter", "score", "site", "aggregation", "subset"]).any()
     assert ((results["low"] <= results["auroc"]) & (results["auroc"] <= results["high"])).all()
     assert (results[results["subset"] == "all"]["n_normal"] == results[results["subset"] == "all"]["n_anomalous"]).all()
     assert set(results["dataset"]) == {"addition"} and set(results["model"]) == {model}
@@ -174,7 +174,7 @@ def test_auroc_in_the_results_is_that_of_the_written_scores(finished):
     scores = pd.read_parquet(folder / "detection" / "scores.parquet")
     prompts = pd.read_parquet(folder / "detection" / "prompts.parquet").set_index("row")
     for line in results[results["subset"] == "disagree"].itertuples():
-        keys = ["feature", "score", "site", "aggregation"]
+        keys = ["feature", "adapter", "score", "site", "aggregation"]
         chosen = scores[np.logical_and.reduce([scores[key] == getattr(line, key) for key in keys])].set_index("row")[
             "value"
         ]
@@ -185,7 +185,7 @@ def test_auroc_in_the_results_is_that_of_the_written_scores(finished):
 def test_the_aggregate_is_the_mean_over_sites(finished):
     _, _, folder = finished
     scores = pd.read_parquet(folder / "detection" / "scores.parquet")
-    one = scores[(scores["feature"] == "activations") & (scores["score"] == "lof")]
+    one = scores[(scores["feature"] == "activations") & scores["adapter"] & (scores["score"] == "lof")]
     mean = one[one["aggregation"] == ""].groupby("row")["value"].mean()
     written = one[one["aggregation"] == "mean"].set_index("row")["value"]
     np.testing.assert_allclose(written.loc[mean.index], mean, rtol=1e-12)
@@ -204,11 +204,11 @@ def test_calibrated_aggregates_come_from_held_out_trusted_prompts(finished):
     assert set(held_out["character"]) == {"Alice"} and held_out["difficulty_quantile"].max() < 0.25
     wide = []
     for table in (scores[scores["aggregation"] == ""], calibration):
-        one = table[(table["feature"] == "activations") & (table["score"] == "lof")]
+        one = table[(table["feature"] == "activations") & table["adapter"] & (table["score"] == "lof")]
         wide.append(one.pivot(index="row", columns="site", values="value")[store.sites])
     assert wide[1].index.tolist() == held_out["row"].tolist()
     for way in ("zscore", "rank", "fisher"):
-        written = scores[(scores["feature"] == "activations") & (scores["score"] == "lof")]
+        written = scores[(scores["feature"] == "activations") & scores["adapter"] & (scores["score"] == "lof")]
         written = written[written["aggregation"] == way].set_index("row")["value"]
         np.testing.assert_allclose(written.loc[wide[0].index], aggregate(way, *wide), rtol=1e-9, atol=1e-12)
 
@@ -257,6 +257,7 @@ def test_fitted_scores_reload_and_give_the_same_numbers(finished):
         written = scores[
             (scores["feature"] == "activations") & (scores["score"] == "mahalanobis") & (scores["site"] == site)
         ]
+        written = written[written["adapter"]]
         np.testing.assert_allclose(score(x).numpy(), written.set_index("row").loc[rows.numpy(), "value"], rtol=1e-12)
 
 

@@ -48,7 +48,7 @@ def test_auroc_differs_between_layers_scores_and_datasets(model):
 @pytest.mark.parametrize("model", MODELS)
 def test_the_control_is_near_chance(model):
     found = results(model)
-    control = found[(found["feature"] == "base_activations") & (found["subset"] == "all")]
+    control = found[~found["adapter"] & (found["subset"] == "all")]
     control = control[control["setting"] == "online"]
     assert abs(control[control["aggregation"] == "mean"]["auroc"].mean() - 0.5) < 0.1
 

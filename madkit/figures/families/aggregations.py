@@ -4,9 +4,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from madkit.figures.naming import detector_name, with_setting
+from madkit.figures.naming import detector_name, with_control, with_setting
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results.reading import feature_names
 from madkit.figures.results.results import Results, grouped
 from madkit.figures.tables.averages import METHOD, Average, average
 from madkit.figures.tables.document import Document, with_interval
@@ -26,19 +25,20 @@ _EXPLANATIONS = {
 def aggregations(results: Results) -> Iterator[Sheet]:
     """`table_aggregation.md` and `.csv`: AUROC of all prompts, averaged over datasets, for each way to aggregate."""
     table = results.detection[results.detection["subset"] == "all"]
-    table = table.assign(feature=feature_names(table))
     lines: list[dict[str, object]] = []
     cells: dict[str, list[list[str]]] = {}
     ways = [way for way in _EXPLANATIONS if way in set(table["aggregation"])] + [ELSEWHERE]
-    for (model, feature, score, setting), part in grouped(table, "model", "feature", "score", "setting"):
+    names = ("control", "model", "feature", "score", "setting")
+    for (control, model, feature, score, setting), part in grouped(table, *names):
         averages: dict[str, Average | None] = {way: average(part[part["aggregation"] == way]) for way in ways[:-1]}
         averages[ELSEWHERE] = average(chosen_elsewhere(part[part["site"] != "aggregate"]))
-        name = with_setting(detector_name(feature, score), setting)
+        adapter = control == "False"
+        name = with_setting(with_control(detector_name(feature, score), not adapter), setting)
         cells.setdefault(model, []).append([name, *(with_interval(averages[way]) for way in ways)])
         for way, value in averages.items():
             if value is not None:
-                keys = {"model": model, "feature": feature, "score": score, "setting": setting, "aggregation": way}
-                lines.append({**keys, **value._asdict()})
+                keys = {"model": model, "feature": feature, "adapter": adapter, "score": score, "setting": setting}
+                lines.append({**keys, "aggregation": way, **value._asdict()})
     if not lines:
         return
     yield Sheet("table_aggregation.csv", pd.DataFrame(lines).to_csv(index=False, lineterminator="\n"))

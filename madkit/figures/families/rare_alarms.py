@@ -4,9 +4,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from madkit.figures.naming import detector_name, with_setting
+from madkit.figures.naming import detector_name, with_control, with_setting
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results.reading import feature_names
 from madkit.figures.results.results import Results, grouped
 from madkit.figures.tables.averages import METHOD, average
 from madkit.figures.tables.document import Document, with_interval
@@ -25,21 +24,20 @@ def rare_alarms(results: Results) -> Iterator[Sheet]:
     table = results.aggregated()
     if "partial_auroc" not in table or table.empty:
         return
-    table = table.assign(feature=feature_names(table))
     lines: list[dict[str, object]] = []
     cells: dict[str, list[list[str]]] = {}
-    for (model, feature, score, setting, subset), part in grouped(
-        table, "model", "feature", "score", "setting", "subset"
-    ):
-        line = [with_setting(detector_name(feature, score), setting)]
+    names = ("control", "model", "feature", "score", "setting", "subset")
+    for (control, model, feature, score, setting, subset), part in grouped(table, *names):
+        adapter = control == "False"
+        line = [with_setting(with_control(detector_name(feature, score), not adapter), setting)]
         for statistic in _STATISTICS:
             prefix = "" if statistic == "auroc" else f"{statistic}_"
             ends = {statistic: "auroc", f"{prefix}low": "low", f"{prefix}high": "high"}
             value = average(part[list(ends)].rename(columns=ends))
             line.append(with_interval(value))
             if value is not None:
-                keys = {"model": model, "feature": feature, "score": score, "setting": setting, "subset": subset}
-                lines.append({**keys, "statistic": statistic, **value._asdict()})
+                keys = {"model": model, "feature": feature, "adapter": adapter, "score": score, "setting": setting}
+                lines.append({**keys, "subset": subset, "statistic": statistic, **value._asdict()})
         if subset == "all":
             counts = part[["n_normal", "n_anomalous"]].sum()
             cells.setdefault(model, []).append([*line, f"{counts.iloc[0]}", f"{counts.iloc[1]}"])

@@ -13,15 +13,18 @@ _INTERVAL = ("value", "low", "high")
 
 SCHEMAS: dict[str, tuple[str, ...]] = {
     "detection": (
-        *("feature", "score", "setting", "site", "layer", "aggregation", "subset"),
+        *("feature", "adapter", "score", "setting", "site", "layer", "aggregation", "subset"),
         *("auroc", "low", "high", "n_normal", "n_anomalous"),
     ),
     "prompts": ("row", "character", "label", "agree", "log_odds"),
-    "separation": ("feature", "site", "layer", "separation", "variance"),
-    "pca": ("feature", "site", "layer", "row", "first", "second", "first_share", "second_share"),
-    "comparisons": ("aggregation", "subset", "a", "b", "difference", "low", "high", "p_value", "p_holm"),
+    "separation": ("feature", "adapter", "site", "layer", "separation", "variance"),
+    "pca": ("feature", "adapter", "site", "layer", "row", "first", "second", "first_share", "second_share"),
+    "comparisons": (
+        *("aggregation", "subset", "a", "adapter_a", "b", "adapter_b"),
+        *("difference", "low", "high", "p_value", "p_holm"),
+    ),
     "history": ("step", "metric", "value"),
-    "costs": ("feature", "score", "seconds_per_prompt", "device"),
+    "costs": ("feature", "adapter", "score", "seconds_per_prompt", "device"),
     "quirkiness": _INTERVAL,
     "losses": ("which", *_INTERVAL),
 }
@@ -35,8 +38,8 @@ _FILES = {
     "comparisons": "comparisons.parquet",
 }
 _LOSSES = ("alice_own", "alice_other", "bob_own", "bob_other")
-_ADAPTER_OFF = "base_"
-"""The prefix of a feature that was read with the adapter off."""
+_FORMAT = 2
+"""The format of the results that `madkit test` writes."""
 
 
 def read_run(run: Path) -> tuple[tuple[str, str], dict[str, pd.DataFrame]]:
@@ -48,15 +51,16 @@ def read_run(run: Path) -> tuple[tuple[str, str], dict[str, pd.DataFrame]]:
     tables: dict[str, pd.DataFrame] = {}
     # The results are written last: without them the other files are those of an unfinished stage.
     finished = (run / "detection" / _FILES["detection"]).is_file()
+    summary_file = run / "detection" / "summary.json"
+    if finished and summary_file.is_file():
+        # First, because of other formats it can tell what they are.
+        tables |= _read_summary(summary_file)
+        tables["costs"] = _read_costs(run)
     for name, file in _FILES.items():
         if finished and (run / "detection" / file).is_file():
             tables[name] = _read_table(run / "detection" / file, name)
     if (run / "history.parquet").is_file():
         tables["history"] = _read_table(run / "history.parquet", "history")
-    summary_file = run / "detection" / "summary.json"
-    if finished and summary_file.is_file():
-        tables |= _read_summary(summary_file)
-        tables["costs"] = _read_costs(run)
     # A folder that was only trained has no result to name its model; its path does: model/dataset.
     resolved = run.resolve()
     model, dataset = resolved.parent.name, resolved.name
@@ -77,21 +81,15 @@ def read_run(run: Path) -> tuple[tuple[str, str], dict[str, pd.DataFrame]]:
 
 
 def mark_controls(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with a column `control`, true where the adapter was off, and with the names of the features alone.
+    """The table with a column `control`, true where the adapter was off.
 
     A comparison is marked if one of its two detectors is a control. A table without features stays as it is.
     """
-    if "feature" in table:
-        control = table["feature"].str.startswith(_ADAPTER_OFF)
-        return table.assign(control=control, feature=table["feature"].str.removeprefix(_ADAPTER_OFF))
-    if {"a", "b"} <= set(table):
-        return table.assign(control=table["a"].str.startswith(_ADAPTER_OFF) | table["b"].str.startswith(_ADAPTER_OFF))
+    if "adapter" in table:
+        return table.assign(control=~table["adapter"].astype(bool))
+    if {"adapter_a", "adapter_b"} <= set(table):
+        return table.assign(control=~(table["adapter_a"].astype(bool) & table["adapter_b"].astype(bool)))
     return table
-
-
-def feature_names(table: pd.DataFrame) -> pd.Series:
-    """The names of the features, with a prefix where the adapter was off: one column that tells all features apart."""
-    return table["feature"].where(~table["control"].astype(bool), _ADAPTER_OFF + table["feature"])
 
 
 def read_aggregate_scores(path: Path) -> pd.DataFrame:
@@ -100,7 +98,7 @@ def read_aggregate_scores(path: Path) -> pd.DataFrame:
     Raises:
         StoreError: an unreadable file, or one with other columns.
     """
-    columns = ["feature", "score", "site", "aggregation", "row", "value"]
+    columns = ["feature", "adapter", "score", "site", "aggregation", "row", "value"]
     table = mark_controls(read_parquet(path, columns))
     means = table[(table["site"] == "aggregate") & (table["aggregation"] == "mean")]
     sites = table[table["site"] != "aggregate"]
@@ -143,9 +141,9 @@ def _read_costs(run: Path) -> pd.DataFrame:
     lines = []
     for path in (run / "predict.json", run / "detection" / "summary.json"):
         content = _read_json(path) if path.is_file() else {}
-        for name, cost in (content.get("cost") or {}).items():
-            feature, _, score = name.partition("/")
-            lines.append((feature, score, float(cost["seconds_per_prompt"]), str(cost["device"])))
+        for cost in content.get("cost") or []:
+            detector = str(cost["feature"]), bool(cost["adapter"]), str(cost.get("score", ""))
+            lines.append((*detector, float(cost["seconds_per_prompt"]), str(cost["device"])))
     return pd.DataFrame(lines, columns=list(SCHEMAS["costs"]))
 
 
@@ -159,6 +157,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read_summary(path: Path) -> dict[str, pd.DataFrame]:
     summary = _read_json(path)
+    if summary.get("format") != _FORMAT:
+        raise StoreError(
+            f"{path}: the results have format {summary.get('format')!r} and this madkit reads {_FORMAT}; run "
+            "`madkit predict` and `madkit test` again."
+        )
     tables = {}
     try:
         if summary.get("quirkiness"):
