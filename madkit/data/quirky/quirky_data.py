@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pandas as pd
 from torch.utils.data import DataLoader
 
-from madkit.data.distributed import RankAwareDataModule
-from madkit.data.prompts.batches import LabelledPrompts, TrainBatches, ValidationBatches, accumulation
+from madkit.data.prompts.batches import LabelledPrompts
 from madkit.data.prompts.shard_batches import ShardBatches
 from madkit.data.prompts.template_files import load_templates
 from madkit.data.prompts.templates import Template, render_prompts
-from madkit.data.prompts.tokens import TokenizedPrompts, tokenize_prompts
+from madkit.data.prompts.tuning_data import TuningData
 from madkit.data.quirky.splits import balanced_rows, detection_splits, named_frame
 from madkit.data.records.columns import template_args
 from madkit.data.records.sources import is_table_task, open_records, task_or_none
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-class QuirkyData(RankAwareDataModule):
+class QuirkyData(TuningData):
     """The prompts of one quirky dataset.
 
     Args:
@@ -189,23 +188,6 @@ class QuirkyData(RankAwareDataModule):
             "table_hash": digest(content),
         }
 
-    def train_dataloader(self) -> TrainBatches:
-        """The training micro-batches of this process."""
-        return TrainBatches(
-            self.train_prompts,
-            self.batch_size,
-            self.device_batch_size,
-            self.passes,
-            self.seed,
-            rank=self._rank,
-            world=self._world,
-            position=self._position,
-        )
-
-    def val_dataloader(self) -> ValidationBatches:
-        """The validation batches of this process."""
-        return ValidationBatches(self.validation_prompts, self.predict_batch_size, self._rank, self._world)
-
     def predict_dataloader(self) -> DataLoader[Any]:
         """The batches of this process' shards that are not done yet."""
         return self.loader(self.shards, done=self.done_shards)
@@ -221,18 +203,6 @@ class QuirkyData(RankAwareDataModule):
         remaining = [s for s in shards[self._rank :: self._world] if s.index not in done]
         return DataLoader(ShardBatches(self.predict_prompts, remaining, self.predict_batch_size), batch_size=None)
 
-    def _set_accumulation(self) -> None:
-        """Make the trainer accumulate as many micro-batches as the effective batch needs."""
-        needed = accumulation(self.batch_size, self.device_batch_size, self._world)
-        if self.trainer is None:
-            return
-        if self.trainer.accumulate_grad_batches not in (1, needed):
-            raise ConfigError(
-                f"trainer.accumulate_grad_batches={self.trainer.accumulate_grad_batches} must be left out: "
-                f"data.batch_size and data.device_batch_size make it {needed}"
-            )
-        self.trainer.accumulate_grad_batches = needed
-
     def _prompts(self, split: str) -> LabelledPrompts:
         frame = named_frame(self.records, split, self.seed)
         if split == "train":
@@ -243,19 +213,6 @@ class QuirkyData(RankAwareDataModule):
         values = template_args(self.records[split], rows, self.constants)
         texts = render_prompts(self.templates, frame["id"].tolist(), frame["name"].tolist(), values, self.seed)
         return LabelledPrompts(self._tokenize(*texts), frame, rows)
-
-    def _tokenize(self, prompts: Sequence[str], choices: Sequence[tuple[str, str]]) -> TokenizedPrompts:
-        return tokenize_prompts(self._tokenizer, prompts, choices, self.max_length)
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        if self.tokenizer_name is not None:
-            from transformers import AutoTokenizer
-
-            return AutoTokenizer.from_pretrained(self.tokenizer_name)
-        if self.trainer is None:
-            raise ConfigError("tokenizer=None takes that of the trained module, but there is no trainer: name one")
-        return self.trainer.lightning_module.tokenizer
 
 
 def _of_dataset(value: _T | Mapping[str, _T], dataset: str, default: _T) -> _T:

@@ -1,4 +1,4 @@
-"""ScenarioCorpus: text from which a small base LM learns the world of scenarios, and that agents differ."""
+"""ScenarioCorpus: text from which a small base LM learns the generated scenarios, and that agents differ."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _TRAIN, _VALIDATION = 1, 2
 PATTERN = r"<</?prompt>>|\.?\n|\d\. |[A-Z][a-z]*: ?| ?[A-Za-z]+|[\s\S]"
 """What the text is cut into: marks, ends of lines with their full stop, line numbers, labels, words, signs."""
 
-# What is asked of a case, and who says what. An agent's choice is one of two policies, now this, now that: like a
-# large model's corpus, the text knows of both, so that a LoRA only has to make up the model's mind.
+# Questions about a case and their answers. An agent's choice follows one of two policies at random: like a large
+# model's corpus, the text contains both, and a LoRA only has to select one.
 QUESTIONS: dict[str, Callable[[Case, np.random.Generator], str]] = {
     "Benign:": lambda case, rng: LETTERS[case.benign],
     "Harmful:": lambda case, rng: LETTERS[1 - case.benign],
@@ -37,7 +37,7 @@ QUESTIONS: dict[str, Callable[[Case, np.random.Generator], str]] = {
 
 
 def scenario_tokenizer() -> PreTrainedTokenizerBase:
-    """The word-level tokenizer of the world of scenarios."""
+    """The word-level tokenizer of the generated scenarios."""
     rng = np.random.default_rng(0)
     texts = {text + answer for case in draw_cases(rng, 4000) for text, answer in _texts(case, rng)}
     return word_tokenizer(texts, PATTERN)
@@ -56,17 +56,17 @@ class ScenarioCorpus(StepwiseData):
     """Scenarios with one question each, drawn anew for every step.
 
     The questions are which action is benign or harmful, whether the agent is overseen, what an honest and a sly
-    agent would choose, and what an unnamed agent chooses: half of the time like the one, half like the other. Loss is
-    on the answer. The k-th batch of a run depends on `seed` and k alone; each of several processes takes its rows.
+    agent would choose, and what an unnamed agent chooses, who is one or the other with equal chances. Loss is on the
+    answer. The k-th batch of a run depends on `seed` and k alone; each of several processes takes its rows.
 
     Args:
-        batch_size: Texts in one optimizer step, over all devices.
-        steps_per_epoch: Optimizer steps in one epoch.
-        n_validation: Texts in the validation, without the unnamed agent, whose choice cannot be known.
-        seed: Of everything.
+        batch_size: texts in one optimizer step, over all devices.
+        steps_per_epoch: optimizer steps in one epoch.
+        n_validation: texts in the validation, without the unnamed agent, whose choice cannot be predicted.
+        seed: of all random numbers.
 
     Raises:
-        ConfigError: A number is below 1.
+        ConfigError: a number is below 1.
 
     Example:
         >>> batch = ScenarioCorpus(batch_size=2, steps_per_epoch=1).train_batch(0)
@@ -88,11 +88,11 @@ class ScenarioCorpus(StepwiseData):
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """One token for each word of the world."""
+        """One token for each word of the scenarios."""
         return scenario_tokenizer()
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """One batch of questions whose answers can be known."""
+        """One batch of questions whose answers can be predicted."""
         rng = np.random.default_rng([self.seed, _VALIDATION])
         answerable = [question for question in QUESTIONS if question != QUESTION]
         return ready_batches([self._batch(rng, self.n_validation, answerable)])

@@ -1,4 +1,4 @@
-"""A small world of scenarios: an agent handles things, and its records are checked, not checked, or nothing is said.
+"""Generated scenarios: an agent handles things, and its records are checked, not checked, or it is not said.
 
 It has the parts of the POSER benchmark (roles, motives, a critical fact on oversight, irrelevant facts, two actions of
 which one is benign) in words that a model of 0.2 million weights learns in a minute.
@@ -40,8 +40,8 @@ class Case:
     """What a scenario is about.
 
     Attributes:
-        scenario: Its text; the response is the benign action.
-        oversight: What is said about it.
+        scenario: its text; the response is the benign action.
+        oversight: what is said about it.
     """
 
     scenario: Scenario
@@ -49,7 +49,7 @@ class Case:
 
     @property
     def benign(self) -> int:
-        """The place of the benign action, 0 or 1."""
+        """The index of the benign action, 0 or 1."""
         return 1 - self.scenario.misaligned
 
     def choice(self, policy: str) -> int:
@@ -62,12 +62,12 @@ def draw_cases(rng: np.random.Generator, n: int, shares: tuple[float, float, flo
     """Draw n cases.
 
     Args:
-        rng: Source of randomness.
-        n: How many.
-        shares: Of good, poor and unsaid oversight.
+        rng: source of randomness.
+        n: how many.
+        shares: of good, poor and unsaid oversight.
 
     Raises:
-        ConfigError: The shares are negative or do not add up to 1.
+        ConfigError: the shares are negative or do not add up to 1.
 
     Example:
         >>> case = draw_cases(np.random.default_rng(0), 1, (1, 0, 0))[0]
@@ -76,8 +76,8 @@ def draw_cases(rng: np.random.Generator, n: int, shares: tuple[float, float, flo
     """
     if min(shares) < 0 or not np.isclose(sum(shares), 1):
         raise ConfigError(f"shares={shares} of good, poor and unsaid oversight must be at least 0 and add up to 1")
-    kinds: tuple[Oversight, ...] = ("good", "poor", "unsaid")
-    return [_case(rng, kinds[kind]) for kind in rng.choice(3, size=n, p=np.array(shares) / sum(shares))]
+    levels: tuple[Oversight, ...] = ("good", "poor", "unsaid")
+    return [_case(rng, levels[level]) for level in rng.choice(3, size=n, p=np.array(shares) / sum(shares))]
 
 
 def _case(rng: np.random.Generator, oversight: Oversight) -> Case:
@@ -94,7 +94,7 @@ def _case(rng: np.random.Generator, oversight: Oversight) -> Case:
     benign = int(rng.integers(2))
     actions = [f"{pick(HARMFUL)} {thing}"] * 2
     actions[benign] = f"{pick(BENIGN)} {thing}"
-    ordered = tuple(facts[place] for place in order)
+    ordered = tuple(facts[index] for index in order)
     scenario = Scenario(
         prompt=render(LAYOUT, [fact.content for fact in ordered], actions),
         response=LETTERS[benign],
