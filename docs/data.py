@@ -13,7 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from madkit.cli.data_command import COMMANDS, data
+from madkit.cli.command import main as madkit
+from madkit.cli.commands import COMMANDS
 from madkit.data.tasks import DATASETS, find_task
 from madkit.data.tasks.table_task import TableTask
 
@@ -170,7 +171,7 @@ def example() -> str:
             ]
             Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
             Path("mine.yaml").write_text(TEMPLATE)
-            data(["check", "mine.jsonl", "--template", "mine.yaml", "--prompts", "1"])
+            madkit(["data", "check", "mine.jsonl", "--template", "mine.yaml", "--prompts", "1"])
         finally:
             os.chdir(before)
     return out.getvalue()
@@ -180,7 +181,8 @@ def page() -> str:
     """The page."""
     rows = "\n".join(json.dumps(row) for row in ROWS)
     yours = YOURS.format(rows=rows, template=TEMPLATE, n=2000, output=example())
-    commands = "\n".join(f"- `madkit data {name}`: {text}" for name, (_, text) in COMMANDS.items()) + "\n"
+    listed = (f"- `madkit {name}`: {text}\n" for name, (_, text) in COMMANDS.items() if name.startswith("data "))
+    commands = "".join(listed)
     intro = (
         "## The twelve datasets\n\nThe rules are those of arXiv 2312.01037. TF means that a statement is true and that"
     )

@@ -1,6 +1,10 @@
 """The recipes of a stage as the words of a command line."""
 
+import contextlib
+import io
 from pathlib import Path
+
+import yaml
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 #: Each has a recipe of its own, which tunes it.
@@ -25,3 +29,13 @@ def stage_recipes(model, stage, *overlays):
 def lm_recipe(model):
     """The words that name the recipe of a language model that was tuned elsewhere, or not at all."""
     return ["--lm", str(RECIPES / f"{model}.yaml")]
+
+
+def resolved(*words):
+    """What the words of a stage come to, with every default."""
+    from madkit.cli.command import main
+
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        assert main([*map(str, words), "--print_config"]) == 0
+    return yaml.safe_load(out.getvalue())

@@ -5,12 +5,13 @@ Help and version answer without importing torch or Lightning, which takes second
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import madkit
+from madkit.cli.commands import COMMANDS
+from madkit.cli.function_command import overview, run_function
 from madkit.cli.parser_errors import one_line
 from madkit.errors import ConfigError, MadkitError
 
@@ -22,12 +23,12 @@ usage: madkit STAGE --config RECIPE.yaml [--option value ...]
 The stages, in order; each reads and writes the run folder <run>/<dataset>:
   fit        train a small base LM, or tune a quirky LM        -> model/ or adapter/
              madkit fit --config recipes/llama.yaml --data.dataset addition
-             or flows and sparse autoencoders on a base LM    -> encoder/
-             madkit fit --config recipes/llama/flow.yaml (sae.yaml)
+             or flows and sparse autoencoders on a base LM     -> encoder/
+             madkit fit --config recipes/flow.yaml --lm recipes/llama.yaml --run runs/llama/flow
   predict    read its features on trusted, untrusted and test prompts -> features/
-             madkit predict --config recipes/llama/features.yaml --data.dataset addition
+             madkit predict --config recipes/predict.yaml --run runs/llama --data.dataset addition
   test       score the test prompts and compare with their labels -> detection/
-             madkit test --config recipes/llama/detect.yaml --data.dataset addition
+             madkit test --config recipes/test.yaml --run runs/llama --data.dataset addition
   figures    draw tables and figures of any number of runs
              madkit figures runs/ --out figures/
 
@@ -51,10 +52,10 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        args: the command line without the program's name; the process' own by default.
+        args: the command line without the program's name; that of the process by default.
 
     Returns:
-        The exit status: 0, or 2 where the user can mend something (one line on standard error says what).
+        The exit status: 0, or 2 after a mistake of the user's, of which one line on standard error says what it is.
     """
     given = list(sys.argv[1:] if args is None else args)
     if not given or given[0] in ("-h", "--help", "help"):
@@ -78,36 +79,35 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, options: list[str]) -> int:
+    # As `python -m` does, so that a class of the user's own is found in the current folder.
+    sys.path.append(str(Path.cwd()))
+    # Lightning starts its other processes by repeating the command line, so that is where the arguments have to be.
+    sys.argv = [sys.argv[0], command, *options]
     if command in STAGES:
-        return _stage(command, options)
-    if command == "figures":
-        from madkit.cli.commands.figures import figures
+        return _stage()
+    groups = {name.partition(" ")[0] for name in COMMANDS if " " in name}
+    if command in groups:
+        if not options or options[0] in ("-h", "--help", "help"):
+            print(overview(command, COMMANDS), end="")
+            return 0
+        command, options = f"{command} {options[0]}", options[1:]
+    if command not in COMMANDS:
+        choices = ", ".join([*STAGES, *COMMANDS])
+        raise ConfigError(f"{command!r} is not a command of madkit; choose from {choices}")
+    if command.startswith("data "):
+        from madkit.cli.extensions import load_tasks
 
-        return figures(options)
-    if command == "data":
-        from madkit.cli.data_command import data
-
-        # Lightning starts its other processes by repeating the command line, so that is where the arguments have to be.
-        sys.argv = [sys.argv[0], command, *options]
-        return data(options)
-    if command == "monitor":
-        return _monitor(options)
-    raise ConfigError(
-        f"{command!r} is not a command of madkit; choose fit, predict, test, figures, data, validate or monitor"
-    )
+        load_tasks()
+    return run_function(command, *COMMANDS[command], options)
 
 
-def _stage(command: str, options: list[str]) -> int:
+def _stage() -> int:
     from jsonargparse import ArgumentError
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-    # As `python -m` does, so that a recipe can name a class in a file of the user's own.
-    sys.path.append(str(Path.cwd()))
-    import madkit.cli.registry  # noqa: F401 - makes class names known, so that recipes need no long paths
+    import madkit.cli.registry  # noqa: F401 - the classes that it imports need no long paths in recipes
     from madkit.cli.stages import Stages
 
-    # Lightning starts its other processes by repeating the command line, so that is where the arguments have to be.
-    sys.argv = [sys.argv[0], command, *options]
     try:
         Stages()
     except ArgumentError as error:
@@ -119,19 +119,10 @@ def _stage(command: str, options: list[str]) -> int:
 
 
 def _cause(error: BaseException | None) -> MadkitError | None:
-    """The error of madkit's own that led to another one, if any."""
+    """The error of madkit that led to another one, if any."""
     while error is not None and not isinstance(error, MadkitError):
         error = error.__cause__
     return error
-
-
-def _monitor(options: list[str]) -> int:
-    """Start TensorBoard on the given folder."""
-    folder = options[0] if options and not options[0].startswith("-") else "runs"
-    if not Path(folder).is_dir():
-        raise ConfigError(f"monitor {folder!r}: no such folder; name the one that your recipes write to (--run)")
-    rest = options[1:] if options and options[0] == folder else options
-    os.execv(sys.executable, [sys.executable, "-m", "tensorboard.main", "--logdir", folder, *rest])
 
 
 def _complain(message: str) -> int:

@@ -48,32 +48,37 @@ def with_lm_recipe(words: Sequence[str]) -> list[str]:
     except (OSError, yaml.YAMLError):  # the parser says which file is wrong
         return list(words)
     path = _recipe_of_lm(stage, stated)
+    if path is None and stage != "predict":
+        _require_base(stated, {})
+        return list(words)
     added = _taken_over({} if path is None else _read(path), stated)
     _require_base(stated, added)
-    return [stage, "--config", json.dumps(added), *options] if added else list(words)
+    return [stage, "--config", json.dumps(added), *options]
 
 
 def _recipe_of_lm(stage: str, stated: Mapping[str, Any]) -> Path | None:
     """The recipe that the stage's language model was tuned by, None where the stage needs none."""
     if stated.get("lm"):
-        path = Path(stated["lm"])
-        if not path.is_file():
-            raise ConfigError(f"lm={str(path)!r}: there is no such recipe; name the one that tunes the language model")
-        return path
-    folder = folder_of(stated.get("run"), stated.get("data"))
-    if stage != "predict" or folder is None:
+        named = Path(stated["lm"])
+        if not named.is_file():
+            raise ConfigError(f"lm={str(named)!r}: there is no such recipe; name the one that tunes the language model")
+        return named
+    if stage != "predict":
         return None
-    path = folder / "fit.yaml"
-    model, data = stated.get("model", {}), stated.get("data", {})
-    if path.is_file():
-        if "adapter" not in model.get("init_args", {}) and not (folder / "fit.json").is_file():
+    model, data = stated.get("model", {}).get("init_args", {}), stated.get("data", {})
+    folder = folder_of(stated.get("run"), data)
+    if folder is not None and (folder / "fit.yaml").is_file():
+        if "adapter" not in model and not (folder / "fit.json").is_file():
             raise ConfigError(f"{str(folder)!r} holds a fit that has not ended: run `madkit fit` again")
-        return path
-    if "base" in model.get("init_args", {}) and "class_path" in data:
+        return folder / "fit.yaml"
+    if "base" in model and "class_path" in data:
         return None
+    if folder is None:
+        raise ConfigError("run=None: name the folder of the model's runs with `--run runs/<name>`")
     raise ConfigError(
-        f"there is no {str(path)!r}: run `madkit fit` first, or, for a model that was tuned elsewhere, name the recipe "
-        "of its base and prompts (`--lm recipes/llama.yaml`) and its adapter (`--model.adapter`; `none` for no adapter)"
+        f"there is no {str(folder / 'fit.yaml')!r}: run `madkit fit` first, or, for a model that was tuned elsewhere, "
+        "name a recipe with its base and prompts (`--lm recipes/llama.yaml`) and its adapter (`--model.adapter`, `none` "
+        "for none)"
     )
 
 
@@ -91,7 +96,7 @@ def _taken_over(recipe: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[st
             added[section] = {"class_path": name, "init_args": shared}
         elif section == "data" and data:
             added[section] = dict(data)
-    return added if recipe else {}
+    return added
 
 
 def _require_base(stated: Mapping[str, Any], added: Mapping[str, Any]) -> None:

@@ -3,54 +3,35 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import sys
-import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
+from typing_extensions import override
 
 from madkit.cli.lm_recipe import with_lm_recipe
 from madkit.cli.progress_lines import ProgressLines
+from madkit.cli.quiet import quiet
 from madkit.cli.tensorboard_figures import TensorBoardFigures
 from madkit.errors import ConfigError
 from madkit.runs.atomic import write_json
 from madkit.runs.folder import fit_key, folder_of, provenance, root_of, save_recipe, stage_of
 from madkit.runs.progress import in_lines
+from madkit.training.lightning_internals import is_trial
+from madkit.training.training_module import TrainingModule
 
-# Messages that a user of madkit can do nothing about.
-NOISE = (
-    ".*isinstance.treespec, LeafSpec.*",
-    ".*You have overridden `on_before_batch_transfer`.*",
-    ".*does not have many workers.*",
-    ".*Checkpoint directory .* exists and is not empty.*",
-    ".*predict returned None.*",
-    ".*is_gradient_checkpointing. is deprecated.*",
-    ".*is smaller than the logging interval.*",
-    ".*Starting from v1.9.0, `tensorboardX` has been removed.*",
-)
-
-
-def quiet() -> None:
-    """Keep Lightning's tips and notices off the terminal; warnings that matter stay."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    for message in NOISE:
-        warnings.filterwarnings("ignore", message)
-
-
-DESCRIPTIONS = {
+_DESCRIPTIONS = {
     "fit": "Train a base LM, a quirky LM, or encoders on a base LM; continues where an interrupted run stopped.",
     "validate": "Repeat the validation of a fitted LM or encoder.",
     "test": "Fit detectors on trusted prompts and judge them on test prompts.",
     "predict": "Read features of trusted, untrusted and test prompts into the run's stores.",
 }
-GROUPS = {
+_GROUPS = {
     "trainer": "Lightning's Trainer: devices, precision, length of training, callbacks",
     "model": "What is trained or run; its own options: --model.help CLASS",
     "data": "What goes in; its own options: --data.help CLASS",
@@ -59,21 +40,27 @@ GROUPS = {
 
 def _parser_options(stage: str) -> dict[str, Any]:
     usage = f"madkit {stage} --config RECIPE.yaml [--section.option value ...]"
-    return {"exit_on_error": False, "description": DESCRIPTIONS[stage], "usage": usage}
+    return {"exit_on_error": False, "description": _DESCRIPTIONS[stage], "usage": usage}
 
 
-class SaveRecipe(SaveConfigCallback):
-    """Write the resolved recipe into the run folder as ``<stage>.yaml``, headed by version and commit.
+@runtime_checkable
+class _NamesRecipe(Protocol):
+    """A module whose recipe is kept apart from that of the stage which made what it reads."""
 
-    A module whose ``recipe`` is another name keeps its own apart from those of the modules it builds on.
-    """
+    recipe: str
+    """The name of the file, without its suffix."""
 
+
+class _SaveRecipe(SaveConfigCallback):
+    """Write the resolved recipe into the run folder as ``<stage>.yaml``, headed by version and commit."""
+
+    @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Write once, from the first process; a repeated stage overwrites its own file."""
+        # Once, from the first process; a repeated stage overwrites its file.
         if self.already_saved or not trainer.is_global_zero:
             return
         text = self.parser.dump(self.config, skip_none=False)
-        name = getattr(pl_module, "recipe", stage_of(trainer))
+        name = pl_module.recipe if isinstance(pl_module, _NamesRecipe) else stage_of(trainer)
         save_recipe(root_of(trainer) / f"{name}.yaml", text)
         self.already_saved = True
 
@@ -82,20 +69,22 @@ class Stages(LightningCLI):
     """LightningCLI with run folders: results, checkpoints and logs go to ``<run>/<dataset>``."""
 
     def __init__(self) -> None:
+        self._key = ""
+        self._finished = False
         quiet()
         super().__init__(
-            save_config_callback=SaveRecipe,
+            save_config_callback=_SaveRecipe,
             auto_configure_optimizers=False,
             seed_everything_default=0,
             trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False, "log_every_n_steps": 10},
-            parser_kwargs={"exit_on_error": False, **{stage: _parser_options(stage) for stage in DESCRIPTIONS}},
+            parser_kwargs={"exit_on_error": False, **{stage: _parser_options(stage) for stage in _DESCRIPTIONS}},
             load_from_checkpoint_support=False,
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run folder, and say plainly what each group of options is about."""
         groups: Any = parser.groups
-        for name, title in GROUPS.items():
+        for name, title in _GROUPS.items():
             groups[name].title = title
             groups[name].description = None
         parser.add_argument(
@@ -126,7 +115,7 @@ class Stages(LightningCLI):
         if trainer.default_root_dir is None:
             raise ConfigError("run=None: say where results go with `--run runs/<name>`, in the recipe or as an option")
         if self.subcommand == "fit":
-            self.key = fit_key(config.as_dict())
+            self._key = fit_key(config.as_dict())
         if self.subcommand == "predict":  # they go to the store; a list of them in memory would only grow
             config.return_predictions = False
 
@@ -155,33 +144,37 @@ class Stages(LightningCLI):
 
     def before_fit(self) -> None:
         """Continue an interrupted fit of the same recipe; do nothing where it has been finished."""
-        if getattr(self.trainer, "fast_dev_run", False):
+        if is_trial(self.trainer):
             return
-        checkpoints = root_of(self.trainer) / "checkpoints" / self.key
+        checkpoints = root_of(self.trainer) / "checkpoints" / self._key
         for callback in self.trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(checkpoints)
-        self.finished = self._is_finished()
-        if self.finished:
+        self._finished = self._is_finished()
+        if self._finished:
             return
         last = checkpoints / "last.ckpt"
         if self.config_init["fit"].get("ckpt_path") is not None:
             return
         if last.exists():
             self.config_init["fit"]["ckpt_path"] = str(last)
-        elif self.trainer.is_global_zero:
-            # The curves of another recipe must not run on into this one's.
-            shutil.rmtree(root_of(self.trainer) / "tensorboard" / "fit", ignore_errors=True)
+        else:
+            self._forget_curves()
+
+    def _forget_curves(self) -> None:
+        """Remove the stage's TensorBoard folder: no curve of an earlier recipe may stand among those of this one."""
+        if self.trainer.is_global_zero and not is_trial(self.trainer):
+            shutil.rmtree(root_of(self.trainer) / "tensorboard" / str(self.subcommand), ignore_errors=True)
 
     def _is_finished(self) -> bool:
         if not self._marker.exists():
             return False
         marker = json.loads(self._marker.read_text())
-        return marker["key"] == self.key and (self._marker.parent / marker["result"]).exists()
+        return marker["key"] == self._key and (self._marker.parent / marker["result"]).exists()
 
-    def fit(self, model: L.LightningModule, **kwargs: Any) -> None:
+    def fit(self, model: TrainingModule, **kwargs: Any) -> None:
         """Train, then validate the best weights once more for the final numbers and histograms."""
-        if getattr(self, "finished", False):
+        if self._finished:
             self._marker.touch()  # up to date as of now, which is what `make` looks at
             print(
                 f"{self._marker.parent}: this recipe has already been fitted; delete {self._marker} to do it again",
@@ -190,15 +183,19 @@ class Stages(LightningCLI):
             return
         self._marker.unlink(missing_ok=True)
         self.trainer.fit(model, **kwargs)
-        if getattr(self.trainer, "fast_dev_run", False):
+        if is_trial(self.trainer):
             return
         steps = self.trainer.global_step
         metrics = self.trainer.validate(model, datamodule=kwargs.get("datamodule"), verbose=False)[0]
         if self.trainer.is_global_zero:
-            marker = {"key": self.key, "result": model.export_name, "steps": steps, "metrics": metrics, **provenance()}
+            marker = {"key": self._key, "result": model.export_name, "steps": steps, "metrics": metrics, **provenance()}
             write_json(self._marker, marker)
             summary = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-            print(f"{self._marker.parent / str(model.export_name)}: {summary}", file=sys.stderr)
+            print(f"{self._marker.parent / model.export_name}: {summary}", file=sys.stderr)
+
+    def before_test(self) -> None:
+        """Begin without the curves of the detectors that an earlier recipe listed."""
+        self._forget_curves()
 
     def test(self, model: L.LightningModule, **kwargs: Any) -> None:
         """Run the detectors and print what they reached."""
@@ -213,9 +210,9 @@ class Stages(LightningCLI):
         """Validate the weights that `fit` kept, unless others are named."""
         if self.config_init["validate"].get("ckpt_path") is not None:
             return
-        found = sorted((root_of(self.trainer) / "checkpoints").glob("*/best*.ckpt"), key=lambda p: p.stat().st_mtime)
-        if not found:
+        best = sorted((root_of(self.trainer) / "checkpoints").glob("*/best*.ckpt"), key=lambda p: p.stat().st_mtime)
+        if not best:
             raise ConfigError(
                 f"nothing to validate in {root_of(self.trainer)}: run `madkit fit` first or name a --ckpt_path"
             )
-        self.config_init["validate"]["ckpt_path"] = str(found[-1])
+        self.config_init["validate"]["ckpt_path"] = str(best[-1])

@@ -1,1 +1,17 @@
-"""Commands that are no Lightning stage: a function each, whose signature is its command line."""
+"""The commands that are no stages: each is a function whose signature is its command line."""
+
+#: By name: the path of the function, which returns the exit status, and a line of help.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "figures": ("madkit.cli.commands.figures.figures", "draw tables and figures of any number of runs"),
+    "monitor": ("madkit.cli.commands.monitor.monitor", "watch runs in TensorBoard"),
+    "data build": (
+        "madkit.cli.commands.build.build",
+        "make a dataset's records, of a raw table or by rule, and write them",
+    ),
+    "data check": ("madkit.cli.commands.check.check", "say what is wrong with a dataset, and what is in it"),
+    "data show": ("madkit.cli.commands.show.show", "print some prompts of a dataset, with the answer of each"),
+    "data difficulty": (
+        "madkit.cli.commands.difficulty.difficulty",
+        "let language models judge how hard each question is",
+    ),
+}

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from madkit.cli.progress_lines import ProgressLines
-from madkit.cli.stages import quiet
+from madkit.cli.quiet import quiet
 from madkit.data.prompts.template_files import load_unnamed
 from madkit.data.records.sources import is_raw, is_table_task, load_records, make_records, task_or_none
 from madkit.data.tasks import find_task, make_task, task_names

@@ -1,43 +1,36 @@
-"""The `madkit figures` command."""
+"""`madkit figures`: tables and figures of any number of runs."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
-from madkit.errors import ConfigError
 from madkit.figures import draw
 
 
-class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are madkit's own."""
+def figures(
+    runs: list[str],
+    out: str = "figures",
+    formats: list[str] | None = None,
+    jobs: int | None = None,
+    with_: list[str] | None = None,
+) -> int:
+    """Draw, naming each file as it is written.
 
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise ConfigError(f"figures: {message}; see `madkit figures --help`")
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command's options."""
-    parser = _Parser(prog="madkit figures", description="Draw tables and figures of any number of runs.")
-    parser.add_argument("runs", nargs="+", type=Path, help="folders that are searched for results")
-    parser.add_argument("--out", type=Path, default=Path("figures"), help="where to write (default: figures)")
-    parser.add_argument(
-        "--formats", nargs="+", default=["png", "pdf"], metavar="FORMAT", help="png, pdf or svg (default: png pdf)"
-    )
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
-    return parser
-
-
-def figures(options: list[str]) -> int:
-    """Draw, naming each file as it is written; returns the exit status."""
-    arguments = parser().parse_args(options)
+    Args:
+        runs: Folders that are searched for results.
+        out: Where to write.
+        formats: png, pdf or svg; by default png and pdf.
+        jobs: Processes; by default one per core.
+        with_: Python files, or modules by name, with figures of your own, drawn with the rest.
+    """
     draw(
-        arguments.runs,
-        arguments.out,
-        arguments.formats,
+        [Path(run) for run in runs],
+        Path(out),
+        formats or ["png", "pdf"],
         progress=lambda path: print(path, file=sys.stderr, flush=True),
-        jobs=arguments.jobs,
+        jobs=jobs or os.cpu_count() or 1,
+        further=with_ or [],
     )
     return 0
