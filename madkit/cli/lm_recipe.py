@@ -77,8 +77,8 @@ def _recipe_of_lm(stage: str, stated: Mapping[str, Any]) -> Path | None:
         raise ConfigError("run=None: name the folder of the model's runs with `--run runs/<name>`")
     raise ConfigError(
         f"there is no {str(folder / 'fit.yaml')!r}: run `madkit fit` first, or, for a model that was tuned elsewhere, "
-        "name a recipe with its base and prompts (`--lm recipes/llama.yaml`) and its adapter (`--model.adapter`, `none` "
-        "for none)"
+        "name a recipe with its base and prompts (`--lm recipes/llama.yaml`), and its adapter (`--model.adapter`; or "
+        "`none`)"
     )
 
 
