@@ -8,7 +8,7 @@ from torch import nn
 
 from madkit.errors import ConfigError
 
-_OUTPUT_NAMES = ("o_proj", "out_proj", "dense", "wo")
+OUTPUT_NAMES = ("o_proj", "out_proj", "dense", "wo")
 
 
 def output_projection(lm: nn.Module, layer: str) -> str:
@@ -33,14 +33,14 @@ def output_projection(lm: nn.Module, layer: str) -> str:
     candidates = [
         (name, module)
         for name, module in lm.get_submodule(layer).named_modules()
-        if name.split(".")[-1] in _OUTPUT_NAMES
+        if name.split(".")[-1] in OUTPUT_NAMES
         and any("attn" in part or "attention" in part for part in name.split("."))
         if hasattr(module, "in_features")  # a linear map, or one that a LoRA wraps
     ]
     if len(candidates) != 1:
         raise ConfigError(
             f"model.base: {type(lm).__name__} has {len(candidates)} linear output projections of attention in "
-            f"{layer!r} (looked for {', '.join(_OUTPUT_NAMES)}), and attribution needs one; "
+            f"{layer!r} (looked for {', '.join(OUTPUT_NAMES)}), and attribution needs one; "
             "leave the feature out for this model"
         )
     name, module = candidates[0]

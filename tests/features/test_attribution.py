@@ -290,6 +290,6 @@ def test_what_cannot_be_attributed_is_refused(monkeypatch):
         learn(lm, {Variant("attribution"): Attribution()}, {"attribution": Attribution().hookpoints(lm)}, [])
     with pytest.raises(DataError, match="two trusted prompts"):
         learned_by(lm, Attribution("pca", k=2), batch=rows(make_batch(), [0]))
-    monkeypatch.setattr(attention, "OUTPUTS", ("elsewhere",))
+    monkeypatch.setattr(attention, "OUTPUT_NAMES", ("elsewhere",))
     with pytest.raises(ConfigError, match="0 linear output projections"):
         Attribution().hookpoints(lm)

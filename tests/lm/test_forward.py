@@ -1,12 +1,10 @@
-"""Hidden states of a few tokens, against the whole forward pass; and the batches of a base LM in groups."""
+"""Hidden states and logits of a few tokens, against the whole forward pass."""
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from madkit.errors import ConfigError, DataError
-from madkit.lm import forward
-from madkit.lm.base_lm import BaseLM
+from madkit.lm import forward, loading
 
 
 def prompts(rows=5, width=9):
@@ -54,40 +52,12 @@ def test_the_mlp_sees_the_chosen_tokens_and_no_hook_stays(bases):
     assert seen == [45] * len(lm.model.layers)
 
 
-def batch(lengths):
-    generator = torch.Generator().manual_seed(1)
-    ids = torch.randint(3, 300, (len(lengths), max(lengths)), generator=generator)
-    mask = (torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]).long()
-    labels = torch.where((mask == 1) & (torch.rand(ids.shape, generator=generator) < 0.3), ids, -100)
-    return {"input_ids": ids * mask, "attention_mask": mask, "labels": labels, "task": torch.zeros(len(lengths))}
-
-
-@pytest.mark.parametrize("groups", [1, 3, 50])
-def test_groups_of_similar_length_mark_the_same_tokens(bases, groups):
-    """Logits of every marked token, whatever the grouping, equal those of transformers with each text alone."""
-    module = BaseLM({}, length_groups=groups)
-    module.model = AutoModelForCausalLM.from_pretrained(bases["llama"]).eval()
-    whole = batch([4, 11, 7, 7, 5, 12, 3])
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "gpt_neox"])
+def test_answer_logits_equal_those_of_the_whole_model(bases, architecture):
+    lm = loading.load_causal_lm(str(bases[architecture]))
+    ids, mask = prompts()
     with torch.no_grad():
-        logits, targets = module.marked_logits(module.on_before_batch_transfer(whole, 0))
-        expected = []
-        for ids, mask, labels in zip(whole["input_ids"], whole["attention_mask"], whole["labels"], strict=True):
-            alone = module.model(ids[None, mask == 1]).logits[0]
-            expected += [(int(labels[i]), alone[i - 1]) for i in range(1, int(mask.sum())) if labels[i] != -100]
-    assert sorted(targets.tolist()) == sorted(target for target, _ in expected)
-    for target, row in expected:
-        nearest = (logits - row).abs().amax(dim=1).argmin()
-        torch.testing.assert_close(logits[nearest], row, rtol=1e-3, atol=1e-3)
-        assert int(targets[nearest]) == target
-
-
-def test_padding_on_the_left_is_refused():
-    wrong = batch([3, 5])
-    wrong = {key: value.flip(1) if value.ndim == 2 else value for key, value in wrong.items()}
-    with pytest.raises(DataError, match="on the right"):
-        BaseLM({}).on_before_batch_transfer(wrong, 0)
-
-
-def test_groups_are_at_least_one():
-    with pytest.raises(ConfigError, match="length_groups=0"):
-        BaseLM({}, length_groups=0)
+        ours = forward.logits_of(lm, forward.hidden_states(lm, ids, mask, padded=True)[:, -1])
+        for row in range(len(ids)):
+            theirs = lm(ids[row, mask[row].bool()][None]).logits[0, -1]
+            torch.testing.assert_close(ours[row], theirs, rtol=1e-4, atol=1e-5)

@@ -6,12 +6,9 @@ import json
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from madkit.encoders.sae import reconstruction
 from madkit.encoders.sae.sparse_coder import ScaledCoder, coder_losses, load_coder, new_coder
-from madkit.encoders.sae.topk import row_topk
 from madkit.errors import ConfigError
 
 with contextlib.redirect_stdout(io.StringIO()):
@@ -105,20 +102,6 @@ def test_losses_are_the_same_without_gradients_and_twice_the_same_to_the_last_bi
         assert torch.equal(a, b) and torch.equal(a, c) and not c.requires_grad
     once, again = gradients(coder, sum(first[:3])), gradients(coder, sum(second[:3]))
     assert all(torch.equal(once[name], again[name]) for name in once)
-
-
-@settings(deadline=None)
-@given(st.integers(1, 6), st.integers(1, 40), st.integers(1, 40), st.booleans(), st.integers(0, 2**31))
-def test_the_largest_entries_are_those_of_topk(n, eighths, k, ordered, seed):
-    generator = torch.Generator().manual_seed(seed)
-    # Few different numbers, so that many tie.
-    x = torch.randint(-20, 20, (n, 8 * eighths), generator=generator).float()
-    k = min(k, x.shape[1])
-    values, columns = row_topk(x, k, ordered=ordered)
-    expected = x.topk(k, dim=1).values
-    assert torch.equal(values if ordered else values.sort(1, descending=True).values, expected)
-    assert torch.equal(x.gather(1, columns), values)
-    assert all(len(set(row)) == k for row in columns.tolist())
 
 
 def test_a_decoder_row_may_turn_but_not_grow(case):

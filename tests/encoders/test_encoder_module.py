@@ -15,8 +15,6 @@ from safetensors.torch import load_file
 from stage_words import RECIPES, lm_recipe, stage_recipes
 
 from madkit.cli.command import main
-from madkit.data.pretraining.corpus_data import CorpusData
-from madkit.encoders.activation_data import ActivationData
 from madkit.encoders.encoder_site import EncoderSite
 from madkit.encoders.flow.laplace_flow import LaplaceFlow
 from madkit.errors import ConfigError
@@ -136,40 +134,6 @@ def test_a_killed_fit_continues_to_the_same_encoders(trained, bases, tmp_path, k
     assert not (tmp_path / kind / "fit.json").exists()
     run(kind, tmp_path, bases["llama"])
     compare(trained / kind, tmp_path / kind, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("side", ["input", "output"])
-def test_activations_are_those_of_transformers_after_the_first_token(bases, side):
-    from transformers import AutoModelForCausalLM
-
-    texts = CorpusData({"addition": {"max": 99}}, batch_size=4, steps_per_epoch=2, errors_from=0)
-    data = ActivationData(str(bases["llama"]), texts, layers=[1, 2], side=side)
-    data.setup("fit")
-    batch = texts.train_batch(0)
-    found = data.on_after_batch_transfer(data.on_before_batch_transfer(batch, 0), 0)["x"]
-    model = AutoModelForCausalLM.from_pretrained(bases["llama"]).eval()
-    with torch.no_grad():
-        out = model(batch["input_ids"], attention_mask=batch["attention_mask"], output_hidden_states=True)
-    used = batch["attention_mask"].bool()
-    used[:, 0] = False
-    suffix = ".output" if side == "output" else ""
-    for layer in (1, 2):
-        expected = out.hidden_states[layer + (side == "output")][used]
-        torch.testing.assert_close(found[f"model.layers.{layer}{suffix}"], expected, rtol=1e-4, atol=1e-4)
-
-
-def test_statistics_are_those_of_all_rows_together(bases):
-    from madkit.streaming.moments import Moments
-
-    texts = CorpusData({"addition": {"max": 99}}, batch_size=8, steps_per_epoch=2, errors_from=0)
-    data = ActivationData(str(bases["llama"]), texts, layers=[1], statistics_batches=3)
-    data.setup("fit")
-    found = data.statistics(Moments, torch.device("cpu"))["model.layers.1"]
-    batches = [data.on_before_batch_transfer(texts.train_batch(step), 0) for step in range(3)]
-    rows = torch.cat([data.activations(batch)["model.layers.1"] for batch in batches]).double()
-    assert found.n == len(rows)
-    torch.testing.assert_close(found.mean, rows.mean(0), rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(found.covariance, torch.cov(rows.T), rtol=1e-9, atol=1e-9)
 
 
 def test_an_encoder_knows_where_it_belongs(trained):
@@ -297,60 +261,3 @@ def test_encoders_can_be_trained_on_a_store(trained, predicted, tmp_path):
         site = EncoderSite.load(tmp_path / name / "encoder" / "model.layers.3")
         assert site.positions == "last prompt token" and site.data["split"] == "trusted"
         assert site.base == EncoderSite.load(trained / "flow" / "encoder" / "model.layers.1").base
-
-
-def test_texts_of_a_folder_train_encoders(bases, tmp_path):
-    from madkit.data.pretraining.text_data import TextData
-
-    lines = [f"Statement: {i} + {i} = {2 * i}\n" for i in range(200)]
-    (tmp_path / "texts.txt").write_text("".join(lines))
-    texts = TextData(str(tmp_path), batch_size=8, n_validation=20, max_length=12)
-    data = ActivationData(str(bases["llama"]), texts, layers=[2])
-    data.setup("fit")
-    assert texts.steps_per_epoch == 180 // 8
-    batch = texts.train_batch(3)
-    assert batch["input_ids"].shape == batch["attention_mask"].shape and batch["input_ids"].shape[1] <= 12
-    again = texts.train_batch(3)
-    assert torch.equal(batch["input_ids"], again["input_ids"])
-    assert sum(len(b["input_ids"]) for b in texts.val_dataloader()) == 20
-    x = data.activations(data.on_before_batch_transfer(batch, 0))["model.layers.2"]
-    assert len(x) == int(batch["attention_mask"].sum()) - 8
-    with pytest.raises(ConfigError, match="column='body'"):
-        _ = TextData(str(tmp_path), column="body").texts
-    with pytest.raises(ConfigError, match="cannot load"):
-        _ = TextData(str(tmp_path / "nowhere")).texts
-
-
-def test_an_sae_finds_a_sparse_dictionary(tmp_path):
-    """Each row is a sum of 3 of 32 directions in 16 dimensions."""
-    import lightning as L
-
-    from madkit.encoders.sae.sae_encoder import SAEEncoder
-    from madkit.encoders.stored_activations import StoredActivations
-
-    torch.manual_seed(0)
-    directions = torch.nn.functional.normalize(torch.randn(32, 16), dim=1)
-    used = torch.rand(8192, 32).argsort(dim=1) < 3
-    rows = (used * (1 + torch.rand(8192, 32))) @ directions
-
-    class Rows(StoredActivations):
-        vectors = {"site": 30 * rows + 5}  # noqa: RUF012
-        base_fingerprint = "none"
-
-        def identity(self):
-            return {}
-
-    torch.manual_seed(0)
-    encoder = SAEEncoder(
-        expansion=4, k=4, dead_after=20_000, multi_topk=True, optimizer=lambda p: torch.optim.Adam(p, lr=3e-3)
-    )
-    trainer = L.Trainer(
-        max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        default_root_dir=tmp_path, use_distributed_sampler=False, accelerator="cpu",
-    )  # fmt: skip
-    trainer.fit(encoder, datamodule=Rows("", batch_size=512, steps_per_epoch=800))
-    assert float(trainer.callback_metrics["val/fvu"]) < 0.1
-    norms = encoder.encoders[0].coder.W_dec.norm(dim=1)
-    torch.testing.assert_close(norms, torch.ones_like(norms), rtol=1e-4, atol=1e-4)
-    similarity = torch.nn.functional.normalize(encoder.encoders[0].coder.W_dec, dim=1) @ directions.T
-    assert float((similarity.max(dim=0).values > 0.9).float().mean()) > 0.8
