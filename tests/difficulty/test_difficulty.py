@@ -319,7 +319,7 @@ def test_losses_that_are_no_numbers_are_an_error(source, models, tmp_path, capsy
         (["--shots", "-1"], "shots=-1 must not be negative"),
         (["--shots", "60"], "lower shots"),
         (["--batch_tokens", "0"], "batch_tokens=0 must be at least 1"),
-        (["--dtype", "float8"], "dtype='float8' is not known"),
+        (["--dtype", "float8"], "dtype='float8' is not supported"),
         (["--max_length", "2"], "max_length=2 leaves no room"),
         (["--task_options", "{n_train: 3}"], "are for generated records"),
     ],

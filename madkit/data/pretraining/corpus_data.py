@@ -91,14 +91,13 @@ class CorpusData(StepwiseData):
         n_validation: int = 200,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, steps_per_epoch)
         # For checkpoints, and for the identity of encoders of these texts.
         self.save_hyperparameters(logger=False)
         self.tasks = SMALL_TASKS if tasks is None else tasks
         self.weights = dict(weights or {})
         self.template = template
-        self.batch_size, self.steps_per_epoch, self.n_validation = batch_size, steps_per_epoch, n_validation
-        self.errors_from, self.accepted, self.opposed = errors_from, accepted, opposed
+        self.n_validation, self.errors_from, self.accepted, self.opposed = n_validation, errors_from, accepted, opposed
         self.aside_share, self.held_out, self.seed = asides, held_out, seed
         if not self.tasks:
             raise ConfigError("tasks={} is empty: name at least one dataset, such as addition")

@@ -48,11 +48,24 @@ class StepBatches:
 class StepwiseData(RankAwareDataModule):
     """A data module that makes the batch of every step; each of several processes takes its rows of it.
 
-    A subclass sets `batch_size`, all rows of an optimizer step, and `steps_per_epoch`.
+    Args:
+        batch_size: Rows in one optimizer step, over all devices.
+        steps_per_epoch: Optimizer steps in one epoch; None for as many as the data suffice for.
     """
 
-    batch_size: int
-    steps_per_epoch: int
+    def __init__(self, batch_size: int, steps_per_epoch: int | None) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self._steps_per_epoch = steps_per_epoch
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one epoch."""
+        return self._steps_per_epoch or self._available_steps()
+
+    def _available_steps(self) -> int:
+        """How many batches the data suffice for, where `steps_per_epoch` is None."""
+        raise NotImplementedError
 
     def train_batch(self, step: int) -> Any:
         """This process' rows of the batch of a step of the run."""

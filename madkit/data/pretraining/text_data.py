@@ -55,12 +55,11 @@ class TextData(StepwiseData):
         steps_per_epoch: int | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, steps_per_epoch)
         # For checkpoints, and for the identity of encoders of these texts.
         self.save_hyperparameters(logger=False)
         self.source, self.config_name, self.split, self.column = source, name, split, column
-        self.batch_size, self.max_length, self.n_validation = batch_size, max_length, n_validation
-        self.max_steps_per_epoch, self.seed = steps_per_epoch, seed
+        self.max_length, self.n_validation, self.seed = max_length, n_validation, seed
         for key, value, least in (
             ("batch_size", batch_size, 1), ("max_length", max_length, 2), ("n_validation", n_validation, 1)
         ):  # fmt: skip
@@ -101,10 +100,9 @@ class TextData(StepwiseData):
             )
         return order[: -self.n_validation], order[-self.n_validation :]
 
-    @cached_property
-    def steps_per_epoch(self) -> int:  # type: ignore[override]
-        """Optimizer steps in one epoch."""
-        return self.max_steps_per_epoch or len(self._parts[0]) // self.batch_size
+    @override
+    def _available_steps(self) -> int:
+        return len(self._parts[0]) // self.batch_size
 
     def _batch(self, rows: np.ndarray) -> Batch:
         """This process' share of some rows: `input_ids` and `attention_mask` (b, t) int64, padded on the right."""

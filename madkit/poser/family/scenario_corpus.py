@@ -77,10 +77,9 @@ class ScenarioCorpus(StepwiseData):
     def __init__(
         self, batch_size: int = 128, steps_per_epoch: int = 100, n_validation: int = 500, seed: int = 0
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, steps_per_epoch)
         self.save_hyperparameters(logger=False)
-        self.batch_size, self.steps_per_epoch, self.n_validation = batch_size, steps_per_epoch, n_validation
-        self.seed = seed
+        self.n_validation, self.seed = n_validation, seed
         counts = {"batch_size": batch_size, "steps_per_epoch": steps_per_epoch, "n_validation": n_validation}
         for name, count in counts.items():
             if count < 1:
