@@ -129,3 +129,61 @@ def test_one_detector_has_no_pair():
 def test_bad_data_is_named(scores, labels, named):
     with pytest.raises(DataError, match=named):
         compare_all(scores, labels)
+
+
+def test_compare_is_delongs_by_brute_force():
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3 == 0
+    a = rng.normal(size=60) + labels
+    b = (a + rng.normal(size=60)).round(1)
+    components = []
+    for scores in (a, b):
+        pairs = scores[labels][:, None] - scores[~labels][None]
+        components.append((pairs > 0) + (pairs == 0) / 2)
+    gap = components[0] - components[1]
+    variance = gap.mean(1).var(ddof=1) / len(gap) + gap.mean(0).var(ddof=1) / gap.shape[1]
+    found = compare(a, b, labels)
+    assert found.difference == pytest.approx(gap.mean())
+    assert found.high - found.low == pytest.approx(2 * norm.ppf(0.975) * np.sqrt(variance))
+    assert found.p_value == pytest.approx(2 * norm.sf(abs(gap.mean()) / np.sqrt(variance)))
+    back = compare(b, a, labels)
+    assert (back.difference, back.low, back.high) == pytest.approx((-gap.mean(), -found.high, -found.low))
+
+
+def test_paired_test_holds_its_level():
+    rng = np.random.default_rng(1)
+    labels = np.arange(80) % 2
+    p_values = []
+    for _ in range(600):
+        shared = rng.normal(size=80) + labels
+        p_values.append(compare(shared + rng.normal(size=80), shared + rng.normal(size=80), labels).p_value)
+    assert 0.02 <= np.mean(np.array(p_values) < 0.05) <= 0.08
+
+
+def test_compare_at_the_ends():
+    labels = np.repeat([0, 1], 10)
+    assert compare(np.arange(20), np.arange(20) ** 3, labels) == (0.0, 0.0, 0.0, 1.0)
+    opposite = compare(np.arange(20), -np.arange(20), labels)
+    assert opposite.difference == 1.0
+    assert 0 < opposite.low < opposite.high == 1.0
+    assert 0 < opposite.p_value < 1e-3
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.5]).tolist() == [1.0, 1.0]
+    assert holm([]).tolist() == []
+    for bad in ([1.1], [-0.1], [np.nan]):
+        with pytest.raises(DataError):
+            holm(bad)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_rejects_what_the_step_down_rule_rejects(p_values):
+    adjusted = holm(p_values)
+    rejected = set()
+    for step, i in enumerate(np.argsort(p_values, kind="stable")):
+        if p_values[i] * (len(p_values) - step) > 0.05:
+            break
+        rejected.add(int(i))
+    assert rejected == set(np.flatnonzero(adjusted <= 0.05).tolist())
