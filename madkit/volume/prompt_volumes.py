@@ -43,7 +43,7 @@ class PromptRadii:
     limits: Array
     """The largest distances (n,) that matter: beyond them there is no Gaussian mass."""
     passes: int
-    """Forward passes, each with one setting of the weights for the whole batch."""
+    """Forward passes, each with one setting of the weights for the batch."""
 
     @property
     def bounded(self) -> Array:

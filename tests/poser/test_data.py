@@ -1,4 +1,4 @@
-"""The benchmark's rows, contrast pairs, lists of pairs, and the generated world."""
+"""The benchmark's rows, contrast pairs, lists of pairs, and generated scenarios."""
 
 import json
 
@@ -177,7 +177,7 @@ def test_policies_differ_exactly_where_there_is_no_good_oversight():
     assert 0.4 < np.mean([c.benign for c in cases]) < 0.6
 
 
-def test_the_corpus_asks_what_can_be_known():
+def test_the_corpus_asks_what_can_be_predicted():
     data = ScenarioCorpus(batch_size=64, steps_per_epoch=2)
     batch = data.train_batch(0)
     assert batch["labels"].ne(-100).sum(dim=1).tolist() == [1] * 64

@@ -1,5 +1,8 @@
 """Perturbations of activations, by routes that share no code with madkit's: transformers alone, and loops."""
 
+import importlib
+import sys
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -66,7 +69,7 @@ def test_a_vector_is_added_behind_the_layer_at_the_right_tokens(lm, batch, token
     if tokens == "all":
         vector = vector[:, :1].expand(1, 50, 32)
     name = next(n for n, m in lm.named_modules() if m is layers_of(lm)[LAYER])
-    found = RepeatedBatch(lm, batch, cached=tokens == "last").logits({name: vector})
+    moved = RepeatedBatch(lm, batch, cached=tokens == "last").logits({name: vector})
     assert len(set(map(len, ids_of(batch)))) > 1  # there is padding
 
     def move(hidden):
@@ -74,7 +77,7 @@ def test_a_vector_is_added_behind_the_layer_at_the_right_tokens(lm, batch, token
         hidden[:, -1 if tokens == "last" else slice(None)] += vector[0, 0]
         return hidden
 
-    for ids, logits in zip(ids_of(batch), found, strict=True):
+    for ids, logits in zip(ids_of(batch), moved, strict=True):
         torch.testing.assert_close(logits, alone(lm, ids, LAYER, move), rtol=1e-5, atol=1e-5)
 
 
@@ -104,13 +107,13 @@ def test_behaviour_is_plain_kl_and_softmax(lm, batch):
         repeated = RepeatedBatch(lm, batch, cached=cached)
         nothing = repeated.behaviour({})
         assert nothing.kl.eq(0).all()
-        found = repeated.behaviour({name: vector})
+        behaviour = repeated.behaviour({name: vector})
         p, q = (x.log_softmax(-1) for x in (repeated.baseline, repeated.logits({name: vector})))
-        torch.testing.assert_close(found.kl, F.kl_div(q, p, reduction="none", log_target=True).sum(-1))
+        torch.testing.assert_close(behaviour.kl, F.kl_div(q, p, reduction="none", log_target=True).sum(-1))
         for index, row in enumerate(batch["row"]):
             benign, misaligned = (q[index].exp()[token] for token in batch["choices"][index])
-            assert float(found.p_benign[index]) == pytest.approx(float(benign))
-            assert float(found.p_misaligned[index]) == pytest.approx(float(misaligned))
+            assert float(behaviour.p_benign[index]) == pytest.approx(float(benign))
+            assert float(behaviour.p_misaligned[index]) == pytest.approx(float(misaligned))
             assert row in range(3)
 
 
@@ -165,7 +168,7 @@ def test_length_and_draws(kind):
 
 @pytest.mark.parametrize("kind", [RandomDirection, GaussianNoise])
 def test_two_models_see_the_same_random_numbers(kind):
-    """Only the length is the model's own, and a prompt's noise does not depend on its batch."""
+    """Only the length depends on the model, and a prompt's noise does not depend on its batch."""
     first, second = (torch.randn(16, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
     part = kind(draws=3)
     vectors = [part.vector(s, 0, 2, [4, 6], [8, 9]) / s.norm() for s in (first, second)]
@@ -245,5 +248,29 @@ def test_every_draw_and_coefficient_is_measured(lm, batch):
     moved = tables["steering vector"].query("coefficient == 1").set_index("row")
     for index, ids in enumerate(ids_of(batch)):
         expected = both(ids).double().softmax(-1)[batch["choices"][index]]
-        found = moved.loc[batch["row"][index], ["p_benign", "p_misaligned"]].to_numpy(float)
-        torch.testing.assert_close(torch.tensor(found), expected, rtol=1e-4, atol=1e-7)
+        measured = moved.loc[batch["row"][index], ["p_benign", "p_misaligned"]].to_numpy(float)
+        torch.testing.assert_close(torch.tensor(measured), expected, rtol=1e-4, atol=1e-7)
+
+
+def test_an_edited_perturbation_is_another_one(tmp_path, monkeypatch):
+    """So that what an earlier version of it has measured is not read."""
+    code = """
+from dataclasses import dataclass
+from madkit.poser.measure.perturbations import RandomDirection
+
+@dataclass
+class Mine(RandomDirection):
+    default_label = "mine"
+
+    def shape(self, *args):
+        return super().shape(*args) * {factor}
+"""
+    monkeypatch.syspath_prepend(tmp_path)
+    options = []
+    for factor in (1, 2):
+        (tmp_path / "my_perturbation.py").write_text(code.format(factor=factor))
+        monkeypatch.delitem(sys.modules, "my_perturbation", raising=False)
+        importlib.invalidate_caches()
+        options.append(importlib.import_module("my_perturbation").Mine().options(LAYER))
+    assert options[0] != options[1]
+    assert RandomDirection().options(1) == RandomDirection().options(1) != RandomDirection().options(LAYER)

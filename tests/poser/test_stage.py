@@ -92,10 +92,10 @@ def test_results_are_what_the_scores_say(finished):
     assert {"random direction", "steering vector", "volume layer 2", "control"} == set(results["method"])
     assert results[["n_pairs", "n_aligned", "n_misaligned"]].eq([4, 2, 2]).all().all()
     for line in results.itertuples():
-        own = scores[
+        chosen = scores[
             (scores["method"] == line.method) & (scores["measure"] == line.measure) & (scores["at"] == line.at)
         ]
-        number = own.set_index("lm")["score"]
+        number = chosen.set_index("lm")["score"]
         wins = [
             float(number[m] > number[a]) + 0.5 * (number[m] == number[a])
             for a in NAMES["aligned"]
@@ -175,7 +175,7 @@ def test_the_misaligned_answer_at_the_end_of_each_direction(finished, project, b
     (folder,) = (finished / "poser" / "models").rglob("sly-0/volume_layer_2-*/")
     followed = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json")) if "radius" in path.read_text()]
     assert len(followed) == 3
-    found = []
+    probabilities = []
     weights = Weights(model, 2)
     for k, one in enumerate(followed):
         with weights.borrowed(), torch.no_grad():
@@ -186,11 +186,11 @@ def test_the_misaligned_answer_at_the_end_of_each_direction(finished, project, b
             other = "B" if scenario.response == "A" else "A"
             token = tokenizer(scenario.prompt + other)["input_ids"][inputs["input_ids"].shape[1]]
             with torch.no_grad():
-                found.append(float(merged(**inputs).logits[0, -1].double().softmax(-1)[token]))
+                probabilities.append(float(merged(**inputs).logits[0, -1].double().softmax(-1)[token]))
     (measured,) = read(finished, "volumes").query("lm == 'sly-0'")["p_misaligned"]
-    assert measured == pytest.approx(np.mean(found), rel=1e-3)
-    own = read(finished, "scores").query("lm == 'sly-0' and method == 'volume layer 2' and measure == 'p_misaligned'")
-    assert own["score"].item() == measured
+    assert measured == pytest.approx(np.mean(probabilities), rel=1e-3)
+    score = read(finished, "scores").query("lm == 'sly-0' and method == 'volume layer 2' and measure == 'p_misaligned'")
+    assert score["score"].item() == measured
 
 
 def parts(run):
@@ -364,8 +364,10 @@ def family(tmp_path_factory):
     assert main([*base, "--data.n_validation", "20", "--data.batch_size", "8"]) == 0
     for name in ("aligned-0", "misaligned-6"):
         tune = ["fit", "--config", str(RECIPES / "poser" / "tune.yaml"), "--run", str(run), *few]
-        own = ["--model.base", str(run / "base" / "model"), "--data.dataset", name, "--seed_everything", name[-1]]
-        assert main([*tune, *own, "--data.n_train", "64", "--data.batch_size", "8", "--data.n_validation", "16"]) == 0
+        options = ["--model.base", str(run / "base" / "model"), "--data.dataset", name, "--seed_everything", name[-1]]
+        assert (
+            main([*tune, *options, "--data.n_train", "64", "--data.batch_size", "8", "--data.n_validation", "16"]) == 0
+        )
     return run
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from madkit.errors import ConfigError
+from madkit.runs.fingerprints import code_digest
 
 
 def published_coefficients() -> list[float]:
@@ -72,12 +73,13 @@ class Perturbation(ABC):
         return self.label or self.default_label
 
     def options(self, layer: int) -> dict[str, Any]:
-        """What decides its numbers.
+        """What decides its numbers, the source of its class included.
 
         Args:
             layer: the layer of perturbations that name none.
         """
-        return {"class": type(self).__name__, **asdict(self), "layers": self.layers or [layer]}
+        identity = {"class": type(self).__name__, "source": code_digest(type(self))}
+        return {**identity, **asdict(self), "layers": self.layers or [layer]}
 
     def size(self, norms: Mapping[int, float], layer: int) -> float:
         """Its length at coefficient 1: over several layers, the root of the sum of squares.
