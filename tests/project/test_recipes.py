@@ -41,7 +41,7 @@ def test_every_recipe_is_covered():
     expected |= {f"{stage}-{part}.yaml" for stage in ("predict", "test") for part in ("encoders", "volume")}
     expected |= {f"tiny/{name}.yaml" for name in ("base", "mistral-base", "prompts", "texts", "predict", "flow", "sae")}
     expected |= {"pythia/difficulty.yaml"}  # tests/difficulty/test_difficulty.py
-    expected |= {f"poser/{part}.yaml" for part in ("base", "tune", "tiny", "llama-13b")}  # tests/poser/test_stage.py
+    expected |= {f"poser/{part}.yaml" for part in ("base", "tune", "tiny", "llama-13b")}  # tests/poser/test_module.py
     assert kinds == expected
 
 

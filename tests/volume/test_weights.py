@@ -1,0 +1,66 @@
+"""A model's weights as one vector: measured, moved, restored, chosen by name."""
+
+import pytest
+import torch
+from small_lms import make_lm, with_lora
+
+from madkit.errors import ConfigError
+from madkit.volume import Blocks, Weights
+from madkit.volume.weight_space.direction import Direction
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt_neox", "gpt2"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_come_back_bit_for_bit_and_tied_ones_move_once(kind, dtype):
+    lm = make_lm(kind, dtype, tie_word_embeddings=True)
+    before = {name: p.detach().clone() for name, p in lm.named_parameters()}
+    weights = Weights(lm)
+    assert weights.dimension == sum(p.numel() for p in before.values())
+    ray = weights.ray(Direction(0, 0))
+    with pytest.raises(RuntimeError, match="stop"), weights.borrowed():
+        for radius in (0.3, 3.0):
+            weights.move(ray, radius)
+        moved = {name: p.detach().clone() for name, p in lm.named_parameters()}
+        raise RuntimeError("stop")
+    assert all(torch.equal(before[name], p) for name, p in lm.named_parameters())
+    tied = lm.get_input_embeddings().weight
+    assert lm.get_output_embeddings().weight is tied
+    distance = torch.cat([(moved[n].double() - before[n].double()).flatten() for n in before]).norm()
+    assert float(distance) == pytest.approx(3.0, rel=1e-5 if dtype == torch.float32 else 2e-2)
+    with pytest.raises(ConfigError, match="borrowed"):
+        weights.move(ray, 1.0)
+
+
+def test_a_ray_is_what_its_parts_add_up_to():
+    lm = make_lm()
+    scales = {n: torch.rand_like(p) + 0.5 for n, p in lm.named_parameters()}
+    weights, blocks = Weights(lm, preconditioner=Blocks(scales)), Blocks(scales)
+    names = list(blocks.scales)
+    assert sum(float(x.log().sum()) for x in blocks.scales.values()) == pytest.approx(0, abs=1e-9)
+    parameters = dict(lm.named_parameters())
+    direction = Direction(5, 2)
+    g = torch.cat([direction.normals(n, torch.arange(parameters[n].numel())).double() for n in names])
+    p = torch.cat([blocks.scales[n].flatten() for n in names])
+    theta = torch.cat([parameters[n].detach().flatten().double() for n in names])
+    ray = weights.ray(direction)
+    assert ray.stretch == pytest.approx(float((p * g).norm() / g.norm()), rel=1e-12)
+    assert ray.aligned == pytest.approx(float((p * g) @ theta / (p * g).norm()), rel=1e-12)
+    assert weights.norm == pytest.approx(float(theta.norm()), rel=1e-12)
+    with weights.borrowed():
+        weights.move(ray, 0.7)
+        now = torch.cat([parameters[n].detach().flatten().double() for n in names])
+    torch.testing.assert_close(now, theta + 0.7 * p * g / (p * g).norm(), rtol=0, atol=1e-6)
+    with pytest.raises(ConfigError, match="exactly these"):
+        Weights(lm, "mlp", Blocks(scales))
+
+
+def test_names_choose_weights_and_wrong_ones_say_so():
+    lm = with_lora(make_lm())
+    names = {which: [b.name for b in Weights(lm, which).blocks] for which in ("all", "lora", 1, r"layers\.1\.", "mlp")}
+    assert all("lora_A" in n or "lora_B" in n for n in names["lora"]) and len(names["lora"]) == 8
+    assert names["all"] == [n for n, _ in make_lm().named_parameters()]
+    assert names[1] == names[r"layers\.1\."] == [n for n in names["all"] if ".layers.1." in n]
+    assert names["mlp"] == [n for n in names["all"] if "mlp" in n]
+    for wrong, message in (("attention9", "chooses none"), (7, "layers 0..1"), ("(", "no regular expression")):
+        with pytest.raises(ConfigError, match=message):
+            Weights(lm, wrong)
