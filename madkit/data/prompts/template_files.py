@@ -132,7 +132,8 @@ def _named(template: str, dataset: str) -> Any:
             "name a YAML file with `template` and `choices` instead"
         )
     lists = yaml.safe_load(file.read_text(encoding="utf-8"))
-    lists["first"] = lists["mixture"][:1]
+    if "mixture" in lists:
+        lists["first"] = lists["mixture"][:1]
     if template not in lists:
         raise ConfigError(f"template={template!r} is unknown: use one of {sorted(lists)} or the path of a YAML file")
     return lists[template]
