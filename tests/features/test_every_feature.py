@@ -63,7 +63,7 @@ def folder(lm, tmp_path_factory):
     for name in ("flow", "other-flow"):
         for layer in (1, 3):
             site = EncoderSite("flow", f"model.layers.{layer}", "input", 32, "last prompt token", None)
-            LaplaceFlow(32, hidden=8).save(root / name / f"layers.{layer}", site.about())
+            LaplaceFlow(32, hidden=8).save(root / name / f"layers.{layer}", site.config())
     for name in ("sae", "other-sae"):
         for layer in (1, 3):
             coder = sparsify.SparseCoder(32, sparsify.SparseCoderConfig(expansion_factor=2, k=3))
