@@ -65,7 +65,9 @@ def test_a_score(project):
     add(init, '    "Mahalanobis",', '    "LargestValue",')
     recipe = project / "recipes" / "test.yaml"
     add(recipe, "      - feature: answers", "      - {feature: activations, score: {class_path: LargestValue}}")
-    add(project / "tests" / "scores" / "test_state.py", '    "laplace_nll"', '    "largest_value": scores.LargestValue,')
+    add(
+        project / "tests" / "scores" / "test_state.py", '    "laplace_nll"', '    "largest_value": scores.LargestValue,'
+    )
     resolved = run(project, "madkit", "test", "--config", str(recipe), "--run", "runs/x", "--print_config")
     assert "LargestValue" in resolved
     run(project, "pytest", "tests/scores/test_state.py", "-k", "largest_value", "-q", "-n", "0")
@@ -120,7 +122,7 @@ def test_a_dataset(project):
         "        first = {n: int(str(n)[0]) for n in range(10, 1000)}\n"
         "        return {\n"
         "            split: Questions(\n"
-        "                {'number': part}, part % 2 == 0, np.array([first[n] % 2 == 0 for n in part]), difficulty=part\n"
+        "                {'number': part}, part % 2 == 0, np.array([first[n] % 2 == 0 for n in part]), part\n"
         "            )\n"
         "            for split, part in halves.items()\n"
         "        }\n"
