@@ -128,7 +128,7 @@ madkit fit --config recipes/llama.yaml --data.dataset sciq --data.source sciq-sc
 
 
 def options(cls: type) -> str:
-    """The columns of the raw table, and what well-known ones call them."""
+    """The columns of the raw table, and their names in well-known tables."""
     if not issubclass(cls, TableTask):
         return ""
     names = [f"`{name}`" + "".join(f" or `{alias}`" for alias in cls.aliases.get(name, ())) for name in cls.columns]

@@ -29,7 +29,7 @@ class AnswerBatches(Dataset[dict[str, Any]]):
         items: The tokenized questions of the table by row; those of other processes may be left out.
         truth: (n,) bool.
         shards: Those of this process.
-        batch_tokens: The most tokens of a batch, padding included; a longer question is a batch of its own.
+        batch_tokens: The most tokens of a batch, padding included; a longer question is a batch by itself.
         pad_id: What to pad with.
     """
 

@@ -48,7 +48,7 @@ class AnswerLosses(L.LightningModule):
         model: hub name or folder of a causal LM.
         folder: where its store goes: ``<folder>/<key>``.
         data: the questions in the model's tokens.
-        asked: what all models are asked and how, as plain data: the part of the store's identity that they share.
+        shared_identity: what all models are asked and how, as plain data: that part of the store's identity.
         dtype: number format of the weights: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``. Logits and
             losses are computed in float32 or better, from hidden states in this format.
         attention: attention implementation of transformers.
@@ -60,14 +60,14 @@ class AnswerLosses(L.LightningModule):
         model: str,
         folder: Path,
         data: QuestionData,
-        asked: dict[str, Any],
+        shared_identity: dict[str, Any],
         dtype: str = "auto",
         attention: str = "sdpa",
         trust_remote_code: bool = False,
     ) -> None:
         super().__init__()
         loading.resolve_dtype(dtype)
-        self.name, self.folder, self.data, self.asked = model, folder, data, asked
+        self.name, self.folder, self.data, self.shared_identity = model, folder, data, shared_identity
         self.dtype_name, self.attention = dtype, attention
         self.trust_remote_code = trust_remote_code
         self.lm: Any = None
@@ -78,7 +78,7 @@ class AnswerLosses(L.LightningModule):
     def identity(self) -> dict[str, Any]:
         """What makes the losses: the store's key is its digest."""
         return {
-            **self.asked,
+            **self.shared_identity,
             "model": fingerprints.fingerprint(self.name),
             "tokenizer": fingerprints.tokenizer_fingerprint(self.data.tokenizer),
             "dtype": self.dtype_name,

@@ -37,7 +37,7 @@ class QuestionSet:
     rows: dict[str, np.ndarray]
 
     def digest(self) -> str:
-        """A digest of everything that models are asked; the order of the records plays no part."""
+        """A digest of all prompts with their answers; the order of the records plays no part."""
         return digest(self.table[["prompt", "choices", "truth"]].to_json(orient="values"))
 
 
@@ -53,8 +53,8 @@ def collect_questions(
 
     Records whose `template_args` differ in the speaker alone, and that have one truth, are one question. With several
     templates each question draws one by its content. Demonstrations are questions of the train split (of the first one
-    where there is none) with their true answers, as in the question's own template: each question draws `shots` from a
-    pool of 50, as many true as false ones (which kind has one more if `shots` is odd is drawn too), never itself.
+    where there is none) with their true answers, in the question's template: each question draws `shots` from a
+    pool of 50, as many true as false ones (which of them has one more if `shots` is odd is drawn too), never itself.
 
     Args:
         records: Checked records.
@@ -105,7 +105,7 @@ def _key(question: str, truth: bool) -> str:
 
 
 def _demonstrations(ids: Sequence[str], pool: Mapping[str, bool], shots: int, seed: int) -> dict[str, list[str]]:
-    """The questions that are shown, with their answers, before each question."""
+    """The questions that stand, with their answers, before each question."""
     if shots == 0:
         return {key: [] for key in ids}
     candidates = sorted(pool)

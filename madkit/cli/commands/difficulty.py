@@ -72,7 +72,7 @@ def difficulty(
         batch_tokens: The most tokens in one forward pass, padding included.
         accelerator: cpu, cuda, mps, or auto for what is there.
         devices: How many devices, or auto for all; each takes its share of the questions.
-        max_length: Longer prompts lose tokens on the left; by default the model's own context.
+        max_length: Longer prompts lose tokens on the left; by default the model's context.
         attention: Attention implementation of transformers.
         shard_size: Questions in one file of losses, the most that an interruption costs.
         seed: Which templates (of several), demonstrations and generated questions.

@@ -52,7 +52,7 @@ def word_tokenizer(texts: Iterable[str], pattern: str = PATTERN) -> PreTrainedTo
     cutter = _cutter(pattern)
     words = {word for text in set(texts) for word, _ in cutter.pre_tokenize_str(text)}
     tokens = [PAD, EOS, *sorted(words), *(f"<0x{byte:02X}>" for byte in range(256))]
-    # BPE without merges that takes whole words first: a word-level model that falls back instead of failing.
+    # BPE without merges that takes complete words first: a word-level model that falls back instead of failing.
     model = models.BPE(
         vocab={token: index for index, token in enumerate(tokens)},
         merges=[],

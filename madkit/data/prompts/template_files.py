@@ -29,7 +29,7 @@ def load_templates(template: str, dataset: str, fields: Iterable[str], named: bo
         named: Whether each of them has to name the speaker.
 
     Returns:
-        At least one template. With several, each record draws its own.
+        At least one template. With several, each record draws one.
 
     Raises:
         ConfigError: There is no such list or file, or a template does not fit the dataset.
@@ -128,7 +128,7 @@ def _named(template: str, dataset: str) -> Any:
     file = _file(dataset)
     if not file.is_file():
         raise ConfigError(
-            f"template={template!r} is a list of madkit's own datasets and {dataset!r} is not one of them: "
+            f"template={template!r} is a list of madkit's datasets and {dataset!r} is not one of them: "
             "name a YAML file with `template` and `choices` instead"
         )
     lists = yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -131,8 +131,8 @@ class OperandSampler:
         drawn = np.empty(0, dtype=np.int64)
         for _ in range(_MAX_ROUNDS):
             operands = self._draw_operands(rng, size)
-            mine = np.searchsorted(self._bounds, self._uniform_hash(self._units(operands)), side="right")
-            operands = operands[mine == index]
+            splits = np.searchsorted(self._bounds, self._uniform_hash(self._units(operands)), side="right")
+            operands = operands[splits == index]
             codes = operands[:, 0] if self.arity == 1 else operands @ np.array([self.base, 1])
             drawn = np.concatenate([drawn, codes])
             drawn = drawn[np.sort(np.unique(drawn, return_index=True)[1])]

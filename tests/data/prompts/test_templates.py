@@ -6,12 +6,10 @@ from importlib import resources
 import pytest
 import yaml
 
-from madkit.data.prompts.characters import ALICE_NAMES, BOB_NAMES, draw_names
 from madkit.data.prompts.template_files import load_asides, load_templates
 from madkit.data.prompts.templates import Template, render_prompts
 from madkit.data.tasks import DATASETS, make_task
 from madkit.errors import ConfigError
-from madkit.statistics.hashing import stable_hash
 
 ARITHMETIC = ["addition", "subtraction", "multiplication", "modularaddition", "squaring"]
 FROM_TABLES = ["capitals", "sciq", "authors"]  # these have no built-in data
@@ -26,28 +24,6 @@ def task_of(dataset):
 def fields_of(dataset):
     task = task_of(dataset)
     return [*task.fields, *task.constants]
-
-
-def test_names_are_two_lists_of_sixteen():
-    assert len(set(ALICE_NAMES)) == len(set(BOB_NAMES)) == 16
-    assert not set(ALICE_NAMES) & set(BOB_NAMES)
-    assert (ALICE_NAMES[0], BOB_NAMES[0]) == ("Alice", "Bob")
-
-
-def test_names_are_drawn_evenly_by_seed_and_id():
-    ids = [str(i) for i in range(8000)]
-    kinds = ["Alice", "Bob"] * 4000
-    names = draw_names(ids, kinds, seed=1)
-    counts = Counter(names)
-    assert set(counts) == {*ALICE_NAMES, *BOB_NAMES}
-    assert all(170 < n < 330 for n in counts.values())
-    assert all(n in (ALICE_NAMES if kind == "Alice" else BOB_NAMES) for n, kind in zip(names, kinds, strict=True))
-    assert draw_names(ids[::-1], kinds[::-1], seed=1)[::-1].tolist() == names.tolist()
-    assert (draw_names(ids, kinds, seed=2) != names).mean() > 0.8
-
-
-def test_hash_is_the_same_on_every_machine():
-    assert stable_hash(["a", "b"], "x").tolist() == [16707994065875574366, 8309007046382523818]
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
