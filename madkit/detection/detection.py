@@ -44,7 +44,7 @@ class Detection(L.LightningModule):
     in common (`madkit.scores.ScoreCollection`). The statistics of a site are merged over processes before it is scored,
     and freed after it, so memory holds one site at a time.
 
-    Written to the run's ``detection`` folder, in place of all that an earlier recipe left there: ``results.parquet``,
+    Written to the run's ``detection`` folder, replacing all that an earlier recipe left there: ``results.parquet``,
     ``comparisons.parquet``, ``scores.parquet``, ``calibration.parquet`` (where an aggregation needs it),
     ``prompts.parquet``, ``separation.parquet``, ``pca.parquet`` (some test prompts on the first two principal
     components of each site), ``summary.json`` and the fitted scores, in ``detectors/<feature>/<score>/<site>`` and, of

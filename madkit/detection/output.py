@@ -83,7 +83,7 @@ def write(
     layers: Mapping[SiteKey, int | None],
     costs: Mapping[tuple[Variant, str], Cost],
 ) -> Path:
-    """Write everything that figures are drawn from, in place of the results of an earlier recipe.
+    """Write everything that figures are drawn from, replacing all results of an earlier recipe.
 
     Args:
         trainer: knows the run folder.
@@ -136,7 +136,7 @@ def write(
 
 
 def _replace(folder: Path, new: Path) -> Path:
-    """Put a new folder in place of one; whoever looks meanwhile sees an unfinished stage, but never a mixture."""
+    """Replace a folder by a new one; who looks meanwhile sees an unfinished stage, but never a mixture."""
     # First, because readers take its presence as the sign of a finished stage.
     remove(folder / "results.parquet")
     remove(folder)

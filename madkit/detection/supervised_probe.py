@@ -1,4 +1,4 @@
-"""The ceiling: what a linear probe finds that is told which prompts are anomalous."""
+"""The ceiling: how well a linear probe does that is told which prompts are anomalous."""
 
 import warnings
 
@@ -21,7 +21,7 @@ def probe(
     """Log odds of being anomalous, of a logistic regression on the labels, out of fold.
 
     Each prompt is scored by a probe that was fitted on prompts of other groups. With the speaker's name as the
-    group, a probe cannot pass by knowing the names: it has to find what the anomalous ones have in common.
+    group, a probe cannot pass by remembering names: it has to learn what the anomalous ones have in common.
     A fold leaves out the same share of the normal and of the anomalous groups, in their order. Single groups
     must not be left out one at a time: where each normal group has an anomalous counterpart that looks the same,
     the probe would meet only the counterpart, and every answer would be wrong.
@@ -53,7 +53,7 @@ def probe(
             f"the ceiling needs two names or more of each kind, there are {len(kinds[0])} normal and {len(kinds[1])} "
             "anomalous: give more names, or set model.ceiling to false"
         )
-    found = np.full(len(x), np.nan)
+    log_odds = np.full(len(x), np.nan)
     for parts in zip(*(np.array_split(kind, folds) for kind in kinds), strict=True):
         left_out = np.isin(groups, np.concatenate(parts))
         model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500))
@@ -61,5 +61,5 @@ def probe(
             # A few steps short of the optimum makes no difference to a ceiling.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(x[~left_out], anomalous[~left_out])
-        found[left_out] = model.decision_function(x[left_out])
-    return found
+        log_odds[left_out] = model.decision_function(x[left_out])
+    return log_odds

@@ -39,7 +39,7 @@ class Extractor(StoreWriter):
 
     Args:
         base: hub name or folder of the base model.
-        adapter: PEFT folder or hub name of the quirky LM; ``null`` is the run's own ``adapter`` folder and ``none`` the
+        adapter: PEFT folder or hub name of the quirky LM; ``null`` is the run's ``adapter`` folder and ``none`` the
             base model alone.
         features: what to compute; null for activations and answers.
         controls: names of features to compute with the adapter switched off, too, as ``activations``: what detectors
@@ -75,7 +75,7 @@ class Extractor(StoreWriter):
 
     @cached_property
     def adapter_name(self) -> str | None:
-        """The adapter that is used: the one named, the run's own, or none."""
+        """The adapter that is used: the one named, the run's, or none."""
         if self.adapter == "none":
             return None
         if self.adapter is not None:

@@ -30,7 +30,7 @@ def learn(
 ) -> dict[Variant, dict[str, Tensor]]:
     """Pass trusted prompts through the model, once for all features, and let each learn from them.
 
-    Every process must call this with batches of its own, none if need be; all get the same.
+    Every process must call this with its share of the batches, none if need be; all get the same.
 
     Args:
         model: the LM, with or without a PEFT adapter.

@@ -16,7 +16,7 @@ from madkit.errors import ConfigError
 from madkit.features.trace import Trace
 from madkit.lm.hooks import Hookpoint
 from madkit.runs.configured import Configured
-from madkit.runs.fingerprints import digest, file_digest
+from madkit.runs.fingerprints import code_digest
 from madkit.runs.naming import labelled
 from madkit.streaming.accumulator import Accumulator
 
@@ -68,20 +68,19 @@ class Feature(Configured, ABC):
 
     @classmethod
     def source(cls) -> str:
-        """A digest of the files that define the class and its bases up to `Feature`.
+        """A digest of the modules that define the class and its bases up to `Feature`.
 
         Raises:
             ConfigError: the class was typed in at a prompt and is in no file.
         """
-        classes = cls.__mro__[: cls.__mro__.index(Feature)]
         try:
-            files = [Path(inspect.getfile(base)) for base in classes if base.__module__ != "builtins"]
-            return digest([file_digest(path) for path in dict.fromkeys(files)])
+            inspect.getfile(cls)
         except (OSError, TypeError):
             raise ConfigError(
                 f"feature {cls.__name__} is in no file, so an edited one could not be told from the old one: define it "
                 "in a module and name it by class_path"
             ) from None
+        return code_digest(cls, stop=Feature)
 
     def prepare(self, lm: nn.Module, base: str, folder: Path) -> None:
         """Load what the feature needs besides the LM, before any other method is called.

@@ -1,1 +1,1 @@
-"""Run folders: where a stage writes, whole files only, and fingerprints of what made them."""
+"""Run folders: where a stage writes, complete files only, and fingerprints of what made them."""

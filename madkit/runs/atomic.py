@@ -13,15 +13,15 @@ import pandas as pd
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> Path:
-    """Let ``write`` make a file or folder under a temporary name beside ``path``, then move it into place.
+    """Let ``write`` make a file or folder under a temporary name beside ``path``, then rename it to that.
 
     The process' id is part of the temporary name, so two processes never write into one another's file.
 
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
-        >>> write_atomically(folder / "a.txt", lambda p: p.write_text("whole")).read_text()
-        'whole'
+        >>> write_atomically(folder / "a.txt", lambda p: p.write_text("all of it")).read_text()
+        'all of it'
         >>> [p.name for p in folder.iterdir()]
         ['a.txt']
     """

@@ -41,14 +41,16 @@ def file_digest(path: Path) -> str:
     return sha.hexdigest()
 
 
-def code_digest(cls: type, *modules: str) -> str:
+def code_digest(cls: type, *modules: str, stop: type = object) -> str:
     """A digest of the source of the modules of a class and its bases, and of some others.
 
     Args:
         cls: the class.
         modules: names of further modules that decide what it makes.
+        stop: the base at which to stop, whose module does not count.
     """
-    names = {base.__module__ for base in inspect.getmro(cls) if base is not object} | set(modules)
+    bases = inspect.getmro(cls)
+    names = {base.__module__ for base in bases[: bases.index(stop)]} | set(modules)
     sha = hashlib.sha256()
     for name in sorted(names):
         file = getattr(importlib.import_module(name), "__file__", None)

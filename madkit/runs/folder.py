@@ -68,7 +68,7 @@ def contents(value: Any) -> Any:
 def provenance() -> dict[str, str | None]:
     """The version of madkit and, where it runs from a git checkout, the commit."""
     try:
-        found = subprocess.run(
+        described = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],
             cwd=Path(madkit.__file__).parent,
             capture_output=True,
@@ -76,7 +76,7 @@ def provenance() -> dict[str, str | None]:
             timeout=10,
             check=False,
         )
-        commit = found.stdout.strip() or None
+        commit = described.stdout.strip() or None
     except (OSError, subprocess.SubprocessError):
         commit = None
     return {"madkit": madkit.__version__, "commit": commit}

@@ -154,3 +154,31 @@ def test_a_reference_that_is_no_number_is_refused(bases, tmp_path):
     with pytest.raises(DataError, match=r"'broken' is NaN or infinite at site 'model\.layers\.1' for rows \["):
         predict(bases["llama"], tmp_path, [Broken()])
     assert not list(tmp_path.rglob("learned.safetensors"))
+
+
+MINE = """
+from madkit.features import Activations
+
+class Scaled(Activations):
+    def __call__(self, trace):
+        return {{site: {factor} * x for site, x in super().__call__(trace).items()}}
+"""
+
+
+def test_an_edited_feature_is_computed_again(bases, tmp_path, monkeypatch):
+    import importlib
+
+    path = tmp_path / "code" / "my_scaled_feature.py"
+    path.parent.mkdir()
+    monkeypatch.syspath_prepend(str(path.parent))
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    stores, vectors = [], []
+    for factor in (2, 2, 3):
+        path.write_text(MINE.format(factor=factor))
+        module = importlib.import_module("my_scaled_feature")
+        predict(bases["llama"], tmp_path, [importlib.reload(module).Scaled(), Activations()])
+        stores.append(store(tmp_path, "scaled"))
+        vectors.append(stores[-1].read("model.layers.4", "test")[1])
+    assert stores[0].folder == stores[1].folder != stores[2].folder
+    plain = store(tmp_path, "activations").read("model.layers.4", "test")[1]
+    assert torch.equal(vectors[0], 2 * plain) and torch.equal(vectors[2], 3 * plain)

@@ -93,7 +93,7 @@ def test_the_most_surprising_prompts_are_the_extremes(folder: Path, page: str) -
     assert [one["detector"] for one in first][:2] == ["activations mahalanobis", "activations lof"]
     detection = folder / "runs" / "tiny-llama" / "addition" / "detection"
     scores = pd.read_parquet(detection / "scores.parquet").query(
-        "feature == 'activations' and score == 'mahalanobis' and aggregation == 'mean'"
+        "feature == 'activations' and adapter and score == 'mahalanobis' and aggregation == 'mean'"
     )
     table = scores.merge(pd.read_parquet(detection / "prompts.parquet"), on="row").sort_values("value")
     normal, anomalous = table[~table["anomalous"]], table[table["anomalous"]]

@@ -1,0 +1,126 @@
+"""The `test` stage on stores made by hand: what it writes, what it leaves, and which layer a site belongs to."""
+
+import json
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from madkit.detection.data import StoreData
+from madkit.detection.detection import Detection
+from madkit.detection.detector import Detector
+from madkit.errors import ConfigError, StoreError
+from madkit.scores import KNearestNeighbours, Mahalanobis
+from madkit.store.feature_store import FeatureStore
+from madkit.store.shards import cut_shards
+from madkit.store.variant import Variant
+
+SITE = "model.layers.1"
+SPLITS = ["trusted"] * 40 + ["test"] * 40
+
+
+def prompts():
+    rng = np.random.default_rng(0)
+    n = len(SPLITS)
+    bob = np.arange(n) % 2 == 1
+    table = pd.DataFrame({"row": np.arange(n), "split": SPLITS, "id": [f"q{i}" for i in range(n)]})
+    table["anomalous"] = bob & (table["split"] == "test")
+    table["character"] = table["name"] = np.where(table["anomalous"], "Bob", "Alice")
+    table["alice_label"], table["bob_label"] = rng.random(n) < 0.5, rng.random(n) < 0.5
+    table["label"] = np.where(table["anomalous"], table["bob_label"], table["alice_label"])
+    return table.assign(difficulty=0.0, difficulty_quantile=0.5, prompt="1 + 1 = 2?")
+
+
+def write_store(run, variant, layer, sites=(SITE,), shift=3.0):
+    """A store of two-dimensional vectors, those of anomalous prompts moved by `shift` with the adapter on."""
+    table, shards = prompts(), cut_shards(SPLITS, 40)
+    identity = {"base": "b", "adapter": "a", "prompts": {}, "feature": {}, "control": not variant.adapter}
+    layers = [layer] * len(sites)
+    store = FeatureStore.create(variant.folder(run), identity, list(sites), shards, table, layers)
+    moved = torch.tensor(table["anomalous"].to_numpy()).double() * (shift if variant.adapter else 0.0)
+    x = torch.randn(len(table), 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for shard in shards:
+        rows = torch.tensor(shard.rows)
+        store.write(shard.index, rows, dict.fromkeys(sites, (x + moved[:, None])[rows]))
+    store.finish()
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "runs" / "small" / "addition"
+    write_store(folder, Variant("activations"), 1)
+    write_store(folder, Variant("activations", adapter=False), 1)
+    write_store(folder, Variant("mine"), 5)
+    return folder
+
+
+def detect(run, *detectors):
+    trainer = L.Trainer(
+        accelerator="cpu", default_root_dir=run, logger=False, enable_progress_bar=False, enable_model_summary=False,
+        use_distributed_sampler=False, enable_checkpointing=False,
+    )  # fmt: skip
+    trainer.test(Detection(list(detectors), ["mean"]), datamodule=StoreData("addition"), verbose=False)
+    return pd.read_parquet(run / "detection" / "results.parquet")
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_two_features_with_a_site_of_one_name_keep_their_own_layers(run):
+    results = detect(run, Detector("activations", Mahalanobis()), Detector("mine", Mahalanobis()))
+    layers = results[results["site"] == SITE].groupby("feature")["layer"].unique().map(list).to_dict()
+    assert layers == {"activations": [1], "mine": [5]}
+    for name in ("separation", "pca", "scores"):
+        table = pd.read_parquet(run / "detection" / f"{name}.parquet")
+        table = table[table["site"] == SITE]
+        assert table.groupby("feature")["layer"].unique().map(list).to_dict() == layers, name
+
+
+def test_a_control_is_the_same_feature_with_the_adapter_off(run):
+    results = detect(run, Detector("activations", Mahalanobis()), Detector("activations", Mahalanobis(), adapter=False))
+    assert set(results["feature"]) == {"activations"}
+    auroc = results[(results["site"] == SITE) & (results["subset"] == "all")].set_index("adapter")["auroc"]
+    assert auroc[True] > 0.9 and abs(auroc[False] - 0.5) < 0.25
+    cost = json.loads((run / "detection" / "summary.json").read_text())["cost"]
+    assert {(c["feature"], c["adapter"], c["score"]) for c in cost} == {
+        ("activations", adapter, "mahalanobis") for adapter in (True, False)
+    }
+    saved = f"{SITE}/config.json"
+    expected = {f"detectors/{part}activations/mahalanobis/{saved}" for part in ("", "controls/")}
+    assert expected == {name for name in files(run / "detection") if name.endswith("config.json")}
+
+
+def test_another_recipe_leaves_nothing_of_the_one_before(run):
+    detect(run, Detector("activations", Mahalanobis()), Detector("mine", KNearestNeighbours()))
+    (run / "detection" / "detectors" / "mine" / "note.txt").write_text("by hand")
+    detect(run, Detector("activations", Mahalanobis()))
+    again = files(run / "detection")
+    fresh = run.parents[1] / "fresh" / "addition"
+    write_store(fresh, Variant("activations"), 1)
+    detect(fresh, Detector("activations", Mahalanobis()))
+    assert again == files(fresh / "detection")
+    assert not [path for path in run.iterdir() if path.name.startswith(".")]
+
+
+def test_a_recipe_that_fails_leaves_the_results_before_it(run):
+    before = detect(run, Detector("activations", Mahalanobis()))
+    with pytest.raises(StoreError, match="no complete store of feature 'other'"):
+        detect(run, Detector("other", Mahalanobis()))
+    path = FeatureStore.current(Variant("mine").folder(run)).path(1)
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(StoreError, match="damaged"):
+        detect(run, Detector("activations", Mahalanobis()), Detector("mine", Mahalanobis()))
+    pd.testing.assert_frame_equal(pd.read_parquet(run / "detection" / "results.parquet"), before)
+    detect(run, Detector("activations", Mahalanobis()))
+    assert not (run / "detection" / "detectors" / "mine").exists()
+
+
+def test_a_detector_is_listed_once_for_each_state_of_the_adapter():
+    twice = [Detector("activations", Mahalanobis()), Detector("activations", Mahalanobis())]
+    with pytest.raises(ConfigError, match="twice"):
+        Detection(twice)
+    twice[1].adapter = False
+    assert len(Detection(twice).detectors) == 2
