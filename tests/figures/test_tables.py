@@ -97,6 +97,18 @@ def test_the_best_site_is_chosen_on_the_other_datasets(runs: Path, drawn: list[P
     assert "fisher" not in (drawn[0].parent / "table_aggregation.md").read_text()
 
 
+def test_an_aggregation_of_ones_own_is_in_the_table(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "m", "addition", layers=2, n=40)
+    path = run / "detection" / "results.parquet"
+    results = pd.read_parquet(path)
+    results["aggregation"] = results["aggregation"].replace("max", "median")
+    results.to_parquet(path)
+    sheets = sheets_of([tmp_path])
+    assert set(pd.read_csv(StringIO(sheets["table_aggregation.csv"]))["aggregation"]) == {"mean", "median"}
+    head, _ = sheets["table_aggregation.md"].tables["m"]
+    assert head == ["detector", "mean", "median", "site chosen elsewhere"]
+
+
 def test_rare_alarms_are_averages_of_the_results(runs: Path, drawn: list[Path]) -> None:
     found = pd.read_csv(drawn[0].parent / "table_rare_alarms.csv")
     assert set(found["statistic"]) == {"auroc", "partial_auroc", "tpr", "average_precision"}

@@ -27,7 +27,8 @@ def aggregations(results: Results) -> Iterator[Sheet]:
     table = results.detection[results.detection["subset"] == "all"]
     lines: list[dict[str, object]] = []
     cells: dict[str, list[list[str]]] = {}
-    ways = [way for way in _EXPLANATIONS if way in set(table["aggregation"])] + [ELSEWHERE]
+    present = set(table["aggregation"]) - {""}
+    ways = [*(way for way in _EXPLANATIONS if way in present), *sorted(present - set(_EXPLANATIONS)), ELSEWHERE]
     names = ("control", "model", "feature", "score", "setting")
     for (control, model, feature, score, setting), part in grouped(table, *names):
         averages: dict[str, Average | None] = {way: average(part[part["aggregation"] == way]) for way in ways[:-1]}
@@ -46,7 +47,7 @@ def aggregations(results: Results) -> Iterator[Sheet]:
         "Ways to aggregate over layers: AUROC of all test prompts, averaged over datasets",
         "Each number: average [95% interval].",
         {model: (["detector", *ways], rows) for model, rows in cells.items()},
-        [*(f"*{way}*: {_EXPLANATIONS[way]}." for way in ways), f"Intervals: {METHOD}"],
+        [*(f"*{way}*: {_EXPLANATIONS[way]}." for way in ways if way in _EXPLANATIONS), f"Intervals: {METHOD}"],
     )
     yield Sheet("table_aggregation.md", document)
 
