@@ -22,7 +22,7 @@ from madkit.figures.tables.costs import milliseconds
 def auroc_against_cost(results: Results) -> Iterator[Sheet]:
     """A panel per model, a point per detector; a line joins those that none beats at less cost."""
     rows = results.aggregated()
-    rows = rows[(rows["subset"] == "all") & (rows["setting"] != "ceiling") & ~rows["control"].astype(bool)]
+    rows = rows[(rows["subset"] == "all") & (rows["setting"] != "ceiling") & ~rows["control"]]
     costs = milliseconds(results)
     panels: dict[str, list[tuple[float, float, float, float, str]]] = {}
     for (model, feature, score, setting), part in grouped(rows, "model", "feature", "score", "setting"):

@@ -70,7 +70,7 @@ def main_and_further(rows: pd.DataFrame) -> tuple[list[tuple[str, str, str]], li
 
 
 def _by_feature(rows: pd.DataFrame) -> dict[str, list[Detector]]:
-    detectors = rows[~rows["control"].astype(bool)]
+    detectors = rows[~rows["control"]]
     by_feature: dict[str, list[Detector]] = {}
     for pair in ordered_detectors(zip(detectors["feature"], detectors["score"], strict=True)):
         by_feature.setdefault(pair[0], []).append(pair)

@@ -61,7 +61,7 @@ def _draw(title: str, rows: pd.DataFrame, totals: pd.DataFrame, detectors: Seque
         color: the model's.
     """
     chosen = rows.set_index(["feature", "score"]).index.isin(detectors)
-    is_control = rows["control"].astype(bool)
+    is_control = rows["control"]
     features = list(dict.fromkeys(feature for feature, _ in detectors))
     styles = line_styles((score for _, score in detectors), color)
     datasets = ordered_datasets(rows["dataset"])

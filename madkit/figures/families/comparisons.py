@@ -16,7 +16,7 @@ def comparisons(results: Results) -> Iterator[Sheet]:
     if tests.empty:
         return
     yield Sheet("table_comparisons.csv", tests.drop(columns="control").to_csv(index=False, lineterminator="\n"))
-    aggregated = tests[(tests["aggregation"] == "mean") & (tests["subset"] == "all") & ~tests["control"].astype(bool)]
+    aggregated = tests[(tests["aggregation"] == "mean") & (tests["subset"] == "all") & ~tests["control"]]
     head = ["detectors", "mean difference", "first better", "second better", "undecided"]
     tables = {}
     for (model,), part in grouped(aggregated, "model"):

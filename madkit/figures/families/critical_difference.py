@@ -22,7 +22,7 @@ _ROW = 0.19  # inches
 def critical_difference(results: Results) -> Iterator[Sheet]:
     """One sheet: a panel per model with detectors by average rank; bars join those that cannot be told apart."""
     rows = results.aggregated()
-    rows = rows[(rows["subset"] == "all") & (rows["setting"] != "ceiling") & ~rows["control"].astype(bool)]
+    rows = rows[(rows["subset"] == "all") & (rows["setting"] != "ceiling") & ~rows["control"]]
     panels: dict[str, tuple[list[str], RankComparison]] = {}
     for (model,), part in grouped(rows, "model"):
         table = _table(part)

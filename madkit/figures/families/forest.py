@@ -57,7 +57,7 @@ def forest(results: Results) -> Iterator[Sheet]:
         for index, model in enumerate(models):
             y = line + (index - (len(models) - 1) / 2) * 0.8 / max(1, len(models))
             part = _select(rows, model, feature, score, setting)
-            is_control = part["control"].astype(bool)
+            is_control = part["control"]
             _marks(ax, part[~is_control], y, colors[model], f"{model}, {detector_name(feature, score)}")
             control = average(part[is_control])
             if control is not None and setting != "ceiling":
@@ -73,7 +73,7 @@ def forest(results: Results) -> Iterator[Sheet]:
 
 
 def _detectors(rows: pd.DataFrame) -> list[tuple[str, str, str]]:
-    rows = rows[~rows["control"].astype(bool)]
+    rows = rows[~rows["control"]]
     detectors = []
     for setting in sorted(set(rows["setting"]), key=setting_order):
         part = rows[rows["setting"] == setting]

@@ -33,7 +33,7 @@ def heat_map(results: Results) -> Iterator[Sheet]:
 
 def _draw(model: str, rows: pd.DataFrame) -> Figure:
     datasets = ordered_datasets(rows["dataset"])
-    is_control = rows["control"].astype(bool)
+    is_control = rows["control"]
     names: dict[tuple[bool, str, str, str], str] = {}
     for setting in sorted(set(rows["setting"]), key=setting_order):
         part = rows[~is_control & (rows["setting"] == setting)]

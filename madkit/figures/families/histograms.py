@@ -34,9 +34,7 @@ def histograms(results: Results) -> Iterator[Sheet]:
             firsts.setdefault(feature, (feature, score))
         scores = {dataset: results.scores(model, dataset) for dataset in ordered_datasets(rows["dataset"])}
         parts = {
-            (feature, dataset): part[
-                ~part["control"].astype(bool) & (part["feature"] == feature) & (part["score"] == score)
-            ]
+            (feature, dataset): part[~part["control"] & (part["feature"] == feature) & (part["score"] == score)]
             for dataset, part in scores.items()
             for feature, score in firsts.values()
         }

@@ -44,7 +44,7 @@ def logits(results: Results) -> Iterator[Sheet]:
 
 def _points(results: Results) -> pd.DataFrame:
     """One row per model and dataset with all three quantities."""
-    table = results.separation[~results.separation["control"].astype(bool)]
+    table = results.separation[~results.separation["control"]]
     states = table[table["feature"] == FEATURE].groupby(["model", "dataset"])["separation"].mean()
     answers = table[table["feature"] == "logits"].set_index(["model", "dataset"])
     answers = answers.rename(columns={"separation": "logit_separation", "variance": "logit_variance"})

@@ -30,7 +30,7 @@ def pca(results: Results) -> Iterator[Sheet]:
         return
     columns = ["row", "character", "agree", "model", "dataset", *({"prompt"} & set(results.prompts))]
     rows = results.pca.merge(results.prompts[columns], on=["model", "dataset", "row"])
-    rows = rows[~rows["control"].astype(bool)]
+    rows = rows[~rows["control"]]
     colors = style.model_colors(results.models)
     for (model,), part in grouped(rows, "model"):
         activations = part[part["feature"] == MAIN]

@@ -44,7 +44,7 @@ def _curves(results: Results, model: str, datasets: list[str], detectors: list[D
     scores: Scores = {}
     for dataset in datasets:
         table = results.scores(model, dataset)
-        table = table[~table["control"].astype(bool)]
+        table = table[~table["control"]]
         for feature, score in detectors:
             part = table[(table["feature"] == feature) & (table["score"] == score)]
             labels = (part["character"] == "Bob").to_numpy()

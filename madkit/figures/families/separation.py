@@ -40,7 +40,7 @@ def separation(results: Results) -> Iterator[Sheet]:
 def _draw(
     results: Results, points: pd.DataFrame, feature: str, panels: Sequence[tuple[str, str]], further: bool
 ) -> Figure:
-    points = points[(points["feature"] == feature) & ~points["control"].astype(bool)]
+    points = points[(points["feature"] == feature) & ~points["control"]]
     parts = [points[(points["score"] == score) & (points["setting"] == setting)] for score, setting in panels]
     ends = decades(points["separation"].to_numpy(float))
     low, high = np.log10(ends)

@@ -67,7 +67,7 @@ def _models(rows: Sequence[TableRow]) -> list[str]:
 
 def _rows(results: Results) -> Iterator[TableRow]:
     aggregated = results.aggregated()
-    is_control = aggregated["control"].astype(bool)
+    is_control = aggregated["control"]
     rows, controls = aggregated[~is_control], aggregated[is_control]
     costs = milliseconds(results)
     best = {subset: significantly_best(results, rows[rows["subset"] == subset], subset) for subset in SUBSETS}

@@ -51,7 +51,7 @@ def _facts(results: Results, model: str, dataset: str) -> list[tuple[str, str]]:
 
 def _table(rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     head = ["detector", "setting", *_SUBSETS]
-    rows = rows[~rows["control"].astype(bool)]
+    rows = rows[~rows["control"]]
     cells = []
     for setting in sorted(set(rows["setting"]), key=setting_order):
         part = rows[rows["setting"] == setting]
@@ -71,7 +71,7 @@ def _surprises(results: Results, model: str, dataset: str, rows: pd.DataFrame) -
     scores = results.scores(model, dataset)
     if scores.empty or "prompt" not in scores:
         return []
-    scores = scores[~scores["control"].astype(bool)]
+    scores = scores[~scores["control"]]
     surprises = []
     for feature, score, setting in main_and_further(rows)[0]:
         part = scores[(scores["feature"] == feature) & (scores["score"] == score)]

@@ -17,7 +17,7 @@ def summary(results: Results) -> list[str]:
     """Sentences, in Markdown, in the order in which they matter."""
     aggregated = results.aggregated()
     rows = aggregated[aggregated["subset"] == "all"]
-    control = rows["control"].astype(bool)
+    control = rows["control"]
     pairs = results.table(RESULTS)
     sentences = [_scope(rows)] if len(rows) else [] if len(pairs) else ["No run has been tested yet."]
     sentences += [

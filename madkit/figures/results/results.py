@@ -78,7 +78,8 @@ class Results:
         folder = self.run_folders.get((model, dataset))
         prompts = self.prompts[(self.prompts["model"] == model) & (self.prompts["dataset"] == dataset)]
         if folder is None or prompts.empty or not (folder / "detection" / "scores.parquet").is_file():
-            return pd.DataFrame(columns=[*_DETECTOR, "setting", "row", "value", *self.prompts.columns])
+            columns = [*_DETECTOR, "setting", "row", "value", *self.prompts.columns]
+            return pd.DataFrame(columns=columns).astype({"control": bool})
         scores = read_aggregate_scores(folder / "detection" / "scores.parquet")
         detectors = self.detection[(self.detection["model"] == model) & (self.detection["dataset"] == dataset)]
         settings = detectors[[*_DETECTOR, "setting"]].drop_duplicates()

@@ -9,7 +9,7 @@ def milliseconds(results: Results) -> dict[tuple[str, str, str, str], float]:
     Features that were made of stored activations cost as much as reading these and applying the encoder together,
     which was not measured. Controls are left out.
     """
-    table = results.costs[~results.costs["control"].astype(bool)]
+    table = results.costs[~results.costs["control"]]
     features = table[table["score"] == ""].set_index(["model", "dataset", "feature"])
     costs = {}
     for row in table[table["score"] != ""].itertuples():
