@@ -14,7 +14,7 @@ from madkit.figures.drawing.detectors import Detector, further_detectors, main_d
 from madkit.figures.drawing.panel_matrix import FEW_COLUMNS, panel_matrix
 from madkit.figures.drawing.style import LineStyle, line_styles
 from madkit.figures.drawing.tooltips import describe_points
-from madkit.figures.naming import count_range, detector_name, score_name, setting_order
+from madkit.figures.naming import count_range, detector_name, score_name, setting_order, with_control
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped, ordered_datasets
 
@@ -161,5 +161,5 @@ def _curve(
 
 
 def _description(row: Any, site: Any) -> str:
-    name = "control: " * bool(row.control) + detector_name(row.feature, row.score)
+    name = with_control(detector_name(row.feature, row.score), bool(row.control))
     return f"{row.dataset}, {name}, {site}: AUROC {row.auroc:.3f} [{row.low:.3f}, {row.high:.3f}]"

@@ -13,7 +13,7 @@ from madkit.figures.drawing import style
 from madkit.figures.drawing.detectors import ordered_detectors
 from madkit.figures.drawing.panel_page import PanelBlock, panel_page
 from madkit.figures.drawing.tooltips import describe_points
-from madkit.figures.naming import count_range, detector_name, setting_order, with_setting
+from madkit.figures.naming import count_range, detector_name, setting_order, with_control, with_setting
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped, ordered_datasets
 from madkit.figures.tables.averages import average
@@ -42,7 +42,7 @@ def _draw(model: str, rows: pd.DataFrame) -> Figure:
     controls = rows[is_control & (rows["setting"] != "ceiling")]
     for feature, score in ordered_detectors(zip(controls["feature"], controls["score"], strict=True)):
         setting = str(controls.loc[controls["score"] == score, "setting"].iloc[0])
-        names[True, feature, score, setting] = with_setting(f"control: {detector_name(feature, score)}", setting)
+        names[True, feature, score, setting] = with_setting(with_control(detector_name(feature, score), True), setting)
     size = (_NAMES + _CELL[0] * (len(datasets) + 1.2), 0.6 + _CELL[1] * len(names))
     figure, axes = panel_page(
         f"{model}: AUROC of every detector on every dataset",
