@@ -78,7 +78,7 @@ and to the hub.
 YOURS = """## A dataset of your own
 
 One file, one template, no code: `madkit fit --config recipes/llama.yaml --data.dataset mine --data.source mine.jsonl
---data.template mine.yaml`, and the same three options for `predict`. A row is a question:
+--data.template mine.yaml`; `predict` finds source and template in the run folder. A row is a question:
 
 ```json
 {rows}

@@ -20,17 +20,17 @@ def python(*args):
     return subprocess.run([sys.executable, *args], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("option", ["--help", "--version"])
-def test_help_and_version_import_nothing_heavy(option):
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["data", "--help"]])
+def test_help_and_version_import_nothing_heavy(words):
     script = (
-        "import sys; from madkit.cli.command import main; main([sys.argv[1]]); "
+        "import sys; from madkit.cli.command import main; main(sys.argv[1:]); "
         "heavy = {'torch', 'lightning', 'transformers', 'pandas', 'matplotlib'} & set(sys.modules); "
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
-    done = python("-c", script, option)
+    done = python("-c", script, *words)
     assert done.returncode == 0, done.stderr
     start = time.perf_counter()
-    assert python("-m", "madkit", option).returncode == 0
+    assert python("-m", "madkit", *words).returncode == 0
     assert time.perf_counter() - start < 1.5
 
 

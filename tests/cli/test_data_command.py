@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +12,7 @@ import pytest
 import torch
 
 from madkit.cli.command import main
+from madkit.cli.commands import COMMANDS
 from madkit.lm.loading import load_tokenizer
 from madkit.store.feature_store import FeatureStore
 
@@ -121,6 +125,41 @@ def test_build_writes_what_fit_reads(tmp_path, capsys):
         assert run(*wrong) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_a_dataset_in_a_file_of_the_current_folder(tmp_path):
+    """As for `madkit fit`, a class is found without being installed."""
+    (tmp_path / "my_tasks.py").write_text((ROOT / "examples" / "my_dataset.py").read_text())
+    words = ["data", "show", "my_tasks.Thirds", "--template", str(ROOT / "examples" / "my_dataset.yaml")]
+    # The script of the command, unlike `python -m`, begins without the current folder on its path.
+    script = "import sys; sys.path[:] = sys.path[1:]; from madkit.cli.command import main; sys.exit(main(sys.argv[1:]))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    line = [sys.executable, "-c", script, *words]
+    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("--- ") == 3 and "Statement: " in done.stdout
+
+
+def test_a_wrong_option_is_named(capsys):
+    for words, message in (
+        (["data", "show", "addition", "--conut", "3"], "no option '--conut'; did you mean --count?"),
+        (["data", "show"], "required: dataset"),
+        (["figures", "runs", "--jobs", "many"], "jobs=many: expected int"),
+        (["figures"], "required: runs"),
+        (["monitor", "nowhere"], "no such folder"),
+    ):
+        assert run(*words) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1 and message in lines[0], lines
+
+
+def test_every_command_has_help(capsys):
+    for name in COMMANDS:
+        assert run(*name.split(), "--help") == 0
+        out = capsys.readouterr().out
+        assert out.startswith(f"usage: madkit {name}") and "_ " not in out
+    assert run("figures", "--help") == 0
+    assert "--with WITH" in capsys.readouterr().out
 
 
 def test_help_names_all_commands(capsys):
