@@ -173,7 +173,7 @@ def test_help_names_all_commands(capsys):
 
 @pytest.mark.parametrize("safe", [True, False])
 def test_an_adapter_that_plain_peft_wrote(mine, bases, safe, capsys):
-    """At a path of its own; as safetensors, or pickled, which is refused."""
+    """At any path; as safetensors, or pickled, which is refused."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
@@ -199,6 +199,8 @@ def test_an_adapter_that_plain_peft_wrote(mine, bases, safe, capsys):
         *common,
         "--model.features",
         features,
+        "--model.controls",
+        "[]",
         "--model.dtype",
         "float32",
     )
