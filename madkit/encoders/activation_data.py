@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from typing_extensions import override
 
 from madkit.data.distributed import RankAwareDataModule
 from madkit.encoders.encoder_site import AFTER_FIRST, layer_hookpoints, site_name
@@ -66,8 +67,9 @@ class ActivationData(RankAwareDataModule):
         self.statistics_batches = statistics_batches
         self.trust_remote_code = trust_remote_code
 
+    @override
     def setup(self, stage: str) -> None:
-        """Give the texts the trainer and the tokenizer."""
+        # The texts are a data module that Lightning does not know about.
         self.texts.trainer = self.trainer
         self.texts.tokenizer = loading.load_tokenizer(self.base, trust_remote_code=self.trust_remote_code)
         self.texts.setup(stage)
@@ -122,12 +124,13 @@ class ActivationData(RankAwareDataModule):
                 )
         return vectors
 
+    @override
     def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Note whether there is padding, while the batch is still on the CPU."""
+        # While the batch is on the CPU, because on a GPU the answer has to wait for all work.
         return {**batch, "padded": forward.is_padded(batch["attention_mask"])}
 
+    @override
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, dict[str, Tensor]]:
-        """Turn texts into activations."""
         return {"x": self.activations(batch)}
 
     def statistics(self, make: Callable[[], Metric], device: torch.device) -> dict[str, Any]:
@@ -148,10 +151,10 @@ class ActivationData(RankAwareDataModule):
                 seen[site].update(x.double())
         return {site: merge_processes(accumulator).result() for site, accumulator in seen.items()}
 
+    @override
     def train_dataloader(self) -> Any:
-        """The texts' training batches."""
         return self.texts.train_dataloader()
 
+    @override
     def val_dataloader(self) -> Any:
-        """The texts' validation batches."""
         return self.texts.val_dataloader()

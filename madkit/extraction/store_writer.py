@@ -22,6 +22,7 @@ from madkit.runs.folder import data_of, provenance, root_of
 from madkit.store.feature_store import FeatureStore
 from madkit.store.shards import Shard
 from madkit.store.variant import Variant
+from madkit.training.lightning_internals import is_trial
 
 #: The parts of a store's identity that are its feature's; the others say which model read which prompts.
 FEATURE_PARTS = ("feature", "control", "sites")
@@ -134,7 +135,7 @@ class StoreWriter(L.LightningModule):
     def on_predict_end(self) -> None:
         """Once every process has written its shards, declare the stores complete."""
         self.trainer.strategy.barrier()
-        if self.trainer.is_global_zero and not getattr(self.trainer, "fast_dev_run", False):
+        if self.trainer.is_global_zero and not is_trial(self.trainer):
             for store in self.stores.values():
                 store.finish()
             self.sign({str(variant): store.folder.name for variant, store in self.stores.items()})

@@ -1,1 +1,1 @@
-"""What every training of madkit shares: optimizer, schedule, history, export."""
+"""What all trainings share: a base module, optimizers, the schedule, curves, export, and access to Lightning."""

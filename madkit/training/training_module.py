@@ -126,7 +126,7 @@ class TrainingModule(L.LightningModule):
             differ = [name for name in expected.keys() | stored.keys() if expected.get(name) != stored.get(name)]
             raise ConfigError(
                 f"ckpt_path: {len(differ)} of the checkpoint's {len(stored)} tensors and this recipe's {len(expected)} "
-                f"differ in name or shape ({min(differ)}, ...); use the recipe that the checkpoint was made with"
+                f"differ in name or shape ({min(differ)}, ...); use the recipe that the checkpoint belongs to"
             )
         # What a checkpoint leaves out, such as a frozen base model, has its values already.
         return super().load_state_dict(state_dict, strict=False, assign=assign)

@@ -1,4 +1,4 @@
-"""The layers of a flow, made of nflows transforms; nothing outside this file imports nflows."""
+"""The layers of a flow, built from nflows transforms; nothing outside this file imports nflows."""
 
 from __future__ import annotations
 
