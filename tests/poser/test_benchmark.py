@@ -156,5 +156,5 @@ def test_an_adapter_says_what_its_base_is(tmp_path):
     (tmp_path / "m-0" / "adapter_config.json").write_text('{"base_model_name_or_path": "some/base"}')
     models = models_of([ModelPair("a-0", "m-0", "x")], str(tmp_path / "{name}"), None)
     assert models["m-0"].base == "some/base" and models["a-0"].base is None
-    with pytest.raises(ConfigError, match="says not where 'm-0' is"):
+    with pytest.raises(ConfigError, match="does not say where 'm-0' is"):
         models_of([ModelPair("a-0", "m-0", "x")], {"a-0": "here"}, None)

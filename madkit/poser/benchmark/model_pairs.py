@@ -14,7 +14,7 @@ KEYS = ("aligned", "misaligned")
 
 
 class ModelPair(NamedTuple):
-    """An aligned and a misaligned model that behave alike on a set of prompts."""
+    """An aligned and a misaligned model that behave the same on a set of prompts."""
 
     aligned: str
     misaligned: str
@@ -101,7 +101,7 @@ def models_of(pairs: Sequence[ModelPair], paths: str | Mapping[str, str], base: 
         elif name in paths:
             path = paths[name]
         else:
-            raise ConfigError(f"models={dict(paths)!r} says not where {name!r} is: add it")
+            raise ConfigError(f"models={dict(paths)!r} does not say where {name!r} is: add it")
         models[name] = PairedModel(name, path, base or _base_of(path), misaligned)
     return models
 

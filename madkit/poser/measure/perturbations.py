@@ -6,13 +6,24 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from madkit.errors import ConfigError
 from madkit.runs.fingerprints import code_digest
+
+
+class Positions(NamedTuple):
+    """The token positions of B prompts that are moved."""
+
+    rows: Sequence[int]
+    """The number of each prompt."""
+    lengths: Sequence[int]
+    """How many tokens each prompt has."""
+    width: int
+    """How many of its last positions are moved: 1, or the longest prompt's tokens."""
 
 
 def published_coefficients() -> list[float]:
@@ -113,20 +124,11 @@ class Perturbation(ABC):
                 f"{type(self).__name__}: the steering vector at layer {layer} has norm {size}; give a `norm`"
             )
         width = max(lengths) if self.tokens == "all" else 1
-        return self.shape(steering, size, layer, draw, width, lengths, rows)
+        return self.shape(steering, size, layer, draw, Positions(rows, lengths, width))
 
     @abstractmethod
-    def shape(
-        self,
-        steering: Tensor,
-        size: float,
-        layer: int,
-        draw: int,
-        width: int,
-        lengths: Sequence[int],
-        rows: Sequence[int],
-    ) -> Tensor:
-        """The vector at a given size and number of positions."""
+    def shape(self, steering: Tensor, size: float, layer: int, draw: int, positions: Positions) -> Tensor:
+        """The vector at a given size and at given positions."""
 
     def generator(self, *keys: object) -> torch.Generator:
         """A source of random numbers on the CPU, the same for every model, batch and device."""
@@ -147,21 +149,12 @@ class RandomDirection(Perturbation):
     distribution: Literal["normal", "uniform"] = "normal"
     default_label: ClassVar[str] = "random direction"
 
-    def shape(
-        self,
-        steering: Tensor,
-        size: float,
-        layer: int,
-        draw: int,
-        width: int,
-        lengths: Sequence[int],
-        rows: Sequence[int],
-    ) -> Tensor:
+    def shape(self, steering: Tensor, size: float, layer: int, draw: int, positions: Positions) -> Tensor:
         """The same vector at every position of every prompt."""
         source = self.generator("direction", layer, draw)
         draw_numbers = torch.rand if self.distribution == "uniform" else torch.randn
         drawn = draw_numbers(len(steering), generator=source)
-        return (drawn * (size / drawn.norm())).expand(1, width, -1)
+        return (drawn * (size / drawn.norm())).expand(1, positions.width, -1)
 
 
 @dataclass
@@ -177,20 +170,11 @@ class Steering(Perturbation):
     default_label: ClassVar[str] = "steering vector"
     random: ClassVar[bool] = False
 
-    def shape(
-        self,
-        steering: Tensor,
-        size: float,
-        layer: int,
-        draw: int,
-        width: int,
-        lengths: Sequence[int],
-        rows: Sequence[int],
-    ) -> Tensor:
+    def shape(self, steering: Tensor, size: float, layer: int, draw: int, positions: Positions) -> Tensor:
         """The same vector at every position of every prompt."""
         if not float(steering.norm()) > 0:
             raise ConfigError(f"Steering: the steering vector at layer {layer} is 0 and has no direction; leave it out")
-        return (steering * (self.sign * size / steering.norm())).expand(1, width, -1)
+        return (steering * (self.sign * size / steering.norm())).expand(1, positions.width, -1)
 
 
 @dataclass
@@ -199,17 +183,9 @@ class GaussianNoise(Perturbation):
 
     default_label: ClassVar[str] = "gaussian noise"
 
-    def shape(
-        self,
-        steering: Tensor,
-        size: float,
-        layer: int,
-        draw: int,
-        width: int,
-        lengths: Sequence[int],
-        rows: Sequence[int],
-    ) -> Tensor:
+    def shape(self, steering: Tensor, size: float, layer: int, draw: int, positions: Positions) -> Tensor:
         """Another vector at every position of every prompt."""
+        rows, lengths, width = positions
         d = len(steering)
         noise = torch.zeros(len(rows), width, d)
         for index, (row, length) in enumerate(zip(rows, lengths, strict=True)):
