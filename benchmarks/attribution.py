@@ -1,10 +1,10 @@
-"""What features made from gradients cost, as a multiple of the forward pass that everything needs.
+"""What features from gradients cost, as a multiple of the forward pass that everything needs.
 
     python benchmarks/attribution.py            # 8B-shaped in bf16 on a GPU, a small Llama in float32 on a CPU
     python benchmarks/attribution.py --size cpu --batch 4
 
 Every feature is read from the same random weights and prompts, in the pass that `madkit predict` makes; the
-alternatives take turns, so that a drift of the machine's speed hits all of them. The yardstick is transformers' own
+alternatives take turns, so that a drift of the machine's speed hits all of them. The yardstick is transformers'
 forward pass to the last token's logits, without gradients. Printed: the median time of a batch and its spread, the
 ratio to the yardstick's and, on a GPU, the memory that a batch needs besides the weights.
 
@@ -112,13 +112,13 @@ def main() -> None:
         runs["naive: backward() to all weights"] = lambda: naive(lm, batch)
     for run in runs.values():
         run()
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    timings: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for _ in range(options.rounds):
         for name, run in runs.items():
-            found[name].append(measure(run, device))
-    yardstick = [seconds for seconds, _ in found["plain forward pass"]]
+            timings[name].append(measure(run, device))
+    yardstick = [seconds for seconds, _ in timings["plain forward pass"]]
     print(f"{options.size}, {options.batch} prompts of {options.length} tokens, {options.rounds} rounds")
-    for name, rows in found.items():
+    for name, rows in timings.items():
         ratios = [seconds / one for (seconds, _), one in zip(rows, yardstick, strict=True)]
         line = (
             f"  {name:38s} {statistics.median(s for s, _ in rows) * 1e3:9.1f} ms   {statistics.median(ratios):5.2f} x"

@@ -4,13 +4,13 @@
     python benchmarks/extraction.py --size cpu --batch 4 --passes 50
 
 Everyone reads the last token's residual stream at every third layer, and the next token's logits, of the same random
-weights and prompts. `hidden states` is transformers' own `output_hidden_states=True`; `hooks` has a hook on every layer
-that keeps the whole sequence. Both compute logits of the last position alone, as madkit does, which is to their favour:
-by default transformers computes those of all positions. `activations alone` needs no logits, so its pass stops at the
-last layer that is read. Time is measured in one process in which the sides take turns at every pass, so that a drift of
-the machine's speed hits all; peak memory in a process for each side, so that it is its own. Printed: median time of a
-batch; its multiple of madkit's time in the same turn, with the middle half of the turns; and peak memory besides the
-weights, with its multiple. Fails if the vectors differ. Memory on a CPU needs Linux.
+weights and prompts. `hidden states` is transformers' `output_hidden_states=True`; `hooks` has a hook on every layer
+that keeps all of the sequence. Both compute logits of the last position alone, as madkit does, which favours them: by
+default transformers computes those of all positions. `activations alone` needs no logits, so its pass stops at the last
+layer that is read. Time is measured in one process in which the sides take turns at every pass, so that a drift of the
+machine's speed hits all; peak memory in a process for each side. Printed: median time of a batch; its multiple of
+madkit's time in the same turn, with the middle half of the turns; and peak memory besides the weights, with its
+multiple. Fails if the vectors differ. Memory on a CPU needs Linux.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ def madkit_pass(lm: Any, batch: dict[str, Any], *others: Feature) -> Vectors:
     return {site: x for f in features for site, x in f(traces[f.name]).items()}
 
 
-def chosen(lm: Any, whole: dict[int, Tensor], logits: Tensor, batch: dict[str, Any]) -> Vectors:
+def chosen(lm: Any, sequences: dict[int, Tensor], logits: Tensor, batch: dict[str, Any]) -> Vectors:
     """The last token's vectors out of sequences (B, T, d) by layer, and the answers' logits."""
     names = layer_names(lm)
-    # Copies, as a view would keep its whole sequence alive until the next batch has been read.
-    found = {names[layer]: whole[layer][:, -1].clone() for layer in range(FIRST, len(names), STEP)}
-    return {**found, "logits": torch.gather(logits[:, -1].float(), 1, batch["choices"])}
+    # Copies, as a view would keep its sequence alive until the next batch has been read.
+    vectors = {names[layer]: sequences[layer][:, -1].clone() for layer in range(FIRST, len(names), STEP)}
+    return {**vectors, "logits": torch.gather(logits[:, -1].float(), 1, batch["choices"])}
 
 
 def hidden_states(lm: Any, batch: dict[str, Any]) -> Vectors:
@@ -134,7 +134,7 @@ def race(options: argparse.Namespace) -> dict[str, list[float]]:
 
 
 def apart(side: str, options: argparse.Namespace) -> tuple[float, Vectors]:
-    """`memory` in a process of its own, whose allocator returns what is freed."""
+    """`memory` in a separate process, whose allocator returns what is freed."""
     with tempfile.TemporaryDirectory() as folder:
         line = [sys.executable, __file__, "--side", side, "--out", f"{folder}/vectors.safetensors"]
         for name in ("size", "batch", "length"):
@@ -146,27 +146,27 @@ def apart(side: str, options: argparse.Namespace) -> tuple[float, Vectors]:
         return json.loads(done.stdout.strip().splitlines()[-1]), load_file(f"{folder}/vectors.safetensors")
 
 
-def difference(found: Vectors, expected: Vectors) -> float:
+def difference(vectors: Vectors, expected: Vectors) -> float:
     """The largest difference, as a share of the largest value at its site."""
     shares = [
         (x.double() - expected[site].double()).abs().max() / expected[site].double().abs().max()
-        for site, x in found.items()
+        for site, x in vectors.items()
     ]
     return float(torch.stack(shares).max())
 
 
 def compare(options: argparse.Namespace, run: Callable[..., tuple[float, Vectors]]) -> None:
-    found = {side: run(side, options) for side in SIDES}
-    own, expected = found["madkit"]
+    results = {side: run(side, options) for side in SIDES}
+    baseline, expected = results["madkit"]
     times = race(options)
     print(f"{options.size}, {options.batch} prompts of {options.length} tokens, {options.passes} passes")
-    for side, (peak, vectors) in found.items():
+    for side, (peak, vectors) in results.items():
         ratios = [a / b for a, b in zip(times[side], times["madkit"], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4)
         wrong = difference(vectors, expected)
         print(
             f"  {side:18s} {statistics.median(times[side]) * 1e3:9.1f} ms  {middle:5.2f} x ({low:.2f} to {high:.2f})"
-            f"   {peak:8.3f} GiB  {peak / max(own, 1e-9):5.2f} x   largest difference {wrong:.1e}"
+            f"   {peak:8.3f} GiB  {peak / max(baseline, 1e-9):5.2f} x   largest difference {wrong:.1e}"
         )
         if not wrong <= TOLERANCE[next(iter(expected.values())).dtype]:
             sys.exit(f"{side}: its vectors are not madkit's")

@@ -6,7 +6,7 @@
 Both sides start from the same weights and take turns in one process, so that a drift of the machine's speed hits both.
 A step is what either trainer does between having activations and having the next weights: forward, backward, removal of
 the decoder gradient's parallel part, decoder norms, which latents fired, and the same `torch.optim.Adam`. The language
-model, logging and the trainers' own loops are left out. Printed for each loss: median times, their ratio (above 1 means
+model, logging and the trainers' loops are left out. Printed for each loss: median times, their ratio (above 1 means
 that madkit is faster) with the middle half of the ratios of single steps, and the norm of the encoder's gradient from
 the auxiliary losses alone. It is 0 in sparsify, which therefore computes less.
 """
@@ -35,11 +35,11 @@ def clock(device: str) -> float:
 
 
 def madkit_loss(encoder: ScaledCoder, x: Tensor, dead: Tensor | None, auxiliary_only: bool = False) -> Tensor:
-    found = encoder.losses(x, dead)
+    losses = encoder.losses(x, dead)
     with torch.no_grad():
-        encoder.since_fired.add_(len(x)).masked_fill_(found.fired > 0, 0)
-    auxiliary = AUXK * found.auxk + MULTI * found.multi
-    return (auxiliary if auxiliary_only else auxiliary + found.error) / x.numel()
+        encoder.since_fired.add_(len(x)).masked_fill_(losses.fired > 0, 0)
+    auxiliary = AUXK * losses.auxk + MULTI * losses.multi
+    return (auxiliary if auxiliary_only else auxiliary + losses.error) / x.numel()
 
 
 def sparsify_loss(encoder: ScaledCoder, x: Tensor, dead: Tensor | None, auxiliary_only: bool = False) -> Tensor:
@@ -119,10 +119,10 @@ def main() -> None:
         ratios = [b / a for a, b in zip(sides["madkit"].times, sides["sparsify"].times, strict=True)]
         low, _, high = statistics.quantiles(ratios, n=4)
         line = "  ".join(f"{side} {seconds * 1e3:8.1f} ms" for side, seconds in medians.items())
-        found = "  ".join(f"{side} {norm:.1e}" for side, norm in arrives.items())
+        norms = "  ".join(f"{side} {norm:.1e}" for side, norm in arrives.items())
         print(
             f"  {name:12s} {line}  sparsify / madkit {medians['sparsify'] / medians['madkit']:.2f} "
-            f"({low:.2f} to {high:.2f})" + (f"  encoder gradient: {found}" if found else "")
+            f"({low:.2f} to {high:.2f})" + (f"  encoder gradient: {norms}" if norms else "")
         )
 
 

@@ -5,7 +5,7 @@
     python benchmarks/scores.py --only lof --rounds 3
 
 Rows are float32, as stored activations are, and come one site at a time. The alternatives get them as the float64 they
-need; that conversion is in madkit's time and not in theirs. Each part runs in a process of its own, after a warm-up on
+need; that conversion is in madkit's time and not in theirs. Each part runs in a separate process, after a warm-up on
 few rows. Fails if numbers that should be equal are not, or if memory grows with the number of sites. Needs Linux.
 """
 
@@ -109,10 +109,10 @@ def memory(device: str) -> tuple[float, float]:
     return int(lines["VmRSS"].split()[0]) / 2**20, int(lines["VmHWM"].split()[0]) / 2**20
 
 
-def difference(name: str, found: Tensor, expected: Any, note: str = "", scale: Any = 1e-300) -> Row:
+def difference(name: str, values: Tensor, expected: Any, note: str = "", scale: Any = 1e-300) -> Row:
     """The line on the largest difference relative to the expected value, or to `scale` where that is larger."""
-    found, expected = found.cpu().double(), torch.as_tensor(expected).cpu().double()
-    apart = float(((found - expected).abs() / expected.abs().clamp(min=scale)).max())
+    values, expected = values.cpu().double(), torch.as_tensor(expected).cpu().double()
+    apart = float(((values - expected).abs() / expected.abs().clamp(min=scale)).max())
     return Row(f"largest difference to {name}", apart, note=note, limit=TOLERANCE)
 
 
@@ -128,8 +128,8 @@ def lof(options: argparse.Namespace) -> list[Row]:
     if util.find_spec("pyod"):
         pyod = partial(import_module("pyod.models.lof").LOF, n_neighbors=K, novelty=True)
         works["PyOD LOF on cpu"] = lambda: pyod().fit(left).decision_function(right)
-    rows, (found, _, *others) = timed(works, options)
-    rows += [difference(row.name, found, x) for row, x in zip(rows[2:], others, strict=True)]
+    rows, (ours, _, *others) = timed(works, options)
+    rows += [difference(row.name, ours, x) for row, x in zip(rows[2:], others, strict=True)]
     return rows if len(others) == 2 else [*rows, Row("PyOD LOF on cpu", note="not run: pyod is not installed")]
 
 
@@ -145,10 +145,10 @@ def mahalanobis(options: argparse.Namespace) -> list[Row]:
     works[sklearn] = lambda: EmpiricalCovariance().fit(left).mahalanobis(right)
     # One definition where the covariance has full rank: scikit-learn divides it by n, and no distance by d.
     few = min(d, n // 4, 256)
-    found = scores.Mahalanobis(rcond=0).fit(site[0][:, :few])(site[1][:, :few]) * few * n / (n - 1)
+    ours = scores.Mahalanobis(rcond=0).fit(site[0][:, :few])(site[1][:, :few]) * few * n / (n - 1)
     fitted = EmpiricalCovariance().fit(left[:, :few])
     note = f"at {few} features, rcond 0, condition number {np.linalg.cond(fitted.covariance_):.0e}"
-    return [*timed(works, options)[0], difference("scikit-learn", found, fitted.mahalanobis(right[:, :few]), note)]
+    return [*timed(works, options)[0], difference("scikit-learn", ours, fitted.mahalanobis(right[:, :few]), note)]
 
 
 def twelve() -> list[scores.Score]:
@@ -169,17 +169,17 @@ def apart() -> scores.Score:
 def on_site(number: int, makers: Works, options: argparse.Namespace) -> tuple[dict[str, float], list[Any], float]:
     """Seconds by name, numbers, and the peak of memory so far, of scores or collections on one site."""
     site = make_site(number, options)
-    rows, found = timed({name: partial(fit_and_score, make, site) for name, make in makers.items()}, options)
-    return {row.name: row.value for row in rows}, found, memory(options.device)[1]
+    rows, results = timed({name: partial(fit_and_score, make, site) for name, make in makers.items()}, options)
+    return {row.name: row.value for row in rows}, results, memory(options.device)[1]
 
 
 def table(options: argparse.Namespace) -> list[Row]:
     """Twelve scores of a site together, against one by one; memory of one site and of all."""
     empty, n = memory(options.device)[0], options.sites
-    whole = [on_site(i, {"together": lambda: scores.ScoreCollection(twelve())}, options) for i in range(n)]
+    together = [on_site(i, {"together": lambda: scores.ScoreCollection(twelve())}, options) for i in range(n)]
     makers: Works = {score.name: partial(type(score), **score.config) for score in twelve()}
     alone = [on_site(i, makers, options) for i in range(n if options.full else 1)]
-    all_at_once, peak = [seconds["together"] for seconds, *_ in whole], [peak for *_, peak in whole]
+    all_at_once, peak = [seconds["together"] for seconds, *_ in together], [peak for *_, peak in together]
     rows = [Row(f"{name} alone, 1 site", t, "s", t / all_at_once[0]) for name, t in alone[0][0].items()]
     guessed = "" if options.full else f" (1 site times {n})"
     for what, sites, how in (("1 site", 1, ""), (f"{n} sites", n, guessed)):
@@ -189,24 +189,24 @@ def table(options: argparse.Namespace) -> list[Row]:
         rows.append(Row(f"{len(each)} scores together, {what}", total, "s", 1.0))
         rows.append(Row(f"slowest alone, {what}{how}", each[slowest], "s", each[slowest] / total, slowest))
         rows.append(Row(f"sum one by one, {what}{how}", added, "s", added / total))
-    other: Works = {f"{apart().name}, of a covariance of its own, alone, 1 site": apart}
+    other: Works = {f"{apart().name}, of another covariance, alone, 1 site": apart}
     other["all of these scores together, 1 site"] = lambda: scores.ScoreCollection([*twelve(), apart()])
     rows += [Row(what, t, "s", t / all_at_once[0]) for what, t in on_site(0, other, options)[0].items()]
     rows.append(Row("peak memory, 1 site", peak[0], "GiB", 1.0, f"{empty:.2f} GiB of it before the first site"))
     rows.append(Row(f"peak memory, {n} sites", peak[-1], "GiB", peak[-1] / peak[0], limit=GROWTH))
-    found, expected = (torch.stack(x).cpu() for x in ([*whole[0][1][0].values()], alone[0][1]))
+    ours, expected = (torch.stack(x).cpu() for x in ([*together[0][1][0].values()], alone[0][1]))
     largest = expected.abs().amax(1, keepdim=True)  # of each score, since some cross zero
-    return [*rows, difference("one by one", found, expected, "relative to the score's largest value", largest)]
+    return [*rows, difference("one by one", ours, expected, "relative to the score's largest value", largest)]
 
 
 def sparse(options: argparse.Namespace) -> list[Row]:
     """Scores of sparse latents: time and memory of the sparse route and of the dense one."""
     before, few = memory(options.device)[0], options.latents // SHARE
     makers, site = (scores.NovelLatents, scores.DiagonalMahalanobis), make_latents(options.latents, options)
-    own, _ = timed({f"{make.__name__}, sparse": partial(fit_and_score, make, site) for make in makers}, options)
+    kept_sparse, _ = timed({f"{make.__name__}, sparse": partial(fit_and_score, make, site) for make in makers}, options)
     used = max(memory(options.device)[1] - before, 2**-18)  # a page at least, where all fits into what was free
     thin, note, rows = make_latents(few, options), f"run at {few:,} latents, times {SHARE}", []
-    for make, row in zip(makers, own, strict=True):
+    for make, row in zip(makers, kept_sparse, strict=True):
         name, dense = make.__name__, (thin[0].to_dense(), thin[1].to_dense())
         (wide,), (values,) = timed({f"{name}, dense": partial(fit_and_score, make, dense)}, options)
         rows += [row._replace(ratio=1.0), Row(wide.name, SHARE * wide.value, "s", SHARE * wide.value / row.value, note)]
@@ -226,7 +226,7 @@ def run_part(part: str, options: argparse.Namespace) -> list[Row]:
 
 
 def main() -> None:
-    """Each part in a process of its own, whose peak of memory is nobody else's; then the table."""
+    """Each part in a separate process, so that its peak of memory is that of no other; then the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in DEFAULT.items():
         parser.add_argument(f"--{name}", type=int, default=value, help=f"default {value:,}, at least {LEAST[name]:,}")
@@ -239,19 +239,19 @@ def main() -> None:
         parser.error(f"too small: give at least {LEAST}")
     # Freed memory goes back to the system, so that the peak is what was in use and not what glibc kept for later.
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**22))
-    found = list[tuple[str, Row]]()
+    lines = list[tuple[str, Row]]()
     for part in options.only:
         print(part, file=sys.stderr, flush=True)
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            found += [(part, row) for row in process.submit(run_part, part, options).result()]
+            lines += [(part, row) for row in process.submit(run_part, part, options).result()]
     about = f"{options.trusted:,} trusted, {options.test:,} test rows, d = {options.d:,}; fit and score, best of "
     about += f"{options.rounds}; {torch.get_num_threads()} threads, scikit-learn {metadata.version('scikit-learn')}"
     print(f"{about}\n\n| part | measured | value | ratio | note |\n|---|---|---:|---:|---|")
-    print(*(f"| {part} | {row.line()}" for part, row in found), sep="\n")
+    print(*(f"| {part} | {row.line()}" for part, row in lines), sep="\n")
     if options.out:
-        facts = {"about": about, "rows": [{"part": part, **row._asdict()} for part, row in found]}
+        facts = {"about": about, "rows": [{"part": part, **row._asdict()} for part, row in lines]}
         options.out.write_text(json.dumps(facts, indent=1).replace("NaN", "null") + "\n")
-    sys.exit("\n".join(f"above its limit: {part}, {row.name}" for part, row in found if row.failed()) or None)
+    sys.exit("\n".join(f"above its limit: {part}, {row.name}" for part, row in lines if row.failed()) or None)
 
 
 if __name__ == "__main__":

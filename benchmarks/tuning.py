@@ -3,9 +3,9 @@
     python benchmarks/tuning.py            # 8B-shaped in bf16 on a GPU, a small Llama in float32 on a CPU
     python benchmarks/tuning.py --size cpu
 
-Both sides train the same random weights on the same micro-batches of quirky prompts, in processes of their own that
-take turns, so that peak memory is each one's own and a drift of the machine's speed hits both. Printed: median time of
-an optimizer step, tokens a second, peak memory, their ratios and, on a GPU, the share of its matrix rate that a step
+Both sides train the same random weights on the same micro-batches of quirky prompts, in separate processes that
+take turns, so that peak memory is that of one side and a drift of the machine's speed hits both. Printed: median time
+of an optimizer step, tokens a second, peak memory, their ratios and, on a GPU, the share of its matrix rate that a step
 reaches.
 """
 
@@ -212,9 +212,9 @@ def matrix_rate() -> float:
 
 def compare(options: argparse.Namespace) -> None:
     """Both sides in turn, and their ratios."""
-    found: dict[str, list[dict[str, float]]] = {"madkit": [], "trainer": []}
+    steps: dict[str, list[dict[str, float]]] = {"madkit": [], "trainer": []}
     for _ in range(options.rounds):
-        for side, rows in found.items():
+        for side, rows in steps.items():
             line = [sys.executable, __file__, "--side", side]
             for name in ("size", "batch", "micro", "steps"):
                 line += [f"--{name}", str(getattr(options, name))]
@@ -226,12 +226,12 @@ def compare(options: argparse.Namespace) -> None:
     tokens = tokens_per_step(options)
     recomputing = "on" if options.checkpointing else "off"
     print(f"\n{options.size}, batch {options.batch} by {options.micro}, gradient checkpointing {recomputing}")
-    for side, rows in found.items():
+    for side, rows in steps.items():
         step = statistics.median(r["step"] for r in rows)
         memory = max(r["memory"] for r in rows)
         print(f"  {side:8s} {step * 1e3:9.1f} ms a step  {tokens / step:10.0f} tokens/s  peak {memory:6.2f} GiB")
-    ratios = [t["step"] / m["step"] for m, t in zip(found["madkit"], found["trainer"], strict=True)]
-    memory_ratio = found["trainer"][0]["memory"] / found["madkit"][0]["memory"]
+    ratios = [t["step"] / m["step"] for m, t in zip(steps["madkit"], steps["trainer"], strict=True)]
+    memory_ratio = steps["trainer"][0]["memory"] / steps["madkit"][0]["memory"]
     spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     print(f"  Trainer / madkit: time {spread}, memory {memory_ratio:.2f}")
     if torch.cuda.is_available():
@@ -241,7 +241,7 @@ def compare(options: argparse.Namespace) -> None:
         weights = shape["num_hidden_layers"] * (attention + 3 * shape["hidden_size"] * shape["intermediate_size"])
         # Forward and the gradient of activations; frozen weights have no gradient. Recomputation is overhead, not work.
         work = 4 * weights * tokens
-        step = statistics.median(r["step"] for r in found["madkit"])
+        step = statistics.median(r["step"] for r in steps["madkit"])
         print(f"  madkit reaches {work / step / matrix_rate():.1%} of the measured bf16 matrix rate")
 
 

@@ -6,13 +6,13 @@
 `bisection` is the published way: for each prompt the distance is doubled and then halved from 1 until the KL divergence
 meets the cutoff, the weights being perturbed for each evaluation. (It is given the point that met the cutoff; the
 published code goes on to the next midpoint, at which nothing was evaluated.) `search` does the same with madkit's root
-finder. `madkit` is `PromptVolumes`: one direction serves all prompts of a batch, each at a distance of its own.
+finder. `madkit` is `PromptVolumes`: one direction serves all prompts of a batch, each at another distance.
 
 As prompts alone do not help each other, a sample of them is measured, and counted as often as there are prompts. A
 round has one direction; the sides take turns, so that a drift of the machine's speed hits all. Printed, for all
 prompts and one direction: settings of the weights (of madkit: forward passes of a batch, though a batch makes its
 direction just once), evaluations of a prompt, median seconds, and these as multiples of madkit's. Fails if radii are
-less accurate than asked for, judged by moving the weights themselves, or if the ratio of settings is below 10.
+less accurate than the tolerance, judged by moving the weights themselves, or if the ratio of settings is below 10.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ def make_batches(options: argparse.Namespace, device: torch.device) -> list[Batc
 
 def together(volumes: PromptVolumes, batches: list[Batch]) -> Side:
     """madkit's way, with the one direction of these volumes."""
-    start, found = time.perf_counter(), [volumes.radii(batch) for batch in batches]
+    start, searches = time.perf_counter(), [volumes.radii(batch) for batch in batches]
     synchronize()
-    radii = np.concatenate([f.radii[:, 0] for f in found])
+    radii = np.concatenate([f.radii[:, 0] for f in searches])
     sizes = [len(b["input_ids"]) for b in batches]
     return Side(
-        sum(f.passes for f in found),
-        float(np.average([f.passes for f in found], weights=sizes)),
+        sum(f.passes for f in searches),
+        float(np.average([f.passes for f in searches], weights=sizes)),
         time.perf_counter() - start,
         dict(enumerate(radii.tolist())),
     )
@@ -116,7 +116,7 @@ def line_search(change: Callable[[float], float], tolerance: float, limit: float
 
 
 def worst(volumes: PromptVolumes, batches: list[Batch], radii: dict[int, float]) -> float:
-    """How far KL at some radii is from the cutoff, as a share of it, with the weights moved in place."""
+    """How far KL at some radii is from the cutoff, as a share of it, with the weights themselves moved."""
     ids, errors = torch.cat([b["input_ids"] for b in batches]), []
     with volumes.vector.borrowed():
         for i, radius in radii.items():
@@ -141,15 +141,15 @@ def compare(options: argparse.Namespace) -> None:
         for p in lm.parameters():
             p.mul_(4 if p.ndim == 2 else 1)
     batches = make_batches(options, next(lm.parameters()).device)
-    found: dict[str, list[Side]] = {"madkit": [], "search": [], "bisection": []}
+    sides: dict[str, list[Side]] = {"madkit": [], "search": [], "bisection": []}
     for seed in range(options.rounds):
         volumes = PromptVolumes(lm, directions=1, seed=seed, cutoff=CUTOFF, tolerance=options.tolerance)
         volumes.rays  # noqa: B018 - measured once for all prompts, whoever follows it
-        found["madkit"].append(together(volumes, batches))
+        sides["madkit"].append(together(volumes, batches))
         for name, search in (("search", line_search), ("bisection", bisection)):
-            found[name].append(alone(volumes, batches, options, search))
-        sample = {i: found["madkit"][-1].radii[i] for i in found["bisection"][-1].radii}
-        errors = [worst(volumes, batches, radii) for radii in (sample, found["bisection"][-1].radii)]
+            sides[name].append(alone(volumes, batches, options, search))
+        sample = {i: sides["madkit"][-1].radii[i] for i in sides["bisection"][-1].radii}
+        errors = [worst(volumes, batches, radii) for radii in (sample, sides["bisection"][-1].radii)]
         # In half precision the weights themselves jump; beside them, as madkit moves, they do not.
         if lm.dtype == torch.float32 and not max(errors) <= 2 * options.tolerance:
             sys.exit(f"radii are off: KL at them is {errors} from the cutoff (madkit's, bisection's)")
@@ -157,10 +157,10 @@ def compare(options: argparse.Namespace) -> None:
         f"{options.size}, {options.prompts} prompts of {options.length} tokens in batches of {options.batch}, "
         f"tolerance {options.tolerance:g}, {options.rounds} directions; for each direction:"
     )
-    own = found["madkit"]
-    for name, rows in found.items():
+    ours = sides["madkit"]
+    for name, rows in sides.items():
         settings, evaluations, seconds = (statistics.median(row[i] for row in rows) for i in range(3))
-        ratios = [statistics.median(row[i] / o[i] for row, o in zip(rows, own, strict=True)) for i in (0, 2)]
+        ratios = [statistics.median(row[i] / o[i] for row, o in zip(rows, ours, strict=True)) for i in (0, 2)]
         print(
             f"  {name:10s} {settings:9.0f} settings of the weights {ratios[0]:8.1f} x   {evaluations:5.2f} evaluations "
             f"a prompt   {seconds:9.2f} s {ratios[1]:8.1f} x"

@@ -20,7 +20,7 @@ class StreamingSeparation(nn.Module):
         StateSeparation(value=2.4, variance=6.666666666666667, n_alice=2, n_bob=2)
     """
 
-    # Like `update`: a state made in inference mode, as in Lightning's test loop, could not be updated in place.
+    # Like `update`: a state made in inference mode, as in Lightning's test loop, could not be updated.
     @torch.inference_mode(False)
     def __init__(self) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ class Energy(FixedScore):
     looks normal. Their common height is fixed by training only through the other tokens of the vocabulary.
 
     Use when: as a baseline on the output that, unlike `MaxSoftmax`, keeps the height of the logits. For the site
-    `logits` of the feature `answers`, made for the trusted and the test split.
+    `logits` of the feature `answers`, extracted for the trusted and the test split.
 
     Args:
         temperature: 1 as published; near 0 the score is minus the largest logit.

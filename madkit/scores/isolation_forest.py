@@ -22,7 +22,7 @@ class IsolationForest(Score):
 
     Source: Liu, Ting and Zhou (2008), ICDM.
 
-    Blind to: correlations, as each cut looks at one feature; with thousands of features most cuts are made where
+    Blind to: correlations, as each cut looks at one feature; with thousands of features most cuts lie where
     nothing is to be seen. How far outside the trusted range a value lies does not count.
 
     Use when: the features are few and of different scales, which change nothing here.

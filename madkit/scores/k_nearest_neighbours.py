@@ -14,7 +14,7 @@ class KNearestNeighbours(Score):
     """Distance to the k-th nearest trusted row, or the mean distance to the k nearest.
 
     Formula: |x - t_k|, with t_1, ..., t_k the trusted rows nearest to x; with `reduce` "mean" the mean over j of
-    |x - t_j|; with `metric` "cosine" 1 - cos(x, t_j) in place of |x - t_j|.
+    |x - t_j|; with `metric` "cosine" 1 - cos(x, t_j) instead of |x - t_j|.
 
     Source: Ramaswamy, Rastogi and Shim (2000), with the mean Angiulli and Pizzuti (2002); on features of networks
     Sun et al. (2022), arXiv 2204.06507, who divide vectors by their length: the order of `metric` "cosine" with

@@ -21,7 +21,7 @@ class LocalOutlierFactor(Score):
     Source: Breunig, Kriegel, Ng and Sander (2000), SIGMOD. "simplified": Schubert, Zimek and Kriegel (2014).
 
     Blind to: distance as such: beside a sparse cluster a row may be far off and ordinary. Features of large variance
-    drown the others, and with very many features all distances are alike. A group of more than k anomalies among
+    drown the others, and with very many features all distances are about equal. A group of more than k anomalies among
     the trusted rows is normal to it.
 
     Use when: the trusted prompts are several clusters of different density, and some hundreds or more.
@@ -33,7 +33,7 @@ class LocalOutlierFactor(Score):
     Args:
         k: number of neighbours, less than the number of trusted rows; 20 in the published study,
             arXiv 2504.08812.
-        variant: "breunig", or "simplified", where the density of a point is one over its own k-distance: the mean
+        variant: "breunig", or "simplified", where the density of a point is one over its k-distance: the mean
             over neighbours of kdist(x) / kdist(neighbour). Published numbers are of this kind, with the test batch
             among the neighbours.
 

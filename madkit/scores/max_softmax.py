@@ -20,7 +20,7 @@ class MaxSoftmax(FixedScore):
     follows with confidence looks perfectly normal.
 
     Use when: as the baseline that looks at the output only; what a detector on activations finds beyond it is not
-    uncertainty. For the site `logits` of the feature `answers`, made for the trusted and the test split.
+    uncertainty. For the site `logits` of the feature `answers`, extracted for the trusted and the test split.
 
     Raises:
         DataError: when fitting, rows of a single logit, whose softmax is always 1.

@@ -21,10 +21,10 @@ class PrincipalResidual(Score):
     residual of ViM, Wang et al. (2022), arXiv 2203.10807.
 
     Blind to: everything inside the kept directions, however far from the mean, which is where Mahalanobis looks.
-    All directions outside count alike, so one noisy feature may decide.
+    All directions outside count equally, so one noisy feature may decide.
 
     Use when: an anomaly may use directions that trusted prompts leave unused: with many features and few trusted
-    prompts, beside Mahalanobis and not in its place.
+    prompts, beside Mahalanobis and not instead of it.
 
     Args:
         keep: how many directions are kept, or, as a number between 0 and 1, as many as hold this share of the

@@ -40,7 +40,7 @@ class SklearnEstimator(Score):
     only, which is slow; those that see nothing in a single row (SOS, COF, ROD) are refused.
 
     Use when: a method is wanted that madkit does not have, or to compare one that it has with another code. Where
-    madkit has the method, its own score needs neither the library's version nor a second fit to be loaded.
+    madkit has the method, its score needs neither the library's version nor a second fit to be loaded.
 
     Args:
         estimator: class path, such as ``sklearn.svm.OneClassSVM`` or ``pyod.models.ecod.ECOD``. Results call it by
@@ -76,7 +76,7 @@ class SklearnEstimator(Score):
 
     @property
     def name(self) -> str:
-        """Package and class, so that it is not taken for madkit's own, and the arguments."""
+        """Package and class, so that it is not taken for a score of madkit, and the arguments."""
         options = dict(sorted((self.init_args or {}).items()))
         stem = f"{self.estimator.split('.')[0]}_{snake(self._class.__name__)}"
         return labelled(stem, {**options, **({"seed": self.seed} if self.seed else {})})

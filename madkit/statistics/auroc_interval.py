@@ -75,7 +75,7 @@ def hanley_mcneil_variance(value: Number, m: int, n: int) -> Number:
 
 
 def newcombe_interval(value: float, m: int, n: int) -> Interval:
-    """The AUROCs that lie within z of their own standard errors from `value`."""
+    """The AUROCs that lie within z of their standard errors from `value`."""
 
     def excess(guess: float) -> float:
         return abs(guess - value) - Z_95 * float(np.sqrt(hanley_mcneil_variance(guess, m, n)))

@@ -26,7 +26,7 @@ class Comparison(NamedTuple):
 def compare(scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike) -> Comparison:
     """Compare two scores of the same rows by the paired DeLong test: AUROC of a minus AUROC of b.
 
-    Scores that order the rows alike differ by exactly zero, with p-value 1. Where the variance is zero
+    Scores with the same order of rows differ by exactly zero, with p-value 1. Where the variance is zero
     although the AUROCs differ (one is perfect, the other constant or reversed), it is replaced by the sum of
     the variances that Hanley and McNeil (1982) give for the average AUROC, which is on the safe side. Two
     perfect or two reversed scores with different orders have p-value 1, and the width of one perfect AUROC.

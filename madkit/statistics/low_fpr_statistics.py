@@ -31,7 +31,7 @@ def low_fpr(
     rows of a class, in order, cut it into n + 1 gaps, whose probabilities are those between n ordered uniform
     numbers; gap i is what row i stands for, and one gap is left over. It lies where it harms the detector for
     the low end (normal above all, anomalous below all), and where it helps for the high end. So a perfect
-    sample has a width too, and a TPR at a known threshold gets the exact interval of Clopper and Pearson (1934).
+    sample has a width too, and a TPR at a given threshold gets the exact interval of Clopper and Pearson (1934).
 
     A bootstrap that draws rows has no such gap, and is much too narrow at low FPR: in simulations with 50 to 400
     rows of each class (normal and t3 scores, at 1%) it covered the partial AUROC in 20 to 96% of the samples. These
@@ -122,7 +122,7 @@ def partial_auroc(
 def tpr_at_fpr(scores: ArrayLike, labels: ArrayLike, fpr: float = 0.01, *, draws: int = 200, seed: int = 0) -> Interval:
     """The largest share of anomalous rows that a threshold catches with a false positive rate of at most `fpr`.
 
-    A threshold flags a score or not, and equal scores alike, so nothing is interpolated: where the rate of the
+    A threshold flags a score or not, and equal scores together, so nothing is interpolated: where the rate of the
     ROC curve jumps past `fpr`, the value is that of the last threshold before. It is 0 where every threshold
     that catches an anomalous row flags too many normal ones. Intervals and the case of few normal rows are as in
     `low_fpr`.

@@ -38,7 +38,7 @@ def gather_padded(state: Tensor, group: Any = None) -> list[Tensor]:
 def device_only(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """Keep the device change of a module conversion and drop its dtype change.
 
-    Half-precision training converts whole modules; statistics must stay float64.
+    Half-precision training converts all of a module; statistics must stay float64.
     """
     return lambda tensor: tensor.to(fn(tensor.new_empty(0)).device)
 

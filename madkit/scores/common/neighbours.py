@@ -70,7 +70,7 @@ class NeighbourIndex:
         return Neighbours(*(part[:, :k] for part in entry[0]))
 
     def search(self, queries: Tensor | None, k: int) -> Neighbours:
-        """Find the k rows nearest to each query, or to each row itself (None), whatever was found before."""
+        """Find the k rows nearest to each query, or to each row itself (None), without the memo."""
         rows = self.rows if queries is None else queries
         centred = self.centred if queries is None else CentredRows(queries - self.centre, self.centred.scale)
         nearest = Neighbours(rows.new_empty(len(rows), k), rows.new_empty(len(rows), k, dtype=torch.int64))

@@ -22,7 +22,6 @@ from madkit.errors import ConfigError, DataError, NotFittedError, StoreError
 from madkit.scores import FixedScore, Score, ScoreCollection, load_score
 from madkit.scores.common.neighbours import NeighbourIndex
 from madkit.streaming import Moments, Pool, Variances
-from madkit.streaming.validation import row_chunks
 
 MAKERS = {
     "mahalanobis": scores.Mahalanobis,
@@ -62,6 +61,7 @@ MAKERS = {
         "pyod.models.knn.KNN", {"n_neighbors": 5, "method": "mean"}
     ),
 }
+
 pytestmark = [
     pytest.mark.filterwarnings("ignore:pyod_ecod scores a row by its batch too"),
     # PyOD asks SciPy for the skewness of a constant feature.
@@ -211,7 +211,7 @@ def test_sparse_latents_stay_sparse(name):
     code = f"""
         import resource, sys, torch
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from test_state import MAKERS
+        from test_score import MAKERS
         from madkit.streaming.validation import sparse_rows
         random = torch.Generator().manual_seed(0)
         def draw(n):
@@ -355,38 +355,6 @@ def test_overflow_is_an_error():
         scores.DiagonalMahalanobis().fit(rows() * 1e200)
 
 
-def test_moments_survive_a_large_offset():
-    x = rows(1000)
-    shift = 2.0**30
-    moments = Moments()
-    for batch in ((x * 2**20).round() / 2**20 + shift).split(7):
-        moments.update(batch)
-    exact = np.cov(((x * 2**20).round() / 2**20).numpy().T)
-    np.testing.assert_allclose(moments.result().covariance, exact, rtol=1e-9, atol=1e-12)
-
-
-def test_fourth_moments_are_the_plain_sums():
-    x = rows(200)
-    moments = Moments()
-    for batch in x.split(9):
-        moments.update(batch)
-    centred = x - x.mean(0)
-    close(moments.result().fourth, centred.square().sum(1).square().sum())
-    # Ours is exactly zero for the constant feature; the plain sum is not quite.
-    torch.testing.assert_close(moments.third, centred.square().sum(1) @ centred, rtol=1e-9, atol=1e-6)
-
-
-def test_sparse_chunks_put_the_rows_together_again(monkeypatch):
-    monkeypatch.setattr("madkit.streaming.validation.CHUNK", 14)
-    x = rows(11) * (torch.rand(11, 6, generator=torch.Generator().manual_seed(0)) < 0.2)
-    parts = list(row_chunks(x.to_sparse().coalesce()))
-    assert [len(part) for part in parts] == [2, 2, 2, 2, 2, 1]
-    assert torch.equal(torch.cat(parts), x)
-    sparse = list(row_chunks(x.to_sparse().coalesce(), dense=False))
-    assert len(sparse) == 1 and all(part.is_coalesced() for part in sparse)
-    assert torch.equal(torch.cat([part.to_dense() for part in sparse]), x)
-
-
 @every
 def test_saving_is_bit_identical(name, tmp_path):
     score, test = fitted(name), rows(20, seed=2)
@@ -506,7 +474,7 @@ WORKER = """
     import os, sys, torch, torch.distributed as dist
     sys.path.insert(0, os.environ["TESTS"])
     from madkit.analysis.streaming_separation import StreamingSeparation
-    from test_state import MAKERS, rows
+    from test_score import MAKERS, rows
     from madkit.errors import DataError
     from madkit.scores import Mahalanobis, ScoreCollection
     rank = int(sys.argv[2])

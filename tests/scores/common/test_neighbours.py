@@ -1,0 +1,96 @@
+"""Nearest neighbours and the bounds that find them, against brute force."""
+
+import numpy as np
+import pytest
+import torch
+
+from madkit.scores.common.distance_bounds import CentredRows, lower_bounds
+from madkit.scores.common.neighbours import NeighbourIndex
+
+
+def draw(n, d, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + rng.normal(size=d)
+
+
+@pytest.mark.parametrize("block", [64, 2**23])
+@pytest.mark.parametrize("scale", [0, 1e6])
+def test_nearest_is_brute_force_with_ties_by_index(monkeypatch, block, scale):
+    monkeypatch.setattr("madkit.scores.common.neighbours.BLOCK", block)
+    rng = np.random.default_rng(0)
+    # Small integers: exact ties everywhere. A far row makes the product's rounding error large.
+    pool = rng.integers(0, 3, size=(90, 3)).astype(float)
+    pool[0] += scale
+    exact = ((pool[:, None] - pool[None]) ** 2).sum(2)
+    np.fill_diagonal(exact, np.inf)
+    expected = np.argsort(exact, axis=1, kind="stable")[:, :6]
+    distances, indices = NeighbourIndex(torch.tensor(pool)).nearest_others(6)
+    np.testing.assert_array_equal(indices, expected)
+    np.testing.assert_array_equal(distances, np.sqrt(np.take_along_axis(exact, expected, 1)))
+
+
+def test_nearest_may_ask_for_all_rows():
+    pool = torch.tensor(draw(12, 3))
+    index = NeighbourIndex(pool)
+    assert index.nearest(pool, 12).indices.sort(1).values.eq(torch.arange(12)).all()
+    assert index.nearest_others(11).distances.isfinite().all()
+    assert index.nearest(pool[:0], 4).distances.shape == (0, 4)
+
+
+def clouds(kind, n=300, d=80):
+    rng = np.random.default_rng(0)
+    pool, queries = rng.normal(size=(n, d)), rng.normal(size=(60, d))
+    if kind == "low rank":
+        turn = rng.normal(size=(3, d))
+        pool, queries = rng.normal(size=(n, 3)) @ turn, rng.normal(size=(60, 3)) @ turn
+    if kind == "clusters":
+        centres = 100 * rng.normal(size=(6, d))
+        pool, queries = pool + centres[np.arange(n) % 6], queries + centres[np.arange(60) % 6]
+    if kind == "far from the origin":
+        pool, queries = pool + 1e6, queries + 1e6
+    if kind == "outliers":
+        pool[:2] *= 1e12
+        queries[0] *= 1e40
+    if kind == "duplicates":
+        pool[100:] = pool[rng.integers(5, size=n - 100)]
+        queries[:20] = pool[:20]
+    if kind in ("tiny", "huge"):
+        scale = 1e-60 if kind == "tiny" else 1e60
+        pool, queries = pool * scale, queries * scale
+    if kind == "integers":
+        pool, queries = rng.integers(0, 2, size=(n, d)).astype(float), rng.integers(0, 2, size=(60, d)).astype(float)
+    return torch.tensor(pool), torch.tensor(queries)
+
+
+KINDS = ["plain", "low rank", "clusters", "far from the origin", "outliers", "duplicates", "tiny", "huge", "integers"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_candidates_from_low_precision_miss_nobody(kind):
+    pool, queries = clouds(kind)
+    index = NeighbourIndex(pool)
+    for found, rows, others in ((index.nearest(queries, 7), queries, False), (index.nearest_others(7), pool, True)):
+        exact = ((rows[:, None] - pool[None]) ** 2).sum(2).numpy()
+        if others:
+            np.fill_diagonal(exact, np.inf)
+        # Distances decide; equally distant rows, up to rounding, may change places.
+        expected = np.sqrt(np.sort(exact, axis=1)[:, :7])
+        # A cancellation about the origin is not ours: relative to the length of the vectors that differ.
+        np.testing.assert_allclose(found.distances, expected, rtol=1e-9, atol=1e-13 * float(pool.abs().max()))
+        chosen = np.sqrt(np.take_along_axis(exact, found.indices.numpy(), 1))
+        np.testing.assert_allclose(chosen, expected, rtol=1e-9, atol=1e-13 * float(pool.abs().max()))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", KINDS)
+def test_bounds_are_bounds(kind, dtype):
+    pool, queries = clouds(kind)
+    centre = pool.mean(0)
+    around = CentredRows(pool - centre)
+    low = lower_bounds(CentredRows(queries - centre, around.scale), around, dtype)
+    exact = torch.cdist(queries, pool, compute_mode="donot_use_mm_for_euclid_dist").square() / around.scale**2
+    lengths = ((queries - centre).square().sum(1)[:, None] + (pool - centre).square().sum(1)) / around.scale**2
+    assert (low.double() <= exact * (1 + 1e-12) + 1e-12 * lengths).all()
+    # And they are worth having: within a few roundings of the distance, where the query is not out of all range.
+    near = lengths < 1e20
+    assert ((exact - low)[near] <= 200 * torch.finfo(dtype).eps * lengths[near]).all()
