@@ -58,6 +58,39 @@ def test_the_detector_gives_the_distance(run_folder):
     torch.testing.assert_close(score(x), expected, rtol=1e-10, atol=0)
 
 
+def test_the_feature_is_what_a_layer_adds():
+    import torch
+    from gradients import compute, make_batch, make_model
+
+    from examples.my_feature import LayerUpdate
+
+    lm, batch = make_model("grouped"), make_batch(padded=False)
+    found = compute(lm, LayerUpdate(first=1, step=2), batch)
+    with torch.no_grad():
+        states = lm(batch["input_ids"], output_hidden_states=True).hidden_states
+    assert list(found) == ["model.layers.1", "model.layers.3"]
+    for layer, x in zip((1, 3), found.values(), strict=True):
+        torch.testing.assert_close(x, (states[layer + 1] - states[layer])[:, -1], rtol=1e-4, atol=1e-4)
+
+
+def test_the_feature_is_stored_beside_the_others(run_folder, tmp_path, monkeypatch):
+    import shutil
+
+    from madkit.store.feature_store import FeatureStore
+
+    monkeypatch.chdir(ROOT)
+    copy = tmp_path / run_folder.parent.name / run_folder.name
+    shutil.copytree(run_folder, copy)
+    stage = ["--run", str(copy.parent), "--data.dataset", "examples.my_dataset.Thirds"]
+    recipes = ["--config", "recipes/predict.yaml", "--config", "examples/my_feature.yaml"]
+    assert main(["predict", *recipes, *stage]) == 0
+    store = FeatureStore.current(copy / "features" / "layer_update")
+    assert store.identity["feature"]["options"] == {"first": 1, "step": 1}
+    assert store.layers["model.layers.2"] == 2 and len(store.rows) == store.count("test") + sum(
+        store.count(split) for split in ("trusted", "untrusted", "calibration")
+    )
+
+
 def test_a_figure_is_drawn_with_the_others(run_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert main(["figures", str(run_folder), "--out", str(tmp_path), "--with", "examples/my_figure.py"]) == 0
