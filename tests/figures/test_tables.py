@@ -80,10 +80,11 @@ def test_published_numbers_are_those_that_the_sources_print() -> None:
 
 def test_the_best_site_is_chosen_on_the_other_datasets(runs: Path, drawn: list[Path]) -> None:
     found = pd.read_csv(drawn[0].parent / "table_aggregation.csv")
-    for (model, feature, score), rows in found.groupby(["model", "feature", "score"]):
+    for (model, feature, adapter, score), rows in found.groupby(["model", "feature", "adapter", "score"]):
         own, other = (
             pd.read_parquet(runs / model / name / "detection" / "results.parquet").query(
-                f"feature == {feature!r} and score == {score!r} and subset == 'all' and aggregation == ''"
+                f"feature == {feature!r} and adapter == {adapter} and score == {score!r} "
+                "and subset == 'all' and aggregation == ''"
             )
             for name in ("addition", "nli")
         )
