@@ -114,7 +114,7 @@ def test_rare_alarms_are_averages_of_the_results(runs: Path, drawn: list[Path]) 
     found = pd.read_csv(drawn[0].parent / "table_rare_alarms.csv")
     assert set(found["statistic"]) == {"auroc", "partial_auroc", "tpr", "average_precision"}
     files = [runs / "tiny-llama" / name / "detection" / "results.parquet" for name in ("addition", "nli")]
-    query = "feature == 'activations' and score == 'lof' and subset == 'agree'"
+    query = "feature == 'activations' and adapter and score == 'lof' and subset == 'agree'"
     source = pd.concat(map(pd.read_parquet, files)).query(f"{query} and aggregation == 'mean'")
     for statistic in ("partial_auroc", "tpr", "average_precision"):
         line = found.query(f"model == 'tiny-llama' and {query} and statistic == @statistic")
