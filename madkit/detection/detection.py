@@ -22,13 +22,14 @@ from madkit.detection.supervised_probe import PROBE, SETTING, probe
 from madkit.errors import ConfigError
 from madkit.runs.atomic import remove
 from madkit.runs.cost import Cost, measured
-from madkit.runs.folder import data_of, root_of
+from madkit.runs.folder import root_of
 from madkit.scores import Score, ScoreCollection
 from madkit.statistics.aggregation import AGGREGATIONS, CALIBRATED
 from madkit.store.variant import Variant
 from madkit.streaming.accumulator import merge_processes
 from madkit.streaming.pool import Pool
 from madkit.streaming.validation import row_chunks
+from madkit.training.lightning_internals import datamodule_of
 
 #: What counts as untrusted, as results name it.
 UNTRUSTED = {"untrusted": "untrusted split", "test": "test prompts"}
@@ -102,7 +103,7 @@ class Detection(L.LightningModule):
     @property
     def data(self) -> StoreData:
         """The feature stores."""
-        data: StoreData = data_of(self.trainer, StoreData)
+        data: StoreData = datamodule_of(self, StoreData)
         return data
 
     @property

@@ -22,8 +22,9 @@ from madkit.features.feature import Feature
 from madkit.lm import loading
 from madkit.runs import fingerprints
 from madkit.runs.cost import measured
-from madkit.runs.folder import data_of, root_of
+from madkit.runs.folder import root_of
 from madkit.store.variant import Variant
+from madkit.training.lightning_internals import datamodule_of
 
 
 class Extractor(StoreWriter):
@@ -91,7 +92,7 @@ class Extractor(StoreWriter):
     @property
     def data(self) -> QuirkyData:
         """The prompts."""
-        data: QuirkyData = data_of(self.trainer, QuirkyData)
+        data: QuirkyData = datamodule_of(self, QuirkyData)
         return data
 
     def setup(self, stage: str) -> None:

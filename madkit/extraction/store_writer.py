@@ -18,11 +18,11 @@ from madkit.extraction.trusted_statistics import require_finite
 from madkit.features.feature import Feature
 from madkit.runs.atomic import write_json
 from madkit.runs.cost import Cost
-from madkit.runs.folder import data_of, provenance, root_of
+from madkit.runs.folder import provenance, root_of
 from madkit.store.feature_store import FeatureStore
 from madkit.store.shards import Shard
 from madkit.store.variant import Variant
-from madkit.training.lightning_internals import is_trial
+from madkit.training.lightning_internals import datamodule_of, is_trial
 
 #: The parts of a store's identity that are its feature's; the others say which model read which prompts.
 FEATURE_PARTS = ("feature", "control", "sites")
@@ -76,7 +76,7 @@ class StoreWriter(L.LightningModule):
             lm: a skeleton of the base model.
             model: which model reads which prompts: the part of a store's identity that all features share.
         """
-        data: ShardedPrompts = data_of(self.trainer, ShardedPrompts)
+        data: ShardedPrompts = datamodule_of(self, ShardedPrompts)
         run = root_of(self.trainer)
         for feature in self.features.values():
             feature.prepare(lm, str(model["base"]), run)

@@ -23,9 +23,10 @@ from madkit.features.trace import Trace
 from madkit.lm import loading
 from madkit.lm.hooks import Hookpoint, layer_names
 from madkit.runs.atomic import write_json
-from madkit.runs.folder import data_of, provenance, root_of
+from madkit.runs.folder import provenance, root_of
 from madkit.store.feature_store import FeatureStore
 from madkit.store.variant import Variant
+from madkit.training.lightning_internals import datamodule_of
 
 
 class StoredExtractor(StoreWriter):
@@ -68,7 +69,7 @@ class StoredExtractor(StoreWriter):
     @property
     def data(self) -> StoredShards:
         """The stored activations."""
-        data: StoredShards = data_of(self.trainer, StoredShards)
+        data: StoredShards = datamodule_of(self, StoredShards)
         return data
 
     @cached_property

@@ -104,20 +104,3 @@ def root_of(trainer: Any) -> Path:
 def stage_of(trainer: Any) -> str:
     """What a trainer is doing: ``fit``, ``validate``, ``test`` or ``predict``."""
     return str(trainer.state.fn.value)
-
-
-def data_of(trainer: Any, kind: type) -> Any:
-    """The data module of a trainer.
-
-    Args:
-        trainer: Lightning's.
-        kind: the class of data, or the protocol, that the model needs.
-
-    Raises:
-        ConfigError: the data are of another class.
-    """
-    data = trainer.datamodule
-    if not isinstance(data, kind):
-        module = type(trainer.lightning_module).__name__
-        raise ConfigError(f"data={type(data).__name__} does not fit model={module}, which reads data={kind.__name__}")
-    return data

@@ -15,22 +15,22 @@ from lightning.pytorch.utilities import GradClipAlgorithmType
 from madkit.errors import ConfigError
 
 
-def datamodule_of(owner: L.LightningModule | L.Trainer) -> Any:
+def datamodule_of(owner: L.LightningModule | L.Trainer, kind: type = L.LightningDataModule) -> Any:
     """The data module that a trainer runs with. Lightning sets it without declaring it.
 
     Args:
         owner: the trainer, or a module that is attached to one.
-
-    Returns:
-        The data module. Annotate the variable that takes it with the class or protocol that the caller relies on.
+        kind: the class of data, or the protocol, that the model needs; the caller annotates its variable with it.
 
     Raises:
-        ConfigError: the trainer was given dataloaders instead.
+        ConfigError: the data are of another class, or the trainer was given dataloaders instead.
     """
     trainer: Any = owner.trainer if isinstance(owner, L.LightningModule) else owner
-    if trainer.datamodule is None:
-        raise ConfigError("data=None: this needs a data module; name one under `data:` or give `datamodule=`")
-    return trainer.datamodule
+    data = trainer.datamodule
+    if not isinstance(data, kind):
+        given, module = data and type(data).__name__, type(trainer.lightning_module).__name__
+        raise ConfigError(f"data={given} does not fit model={module}, which reads data={kind.__name__}")
+    return data
 
 
 def is_trial(trainer: L.Trainer) -> bool:
