@@ -1,4 +1,4 @@
-"""How far a long computation is, on standard error: a bar on a terminal, otherwise a line every few seconds."""
+"""How far a long computation is: a line every few seconds on standard error."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
-
-from tqdm import tqdm
 
 Item = TypeVar("Item")
 
@@ -56,19 +54,19 @@ class ProgressLine:
 
 
 def progress(items: Sequence[Item], name: str, *, shown: bool = True) -> Iterator[Item]:
-    """The items, one after the other, while how many are done is shown.
+    """The items, one after the other, while lines say how many are done.
+
+    Lines go with Lightning's bar, which prints them above itself; a second bar would not be visible beside it.
 
     Args:
         items: what is worked on.
         name: what the work is called.
         shown: whether to print, which only one of several processes should.
     """
-    if not shown or not in_lines():
-        yield from tqdm(items, desc=name, leave=False, disable=not shown)
-        return
     line = ProgressLine()
     for done, item in enumerate(items):
-        line.show(name, done, len(items))
+        if shown:
+            line.show(name, done, len(items))
         yield item
 
 
