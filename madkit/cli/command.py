@@ -79,7 +79,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, options: list[str]) -> int:
-    # As `python -m` does, so that a class of the user's own is found in the current folder.
+    # As `python -m` does, so that the classes in the files of the current folder can be imported.
     sys.path.append(str(Path.cwd()))
     # Lightning starts its other processes by repeating the command line, so that is where the arguments have to be.
     sys.argv = [sys.argv[0], command, *options]

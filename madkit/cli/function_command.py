@@ -119,7 +119,7 @@ def _as_parsed(function: Callable[..., int], words: Sequence[str]) -> list[str]:
             del left[: len(items)]
         else:
             items = [left.pop(0)] if left else []
-        # One word may be a list already, in the parser's own form.
+        # One word may be a list already, as YAML writes it.
         if name in lists and not (len(items) == 1 and items[0].startswith("[")):
             items = [json.dumps(items)]
         options += [f"--{name}" if option.startswith("--") else option, *items]
