@@ -224,11 +224,11 @@ def test_offline_scores_may_learn_from_the_test_prompts_and_say_so(finished, tmp
     shutil.copytree(folder, copy)
     options = ["--model.untrusted", "test", "--model.ceiling", "false", "--model.aggregations", "[mean]"]
     curves = copy / "tensorboard" / "test"
-    earlier = {path.name for path in curves.iterdir()}
+    earlier = {path.name for path in curves.glob("events.*")}
     assert earlier
     run("test", *configs("test"), "--run", copy.parent, *options)
     results = pd.read_parquet(copy / "detection" / "results.parquet")
-    assert not earlier & {path.name for path in curves.iterdir()}  # nothing of the recipe before
+    assert not earlier & {path.name for path in curves.glob("events.*")}  # nothing of the recipe before
     assert set(results[results["setting"] == "offline"]["untrusted"]) == {"test prompts"}
     assert "ceiling" not in set(results["setting"]) and set(results["aggregation"]) == {"mean", ""}
     store = FeatureStore.current(copy / "features" / "activations")
