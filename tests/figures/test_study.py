@@ -240,7 +240,7 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda run: (run / "detection" / "summary.json").write_text('{"format": 2, "quirkiness": {"value": 1}}'),
         "value, low or high",
     ),
-    "twice": (lambda run: write_run(run.parents[2] / "copy", "m", "addition", layers=1), "both hold"),
+    "twice": (lambda run: write_run(run.parents[1] / "copy", "m", "addition", layers=1), "both hold"),
 }
 
 
