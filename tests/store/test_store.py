@@ -102,7 +102,7 @@ def test_reading_maps_the_file_instead_of_loading_it(tmp_path):
     script = f"""
 import resource
 from pathlib import Path
-from madkit.features.store import FeatureStore
+from madkit.store.feature_store import FeatureStore
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 store = FeatureStore(Path({str(big.folder)!r}))
 total = float(store.read("site", "test", 0, 1)[1].sum())
