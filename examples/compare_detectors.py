@@ -9,9 +9,9 @@ added up over layers, as in Table 1; the paired test knows that both detectors s
 import sys
 from pathlib import Path
 
+from madkit import FeatureStore
 from madkit.scores import LocalOutlierFactor, Mahalanobis
 from madkit.statistics import Comparison, auroc, compare
-from madkit.store.feature_store import FeatureStore
 
 
 def main(run: str | Path, feature: str = "activations") -> Comparison:

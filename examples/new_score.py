@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from madkit import FeatureStore
 from madkit.scores import Score
 from madkit.statistics import Interval, auroc
-from madkit.store.feature_store import FeatureStore
 from madkit.streaming import FeatureStatistics, Variances
 
 

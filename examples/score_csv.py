@@ -16,12 +16,12 @@ import pandas as pd
 import torch
 from peft import PeftConfig
 
+from madkit import FeatureStore
 from madkit.data.prompts.tokens import tokenize_prompts
 from madkit.extraction.forward_pass import trace
 from madkit.features import Activations
 from madkit.lm import loading
 from madkit.scores import load_score
-from madkit.store.feature_store import FeatureStore
 
 BATCH = 64
 
