@@ -153,7 +153,7 @@ def test_the_curves_are_the_results(runs: Path) -> None:
         assert any(np.array_equal(line.get_ydata(), whole) for line in panel.lines)
 
 
-def test_curves_of_heads_are_not_among_those_in_nats(tmp_path: Path) -> None:
+def test_curves_of_encoders_are_not_among_those_in_nats(tmp_path: Path) -> None:
     write_run(tmp_path, "m", "addition", layers=2, n=60)
     for kind, metric in (("flow", "val/bits_per_dim"), ("sae", "val/fvu")):
         (tmp_path / "m" / kind).mkdir()
