@@ -37,7 +37,7 @@ def test_most_datasets_are_clearly_quirky(model):
 @pytest.mark.parametrize("model", MODELS)
 def test_auroc_differs_between_layers_scores_and_datasets(model):
     found = results(model)
-    quirky = found[(found["feature"] == "activations") & (found["subset"] == "all")]
+    quirky = found[found["adapter"] & (found["feature"] == "activations") & (found["subset"] == "all")]
     quirky = quirky[quirky["score"].isin(["mahalanobis", "lof"])]
     sites = quirky[quirky["aggregation"] == ""]
     assert sites.groupby("site")["auroc"].mean().max() > 0.8
