@@ -29,6 +29,7 @@ from madkit.runs.atomic import write_json
 from madkit.runs.fingerprints import digest
 from madkit.runs.folder import root_of
 from madkit.runs.progress import progress
+from madkit.training.lightning_internals import datamodule_of
 
 
 class Poser(L.LightningModule):
@@ -92,10 +93,7 @@ class Poser(L.LightningModule):
         Raises:
             ConfigError: the data of this run are not those of POSER.
         """
-        data = getattr(self.trainer, "datamodule", None)
-        if not isinstance(data, PoserData):
-            raise ConfigError(f"data={type(data).__name__}: Poser measures the models of PoserData; use that")
-        return data
+        return datamodule_of(self, PoserData)
 
     @property
     def folder(self) -> Path:
