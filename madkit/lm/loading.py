@@ -105,10 +105,11 @@ def load_causal_lm(
         trust_remote_code: run code that comes with the model; off unless the user asks.
         argument: what the user calls ``base``, for error messages.
     """
+    number_format = resolve_dtype(dtype)
     with _explained(argument, base, "model"):
         lm = AutoModelForCausalLM.from_pretrained(
             base,
-            dtype=resolve_dtype(dtype),
+            dtype=number_format,
             attn_implementation=attention,
             device_map=device_map,
             trust_remote_code=trust_remote_code,

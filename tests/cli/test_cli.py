@@ -82,7 +82,7 @@ def recipe(bases, tmp_path):
         ({"trainer__callbacks__0__init_args__patiance": 1}, "EarlyStopping has no option 'patiance'"),
         ({"model__init_args__optimizer__init_args__rate": 1}, "AdamW has no option 'rate'"),
         ({"model__init_args__warmup": 2.0}, "warmup=2.0"),
-        ({"model__init_args__dtype": "bf17"}, "dtype='bf17' is not known"),
+        ({"model__init_args__dtype": "bf17"}, "dtype='bf17' is not supported"),
         ({"model__init_args__lora": {"r": 8, "target_modules": ["q_prj"]}}, "does not fit this model"),
         ({"data": "nowhere.yaml"}, "nowhere.yaml"),
     ],
@@ -119,6 +119,10 @@ def test_a_run_folder_is_asked_for(recipe, capsys):
     assert "--run" in complaint(capsys, "fit", "--config", recipe(run=None))
 
 
+#: The base model alone, which has no adapter to switch off.
+NO_ADAPTER = ["--model.adapter", "none", "--model.controls", "[]"]
+
+
 def predict(base, runs, *options):
     common = ["--config", RECIPES / "predict.yaml", "--run", runs, "--model.base", base, *SHORT_DATA]
     common += ["--lm", RECIPES / "llama.yaml"]
@@ -149,9 +153,7 @@ def test_an_empty_split(bases, tmp_path, capsys):
 
 def test_layers_that_do_not_exist(bases, tmp_path, capsys):
     features = json.dumps([{"class_path": "Activations", "init_args": {"first": 40}}])
-    line = complaint(
-        capsys, *predict(bases["llama"], tmp_path, "--model.adapter", "none", "--model.features", features)
-    )
+    line = complaint(capsys, *predict(bases["llama"], tmp_path, *NO_ADAPTER, "--model.features", features))
     assert "layers 0..4" in line
 
 
@@ -167,7 +169,7 @@ def test_nan_features(bases, tmp_path, capsys):
     weights["model.layers.1.mlp.up_proj.weight"][0, 0] = torch.nan
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     features = json.dumps([{"class_path": "Activations", "init_args": {"first": 1}}])
-    options = ["--model.adapter", "none", "--model.features", features]
+    options = [*NO_ADAPTER, "--model.features", features]
     line = complaint(capsys, *predict(broken, tmp_path / "runs", *options))
     assert "NaN or infinite" in line and "model.layers.4" in line
 

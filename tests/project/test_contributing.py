@@ -66,11 +66,11 @@ def test_a_score(project):
     recipe = project / "recipes" / "test.yaml"
     add(recipe, "      - feature: answers", "      - {feature: activations, score: {class_path: LargestValue}}")
     add(
-        project / "tests" / "scores" / "test_state.py", '    "laplace_nll"', '    "largest_value": scores.LargestValue,'
+        project / "tests" / "scores" / "test_score.py", '    "laplace_nll"', '    "largest_value": scores.LargestValue,'
     )
     resolved = run(project, "madkit", "test", "--config", str(recipe), "--run", "runs/x", "--print_config")
     assert "LargestValue" in resolved
-    run(project, "pytest", "tests/scores/test_state.py", "-k", "largest_value", "-q", "-n", "0")
+    run(project, "pytest", "tests/scores/test_score.py", "-k", "largest_value", "-q", "-n", "0")
 
 
 def test_a_feature(project):
@@ -90,7 +90,7 @@ def test_a_feature(project):
         '        return ["norm"]\n\n'
         "    def __call__(self, trace: Trace) -> dict[str, Tensor]:\n"
         '        """The norm."""\n'
-        "        (value,) = trace.values.values()\n"
+        "        (value,) = trace.activations.values()\n"
         '        return {"norm": value.norm(dim=1, keepdim=True)}\n'
     )
     init = project / "madkit" / "features" / "__init__.py"

@@ -5,20 +5,13 @@ from types import SimpleNamespace
 import pytest
 
 from madkit.errors import ConfigError
-from madkit.runs.folder import data_of, fit_key, root_of
+from madkit.runs.folder import fit_key, root_of
 
 
 def test_the_working_directory_is_no_run_folder(tmp_path):
     assert root_of(SimpleNamespace(default_root_dir=str(tmp_path))) == tmp_path
     with pytest.raises(ConfigError, match="--run runs/<name>"):
         root_of(SimpleNamespace(default_root_dir="."))
-
-
-def test_data_of_another_class_are_refused_by_name():
-    trainer = SimpleNamespace(datamodule=["rows"], lightning_module=SimpleNamespace())
-    assert data_of(trainer, list) == ["rows"]
-    with pytest.raises(ConfigError, match="data=list does not fit model=SimpleNamespace, which reads data=dict"):
-        data_of(trainer, dict)
 
 
 def test_the_key_is_of_what_is_computed_and_not_of_where():
