@@ -88,7 +88,7 @@ def recipe(bases, tmp_path):
     ],
 )
 def test_mistakes_in_a_recipe(recipe, capsys, changes, expected):
-    assert expected in complaint(capsys, "fit", "--config", recipe(**changes))
+    assert expected in complaint(capsys, "fit", "--config", recipe(**changes), *SHORT_DATA)
 
 
 @pytest.mark.parametrize(
