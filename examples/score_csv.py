@@ -20,7 +20,7 @@ from madkit import FeatureStore
 from madkit.data.prompts.tokens import tokenize_prompts
 from madkit.extraction.forward_pass import trace
 from madkit.features import Activations
-from madkit.lm import loading
+from madkit.lm import adapters, loading
 from madkit.scores import load_score
 
 BATCH = 64
@@ -39,7 +39,7 @@ def main(run: str | Path, prompts: str | Path, out: str | Path, score: str = "ma
     run = Path(run)
     store = FeatureStore.current(run / "features" / "activations")
     base = PeftConfig.from_pretrained(run / "adapter").base_model_name_or_path
-    lm = loading.load_adapter(loading.load_causal_lm(base, dtype=store.identity["dtype"]), str(run / "adapter"))
+    lm = adapters.load_adapter(loading.load_causal_lm(base, dtype=store.identity["dtype"]), str(run / "adapter"))
     feature = Activations(**store.identity["feature"]["options"])
     detectors = {s: load_score(run / "detection" / "detectors" / "activations" / score / s) for s in store.sites}
 

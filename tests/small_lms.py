@@ -2,7 +2,7 @@
 
 import torch
 
-from madkit.lm import loading
+from madkit.lm import adapters
 
 SMALL = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 31}
 
@@ -21,7 +21,7 @@ def make_lm(kind="llama", dtype=torch.float32, **options):
 
 def with_lora(lm, *more):
     torch.manual_seed(1)
-    model = loading.attach_lora(lm, {"r": 2, "target_modules": ["q_proj", "down_proj", *more]}).eval()
+    model = adapters.attach_lora(lm, {"r": 2, "target_modules": ["q_proj", "down_proj", *more]}).eval()
     with torch.no_grad():
         for name, p in model.named_parameters():
             if "lora_B" in name or "lora_embedding_A" in name:

@@ -19,7 +19,7 @@ from madkit.extraction.trusted_statistics import FILE, learn, load_learned, save
 from madkit.features.activations import Activations
 from madkit.features.answers import Answers
 from madkit.features.feature import Feature
-from madkit.lm import loading
+from madkit.lm import adapters, loading
 from madkit.runs import fingerprints
 from madkit.runs.cost import measured
 from madkit.runs.folder import root_of
@@ -124,7 +124,7 @@ class Extractor(StoreWriter):
         lm = loading.load_causal_lm(
             self.base, dtype=self.dtype_name, attention=self.attention, trust_remote_code=self.trust_remote_code
         )
-        self.model = lm if self.adapter_name is None else loading.load_adapter(lm, self.adapter_name)
+        self.model = lm if self.adapter_name is None else adapters.load_adapter(lm, self.adapter_name)
 
     def on_predict_start(self) -> None:
         """Let features learn from trusted prompts, unless an interrupted extraction has left that behind."""

@@ -1,4 +1,4 @@
-"""Load a Hugging Face causal LM, its tokenizer and a LoRA adapter, with errors that name the way out."""
+"""Load a Hugging Face causal LM and its tokenizer, with errors that name the way out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def resolve_dtype(dtype: str) -> torch.dtype | str:
 
 
 @contextmanager
-def _explained(argument: str, name: str, what: str) -> Iterator[None]:
+def explained(argument: str, name: str, what: str) -> Iterator[None]:
     """Turn the many exceptions for a missing model into one line."""
     try:
         yield
@@ -53,7 +53,7 @@ def load_tokenizer(base: str, *, trust_remote_code: bool = False, argument: str 
     Raises:
         ConfigError: ``base`` is neither a folder nor a model on the hub.
     """
-    with _explained(argument, base, "tokenizer"):
+    with explained(argument, base, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=trust_remote_code)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -62,7 +62,7 @@ def load_tokenizer(base: str, *, trust_remote_code: bool = False, argument: str 
 
 def load_config(base: str, *, trust_remote_code: bool = False, argument: str = "model.base") -> PretrainedConfig:
     """The architecture of ``base``, without its weights."""
-    with _explained(argument, base, "configuration"):
+    with explained(argument, base, "configuration"):
         return AutoConfig.from_pretrained(base, trust_remote_code=trust_remote_code)
 
 
@@ -106,7 +106,7 @@ def load_causal_lm(
         argument: what the user calls ``base``, for error messages.
     """
     number_format = resolve_dtype(dtype)
-    with _explained(argument, base, "model"):
+    with explained(argument, base, "model"):
         lm = AutoModelForCausalLM.from_pretrained(
             base,
             dtype=number_format,
@@ -124,44 +124,3 @@ def skeleton(base: str, *, trust_remote_code: bool = False) -> PreTrainedModel:
     config = load_config(base, trust_remote_code=trust_remote_code)
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-
-
-def attach_lora(lm: PreTrainedModel, options: dict[str, Any]) -> Any:
-    """Freeze ``lm`` and add a fresh LoRA inside it.
-
-    Args:
-        lm: the base model.
-        options: what ``peft.LoraConfig`` takes, such as ``{"r": 8, "target_modules": ["q_proj", "v_proj"]}``.
-
-    Returns:
-        The ``PeftModel``. Adapter weights are float32 whatever the dtype of the base.
-    """
-    from peft import LoraConfig, get_peft_model
-
-    try:
-        config = LoraConfig(task_type="CAUSAL_LM", **options)
-        return get_peft_model(lm, config, autocast_adapter_dtype=True)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"model.lora={options!r} does not fit this model: {str(error).splitlines()[0]}") from error
-
-
-def load_adapter(lm: PreTrainedModel, adapter: str) -> Any:
-    """Add a PEFT adapter, stored in a folder or on the hub, to ``lm``.
-
-    Raises:
-        ConfigError: there is no adapter, or it was trained for modules that ``lm`` does not have.
-    """
-    from peft import PeftModel
-
-    if Path(adapter).exists() and not (Path(adapter) / "adapter_config.json").exists():
-        raise ConfigError(
-            f"model.adapter={adapter!r} holds no adapter_config.json; run `madkit fit` first or name another folder"
-        )
-    try:
-        with _explained("model.adapter", adapter, "adapter"):
-            return PeftModel.from_pretrained(lm, adapter, autocast_adapter_dtype=True).eval()
-    except RuntimeError as error:
-        raise ConfigError(
-            f"model.adapter={adapter!r} belongs to another base model (its weights have other shapes); "
-            "use the base named in its adapter_config.json"
-        ) from error

@@ -13,7 +13,7 @@ from torchmetrics import CatMetric, MeanMetric
 from typing_extensions import override
 
 from madkit.errors import DataError
-from madkit.lm import forward, loading
+from madkit.lm import adapters, forward
 from madkit.lm.language_model import Batch, LanguageModel
 from madkit.training.tensorboard import tensorboard_writer
 
@@ -81,7 +81,7 @@ class QuirkyLM(LanguageModel):
         model = super().build()
         if self.lora is None:
             return model.float()
-        return loading.attach_lora(model, self.lora)
+        return adapters.attach_lora(model, self.lora)
 
     @override
     def export(self, folder: Path) -> None:

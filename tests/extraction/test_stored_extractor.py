@@ -15,7 +15,7 @@ from madkit.cli.command import main
 from madkit.errors import ConfigError
 from madkit.extraction.stored_extractor import StoredExtractor, stored_sites
 from madkit.features import SAE, Activations, Flow
-from madkit.lm import loading
+from madkit.lm import adapters, loading
 from madkit.lm.hooks import Hookpoint
 from madkit.store.feature_store import FeatureStore
 
@@ -48,7 +48,9 @@ def whole(bases, fit_encoders, tmp_path_factory):
 
     runs = tmp_path_factory.mktemp("stored") / "tiny-llama"
     fit_encoders("tiny-llama", bases["llama"], runs)
-    lm = loading.attach_lora(AutoModelForCausalLM.from_pretrained(bases["llama"]), {"r": 2, "init_lora_weights": False})
+    lm = adapters.attach_lora(
+        AutoModelForCausalLM.from_pretrained(bases["llama"]), {"r": 2, "init_lora_weights": False}
+    )
     lm.save_pretrained(runs / "addition" / "adapter")
     layers = {"first": 1, "step": 1, "final": True}
     features = [("Activations", layers), *ENCODERS]

@@ -230,7 +230,7 @@ def test_other_features_keep_no_graph_and_the_same_values():
 
 
 def test_the_control_reads_the_base_model():
-    from madkit.lm.loading import attach_lora
+    from madkit.lm.adapters import attach_lora
 
     base, batch = make_model("grouped"), make_batch()
     feature = Attribution("zero")

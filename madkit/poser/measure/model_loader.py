@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from madkit.lm import loading
+from madkit.lm import adapters, loading
 from madkit.poser.benchmark.model_pairs import PairedModel
 from madkit.runs import fingerprints
 from madkit.runs.fingerprints import digest
@@ -38,7 +38,7 @@ class ModelLoader:
         if self._loaded != model.name:
             self._model = self.load_base(model, device)
             if model.base is not None:
-                self._model = loading.load_adapter(self._model, model.path)
+                self._model = adapters.load_adapter(self._model, model.path)
             self._loaded = model.name
         return self._model
 
