@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from madkit.arrays import float_array
 from madkit.errors import DataError
 
 
@@ -33,7 +34,7 @@ def first_principal_components(x: ArrayLike) -> PrincipalComponents:
         >>> components.scores[:, 0].tolist(), components.shares.tolist()
         ([-2.0, 0.0, 2.0], [1.0, 0.0])
     """
-    rows = np.asarray(x, dtype=np.float64)
+    rows = float_array(x, "x")
     if rows.ndim != 2 or len(rows) < 2 or not np.isfinite(rows).all():
         raise DataError(f"x has shape {rows.shape}: give (n, d), n at least 2, all finite")
     centred = rows - rows[0]

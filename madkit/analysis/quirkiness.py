@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from madkit.arrays import bool_array, float_array
 from madkit.errors import DataError
 from madkit.statistics.bootstrap import percentile_interval, resampled_means
 from madkit.statistics.interval import Interval
@@ -135,19 +136,16 @@ def accuracy(
 def _checked(
     log_odds: ArrayLike, character: ArrayLike, alice_label: ArrayLike, bob_label: ArrayLike
 ) -> _CheckedAnswers:
-    odds, names = np.asarray(log_odds, dtype=np.float64), np.asarray(character)
-    labels = {"alice_label": np.asarray(alice_label), "bob_label": np.asarray(bob_label)}
-    shapes = [odds.shape, names.shape, *(label.shape for label in labels.values())]
+    odds, names = float_array(log_odds, "log_odds"), np.asarray(character)
+    labels = [bool_array(alice_label, "alice_label"), bool_array(bob_label, "bob_label")]
+    shapes = [odds.shape, names.shape, *(label.shape for label in labels)]
     if odds.ndim != 1 or len(set(shapes)) > 1:
         raise DataError(f"log_odds, character, alice_label, bob_label have shapes {shapes}: give (n,) all four")
     if not np.isfinite(odds).all():
         raise DataError(f"log_odds has {(~np.isfinite(odds)).sum()} of {len(odds)} values NaN or infinite: mend them")
     if set(names.tolist()) != {"Alice", "Bob"}:
         raise DataError(f"character has {sorted(set(map(str, names)))[:5]}: give prompts of both 'Alice' and 'Bob'")
-    for name, label in labels.items():
-        if not np.isin(label, (0, 1)).all():
-            raise DataError(f"{name} holds {np.unique(label)[:5].tolist()}: give booleans, or 0 and 1")
-    return _CheckedAnswers(odds, names == "Bob", *(label.astype(bool) for label in labels.values()))
+    return _CheckedAnswers(odds, names == "Bob", *labels)
 
 
 def _losses_by_character(answers: _CheckedAnswers) -> list[tuple[np.ndarray, np.ndarray]]:

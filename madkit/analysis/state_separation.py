@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from madkit.arrays import bool_array, float_array
 from madkit.errors import DataError
 
 
@@ -34,16 +35,13 @@ def separation(x: ArrayLike, is_bob: ArrayLike) -> StateSeparation:
         >>> separation([[0.0, 0.0], [0.0, 2.0], [4.0, 0.0], [4.0, 2.0]], [0, 0, 1, 1])
         StateSeparation(value=2.4, variance=6.666666666666667, n_alice=2, n_bob=2)
     """
-    rows, bob = np.asarray(x, dtype=np.float64), np.asarray(is_bob)
+    rows, bob = float_array(x, "x"), bool_array(is_bob, "is_bob")
     rows = rows[:, None] if rows.ndim == 1 else rows
     if rows.ndim != 2 or bob.shape != rows.shape[:1]:
         raise DataError(f"x has shape {rows.shape} and is_bob {bob.shape}: give (n, d) and (n,)")
     if not np.isfinite(rows).all():
         bad = (~np.isfinite(rows)).any(1).sum()
         raise DataError(f"x has NaN or infinite values in {bad} of {len(rows)} rows: mend the features")
-    if not np.isin(bob, (0, 1)).all():
-        raise DataError(f"is_bob holds {np.unique(bob)[:5].tolist()}: give booleans, or 0 and 1")
-    bob = bob.astype(bool)
     sides = [rows[~bob], rows[bob]]
     if not all(map(len, sides)):
         raise DataError(f"x has {len(sides[0])} Alice and {len(sides[1])} Bob rows: give rows of both")

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from madkit.analysis.state_separation import StateSeparation, separation_from_moments
+from madkit.arrays import bool_array
+from madkit.errors import DataError
 from madkit.streaming.accumulator import merge_processes
 from madkit.streaming.validation import Rows, check_rows, row_chunks
 from madkit.streaming.variances import FeatureStatistics, Variances
@@ -33,11 +35,13 @@ class StreamingSeparation(nn.Module):
         """Add rows x (n, d) of both characters; `is_bob` (n,) boolean.
 
         Raises:
-            DataError: x has another shape than before, or NaN or infinite values.
+            DataError: x has another shape than before, or NaN or infinite values; or is_bob does not fit it.
         """
         width = int(self.alice.width) or int(self.bob.width) or None
         x = check_rows(x, width)
-        bob = torch.as_tensor(is_bob, device=x.device).bool()
+        bob = torch.from_numpy(bool_array(is_bob, "is_bob")).to(x.device)
+        if bob.shape != x.shape[:1]:
+            raise DataError(f"x has shape {tuple(x.shape)} and is_bob {tuple(bob.shape)}: give (n, d) and (n,)")
         start = 0
         for rows in row_chunks(x):
             part = bob[start : start + len(rows)]

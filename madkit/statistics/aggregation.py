@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from madkit.arrays import float_array
 from madkit.errors import DataError
 
 Scores = NDArray[np.float64]
@@ -42,16 +43,16 @@ def aggregate(name: str, scores: ArrayLike, calibration: ArrayLike | None = None
         >>> aggregate("rank", [[0.5, 9.0]], [[0.0, 1.0], [1.0, 2.0]]).tolist()
         [0.75]
     """
-    table = np.asarray(scores, dtype=np.float64)
     if name not in AGGREGATIONS:
         raise DataError(f"name={name!r}: unknown aggregation; choose from {', '.join(AGGREGATIONS)}")
+    table = float_array(scores, "scores")
     if table.ndim != 2 or not table.shape[1] or not np.isfinite(table).all():
         raise DataError(f"scores of shape {table.shape} must be finite numbers, (n, sites)")
     if name == "mean":
         return table.mean(1)
     if name == "max":
         return table.max(1)
-    held_out = np.empty((0, table.shape[1])) if calibration is None else np.asarray(calibration, dtype=np.float64)
+    held_out = np.empty((0, table.shape[1])) if calibration is None else float_array(calibration, "calibration")
     if held_out.ndim != 2 or held_out.shape[1] != table.shape[1] or not np.isfinite(held_out).all():
         raise DataError(f"calibration of shape {held_out.shape} must be finite, (m, {table.shape[1]}) as the scores")
     if len(held_out) < 2:

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import norm, rankdata
 
+from madkit.arrays import float_array
 from madkit.errors import DataError
 from madkit.statistics.auroc_interval import delong_covariance, hanley_mcneil_variance, newcombe_interval
 from madkit.statistics.interval import Z_95
@@ -98,7 +99,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
         >>> holm([0.01, 0.04, 0.03]).tolist()
         [0.03, 0.06, 0.06]
     """
-    p = np.asarray(p_values, dtype=np.float64)
+    p = float_array(p_values, "p_values")
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
         raise DataError(f"p_values={p.tolist()} must be a list of numbers between 0 and 1: drop the others")
     order = np.argsort(p, kind="stable")

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
+from madkit.arrays import float_array
 from madkit.errors import DataError
 from madkit.statistics.bootstrap import group_resamples, percentile_interval, resampled_statistic
 from madkit.statistics.interval import Interval
@@ -76,7 +77,7 @@ def _bootstrapped(
     draws: int,
     seed: int,
 ) -> Interval:
-    columns = [np.asarray(column, dtype=np.float64) for column in (x, y)]
+    columns = [float_array(x, "x"), float_array(y, "y")]
     if columns[0].ndim != 1 or columns[0].shape != columns[1].shape:
         raise DataError(f"x and y have shapes {columns[0].shape} and {columns[1].shape}: give (n,) both")
     rows = np.stack(columns, axis=1)

@@ -5,6 +5,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from madkit.arrays import float_array
 from madkit.errors import DataError
 from madkit.statistics.auroc_interval import logit_interval
 from madkit.statistics.interval import Interval
@@ -24,7 +25,7 @@ def pairwise_wins(positive: ArrayLike, negative: ArrayLike) -> NDArray[np.float6
         >>> pairwise_wins([2.0, 1.0, 0.0], [1.0, 1.0, 1.0]).tolist()
         [1.0, 0.5, 0.0]
     """
-    above, below = (np.asarray(x, dtype=np.float64) for x in (positive, negative))
+    above, below = float_array(positive, "positive"), float_array(negative, "negative")
     if not np.isfinite(above).all() or not np.isfinite(below).all():
         raise DataError("numbers to compare are NaN or infinite: measure these members again")
     return np.where(above > below, 1.0, np.where(above == below, 0.5, 0.0))
@@ -55,7 +56,7 @@ def crossed_mean(wins: ArrayLike, negative: Sequence[Hashable], positive: Sequen
         >>> crossed_mean([1.0, 0.0, 1.0, 0.0], ["a", "a", "b", "b"], ["x", "y", "x", "y"]).value
         0.5
     """
-    won = np.asarray(wins, dtype=np.float64)
+    won = float_array(wins, "wins")
     if not len(won) or not len(won) == len(negative) == len(positive):
         raise DataError(f"wins of {len(won)} comparisons, {len(negative)} and {len(positive)} members: give as many")
     value = float(won.mean())

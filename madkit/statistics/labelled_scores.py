@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from madkit.arrays import float_array, plain_array
 from madkit.errors import DataError
 
 
@@ -21,8 +22,8 @@ def check_scores(scores: Sequence[ArrayLike], labels: ArrayLike) -> tuple[np.nda
     Raises:
         DataError: a score is not finite, a label is not 0 or 1, a class is missing, or the lengths differ.
     """
-    label = np.asarray(labels)
-    columns = [np.asarray(column, dtype=np.float64) for column in scores]
+    label = plain_array(labels, "labels")
+    columns = [float_array(column, "scores") for column in scores]
     for column in columns:
         if column.ndim != 1 or column.shape != label.shape:
             raise DataError(f"scores of shape {column.shape} and labels of shape {label.shape}: give (n,) both")

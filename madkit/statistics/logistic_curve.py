@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
+from madkit.arrays import float_array
 from madkit.errors import DataError
 from madkit.statistics.bootstrap import group_resamples, percentile_interval
 from madkit.statistics.interval import Interval
@@ -60,7 +61,7 @@ def fit_logistic_curve(
         >>> round(curve.intercept, 6), round(curve.slope, 6), round(curve.r_squared.value, 6)
         (1.0, 2.0, 1.0)
     """
-    columns = [np.asarray(column, dtype=np.float64) for column in (x, y)]
+    columns = [float_array(x, "x"), float_array(y, "y")]
     if columns[0].ndim != 1 or columns[0].shape != columns[1].shape:
         raise DataError(f"x and y have shapes {columns[0].shape} and {columns[1].shape}: give (n,) both")
     n = len(columns[0])
@@ -70,7 +71,7 @@ def fit_logistic_curve(
         raise DataError("x or y is constant, so that no curve follows from them: give columns that vary")
     center, scale = columns[0].mean(), columns[0].std()
     z, target = (columns[0] - center) / scale, columns[1]
-    points = (np.asarray(at, dtype=np.float64) - center) / scale
+    points = (float_array(at, "at") - center) / scale
     # Both directions, as a falling curve cannot be reached from a rising start; the better one counts.
     starts = np.array([[0.0, 1.0], [0.0, -1.0]])
     tried = _fit(z, target, np.ones((2, n)), starts)

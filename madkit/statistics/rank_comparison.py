@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import chi2, friedmanchisquare, rankdata, studentized_range
 
+from madkit.arrays import float_array
 from madkit.errors import DataError
 
 
@@ -37,7 +38,7 @@ def compare_ranks(values: ArrayLike, level: float = 0.05) -> RankComparison:
         >>> comparison.ranks.tolist(), comparison.n
         ([1.0, 2.0], 3)
     """
-    table = np.asarray(values, dtype=np.float64)
+    table = float_array(values, "values")
     if table.ndim != 2 or min(table.shape) < 2 or not np.isfinite(table).all():
         raise DataError(f"values has shape {table.shape}: give (datasets, detectors), two or more of each, all finite")
     n, k = table.shape
@@ -66,7 +67,7 @@ def cliques(ranks: ArrayLike, critical_difference: float) -> list[tuple[float, f
         >>> cliques([1.0, 1.5, 2.2, 4.0], 1.0)
         [(1.0, 1.5), (1.5, 2.2)]
     """
-    ordered = np.sort(np.asarray(ranks, dtype=np.float64))
+    ordered = np.sort(float_array(ranks, "ranks"))
     stretches: list[tuple[float, float]] = []
     for start in range(len(ordered)):
         stop = int(np.searchsorted(ordered, ordered[start] + critical_difference, side="left")) - 1

@@ -1,11 +1,14 @@
 """Checks of the rows that come in, and chunks of them of bounded size."""
 
+import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from madkit.arrays import check_exact, plain_array
 from madkit.errors import DataError
 
 Rows = Tensor | np.ndarray
@@ -18,16 +21,16 @@ def check_rows(rows: Rows, d: int | None) -> Tensor:
     """Check the rows that a user gives.
 
     Args:
-        rows: (n, d), any number type, dense or sparse.
+        rows: (n, d), any number type, dense or sparse; also a frame, and whatever else `plain_array` reads.
         d: number of features of earlier rows; None where there were none.
 
     Returns:
         The rows as a tensor, dense or coalesced COO.
 
     Raises:
-        DataError: another shape, or NaN or infinite values.
+        DataError: another shape, NaN or infinite values, or no real numbers.
     """
-    x = torch.as_tensor(rows).detach()
+    x = _tensor_of(rows)
     if x.ndim != 2 or not x.shape[1]:
         raise DataError(f"x has shape {tuple(x.shape)}: give (n, d), one row per prompt, d at least 1")
     if d is not None and x.shape[1] != d:
@@ -41,6 +44,41 @@ def check_rows(rows: Rows, d: int | None) -> Tensor:
             f"{x.shape[1]} coordinates ({shown}): mend the features or drop these rows"
         )
     return x
+
+
+def _tensor_of(rows: Any) -> Tensor:
+    if isinstance(rows, Tensor):
+        return _plain_tensor(rows)
+    if hasattr(rows, "tocoo") and hasattr(rows, "nnz"):  # of scipy
+        entries = rows.tocoo()
+        positions = torch.from_numpy(np.stack([entries.row, entries.col]).astype(np.int64))
+        return torch.sparse_coo_tensor(positions, _tensor_of(entries.data), rows.shape, check_invariants=False)
+    array = plain_array(rows, "x")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float64)
+    with warnings.catch_warnings():
+        # Rows are only read here, so it does not matter that a frame's or a mapped file's cannot be written to.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return _plain_tensor(torch.from_numpy(array.copy() if min(array.strides, default=0) < 0 else array))
+
+
+def _plain_tensor(x: Tensor) -> Tensor:
+    """Without gradients, of a type that torch can add up."""
+    if x.is_complex():
+        raise DataError("x holds complex numbers: give real ones, such as real and imaginary parts")
+    if x.is_nested or x.is_meta:
+        raise DataError("x is a nested or a meta tensor: give a dense one, or a sparse one")
+    x = x.detach().resolve_neg()
+    x = x.dequantize() if x.is_quantized else x
+    if x.is_floating_point():
+        return x.float() if x.element_size() < 2 else x
+    if x.element_size() == 8:
+        values = x if x.layout == torch.strided else x.to_sparse_coo().coalesce().values()
+        # Not `abs`: that of the lowest integer is itself, and unsigned integers have no comparison.
+        if values.numel() and float(values.double().abs().max()) >= 2**53:
+            check_exact(values.cpu().numpy(), "x")
+    return x.double() if x.dtype in (torch.uint16, torch.uint32, torch.uint64) else x
 
 
 def all_finite(x: Tensor) -> bool:
