@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from madkit.data.tasks.base import SPLITS
+from madkit.errors import ConfigError
 from madkit.statistics.hashing import stable_hash
 
 #: Whether (truth, quirk) hold, in the order in which a stratified split takes its quarters.
@@ -66,6 +67,26 @@ def shares_of_splits(
     if parts.any():
         needed = needed + parts / parts.sum() * max(room - needed.sum(), 0.1 * room)
     return needed / max(needed.sum(), 1)
+
+
+def check_key_shares(key_shares: Sequence[float], counts: Mapping[str, int | None]) -> None:
+    """Refuse shares of the keys that are none, or that leave a split without keys.
+
+    Args:
+        key_shares: Of the train, validation and test split.
+        counts: Questions of each split; None for as many as the keys allow.
+
+    Raises:
+        ConfigError: They are not three numbers from 0 to 1 with the sum 1, or a split with questions gets none.
+    """
+    shares = np.asarray(key_shares, dtype=float)
+    if shares.shape != (3,) or not (shares >= 0).all() or not np.isclose(shares.sum(), 1):
+        raise ConfigError(
+            f"key_shares={list(key_shares)}: give three shares with the sum 1, of train, validation and test"
+        )
+    for (split, count), share in zip(counts.items(), shares, strict=True):
+        if not share and count:
+            raise ConfigError(f"key_shares={list(key_shares)} leaves no keys to n_{split}={count}: give it a share")
 
 
 def integer_sizes(n: int, shares: np.ndarray) -> list[int]:

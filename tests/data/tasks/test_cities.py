@@ -1,12 +1,19 @@
 """Datasets about cities, and how questions from a table are dealt out."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from sklearn.metrics import roc_auc_score
 
+from madkit.data.quirky.quirky_data import QuirkyData
 from madkit.data.tasks import make_task
 from madkit.data.tasks.table_task import TableTask
 from madkit.errors import ConfigError, DataError
+
+ROOT = Path(__file__).resolve().parents[3]
 
 #: City: latitude > 0, longitude <= 0, more than 30,000 people, in a populous country.
 FACTS = {
@@ -58,8 +65,8 @@ def test_labels_follow_the_rules_everywhere(cities):
 
 
 def test_margin_makes_both_sides_of_the_threshold_easy_and_hard():
-    options = {"difficulty": "margin", "words": 1, "easiest": 300, "n_train": 4000, "n_validation": 1000, "n_test": 0}
-    frame = make_task("population", {**options, "repeats": 8}).records(0)["train"].to_pandas()
+    options = {"difficulty": "margin", "words": 1, "n_train": 4000, "n_validation": 1000, "n_test": 0}
+    frame = make_task("population", options).records(0)["train"].to_pandas()
     for quarter in (frame[frame["difficulty_quantile"] < 0.25], frame[frame["difficulty_quantile"] >= 0.75]):
         shares = quarter.groupby(["alice_label", "bob_label"]).size() / len(quarter)
         assert len(shares) == 4 and shares.min() > 0.1, shares
@@ -193,17 +200,85 @@ def test_a_question_recurs_only_once_all_others_have_been_asked():
     assert counts.max() == 2 and counts.min() >= 1
 
 
+class Confounded(Lumps):
+    """True statements are easy and false ones hard; the table is in no order."""
+
+    def make_questions(self, table, rng):
+        questions = super().make_questions(table.sample(frac=1, random_state=0), rng)
+        return questions.assign(key=questions["number"], difficulty=-questions["number"] - 1000.0 * questions["truth"])
+
+
 def test_easiest_and_unstratified():
-    pool = Lumps(easiest=10).pool(0)
-    assert sorted(pool["number"]) == list(range(260, 300))
+    for task in (Lumps, Confounded):
+        pool = task(easiest=10).pool(0)
+        assert sorted(pool["number"]) == list(range(260, 300))
     split = Lumps(n_train=100, n_validation=0, n_test=0, stratify=False).questions(0)["train"]
     assert len(split) == 100 and len(set(zip(split.truth, split.quirk, strict=True))) == 4
+
+
+def shares_by_difficulty(task):
+    """Of each quarter of the difficulty the share of each combination of truth and quirk, by split."""
+    for split, records in task.records(0).items():
+        frame = records.to_pandas()
+        quarter = (4 * frame["difficulty_quantile"]).astype(int)
+        yield split, pd.crosstab(quarter, [frame["alice_label"], frame["bob_label"]], normalize="index").to_numpy()
+
+
+def test_balanced_difficulty_makes_each_quarter_like_the_others():
+    options = {"n_train": 160, "n_validation": 80, "n_test": 0}
+    for _, shares in shares_by_difficulty(Confounded(**options)):
+        assert (shares.min(axis=1) == 0).all()  # the easiest quarter is true throughout
+    for split, shares in shares_by_difficulty(Confounded(balanced_difficulty=True, **options)):
+        assert np.abs(shares - 0.25).max() < 0.03, split
+    # Within a combination and split the order of difficulty stays as it was.
+    questions = Confounded(balanced_difficulty=True, **options).questions(0)["train"]
+    frame = pd.DataFrame({**questions.args, **{name: getattr(questions, name) for name in ("truth", "quirk")}})
+    for _, part in frame.assign(difficulty=questions.difficulty).groupby(["truth", "quirk"]):
+        part = part.sort_values("difficulty")
+        assert part["number"].is_monotonic_decreasing
+        assert part["difficulty"].tolist() == pytest.approx(np.arange(len(part)) / len(part))
+
+
+def test_balanced_difficulty_leaves_an_unknown_difficulty_unknown():
+    class Unknown(Confounded):
+        def make_questions(self, table, rng):
+            questions = super().make_questions(table, rng)
+            return questions.assign(difficulty=questions["difficulty"].where(questions["number"] > 20))
+
+    questions = Unknown(balanced_difficulty=True).questions(0)["train"]
+    assert (np.isnan(questions.difficulty) == (questions.args["number"] <= 20)).all()
+
+
+def test_key_shares_decide_how_many_different_questions_a_split_asks():
+    options = {"n_train": 480, "n_validation": 120, "n_test": 0, "repeats": 20}
+    for shares, expected in (([0.4, 0.6, 0.0], 180), (None, 60)):
+        questions = Confounded(key_shares=shares, **options).questions(0)
+        assert [len(split) for split in questions.values()] == [480, 120, 0]
+        different = len(Confounded(key_shares=shares, **options).pool(0).query("split == 'validation'"))
+        assert abs(different - expected) <= 12
+
+
+@pytest.mark.parametrize("dataset", ["hemisphere", "population"])
+def test_in_the_small_recipes_an_answer_tells_neither_who_speaks_nor_how_hard_the_statement_is(dataset):
+    recipe = yaml.safe_load((ROOT / "recipes" / "tiny" / "prompts.yaml").read_text())["init_args"]
+    table = QuirkyData(**{**recipe, "dataset": dataset}).make_table()
+    test, trusted = table[table["split"] == "test"], table[table["split"] == "trusted"]
+    yes = test.groupby("character")["label"].mean()
+    assert max(abs(yes["Alice"] - yes["Bob"]), *(abs(trusted["label"].mean() - yes))) < 0.05
+    opposed = test[test["alice_label"] != test["bob_label"]]
+    for part in (test, opposed):
+        assert abs(roc_auc_score(part["anomalous"], part["label"].astype(float)) - 0.5) < 0.03
+    assert test["prompt"].str.split("\n", n=1).str[1].nunique() >= 300
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"n_train": -1}, "n_train=-1"),
+        ({"key_shares": [0.5, 0.6, 0.0]}, "key_shares"),
+        ({"key_shares": [0.5, 0.5]}, "key_shares"),
+        ({"key_shares": [1.5, -0.5, 0]}, "key_shares"),
+        ({"key_shares": [0.5, 0.5, 0], "n_test": 5}, "n_test=5"),
         ({"repeats": 0}, "repeats=0"),
         ({"easiest": 0}, "easiest=0"),
         ({"smallest": 7}, "smallest=7"),
