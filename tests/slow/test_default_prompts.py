@@ -1,4 +1,4 @@
-"""What the small recipes ask: what a character answers must not tell who it is, and statements must not recur too often."""
+"""What the small recipes ask: an answer must not tell who gives it, and statements must not recur too often."""
 
 from pathlib import Path
 

@@ -45,8 +45,8 @@ class TableTask(Task):
             forbids some, so that neither predicts the other; else take questions as they come.
         balanced_difficulty: Rank the difficulty of a question among those of its combination and split, and make this
             rank its difficulty. Then easy questions and hard ones are true as often as each other, by either rule, and
-            an answer says neither whether a prompt is trusted nor who speaks. Off, as published, where hard statements may be false
-            more often than easy ones.
+            an answer says neither whether a prompt is trusted nor who speaks. Off, as published, where hard
+            statements may be false more often than easy ones.
         key_shares: What the train, validation and test split get of the keys, three shares that sum to 1; None for in
             proportion to their numbers of questions. More of them let a split ask more different questions, with
             fewer repeats.
