@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import pandas as pd
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from madkit.errors import ConfigError, DataError
+from madkit.derived import DerivedFeature, DerivedSite
+from madkit.errors import ConfigError, DataError, StoreError
 from madkit.runs.folder import root_of
 from madkit.store.feature_store import FeatureStore
 from madkit.store.matching import matching_stores
@@ -23,7 +25,7 @@ class Feed(NamedTuple):
     """What vectors of a split are used for."""
 
     role: str
-    """``trusted`` and ``untrusted`` are learned from, ``calibration`` and ``test`` are scored."""
+    """``source``, ``trusted`` and ``untrusted`` are learned from, ``calibration`` and ``test`` are scored."""
     split: str
     """The split that they come from."""
 
@@ -36,8 +38,8 @@ class SiteBlocks(Dataset[dict[str, Any]]):
 
     Args:
         variant: the feature.
-        store: its store.
-        site: the site.
+        site: the site, and the vectors that it is made of.
+        stores: of all features that are read.
         feeds: what is fed, in order.
         block_size: prompts in a block.
         rank: this process.
@@ -47,19 +49,19 @@ class SiteBlocks(Dataset[dict[str, Any]]):
     def __init__(
         self,
         variant: Variant,
-        store: FeatureStore,
-        site: str,
+        site: DerivedSite,
+        stores: Mapping[Variant, FeatureStore],
         feeds: Sequence[Feed],
         block_size: int,
         rank: int,
         world: int,
     ) -> None:
         self.variant = variant
-        self.store = store
         self.site = site
+        self.stores = [(stores[source], name) for source, name in site.sources]
         self.blocks: list[tuple[str, str, int, int]] = []
         for role, split in feeds:
-            total = store.count(split)
+            total = min(store.count(split) for store, _ in self.stores)
             rounds = -(-total // (block_size * world))
             for k in range(rounds):
                 start = min((k * world + rank) * block_size, total)
@@ -70,13 +72,30 @@ class SiteBlocks(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         role, split, start, stop = self.blocks[index]
-        if start < stop:
-            rows, x = self.store.read(self.site, split, start, stop)
-        else:
-            rows, x = self.store.read(self.site, split, 0, 1)
-            rows, x = rows[:0], no_rows_like(x)
-        last = index == len(self) - 1
-        return {"variant": self.variant, "site": self.site, "role": role, "row": rows, "x": x, "last": last}
+        parts = [_read(store, site, split, start, stop) for store, site in self.stores]
+        rows = parts[0][0]
+        for other, _ in parts[1:]:
+            if not rows.equal(other):
+                folders = ", ".join(repr(str(store.folder)) for store, _ in self.stores)
+                raise StoreError(
+                    f"stores {folders} hold other {split} prompts: run `madkit predict` with all in one recipe"
+                )
+        return {
+            "variant": self.variant,
+            "site": self.site.name,
+            "role": role,
+            "row": rows,
+            "sources": [x for _, x in parts],
+            "last": index == len(self) - 1,
+        }
+
+
+def _read(store: FeatureStore, site: str, split: str, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    """Row numbers and vectors of some prompts of a split, or of none, which have a width all the same."""
+    if start < stop:
+        return store.read(site, split, start, stop)
+    rows, x = store.read(site, split, 0, 1)
+    return rows[:0], no_rows_like(x)
 
 
 class StoreData(L.LightningDataModule):
@@ -95,31 +114,36 @@ class StoreData(L.LightningDataModule):
         self.block_size = block_size
         self.stores: dict[Variant, FeatureStore] = {}
         self.feeds: Mapping[Variant, Sequence[Feed]] = {}
+        self.sites: dict[Variant, list[DerivedSite]] = {}
 
-    def open(self, feeds: Mapping[Variant, Sequence[Feed]]) -> None:
+    def open(self, feeds: Mapping[Variant, Sequence[Feed]], derived: Mapping[Variant, DerivedFeature]) -> None:
         """Open the stores of some features, and that of the answers if there is one.
 
         Args:
             feeds: of each feature, what is fed.
+            derived: those of the features that are made of stored ones.
 
         Raises:
             StoreError: a store is missing, incomplete, or was made by another adapter, model or set of prompts.
             DataError: a split is empty.
         """
         run = root_of(self.trainer)
-        variants = list(feeds)
+        reads = {v: derived[v].variants() if v in derived else [v] for v in feeds}
+        variants = list(dict.fromkeys(source for sources in reads.values() for source in sources))
         if ANSWERS.folder(run).exists() and ANSWERS not in variants:
             variants.append(ANSWERS)
         self.stores = matching_stores(run, variants)
         self.feeds = feeds
-        for variant, sequence in feeds.items():
-            for _, split in sequence:
-                if not self.stores[variant].count(split):
-                    raise DataError(
-                        f"store {str(self.stores[variant].folder)!r} has no {split} prompts; list the split in the "
-                        "feature's `splits` and run `madkit predict` again"
-                        + ("; or aggregate by mean and max only" if split == "calibration" else "")
-                    )
+        self.sites = {
+            v: derived[v].sites(self.stores) if v in derived else _stored_sites(v, self.stores[v]) for v in feeds
+        }
+        for source, split in ((s, split) for v, feed in feeds.items() for s in reads[v] for _, split in feed):
+            if not self.stores[source].count(split):
+                raise DataError(
+                    f"store {str(self.stores[source].folder)!r} has no {split} prompts; list the split in the "
+                    "feature's `splits` and run `madkit predict` again"
+                    + ("; or aggregate by mean and max only" if split == "calibration" else "")
+                )
 
     @property
     def prompts(self) -> pd.DataFrame:
@@ -132,9 +156,11 @@ class StoreData(L.LightningDataModule):
         trainer: Any = self.trainer
         rank, world = trainer.global_rank, trainer.world_size
         return [
-            DataLoader(
-                SiteBlocks(variant, self.stores[variant], site, feeds, self.block_size, rank, world), batch_size=None
-            )
+            DataLoader(SiteBlocks(variant, site, self.stores, feeds, self.block_size, rank, world), batch_size=None)
             for variant, feeds in self.feeds.items()
-            for site in self.stores[variant].sites
+            for site in self.sites[variant]
         ]
+
+
+def _stored_sites(variant: Variant, store: FeatureStore) -> list[DerivedSite]:
+    return [DerivedSite(site, store.layers[site], ((variant, site),)) for site in store.sites]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from madkit.analysis.streaming_separation import StreamingSeparation
 from madkit.data.prompts.characters import name_order
+from madkit.derived import DerivedFeature
 from madkit.detection import output, pca, result_tables
 from madkit.detection.data import Feed, StoreData
 from madkit.detection.detector import Detector
@@ -49,7 +50,8 @@ class Detection(L.LightningModule):
     ``comparisons.parquet``, ``scores.parquet``, ``calibration.parquet`` (where an aggregation needs it),
     ``prompts.parquet``, ``separation.parquet``, ``pca.parquet`` (some test prompts on the first two principal
     components of each site), ``summary.json`` and the fitted scores, in ``detectors/<feature>/<score>/<site>`` and, of
-    controls, in ``detectors/controls/<feature>/<score>/<site>``.
+    controls, in ``detectors/controls/<feature>/<score>/<site>``; what a derived feature has learned, in
+    ``detectors/<feature>/derived/<site>``.
 
     Args:
         detectors: features and scores.
@@ -60,7 +62,7 @@ class Detection(L.LightningModule):
             and easy quirky prompts [the study's words], or ``test``, the unlabelled test prompts themselves
             (transductive) [what the study's code did]. Results name it.
         ceiling: also cross-validate a logistic probe on the labels of the test prompts, at every site of a
-            dense feature. It is no detector, and results call it ``logistic_probe`` with the setting ``ceiling``.
+            dense stored feature. It is no detector: results call it ``logistic_probe`` with the setting ``ceiling``.
 
     Raises:
         ConfigError: no detector, two of one name, or an unknown aggregation.
@@ -90,11 +92,13 @@ class Detection(L.LightningModule):
             )
         if untrusted not in UNTRUSTED:
             raise ConfigError(f"model.untrusted={untrusted!r}: choose from {', '.join(UNTRUSTED)}")
+        self.derived = {d.variant: d.derived for d in detectors if d.derived is not None}
         self.sites: dict[result_tables.SiteKey, result_tables.SiteScores] = {}
         self.separations: dict[result_tables.SiteKey, Any] = {}
         self.projections: dict[result_tables.SiteKey, pca.Projection] = {}
         self.costs: dict[tuple[Variant, str], Cost] = {}
         self._scores: ScoreCollection
+        self._made: DerivedFeature | None = None
         self._pools: dict[str, Pool] = {}
         self._separation: StreamingSeparation
         self._with_probe = False
@@ -114,15 +118,17 @@ class Detection(L.LightningModule):
     def feeds(self, variant: Variant) -> list[Feed]:
         """What the detectors of a feature are fed, in order."""
         feeds = [Feed("trusted", "trusted"), Feed("test", "test")]
+        if variant in self.derived and self.derived[variant].accumulator is not None:
+            feeds.insert(0, Feed("source", "trusted"))
         if any(d.score.offline for d in self.detectors if d.variant == variant):
-            feeds.insert(1, Feed("untrusted", self.untrusted))
+            feeds.insert(-1, Feed("untrusted", self.untrusted))
         if self.calibrated:
             feeds.insert(-1, Feed("calibration", "calibration"))
         return feeds
 
     def setup(self, stage: str) -> None:
         """Open the stores of the features that the detectors name."""
-        self.data.open({detector.variant: self.feeds(detector.variant) for detector in self.detectors})
+        self.data.open({detector.variant: self.feeds(detector.variant) for detector in self.detectors}, self.derived)
 
     def on_test_start(self) -> None:
         """Look up who speaks in each test prompt; only the separation and the ceiling are told."""
@@ -133,10 +139,14 @@ class Detection(L.LightningModule):
 
     def test_step(self, block: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Fit on, or score, one block of vectors of one site."""
-        role, x = block["role"], block["x"]
+        role, sources = block["role"], block["sources"]
         key = block["variant"], block["site"]
         if batch_idx == 0:
             self._begin_site(block["variant"])
+        if role == "source" and self._made is not None:
+            self._made.update(sources)
+            return
+        x = sources[0] if self._made is None else self._made(sources, trusted=role == "trusted")
         if role in ("trusted", "untrusted"):
             self._scores.update(x, untrusted=role == "untrusted")
             return
@@ -148,7 +158,7 @@ class Detection(L.LightningModule):
             is_bob = self.prompts.loc[rows.cpu().numpy(), "anomalous"].to_numpy(dtype=bool)
             self._separation.update(x, torch.tensor(is_bob, device=x.device))
             # Every process, with rows or without, comes to the same answer: a feature is sparse for all of them.
-            self._with_probe = self.ceiling and x.layout == torch.strided
+            self._with_probe = self.ceiling and self._made is None and x.layout == torch.strided
             if self._with_probe:
                 _keep(self._pools["vectors"], rows, x)
             elif x.layout == torch.strided:
@@ -162,6 +172,7 @@ class Detection(L.LightningModule):
     def _begin_site(self, variant: Variant) -> None:
         scores = [copy.deepcopy(d.score) for d in self.detectors if d.variant == variant]
         self._scores = ScoreCollection(scores).to(self.device)
+        self._made = copy.deepcopy(self.derived[variant]).to(self.device) if variant in self.derived else None
         self._pools = {name: Pool().to(self.device) for name in ("calibration", "test", "vectors")}
         self._separation = StreamingSeparation()
 
@@ -184,7 +195,9 @@ class Detection(L.LightningModule):
             folder = output.unfinished(root_of(self.trainer)) / "detectors" / str(variant)
             for name, score in self._scores.items():
                 score.save(folder / name / site)
-        del self._scores
+            if self._made is not None:
+                self._made.save(folder / "derived" / site)
+        del self._scores, self._made
         self._pools = {}
 
     def _time(self, key: result_tables.SiteKey, x: Tensor) -> None:
@@ -207,7 +220,7 @@ class Detection(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Compare with the labels, write and log."""
         stores = self.data.stores
-        layers = {(variant, site): n for variant, store in stores.items() for site, n in store.layers.items()}
+        layers = {(variant, site.name): site.layer for variant, sites in self.data.sites.items() for site in sites}
         settings = {d.key: self._setting(d.score) for d in self.detectors}
         settings |= {(d.variant, PROBE): (SETTING, "") for d in self.detectors}
         scores = result_tables.scores_table(self.sites, self.aggregations, layers)

@@ -3,6 +3,7 @@
 from madkit.scores.common.fixed_score import FixedScore
 from madkit.scores.common.score import Score, load_score
 from madkit.scores.common.score_collection import ScoreCollection
+from madkit.scores.conditional_t import ConditionalT
 from madkit.scores.diagonal_mahalanobis import DiagonalMahalanobis
 from madkit.scores.energy import Energy
 from madkit.scores.gaussian_mixture import GaussianMixture
@@ -20,6 +21,7 @@ from madkit.scores.quantum_entropy import QuantumEntropy
 from madkit.scores.sklearn_estimator import SklearnEstimator
 
 __all__ = [
+    "ConditionalT",
     "DiagonalMahalanobis",
     "Energy",
     "FixedScore",

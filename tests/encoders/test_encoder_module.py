@@ -187,16 +187,21 @@ def test_features_are_the_encoders_of_the_stored_activations(trained, predicted)
 
 @pytest.mark.parametrize("world", [1, 2])
 def test_sparse_blocks_cover_a_split_once(predicted, world):
+    from madkit.derived import DerivedSite
     from madkit.detection.data import Feed, SiteBlocks
     from madkit.store.variant import Variant
 
     store = FeatureStore.current(predicted / "features" / "sae")
     site, count = store.sites[0], store.count("test")
     feeds, sae = [Feed("test", "test")], Variant("sae")
-    blocks = [SiteBlocks(sae, store, site, feeds, count - 1, rank, world) for rank in range(world)]
+    derived = DerivedSite(site, None, ((sae, site),))
+    blocks = [SiteBlocks(sae, derived, {sae: store}, feeds, count - 1, rank, world) for rank in range(world)]
     parts = [block for rank in blocks for block in rank]
-    assert sum(len(part["x"]) for part in parts) == count
-    assert all(part["x"].layout == torch.sparse_coo and part["x"].shape[1] == store.widths[site] for part in parts)
+    assert sum(len(part["sources"][0]) for part in parts) == count
+    assert all(
+        part["sources"][0].layout == torch.sparse_coo and part["sources"][0].shape[1] == store.widths[site]
+        for part in parts
+    )
 
 
 def test_encoders_of_another_model_or_place_are_refused(trained, predicted, bases, tmp_path, capsys):

@@ -29,6 +29,8 @@ MAKERS = {
     "mahalanobis_ledoit-wolf": lambda: scores.Mahalanobis(shrinkage="ledoit-wolf"),
     "mahalanobis_residual1.0": lambda: scores.Mahalanobis(residual=1.0),
     "mahalanobis_normalize": lambda: scores.Mahalanobis(normalize=True),
+    "conditional_t": scores.ConditionalT,
+    "conditional_t_penalty0.1": lambda: scores.ConditionalT(penalty=0.1),
     "diagonal_mahalanobis": scores.DiagonalMahalanobis,
     "diagonal_mahalanobis_ridge0.1": lambda: scores.DiagonalMahalanobis(ridge=0.1),
     "lof_k5": lambda: scores.LocalOutlierFactor(k=5),

@@ -1,0 +1,10 @@
+"""Features that are made of stored ones: no pass of a language model, and nothing stored a second time."""
+
+from madkit.derived.conditional import Conditional
+from madkit.derived.delta import Delta
+from madkit.derived.derived_feature import DerivedFeature, DerivedSite
+from madkit.derived.layer_differences import LayerDifferences
+from madkit.derived.model_difference import ModelDifference
+from madkit.derived.paired import Paired
+
+__all__ = ["Conditional", "Delta", "DerivedFeature", "DerivedSite", "LayerDifferences", "ModelDifference", "Paired"]
