@@ -17,6 +17,7 @@ from madkit.statistics.low_fpr_statistics import (
 )
 from madkit.statistics.rank_comparison import RankComparison, cliques, compare_ranks
 from madkit.statistics.roc_curve import RocCurve, roc, roc_band
+from madkit.statistics.stratification import StratifiedAUROC, stratified_auroc
 from madkit.statistics.wilson import wilson_interval
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "LowFPRStatistics",
     "RankComparison",
     "RocCurve",
+    "StratifiedAUROC",
     "aggregate",
     "auroc",
     "average_precision",
@@ -46,6 +48,7 @@ __all__ = [
     "roc",
     "roc_band",
     "spearman",
+    "stratified_auroc",
     "tpr_at_fpr",
     "wilson_interval",
 ]

@@ -1,20 +1,24 @@
 """Area under the ROC curve, with an interval that has a width even where the sample is perfect."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import expit, logit
-from scipy.stats import rankdata
+from scipy.stats import rankdata, t
 
+from madkit.statistics.clustered_variance import ClusterSums
+from madkit.statistics.clusters import Clusters, Codes, cluster_codes
 from madkit.statistics.interval import Z_95, Interval
 from madkit.statistics.labelled_scores import check_scores
+from madkit.statistics.win_rates import WinRates, win_rates
 
 Number = TypeVar("Number", float, np.ndarray)
 
 
-def auroc(scores: ArrayLike, labels: ArrayLike) -> Interval:
+def auroc(scores: ArrayLike, labels: ArrayLike, *, clusters: Clusters | None = None) -> Interval:
     """Area under the ROC curve: the chance that an anomalous row scores above a normal one, ties half.
 
     The interval is DeLong's (DeLong, DeLong and Clarke-Pearson 1988; computed from midranks, Sun and Xu 2014)
@@ -22,9 +26,15 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> Interval:
     separation, all scores equal, a class with one row), it is Newcombe's (2006, method 5) score interval,
     which has a width then too: a perfect ten against ten gives [0.80, 1].
 
+    Rows that share a statement (a question under several names and templates) are not independent, and with
+    `clusters` the variance is that of Obuchowski (1997), see `madkit.statistics.clustered_variance`, with Student's t
+    for its degrees of freedom. Newcombe's interval then counts clusters instead of rows.
+
     Args:
         scores: (n,) finite numbers, higher = more anomalous.
         labels: (n,) booleans or 0 and 1; 1 is anomalous.
+        clusters: (n,) what each row belongs to, such as its statement; or several of these in a tuple where groupings
+            cross, such as (statements, speakers), the one with most clusters first. None: rows are independent.
 
     Raises:
         DataError: a score is not finite, a label is not 0 or 1, a class is missing, or the lengths differ.
@@ -34,12 +44,36 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> Interval:
         0.875
     """
     rows, anomalous = check_scores([scores], labels)
+    groupings = cluster_codes(clusters, len(anomalous))
+    if groupings:
+        return clustered_interval(win_rates(rows, anomalous), anomalous, groupings)
     (value,), covariance = delong_covariance(rows, anomalous)
     n_anomalous = int(anomalous.sum())
     return logit_interval(value, covariance[0, 0], n_anomalous, len(anomalous) - n_anomalous)
 
 
-def logit_interval(value: float, variance: float, m: int, n: int) -> Interval:
+def clustered_interval(rates: WinRates, anomalous: np.ndarray, groupings: Sequence[Codes]) -> Interval:
+    """The interval of the one AUROC of `rates`, whose rows (n,) belong together as the groupings say."""
+    variance, freedom = ClusterSums(rates, anomalous, groupings).variance(np.ones((1, 1)))
+    sizes = effective_sizes(rates, anomalous, groupings[0])
+    return logit_interval(float(rates.values[0]), float(variance[0]), *sizes, quantile=student(freedom[0]))
+
+
+def effective_sizes(rates: WinRates, anomalous: np.ndarray, codes: Codes) -> tuple[float, float]:
+    """How many clusters of one size each class's clusters are worth, (sum of shares)^2 / sum of squares (Kish 1965)."""
+    sizes = []
+    for kind in (anomalous, ~anomalous):
+        share = np.bincount(codes[kind], rates.weight[kind])
+        sizes.append(float(share.sum() ** 2 / (share**2).sum()))
+    return sizes[0], sizes[1]
+
+
+def student(freedom: float) -> float:
+    """How many standard errors make a 95% interval; of unknown degrees of freedom, as of many."""
+    return float(t.ppf(0.975, freedom)) if np.isfinite(freedom) else Z_95
+
+
+def logit_interval(value: float, variance: float, m: float, n: float, quantile: float = Z_95) -> Interval:
     """The normal interval of an AUROC on the logit scale, or Newcombe's where there is none.
 
     Args:
@@ -47,10 +81,11 @@ def logit_interval(value: float, variance: float, m: int, n: int) -> Interval:
         variance: its variance; zero or NaN where it is unknown.
         m: number of positive rows, which Newcombe's interval needs.
         n: number of negative rows.
+        quantile: how many standard errors to either side.
     """
-    if not variance > 0 or not 0 < value < 1:
+    if not variance > 1e-18 or not 0 < value < 1:
         return newcombe_interval(value, m, n)
-    half = Z_95 * np.sqrt(variance) / (value * (1 - value))
+    half = quantile * np.sqrt(variance) / (value * (1 - value))
     return Interval(float(value), float(expit(logit(value) - half)), float(expit(logit(value) + half)))
 
 
@@ -68,13 +103,13 @@ def delong_covariance(rows: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarr
     return values, np.atleast_2d(np.cov(wins)) / m + np.atleast_2d(np.cov(losses)) / n
 
 
-def hanley_mcneil_variance(value: Number, m: int, n: int) -> Number:
+def hanley_mcneil_variance(value: Number, m: float, n: float) -> Number:
     """Variance of an AUROC under exponential scores with both class sizes averaged (Newcombe 2006)."""
     others = (m + n) / 2 - 1
     return value * (1 - value) * (1 + others * ((1 - value) / (2 - value) + value / (1 + value))) / (m * n)
 
 
-def newcombe_interval(value: float, m: int, n: int) -> Interval:
+def newcombe_interval(value: float, m: float, n: float) -> Interval:
     """The AUROCs that lie within z of their standard errors from `value`."""
 
     def excess(guess: float) -> float:

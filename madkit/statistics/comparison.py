@@ -1,18 +1,29 @@
 """Is one detector better than another on the same rows? Paired tests, of two or of all pairs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import norm, rankdata
+from scipy.stats import norm, rankdata, t
 
 from madkit.arrays import float_array
 from madkit.errors import DataError
-from madkit.statistics.auroc_interval import delong_covariance, hanley_mcneil_variance, newcombe_interval
+from madkit.statistics.auroc_interval import (
+    delong_covariance,
+    effective_sizes,
+    hanley_mcneil_variance,
+    newcombe_interval,
+)
+from madkit.statistics.clustered_variance import ClusterSums
+from madkit.statistics.clusters import Clusters, Codes, cluster_codes
 from madkit.statistics.interval import Z_95
 from madkit.statistics.labelled_scores import check_scores
+from madkit.statistics.win_rates import win_rates
+
+# Pairs of detectors whose clusters are held at once, times clusters: 32 MiB.
+BLOCK = 2**22
 
 
 class Comparison(NamedTuple):
@@ -24,7 +35,9 @@ class Comparison(NamedTuple):
     p_value: float
 
 
-def compare(scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike) -> Comparison:
+def compare(
+    scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike, *, clusters: Clusters | None = None
+) -> Comparison:
     """Compare two scores of the same rows by the paired DeLong test: AUROC of a minus AUROC of b.
 
     Scores with the same order of rows differ by exactly zero, with p-value 1. Where the variance is zero
@@ -36,6 +49,8 @@ def compare(scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike) -> Comp
         scores_a: (n,) finite numbers, higher = more anomalous.
         scores_b: (n,) the other score of the same rows, in the same order.
         labels: (n,) booleans or 0 and 1; 1 is anomalous.
+        clusters: what rows belong together, as in `auroc`: then the variance is the clustered one of Obuchowski
+            (1997), and interval and p-value are Student's.
 
     Raises:
         DataError: as in `auroc`.
@@ -44,16 +59,20 @@ def compare(scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike) -> Comp
         >>> compare([1, 2, 3, 4], [10, 20, 30, 40], [0, 1, 0, 1])
         Comparison(difference=0.0, low=0.0, high=0.0, p_value=1.0)
     """
-    columns = _compared(*check_scores([scores_a, scores_b], labels))[2:]
+    rows, anomalous = check_scores([scores_a, scores_b], labels)
+    columns = _compared(rows, anomalous, cluster_codes(clusters, len(anomalous)))[2:]
     return Comparison(*(float(column[0]) for column in columns))
 
 
-def compare_all(scores: Mapping[str, ArrayLike], labels: ArrayLike) -> pd.DataFrame:
+def compare_all(
+    scores: Mapping[str, ArrayLike], labels: ArrayLike, *, clusters: Clusters | None = None
+) -> pd.DataFrame:
     """Compare every pair of detectors as `compare` does, with p-values adjusted for their number.
 
     Args:
         scores: of each detector, by name, the (n,) finite numbers of the same rows, higher = more anomalous.
         labels: (n,) booleans or 0 and 1; 1 is anomalous.
+        clusters: what rows belong together, as in `compare`.
 
     Returns:
         One row per pair, in the order of the detectors: their names `a` and `b`, `difference` (AUROC of a minus
@@ -78,7 +97,8 @@ def compare_all(scores: Mapping[str, ArrayLike], labels: ArrayLike) -> pd.DataFr
             raise DataError(f"scores[{name!r}]: {error}") from None
         rows.append(row)
     names = np.array(list(scores), dtype=object)
-    a, b, difference, low, high, p_value = _compared(np.stack(rows), anomalous)
+    groupings = cluster_codes(clusters, len(anomalous))
+    a, b, difference, low, high, p_value = _compared(np.stack(rows), anomalous, groupings)
     columns = {"difference": difference, "low": low, "high": high, "p_value": p_value, "p_holm": holm(p_value)}
     return pd.DataFrame({"a": names[a], "b": names[b], **columns})
 
@@ -108,22 +128,44 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     return adjusted
 
 
-def _compared(rows: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, ...]:
+def _compared(rows: np.ndarray, anomalous: np.ndarray, groupings: Sequence[Codes]) -> tuple[np.ndarray, ...]:
     """All pairs of scores (s, n): the indices a and b, differences, low and high ends, p-values."""
-    values, covariance = delong_covariance(rows, anomalous)
     a, b = np.triu_indices(len(rows), 1)
+    m, n = float(anomalous.sum()), float((~anomalous).sum())
+    if groupings:
+        rates = win_rates(rows, anomalous)
+        values = rates.values
+        variance, freedom = _pair_variances(ClusterSums(rates, anomalous, groupings), len(rows), a, b)
+        m, n = effective_sizes(rates, anomalous, groupings[0])
+    else:
+        values, covariance = delong_covariance(rows, anomalous)
+        variance, freedom = covariance[a, a] + covariance[b, b] - 2 * covariance[a, b], np.full(len(a), np.inf)
     difference = values[a] - values[b]
-    variance = covariance[a, a] + covariance[b, b] - 2 * covariance[a, b]
-    m, n = int(anomalous.sum()), int((~anomalous).sum())
     # Below rounding the difference of covariances is noise; of one row it is NaN.
+    known = variance > 1e-15
     safe = 2 * hanley_mcneil_variance((values[a] + values[b]) / 2, m, n)
-    error = np.sqrt(np.where(variance > 1e-15, variance, safe))
+    error = np.sqrt(np.where(known, variance, safe))
     # At 0 and 1 Hanley and McNeil's variance is zero as well.
     error = np.where(error > 0, error, (1 - newcombe_interval(1.0, m, n).low) / Z_95)
-    low, high = np.maximum(-1, difference - Z_95 * error), np.minimum(1, difference + Z_95 * error)
-    p_value = 2 * norm.sf(np.abs(difference) / error)
+    freedom = np.where(known, freedom, np.inf)
+    quantile = np.where(np.isfinite(freedom), t.ppf(0.975, freedom), Z_95)
+    low, high = np.maximum(-1, difference - quantile * error), np.minimum(1, difference + quantile * error)
+    size = np.abs(difference) / error
+    p_value = 2 * np.where(np.isfinite(freedom), t.sf(size, freedom), norm.sf(size))
     numbers: dict[bytes, int] = {}
     orders = np.array([numbers.setdefault(ranks.tobytes(), len(numbers)) for ranks in rankdata(rows, axis=1)])
     same = orders[a] == orders[b]
     columns = (np.where(same, exact, column) for exact, column in ((0, difference), (0, low), (0, high), (1, p_value)))
     return a, b, *columns
+
+
+def _pair_variances(sums: ClusterSums, k: int, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Variances of the differences of all pairs of k AUROCs, and their degrees of freedom."""
+    parts = [np.empty((2, 0))]
+    step = max(1, BLOCK // sum(each.shape[1] for each in sums.sums))
+    for first in range(0, len(a), step):
+        pairs = slice(first, first + step)
+        contrast = np.eye(k)[a[pairs]] - np.eye(k)[b[pairs]]
+        parts.append(np.stack(sums.variance(contrast)))
+    variance, freedom = np.concatenate(parts, axis=1)
+    return variance, freedom

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from madkit.errors import ConfigError
+from madkit.statistics.clustered_masses import clustered_masses
+from madkit.statistics.clusters import Clusters, cluster_codes
 from madkit.statistics.interval import Interval
 from madkit.statistics.labelled_scores import check_scores
 from madkit.statistics.roc_curve import threshold_counts
@@ -23,7 +25,13 @@ class LowFPRStatistics(NamedTuple):
 
 
 def low_fpr(
-    scores: ArrayLike, labels: ArrayLike, fpr: float = 0.01, *, draws: int = 200, seed: int = 0
+    scores: ArrayLike,
+    labels: ArrayLike,
+    fpr: float = 0.01,
+    *,
+    clusters: Clusters | None = None,
+    draws: int = 200,
+    seed: int = 0,
 ) -> LowFPRStatistics:
     """Partial AUROC, TPR and average precision of a detector, from one sort and the same draws.
 
@@ -47,6 +55,7 @@ def low_fpr(
         scores: (n,) finite numbers, higher = more anomalous.
         labels: (n,) booleans or 0 and 1; 1 is anomalous.
         fpr: the highest false positive rate allowed, above 0 and at most 1.
+        clusters: what rows belong together, as in `auroc`. None: rows are independent.
         draws: number of bootstrap draws.
         seed: the same seed gives the same intervals.
 
@@ -67,6 +76,7 @@ def low_fpr(
     if draws < 1:
         raise ConfigError(f"draws={draws} must be at least 1: 200 is usual")
     (row,), anomalous = check_scores([scores], labels)
+    groupings = cluster_codes(clusters, len(row))
     false, true = threshold_counts(row, anomalous)
     # Thresholds between which only normal rows lie change none of the three.
     rises = np.diff(true) > 0
@@ -79,11 +89,17 @@ def low_fpr(
     value = _statistics(false[None] / n, true[None] / m, fpr, n / m)[0]
     generator = np.random.default_rng(seed)
     size = max(1, BLOCK // len(row))
+    order = np.argsort(-row, kind="stable")
+    clusters_of = [codes[order] for codes in groupings]
     low: list[np.ndarray] = []
     high: list[np.ndarray] = []
     for first in range(0, draws, size):
-        normal = _masses(min(size, draws - first), n, generator)
-        other = _masses(len(normal), m, generator)
+        count = min(size, draws - first)
+        if groupings:
+            normal, other = clustered_masses(count, anomalous[order], clusters_of, fpr, generator)
+        else:
+            normal = _masses(count, n, generator)
+            other = _masses(count, m, generator)
         for at, blocks in ((low_at, low), (high_at, high)):
             blocks.append(_statistics(normal.take(at[0], 1), other.take(at[1], 1), fpr, n / m))
     lower = np.minimum(value, np.quantile(np.concatenate(low), 0.025, axis=0))
@@ -94,7 +110,13 @@ def low_fpr(
 
 
 def partial_auroc(
-    scores: ArrayLike, labels: ArrayLike, max_fpr: float = 0.01, *, draws: int = 200, seed: int = 0
+    scores: ArrayLike,
+    labels: ArrayLike,
+    max_fpr: float = 0.01,
+    *,
+    clusters: Clusters | None = None,
+    draws: int = 200,
+    seed: int = 0,
 ) -> Interval:
     """Area under the ROC curve up to `max_fpr`, standardised: 0.5 is chance, 1 is perfect (McClish 1989).
 
@@ -105,6 +127,7 @@ def partial_auroc(
         scores: (n,) finite numbers, higher = more anomalous.
         labels: (n,) booleans or 0 and 1; 1 is anomalous.
         max_fpr: the highest false positive rate of the area, above 0 and at most 1.
+        clusters: what rows belong together, as in `low_fpr`.
         draws: number of bootstrap draws.
         seed: the same seed gives the same interval.
 
@@ -116,10 +139,18 @@ def partial_auroc(
         >>> round(partial_auroc([1.0, 2.0, 3.0, 4.0], [0, 1, 0, 1], max_fpr=0.5).value, 3)
         0.667
     """
-    return low_fpr(scores, labels, max_fpr, draws=draws, seed=seed).partial_auroc
+    return low_fpr(scores, labels, max_fpr, clusters=clusters, draws=draws, seed=seed).partial_auroc
 
 
-def tpr_at_fpr(scores: ArrayLike, labels: ArrayLike, fpr: float = 0.01, *, draws: int = 200, seed: int = 0) -> Interval:
+def tpr_at_fpr(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    fpr: float = 0.01,
+    *,
+    clusters: Clusters | None = None,
+    draws: int = 200,
+    seed: int = 0,
+) -> Interval:
     """The largest share of anomalous rows that a threshold catches with a false positive rate of at most `fpr`.
 
     A threshold flags a score or not, and equal scores together, so nothing is interpolated: where the rate of the
@@ -131,6 +162,7 @@ def tpr_at_fpr(scores: ArrayLike, labels: ArrayLike, fpr: float = 0.01, *, draws
         scores: (n,) finite numbers, higher = more anomalous.
         labels: (n,) booleans or 0 and 1; 1 is anomalous.
         fpr: the highest false positive rate allowed, above 0 and at most 1.
+        clusters: what rows belong together, as in `low_fpr`.
         draws: number of bootstrap draws.
         seed: the same seed gives the same interval.
 
@@ -142,10 +174,12 @@ def tpr_at_fpr(scores: ArrayLike, labels: ArrayLike, fpr: float = 0.01, *, draws
         >>> tpr_at_fpr([1.0, 2.0, 3.0, 4.0], [0, 1, 0, 1], fpr=0.01).value
         0.5
     """
-    return low_fpr(scores, labels, fpr, draws=draws, seed=seed).tpr
+    return low_fpr(scores, labels, fpr, clusters=clusters, draws=draws, seed=seed).tpr
 
 
-def average_precision(scores: ArrayLike, labels: ArrayLike, *, draws: int = 200, seed: int = 0) -> Interval:
+def average_precision(
+    scores: ArrayLike, labels: ArrayLike, *, clusters: Clusters | None = None, draws: int = 200, seed: int = 0
+) -> Interval:
     """Mean precision of the thresholds that catch one more anomalous row each: sum (R_k - R_(k-1)) P_k.
 
     Not interpolated; equal scores are one threshold. Chance is the share of anomalous rows, so that values of
@@ -154,6 +188,7 @@ def average_precision(scores: ArrayLike, labels: ArrayLike, *, draws: int = 200,
     Args:
         scores: (n,) finite numbers, higher = more anomalous.
         labels: (n,) booleans or 0 and 1; 1 is anomalous.
+        clusters: what rows belong together, as in `low_fpr`.
         draws: number of bootstrap draws.
         seed: the same seed gives the same interval.
 
@@ -165,7 +200,7 @@ def average_precision(scores: ArrayLike, labels: ArrayLike, *, draws: int = 200,
         >>> round(average_precision([1.0, 2.0, 3.0, 4.0], [0, 1, 0, 1]).value, 3)
         0.833
     """
-    return low_fpr(scores, labels, draws=draws, seed=seed).average_precision
+    return low_fpr(scores, labels, clusters=clusters, draws=draws, seed=seed).average_precision
 
 
 def _masses(draws: int, n: int, generator: np.random.Generator) -> np.ndarray:

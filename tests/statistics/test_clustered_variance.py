@@ -1,0 +1,173 @@
+"""Intervals of rows that share statements: by brute force, DeLong's where nothing is shared, and their coverage."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm, t
+
+from madkit.errors import DataError
+from madkit.statistics import auroc, compare, compare_all, low_fpr, stratified_auroc
+
+
+def study(n=60, per_cluster=4, correlation=0.5, gap=1.0, seed=0):
+    """Statements with normal and anomalous prompts, each class with an effect of the statement."""
+    rng = np.random.default_rng(seed)
+    statement = np.tile(np.repeat(np.arange(n), per_cluster), 2)
+    labels = np.repeat([0, 1], n * per_cluster)
+    shared = rng.normal(size=(n, 2))[statement, labels]
+    noise = rng.normal(size=len(labels))
+    return correlation**0.5 * shared + (1 - correlation) ** 0.5 * noise + gap * labels, labels, statement
+
+
+def test_variance_is_obuchowskis_by_hand():
+    scores, labels, statement = study()
+    above, below = scores[labels == 1], scores[labels == 0]
+    wins = (above[:, None] > below[None]).astype(float)
+    value, n = wins.mean(), 60
+    # Sums over statements of the structural components (Obuchowski 1997): all have four prompts of either class.
+    by_anomalous = np.bincount(statement[labels == 1], wins.mean(1) - value)
+    by_normal = np.bincount(statement[labels == 0], wins.mean(0) - value)
+    m = len(above)
+    variance = n / (n - 1) * ((by_anomalous**2).sum() + (by_normal**2).sum() + 2 * (by_anomalous * by_normal).sum())
+    error = np.sqrt(variance) / m
+    found = auroc(scores, labels, clusters=statement)
+    half = (np.log(found.high / (1 - found.high)) - np.log(found.low / (1 - found.low))) / 2
+    quantile = half * value * (1 - value) / error
+    assert t.ppf(0.975, 60) * 0.99 < quantile < t.ppf(0.975, 30)
+    assert found.value == pytest.approx(value)
+
+
+def test_clusters_of_one_row_are_delongs():
+    scores, labels, _ = study(n=300, correlation=0)
+    other = scores + np.random.default_rng(1).normal(size=len(scores))
+    own = np.arange(len(scores))
+    assert auroc(scores, labels, clusters=own) == pytest.approx(auroc(scores, labels), rel=2e-3)
+    assert compare(scores, other, labels, clusters=own)[:3] == pytest.approx(
+        compare(scores, other, labels)[:3], rel=2e-2
+    )
+
+
+def test_ids_are_of_any_kind_and_order():
+    scores, labels, statement = study()
+    expected = auroc(scores, labels, clusters=statement)
+    words = [f"q{number}" for number in statement]
+    turn = np.random.default_rng(0).permutation(len(labels))
+    for ids in (words, pd.Series(words, index=turn), np.array(words), pd.Categorical(words), (words,)):
+        assert auroc(scores, labels, clusters=ids) == pytest.approx(expected)
+    assert auroc(scores[turn], labels[turn], clusters=statement[turn]) == pytest.approx(expected)
+
+
+def test_each_row_twice_says_as_much_as_once():
+    scores, labels, statement = study(per_cluster=1, correlation=0)
+    once = auroc(scores, labels, clusters=statement)
+    twice = auroc(np.repeat(scores, 2), np.repeat(labels, 2), clusters=np.repeat(statement, 2))
+    assert twice == pytest.approx(once)
+    assert auroc(np.repeat(scores, 2), np.repeat(labels, 2)).low > once.low
+
+
+def test_a_second_grouping_adds_what_it_shares():
+    # The speaker moves all scores: statements alone miss it.
+    rng = np.random.default_rng(0)
+    scores, labels, statement = study(n=80, per_cluster=12, correlation=0)
+    speaker = labels * 100 + np.tile(np.arange(12), 160)
+    moved = scores + rng.normal(size=200)[speaker]
+    alone, crossed = (auroc(moved, labels, clusters=ids) for ids in (statement, (statement, speaker)))
+    assert crossed.high - crossed.low > 2 * (alone.high - alone.low)
+    same, with_speakers = (auroc(scores, labels, clusters=ids) for ids in (statement, (statement, speaker)))
+    assert with_speakers.high - with_speakers.low >= same.high - same.low
+    # One speaker of each class says nothing of others: statements remain.
+    assert auroc(scores, labels, clusters=(statement, labels)).low == pytest.approx(same.low)
+
+
+def test_perfect_prompts_of_few_statements_are_few():
+    labels = np.repeat([0, 1], 700)
+    statement = np.tile(np.repeat(np.arange(70), 10), 2)
+    found = auroc(np.arange(1400), labels, clusters=statement)
+    assert found == auroc(np.arange(140), np.repeat([0, 1], 70))
+    assert found.low < auroc(np.arange(1400), labels).low
+
+
+def test_all_pairs_at_once_are_each_pair():
+    scores, labels, statement = study()
+    rng = np.random.default_rng(1)
+    speaker = rng.integers(6, size=len(labels)) + 6 * labels
+    columns = {name: scores + rng.normal(size=len(scores)) for name in "abcd"} | {"labels": labels, "noise": 0 * labels}
+    table = compare_all(columns, labels, clusters=(statement, speaker))
+    for row in table.itertuples():
+        one = compare(columns[row.a], columns[row.b], labels, clusters=(statement, speaker))
+        assert (row.difference, row.low, row.high, row.p_value) == pytest.approx(one)
+
+
+def test_strata_are_brute_force():
+    rng = np.random.default_rng(0)
+    scores, labels, statement = study()
+    answer = rng.random(len(labels)) < np.where(labels == 1, 0.7, 0.3)
+    right = total = 0.0
+    for a in np.flatnonzero(labels == 1):
+        same = (labels == 0) & (answer == answer[a])
+        right += (scores[a] > scores[same]).sum()
+        total += same.sum()
+    found = stratified_auroc(scores, labels, answer, clusters=statement)
+    assert found.within.value == pytest.approx(right / total)
+    assert (found.n_pairs, found.share) == (total, pytest.approx(total / (labels == 1).sum() / (labels == 0).sum()))
+    assert found.difference.difference == pytest.approx(right / total - auroc(scores, labels).value)
+    one = stratified_auroc(scores, labels, np.zeros(len(labels)), clusters=statement)
+    assert one.within == pytest.approx(auroc(scores, labels, clusters=statement))
+    assert one.difference == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_strata_find_a_score_that_shows_only_the_answer():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 400)
+    answer = rng.random(800) < np.where(labels == 1, 0.8, 0.2)
+    found = stratified_auroc(answer + rng.random(800) / 2, labels, answer)
+    assert found.within.low < 0.5 < found.within.high
+    assert found.difference.high < -0.2 and found.difference.p_value < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("clusters", "named"),
+    [
+        ([1, 2], "2 ids for n=4"),
+        (([1, 1, 2, 2], [1]), "1 ids for n=4"),
+        ([1, 2, None, 3], "lacks the id of 1 of 4"),
+        ([], "clusters is empty"),
+    ],
+)
+def test_bad_clusters_are_named(clusters, named):
+    for function in (auroc, low_fpr):
+        with pytest.raises(DataError, match=named):
+            function([1.0, 2.0, 3.0, 4.0], [0, 1, 0, 1], clusters=clusters)
+
+
+def test_strata_of_one_class_are_refused():
+    with pytest.raises(DataError, match="none of 2 strata has both"):
+        stratified_auroc([1.0, 2.0], [0, 1], [0, 1])
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.6])
+def test_intervals_cover(correlation):
+    truth, covered, equal = norm.cdf(1 / 2**0.5), 0, 0
+    rng = np.random.default_rng(0)
+    for seed in range(150):
+        scores, labels, statement = study(70, 10, correlation, seed=seed)
+        found = auroc(scores, labels, clusters=statement)
+        covered += found.low <= truth <= found.high
+        effects = rng.normal(size=(2, 140))[:, statement + 70 * labels] * correlation**0.5
+        a, b = scores + effects + rng.normal(size=(2, len(labels)))
+        equal += compare(a, b, labels, clusters=statement).p_value >= 0.05
+    # A method that takes prompts for independent covers in half of the samples at .6.
+    assert 0.9 <= covered / 150 <= 0.99
+    assert 0.9 <= equal / 150 <= 0.99
+
+
+def test_few_alarms_of_few_statements_cover():
+    truth = norm.cdf(2 + norm.ppf(0.01))
+    covered = narrow = 0
+    for seed in range(40):
+        scores, labels, statement = study(70, 10, 0.6, gap=2.0, seed=seed)
+        found = low_fpr(scores, labels, clusters=statement, draws=100).tpr
+        independent = low_fpr(scores, labels, draws=100).tpr
+        covered += found.low <= truth <= found.high
+        narrow += independent.low <= truth <= independent.high
+    assert covered / 40 >= 0.88 > narrow / 40
