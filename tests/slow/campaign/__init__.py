@@ -1,0 +1,1 @@
+"""A campaign of bad inputs and faults on the real command."""

@@ -1,0 +1,23 @@
+"""The campaign of bad inputs and faults reaches its goals."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_nothing_is_silently_wrong(tmp_path):
+    """A process of its own, as it forks for each case and may have one thread only."""
+    found = tmp_path / "outcomes.json"
+    done = subprocess.run(
+        [sys.executable, "tests/slow/campaign", "--json", str(found)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(done.stdout)
+    assert len(json.loads(found.read_text())) >= 420
+    assert done.returncode == 0, done.stderr
