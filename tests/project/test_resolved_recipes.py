@@ -77,6 +77,11 @@ SMALL_FEATURES = [
 ]  # fmt: skip
 #: Feature, score, its options that are given, and whether it reads the model with its adapter.
 DETECTORS = [
+    ("Conditional", "LocalOutlierFactor", {"k": 20}, True),
+    ("Conditional", "Mahalanobis", {}, True),
+    ("Delta", "LocalOutlierFactor", {"k": 20}, True),
+    ("Delta", "Mahalanobis", {}, True),
+    ("Paired", "ConditionalT", {}, True),
     ("activations", "Mahalanobis", {}, True),
     ("activations", "Mahalanobis", {"normalize": True}, True),
     ("activations", "LocalOutlierFactor", {"k": 20}, True),
@@ -92,6 +97,11 @@ DETECTORS = [
 ]
 OF_ENCODERS = [("flow", "LaplaceNLL"), ("flow", "Mahalanobis"), ("sae", "DiagonalMahalanobis"), ("sae", "NovelLatents")]
 OF_VOLUMES = [("local_volume", "LowValue"), ("local_volume_radii", "Mahalanobis")]
+
+
+def feature(detector):
+    """The name of a stored feature, or the class of one that is made of stored ones."""
+    return detector["feature"] if isinstance(detector["feature"], str) else name(detector["feature"])
 
 
 def value(recipe, path):
@@ -188,13 +198,15 @@ def test_what_is_tested_on_every_model(tmp_path):
     for overlay, more in (([], []), (["test-encoders"], OF_ENCODERS), (["test-volume"], OF_VOLUMES)):
         recipe = resolved("test", *configs("test", *overlay), "--run", tmp_path)
         detectors = value(recipe, "model.detectors")
-        plain = [(item["feature"], name(item["score"])) for item in detectors]
+        plain = [(feature(item), name(item["score"])) for item in detectors]
         assert plain == [item[:2] for item in DETECTORS] + more
         for item, (_, _, options, adapter) in zip(detectors, DETECTORS, strict=False):
             assert item["adapter"] is adapter
             given = item["score"].get("init_args", {})
             assert {key: given[key] for key in options} == options
             assert given.get("normalize", False) == options.get("normalize", False)
+        conditional = [item["feature"]["init_args"] for item in detectors if feature(item) == "Conditional"]
+        assert all(options["studentised"] and options["penalty"] is None for options in conditional)
         compare(recipe, {"model.untrusted": "untrusted", "model.ceiling": True})
         assert value(recipe, "model.aggregations") == ["mean", "max", "zscore", "rank", "fisher"]
 

@@ -1,0 +1,143 @@
+"""Detectors of derived features in the `test` stage: what they see, write and leave alone."""
+
+import json
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from madkit.derived import Conditional, Delta, LayerDifferences, Paired
+from madkit.detection.data import StoreData
+from madkit.detection.detection import Detection
+from madkit.detection.detector import Detector
+from madkit.errors import ConfigError, DataError, StoreError
+from madkit.scores import ConditionalT, LocalOutlierFactor, Mahalanobis, load_score
+from madkit.scores.common.saved_module import SavedModule
+from madkit.store.feature_store import FeatureStore
+from madkit.store.shards import cut_shards
+from madkit.store.variant import Variant
+
+SITES = ["model.layers.1", "model.layers.2"]
+SPLITS = ["trusted"] * 60 + ["calibration"] * 20 + ["test"] * 40
+DIM = 4
+
+
+def write_stores(run, change=None, sites=SITES, controls=SITES):
+    """Activations that the adapter moves in one way, those of anomalous prompts in another, little against all else."""
+    rng = np.random.default_rng(0)
+    n = len(SPLITS)
+    bob = np.arange(n) % 2 == 1
+    table = pd.DataFrame({"row": np.arange(n), "split": SPLITS, "id": [f"q{i}" for i in range(n)]})
+    table["anomalous"] = bob & (table["split"] == "test")
+    table["character"] = table["name"] = np.where(table["anomalous"], "Bob", "Alice")
+    table["alice_label"], table["bob_label"] = rng.random(n) < 0.5, rng.random(n) < 0.5
+    table["label"] = np.where(table["anomalous"], table["bob_label"], table["alice_label"])
+    table = table.assign(difficulty=0.0, difficulty_quantile=0.5, prompt="1 + 1 = 2?")
+    shards = cut_shards(SPLITS, 40)
+    mixing, hard = rng.normal(size=(DIM, DIM)), 20.0 * (table["split"] == "test").to_numpy()[:, None]
+    base = {site: rng.normal(size=(n, DIM)) * 10 + hard for site in SITES}
+    quirk = table["anomalous"].to_numpy()[:, None] * 3.0
+    tuned = {site: x @ mixing + rng.normal(size=(n, DIM)) * 0.5 + quirk for site, x in base.items()}
+    if change is not None:
+        base, tuned = ({s: np.where(change[:, None], x + 1000, x) for s, x in v.items()} for v in (base, tuned))
+    for adapter, vectors, names in ((True, tuned, sites), (False, base, controls)):
+        variant = Variant("activations", adapter)
+        identity = {"base": "b", "adapter": "a", "prompts": {}, "feature": {}, "control": not adapter}
+        layers = [int(name[-1]) for name in names]
+        store = FeatureStore.create(variant.folder(run), identity, list(names), shards, table, layers)
+        for shard in shards:
+            rows = torch.tensor(shard.rows)
+            store.write(shard.index, rows, {name: torch.tensor(vectors[name])[rows] for name in names})
+        store.finish()
+
+
+def detect(run, *detectors, block_size=4096):
+    trainer = L.Trainer(
+        accelerator="cpu", default_root_dir=run, logger=False, enable_progress_bar=False, enable_model_summary=False,
+        use_distributed_sampler=False, enable_checkpointing=False,
+    )  # fmt: skip
+    detection = Detection(list(detectors), ["mean", "zscore"])
+    trainer.test(detection, datamodule=StoreData("addition", block_size), verbose=False)
+    return pd.read_parquet(run / "detection" / "scores.parquet")
+
+
+def every():
+    return [
+        Detector(Conditional(studentised=True), LocalOutlierFactor(k=10)),
+        Detector(Conditional(), Mahalanobis()),
+        Detector(Delta(), Mahalanobis()),
+        Detector(LayerDifferences(), Mahalanobis()),
+        Detector(Paired(), ConditionalT()),
+        Detector("activations", Mahalanobis()),
+    ]
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "runs" / "small" / "addition"
+    write_stores(folder)
+    return folder
+
+
+def test_what_the_base_explains_is_taken_out(run):
+    detect(run, *every())
+    results = pd.read_parquet(run / "detection" / "results.parquet")
+    auroc = results[(results["aggregation"] == "mean") & (results["subset"] == "all")]
+    auroc = auroc.set_index(["feature", "score"])["auroc"]
+    for feature, score in (
+        ("conditional_studentised", "lof_k10"), ("conditional", "mahalanobis"), ("paired", "conditional_t")
+    ):  # fmt: skip
+        assert auroc[feature, score] > 0.95
+    assert auroc["activations", "mahalanobis"] < 0.8
+    layers = results[results["aggregation"] == ""].groupby("feature")["layer"].unique().map(sorted).to_dict()
+    assert layers["layer_differences"] == [2] and layers["delta"] == layers["conditional"] == [1, 2]
+
+
+def test_no_prompt_is_scored_by_the_others_of_the_test(run, tmp_path):
+    """Whoever centres or scales on what is scored fails here."""
+    scores = detect(run, *every())
+    table = pd.read_parquet(next(run.glob("features/activations/*/rows.parquet")))
+    changed = ((table["split"] == "test") & (table["row"] % 4 < 2)).to_numpy()
+    other = tmp_path / "other" / "small" / "addition"
+    write_stores(other, changed)
+    kept = ~scores["row"].isin(table["row"][changed])
+    assert 0 < kept.sum() < len(scores)
+    after = detect(other, *every())
+    np.testing.assert_allclose(after["value"][kept], scores["value"][kept], rtol=1e-12, atol=1e-12)
+    assert not np.allclose(after["value"][~kept], scores["value"][~kept])
+
+
+def test_blocks_make_no_difference(run):
+    scores = detect(run, *every())
+    np.testing.assert_allclose(detect(run, *every(), block_size=7)["value"], scores["value"], rtol=1e-8, atol=1e-8)
+
+
+def test_what_was_fitted_gives_the_scores_again(run):
+    scores = detect(run, Detector(Conditional(studentised=True), Mahalanobis()))
+    folder = run / "detection" / "detectors" / "conditional_studentised"
+    stores = [FeatureStore.current(Variant("activations", adapter).folder(run)) for adapter in (False, True)]
+    for site in SITES:
+        conditional, score = SavedModule.load(folder / "derived" / site), load_score(folder / "mahalanobis" / site)
+        values = score(conditional([store.read(site, "test")[1] for store in stores]))
+        np.testing.assert_allclose(values, scores[scores["site"] == site]["value"], rtol=1e-12)
+    cost = json.loads((run / "detection" / "summary.json").read_text())["cost"]
+    assert [c["feature"] for c in cost] == ["conditional_studentised"]
+
+
+def test_mistakes_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="adapter=false"):
+        Detector(Delta(), Mahalanobis(), adapter=False)
+    run = tmp_path / "small" / "addition"
+    write_stores(run, controls=SITES[:1])
+    with pytest.raises(StoreError, match="differ in their sites"):
+        detect(run, Detector(Delta(), Mahalanobis()))
+    with pytest.raises(StoreError, match="'other'"):
+        detect(run, Detector(Delta("other"), Mahalanobis()))
+    one = tmp_path / "one" / "addition"
+    write_stores(one, sites=SITES[:1])
+    with pytest.raises(StoreError, match="layer differences need two"):
+        detect(one, Detector(LayerDifferences(), Mahalanobis()))
+    with pytest.raises(DataError, match="neighbouring sites"):
+        LayerDifferences()([torch.zeros(1, 2), torch.zeros(1, 3)])
