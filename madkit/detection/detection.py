@@ -56,8 +56,8 @@ class Detection(L.LightningModule):
     Args:
         detectors: features and scores.
         aggregations: how a detector's scores at all sites become one: ``mean`` (of raw scores, as published)
-            and ``max``; ``zscore``, ``rank`` and ``fisher`` measure each site against the store's calibration
-            prompts first. See `madkit.statistics.aggregation`.
+            and ``max``; ``zscore``, ``rank``, ``fisher``, ``ledoit_wolf``, ``cauchy`` and ``higher_criticism`` measure
+            each site against the store's calibration prompts first. See `madkit.statistics.aggregation`.
         untrusted: what offline scores learn from besides trusted prompts: ``untrusted``, the split of easy normal
             and easy quirky prompts [the study's words], or ``test``, the unlabelled test prompts themselves
             (transductive) [what the study's code did]. Results name it.

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.covariance import LedoitWolf
+from sklearn.preprocessing import StandardScaler
 
 from madkit.errors import DataError
 from madkit.statistics import aggregate, auroc
@@ -51,6 +53,33 @@ def test_ranks_are_blind_to_monotone_maps_and_zscore_is_the_plain_formula():
     z = (scores - calibration.mean(0)) / np.std(calibration, axis=0, ddof=1)
     np.testing.assert_allclose(aggregate("zscore", scores, calibration), z.mean(1), rtol=1e-12)
     np.testing.assert_allclose(aggregate("max", scores), scores.max(1))
+
+
+@settings(max_examples=60, deadline=None)
+@given(scores=numbers, calibration=numbers)
+def test_cauchy_and_higher_criticism_by_counting(scores, calibration):
+    n = len(calibration)
+    cauchy, criticism = [], []
+    for row in scores:
+        columns = [[held[j] for held in calibration] for j in range(3)]
+        p = [(1 + sum(h >= s for h in held)) / (1 + n) for s, held in zip(row, columns, strict=True)]
+        p = sorted(min(value, 1 - 0.5 / (1 + n)) for value in p)
+        cauchy.append(sum(math.tan(math.pi * (0.5 - value)) for value in p) / 3)
+        # Of three sites the smaller half is one.
+        criticism.append(math.sqrt(3) * (1 / 3 - p[0]) / math.sqrt(p[0] * (1 - p[0])))
+    np.testing.assert_allclose(aggregate("cauchy", scores, calibration), cauchy, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(aggregate("higher_criticism", scores, calibration), criticism, rtol=1e-9, atol=1e-12)
+
+
+def test_ledoit_wolf_is_the_distance_under_scikit_learns_covariance():
+    rng = np.random.default_rng(1)
+    mixing = rng.normal(size=(3, 3))
+    scores, calibration = rng.normal(size=(20, 3)) @ mixing, rng.normal(size=(40, 3)) @ mixing
+    scaler = StandardScaler().fit(calibration)
+    correct = np.sqrt(39 / 40)
+    fitted = LedoitWolf().fit(scaler.transform(calibration) * correct)
+    expected = fitted.mahalanobis(scaler.transform(scores) * correct)
+    np.testing.assert_allclose(aggregate("ledoit_wolf", scores, calibration), expected, rtol=1e-9)
 
 
 def test_a_weak_large_site_does_not_hide_a_strong_small_one():

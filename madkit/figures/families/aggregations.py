@@ -17,6 +17,9 @@ _EXPLANATIONS = {
     "zscore": "mean of each site's z-score among held-out trusted prompts",
     "rank": "mean of each site's rank among them",
     "fisher": "Fisher's combination of these ranks",
+    "ledoit_wolf": "shrunk Mahalanobis distance of the vector of z-scores from those of held-out trusted prompts",
+    "cauchy": "Cauchy combination of the ranks",
+    "higher_criticism": "higher criticism of the ranks: some sites are far out",
     ELSEWHERE: "the one site with the highest mean AUROC over the model's *other* datasets",
 }
 
