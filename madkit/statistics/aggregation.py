@@ -23,15 +23,15 @@ def aggregate(name: str, scores: ArrayLike, calibration: ArrayLike | None = None
     - rank: mean over sites of the share of calibration prompts that score below, ties half.
     - fisher: -2 sum over sites of ln p, with p = (1 + number of calibration prompts that score as high) /
       (1 + their number) (Fisher 1925, section 21.1). Sites are not independent, so it is a score and no test.
-    - ledoit_wolf: squared Mahalanobis distance, over the sites, of the vector of z-scores from that of the calibration
-      prompts, with their covariance shrunk (Ledoit and Wolf 2004). It knows which sites say the same, and counts a score
-      far below the usual as one far above (layerwise convergence fingerprints, arXiv 2604.24542).
+    - ledoit_wolf: squared Mahalanobis distance of the vector of z-scores from those of the calibration prompts, with
+      their covariance shrunk (Ledoit and Wolf 2004). It knows which sites say the same, and a score far below the
+      usual counts as one far above (layerwise convergence fingerprints, arXiv 2604.24542).
     - cauchy: mean over sites of tan(pi (1/2 - p)), which a few small p rule (Liu and Xie 2020, section 2.1).
     - higher_criticism: the largest of sqrt(k) (i/k - p_i) / sqrt(p_i (1 - p_i)) over the smaller half of the k sorted p
       (Donoho and Jin 2004, eq. 1.1): some sites, and it does not say which, are far out.
 
-    All but zscore and ledoit_wolf see ranks only. They cannot tell how far above all calibration prompts a score is; with
-    few of those, many anomalous prompts tie.
+    The last two, rank and fisher see ranks only. They cannot tell how far above all calibration prompts a score is;
+    with few of those, many anomalous prompts tie.
 
     Args:
         name: one of the above.
