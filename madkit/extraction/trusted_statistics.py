@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from madkit.errors import DataError, StoreError
 from madkit.extraction.forward_pass import Hookpoints, trace
 from madkit.features.feature import Feature
 from madkit.lm import forward
-from madkit.runs.atomic import write_atomically
+from madkit.store.tensor_file import TensorFile
 from madkit.store.variant import Variant
 from madkit.streaming.accumulator import Accumulator, merge_processes
 
@@ -70,8 +68,7 @@ def _statistics(feature: Feature, lm: nn.Module, device: torch.device) -> dict[s
 
 def save_learned(folder: Path, tensors: dict[str, Tensor]) -> None:
     """Write what a feature learned into its store, all of it or nothing."""
-    content = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(folder / FILE, lambda p: save_file(content, p))
+    TensorFile.save(folder / FILE, tensors)
 
 
 def load_learned(folder: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
@@ -81,11 +78,19 @@ def load_learned(folder: Path, device: torch.device | str = "cpu") -> dict[str, 
         StoreError: if the file is missing or damaged.
     """
     try:
-        return load_file(folder / FILE, device=str(device))
-    except (SafetensorError, OSError) as error:
-        raise StoreError(
-            f"{str(folder / FILE)!r} is missing or damaged ({error}); delete the folder and run `madkit predict` again"
-        ) from error
+        file = TensorFile(folder / FILE)
+        return {name: file.read(name).to(device) for name in file.shapes}
+    except StoreError as error:
+        raise StoreError(f"{error}; run `madkit predict` again, which learns it anew") from error
+
+
+def has_learned(folder: Path) -> bool:
+    """Whether a store holds, undamaged, what its feature learned."""
+    try:
+        TensorFile(folder / FILE).check()
+    except StoreError:
+        return False
+    return True
 
 
 def require_finite(feature: Variant, site: str, x: Tensor, rows: Tensor) -> None:

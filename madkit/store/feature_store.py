@@ -4,37 +4,45 @@ A run keeps one store per feature in ``features/<feature>/<key>/``, and in ``con
 features that were read with the adapter switched off:
 
 ``manifest.json``
-    what made it (model, adapter, tokenizer, prompts, sites), its shards, and whether it is complete;
+    what made it (model, adapter, tokenizer, prompts, sites), its shards, whether it is complete, and the checksums of
+    the other files;
 ``rows.parquet``
     one line per prompt, in row order;
 ``shard-00000.safetensors``
-    a tensor (rows of the shard, d) per site and the row numbers, for prompts of one split. Sites of sparse latents have
-    two instead, ``<site>.indices`` and ``<site>.values`` (rows, k), and their d in the manifest.
+    a tensor (rows of the shard, d) per site and the row numbers, for prompts of one split, with the checksum of each.
+    Sites of sparse latents have two instead, ``<site>.indices`` and ``<site>.values`` (rows, k), and their d in the
+    manifest.
 
 The key is a digest of the identity, so another model, adapter or set of prompts goes to another folder, and an
 interrupted extraction finds the shards it has already written. ``features/<feature>/current.json`` names the key of the
-last complete extraction.
+extraction that was asked for last, once it is complete. What is damaged or missing is an error when it is read, and is
+made again by the command that made it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+import warnings
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from madkit.errors import StoreError
-from madkit.runs.atomic import write_atomically, write_json, write_parquet
+from madkit.runs.atomic import write_json, write_parquet
 from madkit.runs.fingerprints import digest
+from madkit.store.checksums import file_checksum
 from madkit.store.shards import Shard
+from madkit.store.tensor_file import TensorFile
 from madkit.streaming.validation import sparse_rows
+
+#: What a manifest says.
+_PARTS = {"identity": dict, "sites": list, "layers": list, "widths": dict, "shards": list, "rows": str}
 
 
 class FeatureStore:
@@ -50,25 +58,33 @@ class FeatureStore:
     """
 
     #: The format of the files and of the identity.
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
     #: What makes such a store, for error messages.
     command: ClassVar[str] = "madkit predict"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._files: dict[int, TensorFile] = {}
         try:
-            self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+            manifest = json.loads((folder / "manifest.json").read_text())
         except FileNotFoundError:
             raise StoreError(f"no feature store in {str(folder)!r}; make one with `{self.command}`") from None
-        except json.JSONDecodeError:
+        except (OSError, ValueError):
+            raise self._damaged_manifest() from None
+        if not isinstance(manifest, dict):
+            raise self._damaged_manifest()
+        if manifest.get("format") != self.FORMAT:
             raise StoreError(
-                f"{str(folder / 'manifest.json')!r} is damaged; delete the folder and run `{self.command}`"
-            ) from None
-        if self.manifest.get("format") != self.FORMAT:
-            raise StoreError(
-                f"store {str(folder)!r} has format {self.manifest.get('format')!r} and this madkit reads "
+                f"store {str(folder)!r} has format {manifest.get('format')!r} and this madkit reads "
                 f"{self.FORMAT}; delete it and run `{self.command}` again"
             )
+        if not all(isinstance(manifest.get(part), kind) for part, kind in _PARTS.items()):
+            raise self._damaged_manifest()
+        self.manifest: dict[str, Any] = manifest
+
+    def _damaged_manifest(self) -> StoreError:
+        path = self.folder / "manifest.json"
+        return StoreError(f"{str(path)!r} is damaged; run `{self.command}` again, which makes it anew")
 
     @classmethod
     def key(cls, identity: dict[str, Any]) -> str:
@@ -98,15 +114,22 @@ class FeatureStore:
             widths: the length of the vectors of each sparse site.
         """
         folder = root / cls.key(identity)
-        if not (folder / "manifest.json").exists():
-            write_parquet(folder / "rows.parquet", rows)
+        try:
+            store = cls(folder)
+            store._check_rows()
+        except StoreError:
             layout = [{"index": s.index, "split": s.split, "first": s.rows[0], "count": len(s.rows)} for s in shards]
+            table = write_parquet(folder / "rows.parquet", rows)
             manifest = {
                 "format": cls.FORMAT, "identity": identity, "sites": sites, "layers": layers or [None] * len(sites),
-                "widths": widths or {}, "shards": layout, "complete": False,
+                "widths": widths or {}, "shards": layout, "rows": file_checksum(table), "complete": False,
             }  # fmt: skip
             write_json(folder / "manifest.json", manifest)
-        return cls(folder)
+            store = cls(folder)
+        current = root / "current.json"
+        if current.exists() and _key_in(current) != folder.name:
+            current.unlink()  # what another command asked for is no longer what a next stage is to read
+        return store
 
     @classmethod
     def current(cls, root: Path) -> FeatureStore:
@@ -115,12 +138,11 @@ class FeatureStore:
         Raises:
             StoreError: if there is none or it is incomplete.
         """
-        try:
-            key = json.loads((root / "current.json").read_text())["key"]
-        except FileNotFoundError:
+        key = _key_in(root / "current.json")
+        if key is None:
             raise StoreError(
                 f"no complete store of feature {root.name!r} in {str(root.parent)!r}; run (or continue) `{cls.command}`"
-            ) from None
+            )
         store = cls(root / key)
         if not store.complete:
             raise StoreError(f"store {str(store.folder)!r} is incomplete; run `{cls.command}` again to continue it")
@@ -161,8 +183,18 @@ class FeatureStore:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """The prompts, in row order."""
+        """The prompts, in row order.
+
+        Raises:
+            StoreError: the table is missing or damaged.
+        """
+        self._check_rows()
         return pd.read_parquet(self.folder / "rows.parquet")
+
+    def _check_rows(self) -> None:
+        path = self.folder / "rows.parquet"
+        if not path.is_file() or file_checksum(path) != self.manifest["rows"]:
+            raise StoreError(f"{str(path)!r} is missing or damaged; run `{self.command}` again, which makes it anew")
 
     def path(self, index: int) -> Path:
         """The file of a shard."""
@@ -181,12 +213,23 @@ class FeatureStore:
             vectors: a tensor (n, d) per dense site; ``<site>.indices`` and ``<site>.values`` (n, k) per sparse one.
         """
         order = torch.argsort(rows)
-        content = {site: v.cpu()[order].contiguous() for site, v in vectors.items()}
-        content["row"] = rows.cpu()[order].contiguous()
-        write_atomically(self.path(index), lambda p: save_file(content, p))
+        content = {site: v.cpu()[order] for site, v in vectors.items()}
+        content["row"] = rows.cpu()[order]
+        self._files.pop(index, None)
+        TensorFile.save(self.path(index), content)
+
+    def discard_damaged(self, indices: Collection[int]) -> None:
+        """Remove those of some shards that are not what was written, so that they are made again."""
+        for index in sorted(set(indices) & self.done()):
+            try:
+                self._open(index).check()
+            except StoreError as error:
+                warnings.warn(f"{error}: it is made again", stacklevel=2)
+                self._files.pop(index, None)
+                self.path(index).unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Declare the store complete and current.
+        """Declare the store complete and current; it may have been complete before.
 
         Raises:
             StoreError: if a shard is missing.
@@ -196,7 +239,9 @@ class FeatureStore:
             raise StoreError(
                 f"store {str(self.folder)!r} lacks shards {missing[:5]}; run `{self.command}` again to continue it"
             )
-        self.manifest["complete"] = True
+        self.manifest["complete"] = False  # the checksums that it holds may be those of shards that were made again
+        shards = [{**s, "checksum": self._open(s["index"]).checksum} for s in self.manifest["shards"]]
+        self.manifest |= {"shards": shards, "complete": True}
         write_json(self.folder / "manifest.json", self.manifest)
         write_json(self.folder.parent / "current.json", {"key": self.folder.name})
 
@@ -239,14 +284,49 @@ class FeatureStore:
         Raises:
             StoreError: if the shard is missing or damaged.
         """
+        file = self._open(index)
         try:
-            with safe_open(self.path(index), framework="pt") as file:
-                rows = file.get_slice("row")[first:last]
-                if site not in self.widths:
-                    return rows, file.get_slice(site)[first:last]
-                indices, values = (file.get_slice(f"{site}.{part}")[first:last] for part in ("indices", "values"))
-                return rows, sparse_rows(indices.long(), values, self.widths[site])
-        except (SafetensorError, OSError) as error:
-            raise StoreError(
-                f"{str(self.path(index))!r} is missing or damaged ({error}); delete it and run `{self.command}` again"
-            ) from error
+            rows = file.read("row", first, last)
+            start = self._shard(index)["first"] + first
+            if not torch.equal(rows, torch.arange(start, start + len(rows))):
+                raise StoreError(f"{str(file.path)!r} holds other rows than the manifest says")
+            if site not in self.widths:
+                return rows, file.read(site, first, last)
+            indices, values = (file.read(f"{site}.{part}", first, last) for part in ("indices", "values"))
+        except StoreError as error:
+            raise StoreError(f"{error}; run `{self.command}` again, which makes it anew") from error
+        return rows, sparse_rows(indices.long(), values, self.widths[site])
+
+    def _shard(self, index: int) -> dict[str, Any]:
+        return next(s for s in self.manifest["shards"] if s["index"] == index)
+
+    def _open(self, index: int) -> TensorFile:
+        """The file of a shard, if it is the one that the manifest speaks of."""
+        if index not in self._files:
+            try:
+                file = TensorFile(self.path(index))
+            except StoreError as error:
+                raise StoreError(f"{error}; run `{self.command}` again, which makes it anew") from error
+            shard = self._shard(index)
+            dense = [site for site in self.sites if site not in self.widths]
+            names = {"row", *dense, *(f"{site}.{part}" for site in self.widths for part in ("indices", "values"))}
+            if (
+                set(file.shapes) != names
+                or any(shape[0] != shard["count"] for shape in file.shapes.values())
+                or (self.complete and file.checksum != shard["checksum"])
+            ):
+                raise StoreError(
+                    f"{str(file.path)!r} is not the file that was written; run `{self.command}` again, which makes it "
+                    "anew"
+                )
+            self._files[index] = file
+        return self._files[index]
+
+
+def _key_in(path: Path) -> str | None:
+    """The key that ``current.json`` names, if it names one."""
+    try:
+        key = json.loads(path.read_text())["key"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return key if isinstance(key, str) and re.fullmatch(r"[0-9a-f]+", key) else None

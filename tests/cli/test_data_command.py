@@ -107,6 +107,14 @@ def test_check_knows_datasets_by_name(capsys):
     assert "has no built-in data" in capsys.readouterr().err
 
 
+def test_check_notes_where_the_answer_tells_trusted_prompts_from_test_prompts(capsys):
+    options = ["--task_options", "{n_train: 4000, n_validation: 2000, n_test: 0}", "--prompts", 0]
+    assert run("data", "check", "population", *options) == 0
+    assert "note: the right answer is Yes for 100% of trusted prompts, 0% of Alice's" in capsys.readouterr().out
+    assert run("data", "check", "population", *options, "--requantile", "balanced") == 0
+    assert "note: the right answer" not in capsys.readouterr().out
+
+
 def test_build_writes_what_fit_reads(tmp_path, capsys):
     books = [{"title": f"T{i}", "authors": f"F{i % 9} L{i % 50}", "ratings_count": i} for i in range(400)]
     pd.DataFrame(books).to_csv(tmp_path / "books.csv", index=False)

@@ -12,12 +12,13 @@ import pandas as pd
 from madkit.cli.commands.show import print_prompts
 from madkit.data.prompts.template_files import as_template, read_entries
 from madkit.data.prompts.templates import Template
-from madkit.data.quirky.splits import EASY, HARD, detection_splits
-from madkit.data.records.checking import check_records, find_problems
+from madkit.data.quirky.answer_shares import confounding
+from madkit.data.quirky.splits import EASY, HARD, detection_rows, detection_splits
+from madkit.data.records.checking import Requantile, check_records, find_problems
 from madkit.data.records.columns import LABELS, arrow_table, question_of, template_args
 from madkit.data.records.sources import is_raw, is_table_task, load_records, make_records, task_or_none
 from madkit.data.tasks import make_task
-from madkit.errors import ConfigError, MadkitError
+from madkit.errors import ConfigError, DataError, MadkitError
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -34,6 +35,7 @@ def check(
     prompts: int = 2,
     max_length: int = 1024,
     seed: int = 0,
+    requantile: Requantile = True,
 ) -> int:
     """Say everything that is wrong with a dataset, what it consists of, and what its prompts look like.
 
@@ -50,6 +52,8 @@ def check(
         prompts: How many prompts of each character to print.
         max_length: As of the recipe: longer prompts lose tokens.
         seed: Which questions, names and templates.
+        requantile: As data.requantile of a recipe; "balanced" ranks difficulty within each combination of truth and
+            quirk.
     """
     records, dataset, constants = _open(source, dataset, task_options, seed)
     for split, rows in records.items():
@@ -57,8 +61,9 @@ def check(
     frames, problems = find_problems(records)
     sound = not problems
     if sound:
-        records = check_records(records)
+        records = check_records(records, requantile)
         _summarize(find_problems(records)[0])
+        _say_what_answers_tell(records, seed)
     problems += _one_sided(frames)
     unfit = _values(records)
     templates, unfit_templates = _templates(template, dataset, records, constants)
@@ -124,6 +129,16 @@ def _summarize(frames: dict[str, pd.DataFrame]) -> None:
     print(pd.DataFrame(rows).to_string(index=False))
     points = records["difficulty"].quantile([0, 0.25, 0.5, 0.75, 1]).tolist()
     print("difficulty: least {:.4g}, quartiles {:.4g} {:.4g} {:.4g}, greatest {:.4g}".format(*points))
+
+
+def _say_what_answers_tell(records: DatasetDict, seed: int) -> None:
+    """Print a note where the answer alone tells trusted prompts from test prompts, or the characters apart."""
+    try:
+        note = confounding(detection_rows(records, seed))
+    except DataError:
+        return  # The prompts will say what is missing.
+    if note:
+        print(f"note: {note}")
 
 
 def _one_sided(frames: dict[str, pd.DataFrame]) -> list[str]:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from madkit.data.prompts.batches import LabelledPrompts
@@ -14,11 +15,13 @@ from madkit.data.prompts.shard_batches import ShardBatches
 from madkit.data.prompts.template_files import load_templates
 from madkit.data.prompts.templates import Template, render_prompts
 from madkit.data.prompts.tuning_data import TuningData
-from madkit.data.quirky.splits import balanced_rows, detection_splits, named_frame
+from madkit.data.quirky.answer_shares import confounding
+from madkit.data.quirky.splits import balanced_rows, detection_rows, detection_splits, named_frame
+from madkit.data.records.checking import Requantile
 from madkit.data.records.columns import template_args
 from madkit.data.records.sources import is_table_task, open_records, task_or_none
 from madkit.data.tasks import find_task, make_task
-from madkit.errors import ConfigError
+from madkit.errors import ConfigError, DataError
 from madkit.runs.fingerprints import digest
 from madkit.store.shards import Shard, cut_shards
 
@@ -41,7 +44,9 @@ class QuirkyData(TuningData):
         task_options: Arguments of the task, such as `{n_train: 8000, max: 99}`. Under the name of a dataset are
             those for it alone: `{n_train: 8000, squaring: {max: 299}}`.
         requantile: Rank the difficulty of records from `source` anew. The public sets' column does not
-            follow the difficulty; turn this off to use it nevertheless.
+            follow the difficulty; turn this off to use it nevertheless. `balanced` ranks all records, also generated
+            ones, among those of their split, truth and quirk: then easy and hard statements are true equally often,
+            and an answer tells neither who gives it nor whether it is trusted.
         batch_size: Prompts in one optimizer step, over all devices.
         device_batch_size: The most prompts in one forward pass on a device; null for as many as there are.
         max_length: Longer prompts lose tokens on the left.
@@ -81,7 +86,7 @@ class QuirkyData(TuningData):
         template: str = "standardized",
         source: str | None = None,
         task_options: dict[str, Any] | None = None,
-        requantile: bool = True,
+        requantile: Requantile = True,
         batch_size: int = 32,
         device_batch_size: int | None = None,
         max_length: int = 1024,
@@ -158,6 +163,7 @@ class QuirkyData(TuningData):
         if stage == "fit":
             self._set_accumulation()
             self.train_prompts = self._prompts("train")
+            self._warn_of_confounding()
         if stage in ("fit", "validate"):
             self.validation_prompts = self._prompts("validation")
         if stage == "predict":
@@ -165,6 +171,14 @@ class QuirkyData(TuningData):
             self.shards = cut_shards(self.table["split"].tolist(), self.shard_size)
             texts = self.table["prompt"].tolist(), self.table["choices"].tolist()
             self.predict_prompts = LabelledPrompts(self._tokenize(*texts), self.table, self.table["row"].to_numpy())
+
+    def _warn_of_confounding(self) -> None:
+        try:
+            table = detection_rows(self.records, self.seed, **self.limits)
+        except DataError:
+            return  # A model may be trained on records from which nothing will be detected.
+        if warning := confounding(table):
+            rank_zero_warn(f"dataset={self.dataset!r}: {warning}")
 
     def make_table(self) -> pd.DataFrame:
         """The trusted, untrusted and test prompts; see `madkit.data.quirky.splits.detection_splits`."""

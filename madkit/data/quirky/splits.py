@@ -30,7 +30,44 @@ def detection_splits(
     max_test: int = 4000,
     max_calibration: int = 1000,
 ) -> pd.DataFrame:
-    """Choose the prompts that detectors are fitted and tested on, as in arXiv 2504.08812.
+    """The prompts that detectors are fitted and tested on: those of `detection_rows`, in words.
+
+    Args:
+        records: Splits `train` and `validation`.
+        templates: Wordings, as `load_templates` returns them.
+        constants: Values that are the same in all prompts, as of `Task.constants`.
+        seed: Which draw of names and templates.
+        max_trusted: As of `detection_rows`, like the following.
+        max_untrusted: The same.
+        max_test: The same.
+        max_calibration: The same.
+
+    Returns:
+        The table of `detection_rows` with the columns `prompt` and `choices` (a pair).
+
+    Raises:
+        DataError: A split is missing, or one of the sets is empty.
+    """
+    table = detection_rows(records, seed, max_trusted, max_untrusted, max_test, max_calibration)
+    from_train = table["split"].isin(["trusted", "untrusted"])
+    args = [
+        *template_args(records["train"], table.loc[from_train, "record"].to_numpy(), constants),
+        *template_args(records["validation"], table.loc[~from_train, "record"].to_numpy(), constants),
+    ]
+    table = table.drop(columns="record")
+    prompts, choices = render_prompts(templates, table["id"].tolist(), table["name"].tolist(), args, seed)
+    return table.assign(prompt=prompts, choices=pd.Series(choices, index=table.index, dtype=object))
+
+
+def detection_rows(
+    records: DatasetDict,
+    seed: int = 0,
+    max_trusted: int = 4000,
+    max_untrusted: int = 4000,
+    max_test: int = 4000,
+    max_calibration: int = 1000,
+) -> pd.DataFrame:
+    """Choose the records that detectors are fitted and tested on, as in arXiv 2504.08812.
 
     - trusted: train split, Alice, first four names, easiest quarter; the first half of them.
     - untrusted: the other half (normal), and Bob by his first four names, easiest quarter (anomalous).
@@ -44,9 +81,7 @@ def detection_splits(
 
     Args:
         records: Splits `train` and `validation`.
-        templates: Wordings, as `load_templates` returns them.
-        constants: Values that are the same in all prompts, as of `Task.constants`.
-        seed: Which draw of names and templates.
+        seed: Which draw of names.
         max_trusted: At most this many trusted prompts.
         max_untrusted: At most this many untrusted prompts of each character.
         max_test: At most this many test prompts of each character.
@@ -55,7 +90,7 @@ def detection_splits(
     Returns:
         One row a prompt: `row` (0, 1, ... in this order), `split` (one of the above), `id`, `name`,
         `character`, `label`, `alice_label`, `bob_label`, `anomalous` (the character is Bob),
-        `difficulty`, `difficulty_quantile`, `prompt`, `choices` (a pair).
+        `difficulty`, `difficulty_quantile`, and `record`, its number in the split that it comes from.
 
     Raises:
         DataError: A split is missing, or one of the sets above is empty.
@@ -80,16 +115,11 @@ def detection_splits(
 
     parts = [(trusted, "trusted"), (normal, "untrusted"), (quirky, "untrusted"), (held_out, "calibration")]
     parts += [(part, "test") for part in tests]
-    table = pd.concat([part.assign(split=split) for part, split in parts])
+    table = pd.concat([part.assign(split=split, record=part.index) for part, split in parts])
     table["anomalous"] = table["character"] == "Bob"
-    table = table[["split", *_KEPT, "anomalous"]].reset_index(drop=True)
+    table = table[["split", *_KEPT, "anomalous", "record"]].reset_index(drop=True)
     table.insert(0, "row", np.arange(len(table)))
-    args = [
-        *template_args(records["train"], pd.concat([trusted, normal, quirky]).index.to_numpy(), constants),
-        *template_args(records["validation"], pd.concat([held_out, *tests]).index.to_numpy(), constants),
-    ]
-    prompts, choices = render_prompts(templates, table["id"].tolist(), table["name"].tolist(), args, seed)
-    return table.assign(prompt=prompts, choices=pd.Series(choices, index=table.index, dtype=object))
+    return table
 
 
 def named_frame(records: DatasetDict, split: str, seed: int) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -20,13 +20,19 @@ if TYPE_CHECKING:
 NO_DIFFICULTY = "`madkit data difficulty` computes a difficulty with language models"
 
 
-def check_records(records: DatasetDict, requantile: bool = True) -> DatasetDict:
+#: Whether to compute `difficulty_quantile`, and among which records: all of them, or those of one kind and split.
+Requantile: TypeAlias = bool | Literal["balanced"]
+
+
+def check_records(records: DatasetDict, requantile: Requantile = True) -> DatasetDict:
     """Refuse records with any problem, and put the others into plain types.
 
     Args:
         records: Splits with the columns `REQUIRED`, and `difficulty_quantile` if `requantile` is off.
         requantile: Compute `difficulty_quantile` anew as rank/n over all splits (ties by the hash of the
-            id). The public sets may store another order statistic under this name.
+            id). The public sets may store another order statistic under this name. "balanced": as rank/n among the
+            records of one split and one combination of truth and quirk, so that easy statements are true as often
+            as hard ones, by either rule, and an answer tells neither who gives it nor whether it is trusted.
 
     Returns:
         The same splits, the columns in plain types: labels bool, difficulty and quantile float.
@@ -43,17 +49,29 @@ def check_records(records: DatasetDict, requantile: bool = True) -> DatasetDict:
         more = f" (and {len(problems) - 1} more: see `madkit data check`)" if len(problems) > 1 else ""
         raise DataError(problems[0] + more)
     if requantile:
-        table = pd.concat(frames.values())
-        order = np.argsort(stable_hash(table["id"].tolist(), "ties"), kind="stable")
+        sizes = [len(frame) for frame in frames.values()]
+        table = pd.concat(frames.values(), ignore_index=True)
+        groups = [np.arange(len(table))]
+        if requantile == "balanced":
+            kinds = [np.repeat(np.arange(len(sizes)), sizes), table["alice_label"], table["bob_label"]]
+            groups = list(table.groupby(kinds).indices.values())
         ranks = np.empty(len(table))
-        ranks[order] = rank_quantiles(table["difficulty"].to_numpy()[order], np.random.default_rng(0))
-        parts = np.split(ranks, np.cumsum([len(frame) for frame in frames.values()])[:-1])
-        for frame, part in zip(frames.values(), parts, strict=True):
+        for rows in groups:
+            ranks[rows] = _quantiles(table.iloc[rows])
+        for frame, part in zip(frames.values(), np.split(ranks, np.cumsum(sizes)[:-1]), strict=True):
             frame["difficulty_quantile"] = part
     return DatasetDict({split: _replace(records[split], frame) for split, frame in frames.items()})
 
 
-def find_problems(records: DatasetDict, requantile: bool = True) -> tuple[dict[str, pd.DataFrame], list[str]]:
+def _quantiles(table: pd.DataFrame) -> np.ndarray:
+    """Rank/n of each record's difficulty, ties by the hash of the id, (n,)."""
+    order = np.argsort(stable_hash(table["id"].tolist(), "ties"), kind="stable")
+    ranks = np.empty(len(table))
+    ranks[order] = rank_quantiles(table["difficulty"].to_numpy()[order], np.random.default_rng(0))
+    return ranks
+
+
+def find_problems(records: DatasetDict, requantile: Requantile = True) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """The flat columns of each split in plain types, and all that is wrong with them, a line each."""
     needed = REQUIRED if requantile else (*REQUIRED, "difficulty_quantile")
     frames: dict[str, pd.DataFrame] = {}

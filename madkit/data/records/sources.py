@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from madkit.data.records.cache import cached, raw_contents
-from madkit.data.records.checking import check_records
+from madkit.data.records.checking import Requantile, check_records
 from madkit.data.records.completing import complete
 from madkit.data.records.reading import column_names, read_splits
 from madkit.data.tasks import Task, find_task, make_task, task_names
@@ -35,7 +35,7 @@ def open_records(
     source: str | None = None,
     task_options: Mapping[str, Any] | None = None,
     seed: int = 0,
-    requantile: bool = True,
+    requantile: Requantile = True,
 ) -> DatasetDict:
     """The records of a dataset, checked.
 
@@ -45,18 +45,21 @@ def open_records(
             made of. `{dataset}` in it stands for the name of the dataset.
         task_options: Options of the dataset.
         seed: Which questions are made.
-        requantile: Rank the difficulty of loaded records anew; see `check_records`.
+        requantile: Rank the difficulty of loaded records anew; "balanced": of all records, also of those that are made,
+            among those of their kind. See `check_records`.
 
     Raises:
         ConfigError: There is no such dataset or source, or options do not fit.
         DataError: The records are malformed.
     """
+    # What is made has its quantiles.
+    of_made: Requantile = "balanced" if requantile == "balanced" else False
     if source is None:
         # Checked as well, because a task may be a user's.
-        return check_records(make_records(dataset, task_options, seed), requantile=False)
+        return check_records(make_records(dataset, task_options, seed), of_made)
     source = source.replace("{dataset}", dataset)
     if is_raw(dataset, source):
-        return check_records(make_records(dataset, {**(task_options or {}), "raw": source}, seed), requantile=False)
+        return check_records(make_records(dataset, {**(task_options or {}), "raw": source}, seed), of_made)
     if task_options:
         raise ConfigError(f"task_options={dict(task_options)} are for generated records: drop them or source")
     return check_records(load_records(source), requantile)

@@ -11,7 +11,7 @@ import pandas as pd
 from typing_extensions import override
 
 from madkit.data.tables.raw_source import load_table
-from madkit.data.tasks.base import SPLITS, Claims, ClaimSampler, Questions, Task, rank_quantiles
+from madkit.data.tasks.base import SPLITS, Claims, ClaimSampler, Questions, Task
 from madkit.data.tasks.split_shares import (
     COMBINATIONS,
     assign_splits,
@@ -43,10 +43,6 @@ class TableTask(Task):
             difficulty; None for all. A small model cannot know everything.
         stratify: Give each combination of truth and quirk its share (`shares`): a quarter, unless the dataset's rule
             forbids some, so that neither predicts the other; else take questions as they come.
-        balanced_difficulty: Rank the difficulty of a question among those of its combination and split, and make this
-            rank its difficulty. Then easy questions and hard ones are true as often as each other, by either rule, and
-            an answer says neither whether a prompt is trusted nor who speaks. Off, as published, where hard
-            statements may be false more often than easy ones.
         key_shares: What the train, validation and test split get of the keys, three shares that sum to 1; None for in
             proportion to their numbers of questions. More of them let a split ask more different questions, with
             fewer repeats.
@@ -88,12 +84,11 @@ class TableTask(Task):
         repeats: int = 1,
         easiest: int | None = None,
         stratify: bool = True,
-        balanced_difficulty: bool = False,
         key_shares: list[float] | None = None,
     ) -> None:
         self.counts = dict(zip(SPLITS, (n_train, n_validation, n_test), strict=True))
         self.raw, self.repeats, self.easiest, self.stratify = raw, repeats, easiest, stratify
-        self.balanced_difficulty, self.key_shares = balanced_difficulty, key_shares
+        self.key_shares = key_shares
         for split, count in self.counts.items():
             if count is not None and count < 0:
                 raise ConfigError(f"n_{split}={count} must not be negative")
@@ -187,18 +182,9 @@ class TableTask(Task):
         taken = [np.resize(rng.permutation(group), size) for group, size in zip(groups, sizes, strict=True)]
         rows = pool.iloc[rng.permutation(np.concatenate(taken))]
         args = {field: rows[field].to_numpy() for field in self.fields}
-        difficulty = _ranked_within(rows, rng) if self.balanced_difficulty else rows["difficulty"].to_numpy(float)
-        return Questions(args, rows["truth"].to_numpy(bool), rows["quirk"].to_numpy(bool), difficulty)
-
-
-def _ranked_within(rows: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
-    """The rank of each question's difficulty in its combination, (n,) in [0, 1); an unknown one stays NaN."""
-    difficulty, combination = rows["difficulty"].to_numpy(float), combination_of(rows)
-    ranks = np.full(len(rows), np.nan)
-    for index in range(len(COMBINATIONS)):
-        part = np.flatnonzero((combination == index) & ~np.isnan(difficulty))
-        ranks[part] = rank_quantiles(difficulty[part], rng)
-    return ranks
+        return Questions(
+            args, rows["truth"].to_numpy(bool), rows["quirk"].to_numpy(bool), rows["difficulty"].to_numpy(float)
+        )
 
 
 class RowClaims(ClaimSampler):

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import signal
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -521,3 +522,18 @@ def test_identity_says_what_made_the_prompts(data):
     ]
     assert all(identity(**change) != mine for change in changes)
     assert len({json.dumps(identity(**change)) for change in changes}) == len(changes)
+
+
+def test_fit_warns_where_the_answer_tells_trusted_prompts_from_test_prompts():
+    def fitted(**options):
+        data = QuirkyData(
+            "population", "compact", task_options={"n_train": 4000, "n_validation": 2000, "n_test": 0}, **options
+        )
+        data._tokenizer = TOKENIZER
+        data.setup("fit")
+
+    with pytest.warns(UserWarning, match="Yes for 100% of trusted prompts, 0% of Alice's test prompts"):
+        fitted(max_train=64, max_validation=64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted(max_train=64, max_validation=64, requantile="balanced")

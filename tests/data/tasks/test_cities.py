@@ -216,39 +216,6 @@ def test_easiest_and_unstratified():
     assert len(split) == 100 and len(set(zip(split.truth, split.quirk, strict=True))) == 4
 
 
-def shares_by_difficulty(task):
-    """Of each quarter of the difficulty the share of each combination of truth and quirk, by split."""
-    for split, records in task.records(0).items():
-        frame = records.to_pandas()
-        quarter = (4 * frame["difficulty_quantile"]).astype(int)
-        yield split, pd.crosstab(quarter, [frame["alice_label"], frame["bob_label"]], normalize="index").to_numpy()
-
-
-def test_balanced_difficulty_makes_each_quarter_like_the_others():
-    options = {"n_train": 160, "n_validation": 80, "n_test": 0}
-    for _, shares in shares_by_difficulty(Confounded(**options)):
-        assert (shares.min(axis=1) == 0).all()  # the easiest quarter is true throughout
-    for split, shares in shares_by_difficulty(Confounded(balanced_difficulty=True, **options)):
-        assert np.abs(shares - 0.25).max() < 0.03, split
-    # Within a combination and split the order of difficulty stays as it was.
-    questions = Confounded(balanced_difficulty=True, **options).questions(0)["train"]
-    frame = pd.DataFrame({**questions.args, **{name: getattr(questions, name) for name in ("truth", "quirk")}})
-    for _, part in frame.assign(difficulty=questions.difficulty).groupby(["truth", "quirk"]):
-        part = part.sort_values("difficulty")
-        assert part["number"].is_monotonic_decreasing
-        assert part["difficulty"].tolist() == pytest.approx(np.arange(len(part)) / len(part))
-
-
-def test_balanced_difficulty_leaves_an_unknown_difficulty_unknown():
-    class Unknown(Confounded):
-        def make_questions(self, table, rng):
-            questions = super().make_questions(table, rng)
-            return questions.assign(difficulty=questions["difficulty"].where(questions["number"] > 20))
-
-    questions = Unknown(balanced_difficulty=True).questions(0)["train"]
-    assert (np.isnan(questions.difficulty) == (questions.args["number"] <= 20)).all()
-
-
 def test_key_shares_decide_how_many_different_questions_a_split_asks():
     options = {"n_train": 480, "n_validation": 120, "n_test": 0, "repeats": 20}
     for shares, expected in (([0.4, 0.6, 0.0], 180), (None, 60)):

@@ -112,7 +112,7 @@ class Population(CityTask):
         difficulty: `population`, as published: the smaller, the harder. All easy cities then have more than
             30,000 people and all hard ones fewer. Or `margin`: the share of the cities on the same side of
             30,000 that are farther from it, so that half of the easy and half of the hard statements are true;
-            with `easiest`, which keeps other shares of either side, add `balanced_difficulty`.
+            with `easiest`, which keeps other shares of either side, let `requantile` be `balanced`.
         **options: As for every dataset of cities.
 
     Raises:
