@@ -15,7 +15,7 @@ from madkit.data.quirky.quirky_data import QuirkyData
 from madkit.errors import ConfigError
 from madkit.extraction.forward_pass import switched, trace
 from madkit.extraction.store_writer import StoreWriter
-from madkit.extraction.trusted_statistics import FILE, learn, load_learned, save_learned
+from madkit.extraction.trusted_statistics import FILE, has_learned, learn, load_learned, save_learned
 from madkit.features.activations import Activations
 from madkit.features.answers import Answers
 from madkit.features.feature import Feature
@@ -24,7 +24,7 @@ from madkit.runs import fingerprints
 from madkit.runs.cost import measured
 from madkit.runs.folder import root_of
 from madkit.store.variant import Variant
-from madkit.training.lightning_internals import datamodule_of
+from madkit.training.lightning_internals import datamodule_of, is_trial
 
 
 class Extractor(StoreWriter):
@@ -114,8 +114,17 @@ class Extractor(StoreWriter):
         self._to_learn = {
             variant: feature
             for variant, feature in self.features.items()
-            if feature.statistics(lm) and not (self.stores[variant].folder / FILE).exists()
+            if feature.statistics(lm) and not has_learned(self.stores[variant].folder)
         }
+        self.trainer.strategy.barrier()
+        if self.trainer.is_global_zero and not is_trial(self.trainer):
+            self.costs.reopen()
+            for variant in self._to_learn:
+                store = self.stores[variant]
+                if len(store.done()) == len(store.shards):  # it is learned where a shard is computed
+                    store.path(store.shards[0].index).unlink()
+        self.trainer.strategy.barrier()
+        self.find_missing()
 
     def configure_model(self) -> None:
         """Load base and adapter, unless everything has been computed."""
@@ -159,7 +168,8 @@ class Extractor(StoreWriter):
         for variant in variants:
             if variant not in self.costs:
                 # Once, after a first batch: each feature as if it were the only one.
-                self.costs[variant] = measured(partial(self._alone, variant, batch), len(batch["row"]), self.device)
+                cost = measured(partial(self._alone, variant, batch), len(batch["row"]), self.device)
+                self.costs.add(variant, cost)
 
     def _alone(self, variant: Variant, batch: dict[str, Any]) -> None:
         feature = self.features[variant]

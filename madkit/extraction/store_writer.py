@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -12,12 +11,13 @@ import lightning as L
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from madkit.errors import ConfigError
+from madkit.extraction.kept_costs import KeptCosts
 from madkit.extraction.trusted_statistics import require_finite
 from madkit.features.feature import Feature
 from madkit.runs.atomic import write_json
-from madkit.runs.cost import Cost
 from madkit.runs.folder import provenance, root_of
 from madkit.store.feature_store import FeatureStore
 from madkit.store.shards import Shard
@@ -26,6 +26,8 @@ from madkit.training.lightning_internals import datamodule_of, is_trial
 
 #: The parts of a store's identity that are its feature's; the others say which model read which prompts.
 FEATURE_PARTS = ("feature", "control", "sites")
+#: The file that says that the stage is complete.
+MARKER = "predict.json"
 
 
 @runtime_checkable
@@ -66,7 +68,6 @@ class StoreWriter(L.LightningModule):
         # A feature may remember the model that it has met, so a control has a copy of it.
         self.features |= {Variant(name, False): copy.deepcopy(features[names.index(name)]) for name in controls}
         self.stores: dict[Variant, FeatureStore] = {}
-        self.costs: dict[Variant, Cost] = {}
         self._collected: dict[Variant, list[dict[str, Tensor]]] = {}
 
     def open_stores(self, lm: nn.Module, model: Mapping[str, Any]) -> None:
@@ -90,7 +91,22 @@ class StoreWriter(L.LightningModule):
                 FeatureStore.create(folder, identity, sites, shards, data.table, feature.layers(lm), feature.widths(lm))
             self.trainer.strategy.barrier()
             self.stores[variant] = FeatureStore(folder / FeatureStore.key(identity))
+        # Each process looks through its share of what an earlier command has left.
+        rank, world = self.global_rank, self.trainer.world_size
+        for store in self.stores.values():
+            store.discard_damaged([s.index for s in data.shards][rank::world])
+        keys = {variant: store.folder.name for variant, store in self.stores.items()}
+        self.costs = KeptCosts(run / MARKER, keys, write=self.trainer.is_global_zero)
+        self.trainer.strategy.barrier()
+        self.find_missing()
+
+    def find_missing(self) -> None:
+        """Tell the data which shards are done; while any is missing, the stage is not complete."""
+        data: ShardedPrompts = datamodule_of(self, ShardedPrompts)
         data.done_shards = {s.index for s in data.shards if not self._missing(s.index, s.split)}
+        for store in self.stores.values():
+            store.reopen(write=self.trainer.is_global_zero)
+        self.trainer.strategy.barrier()
 
     def _missing(self, shard: int, split: str) -> list[Variant]:
         """The features that this shard still lacks."""
@@ -132,8 +148,9 @@ class StoreWriter(L.LightningModule):
         rows = vectors.pop("row")
         self.stores[variant].write(shard, rows, vectors)
 
-    def on_predict_end(self) -> None:
-        """Once every process has written its shards, declare the stores complete."""
+    @override
+    def teardown(self, stage: str) -> None:
+        """Once every process has written its shards, declare the stores complete; also where none was missing."""
         self.trainer.strategy.barrier()
         if self.trainer.is_global_zero and not is_trial(self.trainer):
             for store in self.stores.values():
@@ -146,10 +163,6 @@ class StoreWriter(L.LightningModule):
         Args:
             keys: of each feature's store.
         """
-        path = root_of(self.trainer) / "predict.json"
-        before = json.loads(path.read_text()) if path.exists() else {}
-        # What had been computed before has not been timed again.
-        same = {v for v in self.stores if before.get("features", {}).get(str(v)) == keys[str(v)]} - set(self.costs)
-        costs = [c for c in before["cost"] if Variant(c["feature"], c["adapter"]) in same] if same else []
-        costs += [{**variant._asdict(), **cost} for variant, cost in self.costs.items()]
-        write_json(path, {"features": keys, "cost": costs, "made_by": provenance()})
+        content = {"features": keys, "cost": self.costs.rows(), "made_by": provenance()}
+        write_json(root_of(self.trainer) / MARKER, content)
+        self.costs.close()

@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from typing_extensions import override
 
 from madkit.encoders.encoder_site import hookpoint_of, site_name
-from madkit.errors import ConfigError
-from madkit.extraction.store_writer import StoreWriter
+from madkit.errors import ConfigError, StoreError
+from madkit.extraction.store_writer import MARKER, StoreWriter
 from madkit.extraction.stored_data import StoredShards
 from madkit.features.activations import entering_layer
 from madkit.features.encoded import EncoderFeature
@@ -105,14 +105,17 @@ class StoredExtractor(StoreWriter):
 
         Its time stays as it was: what else that stage should have made has not become newer.
         """
-        path = root_of(self.trainer) / "predict.json"
+        path = root_of(self.trainer) / MARKER
         if not path.exists():
             return
         sources = {str(variant): store.folder.name for variant, store in self.data.stores.items()}
-        content = json.loads(path.read_text())
-        content["features"] |= keys
         origin = {"made_from": sources, "made_by": provenance()}
-        content["stored"] = content.get("stored", {}) | dict.fromkeys(keys, origin)
+        try:
+            content = json.loads(path.read_text())
+            content["features"] |= keys
+            content["stored"] = content.get("stored", {}) | dict.fromkeys(keys, origin)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise StoreError(f"{str(path)!r} is damaged; run `madkit predict` with predict.yaml again") from None
         stamp = path.stat()
         write_json(path, content)
         os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))

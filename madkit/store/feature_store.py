@@ -228,6 +228,19 @@ class FeatureStore:
                 self._files.pop(index, None)
                 self.path(index).unlink(missing_ok=True)
 
+    def reopen(self, *, write: bool = True) -> None:
+        """Declare a store incomplete that has lost shards.
+
+        Args:
+            write: whether this process is the one that writes.
+        """
+        if not self.complete or len(self.done()) == len(self.manifest["shards"]):
+            return
+        self.manifest["complete"] = False
+        if write:
+            (self.folder.parent / "current.json").unlink(missing_ok=True)
+            write_json(self.folder / "manifest.json", self.manifest)
+
     def finish(self) -> None:
         """Declare the store complete and current; it may have been complete before.
 

@@ -132,10 +132,11 @@ def test_a_continued_run_learns_nothing_again(bases, tmp_path):
     assert learned.stat().st_mtime_ns == stamp
     assert torch.equal(store(tmp_path, "attribution").read("model.layers.1", "test")[1], before)
     assert store(tmp_path, "attribution").folder == kept.folder
-    kept.path(1).unlink()
-    learned.write_bytes(learned.read_bytes()[:40])
-    with pytest.raises(StoreError, match="damaged"):
-        predict(bases["llama"], tmp_path, [Attribution()])
+    first = learned.read_bytes()
+    learned.write_bytes(first[:40])
+    predict(bases["llama"], tmp_path, [Attribution()])
+    assert learned.read_bytes() == first
+    assert torch.equal(store(tmp_path, "attribution").read("model.layers.1", "test")[1], before)
 
 
 def test_other_trusted_prompts_or_options_go_to_another_store(bases, tmp_path):
@@ -182,3 +183,86 @@ def test_an_edited_feature_is_computed_again(bases, tmp_path, monkeypatch):
     assert stores[0].folder == stores[1].folder != stores[2].folder
     plain = store(tmp_path, "activations").read("model.layers.4", "test")[1]
     assert torch.equal(vectors[0], 2 * plain) and torch.equal(vectors[2], 3 * plain)
+
+
+@pytest.fixture(scope="module")
+def complete(bases, tmp_path_factory):
+    root = tmp_path_factory.mktemp("complete")
+    predict(bases["llama"], root, [Activations(), Answers()])
+    return root, contents(root)
+
+
+def contents(root):
+    """The bytes of each file, and the marker without when and how long."""
+    return {path.relative_to(root): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:20])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 4
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.filterwarnings("ignore:.*it is made again")
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("rows.parquet", lambda path: path.unlink()),
+        ("rows.parquet", flip),
+        ("manifest.json", lambda path: path.unlink()),
+        ("manifest.json", lambda path: path.write_text("[]")),
+        ("shard-00002.safetensors", lambda path: path.unlink()),
+        ("shard-00002.safetensors", cut),
+        ("current.json", lambda path: path.unlink()),
+        ("current.json", cut),
+        ("marker", lambda path: path.unlink()),
+        ("marker", cut),
+    ],
+)
+def test_whatever_is_missing_or_damaged_is_made_by_the_same_command(complete, bases, name, damage):
+    root, before = complete
+    folder = store(root, "activations").folder
+    places = {"current.json": folder.parent / name, "marker": root / "predict.json"}
+    damage(places.get(name, folder / name))
+    predict(bases["llama"], root, [Activations(), Answers()])
+    after = contents(root)
+    assert after.keys() == before.keys()
+    assert {str(path) for path in after if after[path] != before[path]} <= {"predict.json"}  # it holds what was timed
+    store(root, "activations").read("model.layers.4", "test")
+
+
+def test_only_what_is_damaged_is_made_again(complete, bases):
+    root, _ = complete
+    kept = store(root, "activations")
+    stamps = {index: kept.path(index).stat().st_mtime_ns for index in kept.done()}
+    flip(kept.path(1))
+    with pytest.raises(StoreError, match=r"shard-00001.* damaged .*run `madkit predict` again"):
+        store(root, "activations").read("model.layers.4", "trusted")
+        store(root, "activations").read("model.layers.4", "untrusted")
+    with pytest.warns(UserWarning, match=r"shard-00001.* damaged .*it is made again"):
+        predict(bases["llama"], root, [Activations(), Answers()])
+    assert [i for i, stamp in stamps.items() if kept.path(i).stat().st_mtime_ns != stamp] == [1]
+
+
+def test_the_store_that_the_last_command_asked_for_is_the_current_one(bases, tmp_path):
+    def key():
+        return store(tmp_path, "activations").folder.name
+
+    predict(bases["llama"], tmp_path, [Activations()])
+    first = key()
+    predict(bases["llama"], tmp_path, [Activations()], seed=1)
+    assert key() != first
+    predict(bases["llama"], tmp_path, [Activations()])
+    assert key() == first
+    # And of a command that has not been completed, there is none.
+    extractor, _ = predict(bases["llama"], tmp_path, [Activations()], seed=1)
+    extractor.stores[next(iter(extractor.stores))].path(0).unlink()
+    FeatureStore.create(
+        tmp_path / "features" / "activations", {"model": "another"}, ["a"], [], store(tmp_path, "activations").rows
+    )
+    with pytest.raises(StoreError, match="no complete store"):
+        key()
