@@ -121,12 +121,12 @@ def remove(path: Path) -> None:
 def _rename(temporary: Path, path: Path) -> None:
     """Give what is complete its name. A folder with that name makes room in one step, so none is seen half removed."""
     if not path.is_dir():
-        os.replace(temporary, path)
+        temporary.replace(path)
         return
     old = path.with_name(partial_name(f"{path.name}.old"))
     try:
-        os.replace(path, old)
-        os.replace(temporary, path)
+        path.replace(old)
+        temporary.replace(path)
     finally:
         _try_to_remove(old)
 
@@ -135,15 +135,16 @@ def _settle(path: Path) -> None:
     """Have a file, or a folder with all that is in it, on the disk, readable to whom the umask lets."""
     mask = _umask()
     if not path.is_dir():
-        os.chmod(path, 0o666 & ~mask)
+        path.chmod(0o666 & ~mask)
         _sync(path)
         return
-    for folder, _, files in os.walk(path):
-        for name in files:
-            os.chmod(os.path.join(folder, name), 0o666 & ~mask)
-            _sync(Path(folder) / name)
-        os.chmod(folder, 0o777 & ~mask)
-        _sync(Path(folder))
+    for name, _, files in os.walk(path):
+        folder = Path(name)
+        for file in (folder / name for name in files):
+            file.chmod(0o666 & ~mask)
+            _sync(file)
+        folder.chmod(0o777 & ~mask)
+        _sync(folder)
 
 
 def _sync(path: Path) -> None:

@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +59,8 @@ def locked(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         _held.discard(path)
-        try:
+        with suppress(OSError):
             path.unlink(missing_ok=True)  # before it is free, so that nobody takes a file that is about to go
-        except OSError:
-            pass
         os.close(file)
 
 
