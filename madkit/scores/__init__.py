@@ -1,5 +1,6 @@
 """A vector becomes a score: one class per file, all with the interface of `Score`."""
 
+from madkit.scores.answer_mahalanobis import AnswerMahalanobis
 from madkit.scores.common.fixed_score import FixedScore
 from madkit.scores.common.score import Score, load_score
 from madkit.scores.common.score_collection import ScoreCollection
@@ -21,6 +22,7 @@ from madkit.scores.quantum_entropy import QuantumEntropy
 from madkit.scores.sklearn_estimator import SklearnEstimator
 
 __all__ = [
+    "AnswerMahalanobis",
     "ConditionalT",
     "DiagonalMahalanobis",
     "Energy",

@@ -29,6 +29,8 @@ MAKERS = {
     "mahalanobis_ledoit-wolf": lambda: scores.Mahalanobis(shrinkage="ledoit-wolf"),
     "mahalanobis_residual1.0": lambda: scores.Mahalanobis(residual=1.0),
     "mahalanobis_normalize": lambda: scores.Mahalanobis(normalize=True),
+    "answer_mahalanobis": scores.AnswerMahalanobis,
+    "answer_mahalanobis_nearest_relative": lambda: scores.AnswerMahalanobis("nearest", relative=True),
     "conditional_t": scores.ConditionalT,
     "conditional_t_penalty0.1": lambda: scores.ConditionalT(penalty=0.1),
     "diagonal_mahalanobis": scores.DiagonalMahalanobis,
@@ -73,11 +75,12 @@ every = pytest.mark.parametrize("name", MAKERS)
 
 
 def rows(n=60, d=6, seed=0):
-    """Rows with a constant feature, a feature that is mostly zero, and a mean far from the origin."""
+    """Rows with a constant feature, one that is mostly zero, one of both signs, and a mean far from the origin."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + 50
     x[:, 0] = 0.1
     x[:, 1] *= rng.random(n) < 0.3
+    x[:, -1] -= 50
     return torch.tensor(x)
 
 
