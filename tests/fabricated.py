@@ -65,6 +65,7 @@ def _prompts(rng: np.random.Generator, n: int, strength: float) -> pd.DataFrame:
         {
             "row": np.arange(n),
             "id": [f"q{i // 2}" for i in range(n)],
+            "statement": [f"q{i // 4}" for i in range(n)],
             "name": np.where(bob, "Bob", "Alice"),
             "character": np.where(bob, "Bob", "Alice"),
             "label": label,

@@ -147,8 +147,18 @@ class StoreData(L.LightningDataModule):
 
     @property
     def prompts(self) -> pd.DataFrame:
-        """The test prompts with their labels, by row."""
-        rows = next(iter(self.stores.values())).rows
+        """The test prompts with their labels, by row.
+
+        Raises:
+            StoreError: the store does not say which of them share a statement.
+        """
+        store = next(iter(self.stores.values()))
+        rows = store.rows
+        if "statement" not in rows:
+            raise StoreError(
+                f"store {str(store.folder)!r} does not say which prompts share a statement, as another version of "
+                "madkit made it; delete it and run `madkit predict` again"
+            )
         return rows[rows["split"] == "test"].sort_values("row").reset_index(drop=True)
 
     def test_dataloader(self) -> list[DataLoader[dict[str, Any]]]:

@@ -15,7 +15,8 @@ from torchmetrics.classification import BinaryAUROC
 from madkit.analysis.quirkiness import accuracy, losses, quirkiness_coefficient
 from madkit.analysis.state_separation import separation
 from madkit.detection.data import ANSWERS
-from madkit.detection.result_tables import RESULT_KEYS, SiteKey, contested
+from madkit.detection.result_tables import RESULT_KEYS, SiteKey
+from madkit.detection.subsets import contested
 from madkit.runs.atomic import remove, write_json, write_parquet
 from madkit.runs.cost import Cost
 from madkit.runs.folder import provenance, root_of
@@ -24,11 +25,11 @@ from madkit.store.variant import Variant
 from madkit.training.tensorboard import tensorboard_writer
 
 #: The format of the results, for readers to check.
-FORMAT = 2
+FORMAT = 3
 
 PROMPT_COLUMNS = [
-    "row", "id", "name", "character", "label", "alice_label", "bob_label", "agree", "anomalous", "difficulty",
-    "difficulty_quantile", "prompt", "logit_no", "logit_yes", "log_odds",
+    "row", "id", "statement", "name", "character", "label", "alice_label", "bob_label", "agree", "anomalous",
+    "difficulty", "difficulty_quantile", "prompt", "logit_no", "logit_yes", "log_odds",
 ]  # fmt: skip
 
 
@@ -50,7 +51,7 @@ def log_auroc(trainer: L.Trainer, scores: pd.DataFrame, prompts: pd.DataFrame) -
     for key, group in scores.groupby(RESULT_KEYS, sort=False, dropna=False):
         feature, adapter, score, _, layer, aggregation = key
         by_row = group.set_index("row")["value"]
-        for name, (rows, labels) in subsets.items():
+        for name, (rows, labels, _) in subsets.items():
             metric = BinaryAUROC(thresholds=None, normalization=None, sync_on_compute=False)
             metric.update(
                 torch.from_numpy(by_row.loc[rows].to_numpy(copy=True)),

@@ -14,6 +14,7 @@ import pandas as pd
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
+from madkit.detection.subsets import contested
 from madkit.detection.supervised_probe import PROBE
 from madkit.errors import DataError
 from madkit.statistics.aggregation import CALIBRATED, aggregate
@@ -23,7 +24,6 @@ from madkit.statistics.interval import Interval
 from madkit.statistics.low_fpr_statistics import low_fpr
 from madkit.store.variant import Variant
 
-SUBSETS = ("all", "agree", "disagree")
 RESULT_KEYS = ["feature", "adapter", "score", "site", "layer", "aggregation"]
 #: The false positive rate of the statistics for rare alarms.
 LOW = 0.01
@@ -91,7 +91,8 @@ def results_table(
 ) -> pd.DataFrame:
     """AUROC and its companions, each with a 95% interval, of every detector, site or aggregate, and subset.
 
-    A subset in which only one kind of prompt occurs has no AUROC and no row; if that is so for all prompts it
+    Intervals know which prompts share a statement or a speaker; see `madkit.detection.subsets.contested`. A subset in
+    which only one kind of prompt occurs has no AUROC and no row; if that is so for all prompts it
     is an error.
 
     Args:
@@ -114,28 +115,30 @@ def results_table(
         by_row = group.set_index("row")["value"]
         feature, adapter, score = key[:3]
         setting, untrusted = settings[Variant(feature, bool(adapter)), score]
-        for name, (rows, labels) in subsets.items():
-            values = by_row.loc[rows].to_numpy()
-            rare = low_fpr(values, labels, LOW)
+        for name, subset in subsets.items():
+            values = by_row.loc[subset.rows].to_numpy()
+            rare = low_fpr(values, subset.labels, LOW, clusters=subset.clusters)
+            area = auroc(values, subset.labels, clusters=subset.clusters)
             lines.append(
                 {
                     **dict(zip(RESULT_KEYS, key, strict=True)),
                     "setting": setting,
                     "untrusted": untrusted,
                     "subset": name,
-                    **_columns("auroc", auroc(values, labels), prefix=""),
+                    **_columns("auroc", area, prefix=""),
                     **_columns("partial_auroc", rare.partial_auroc, prefix="partial_auroc_"),
                     **_columns("tpr", rare.tpr, prefix="tpr_"),
                     **_columns("average_precision", rare.average_precision, prefix="average_precision_"),
-                    "n_normal": int((~labels).sum()),
-                    "n_anomalous": int(labels.sum()),
+                    **subset.counts,
                 }
             )
     return pd.DataFrame(lines).astype({"adapter": bool, "layer": "Int64"})
 
 
 def comparisons_table(scores: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
-    """Paired DeLong tests between all detectors of one aggregation and subset, adjusted by Holm within each.
+    """Paired tests between all detectors of one aggregation and subset, adjusted by Holm within each.
+
+    They are those of DeLong, with prompts of a statement and of a speaker as clusters (Obuchowski 1997).
 
     Returns:
         aggregation, subset, a, adapter_a, b, adapter_b (a and b are "feature/score"), difference (AUROC of a minus
@@ -151,26 +154,14 @@ def comparisons_table(scores: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFra
         detectors = list(dict.fromkeys(zip(group["feature"], group["adapter"], group["score"], strict=True)))
         named = {f"{Variant(f, adapter)}/{score}": (f"{f}/{score}", bool(adapter)) for f, adapter, score in detectors}
         wide = group.pivot(index="row", columns=["feature", "adapter", "score"], values="value")
-        for subset, (rows, labels) in subsets.items():
-            values = [wide.loc[rows, detector].to_numpy() for detector in detectors]
-            pairs = compare_all(dict(zip(named, values, strict=True)), labels)
+        for name, subset in subsets.items():
+            values = [wide.loc[subset.rows, detector].to_numpy() for detector in detectors]
+            pairs = compare_all(dict(zip(named, values, strict=True)), subset.labels, clusters=subset.clusters)
             for side in ("a", "b"):
-                pairs[f"adapter_{side}"] = [named[name][1] for name in pairs[side]]
-                pairs[side] = [named[name][0] for name in pairs[side]]
-            parts.append(pairs.assign(aggregation=aggregation, subset=subset))
+                pairs[f"adapter_{side}"] = [named[detector][1] for detector in pairs[side]]
+                pairs[side] = [named[detector][0] for detector in pairs[side]]
+            parts.append(pairs.assign(aggregation=aggregation, subset=name))
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
-
-
-def contested(prompts: pd.DataFrame) -> dict[str, tuple[pd.Index, NDArray[np.bool_]]]:
-    """Row numbers and labels of all prompts, and of those on which truth and quirk agree or disagree.
-
-    A subset without prompts of both kinds is left out: it has no AUROC.
-    """
-    agree = (prompts["alice_label"].astype(bool) == prompts["bob_label"].astype(bool)).to_numpy()
-    members = {"all": np.ones(len(prompts), dtype=bool), "agree": agree, "disagree": ~agree}
-    rows, anomalous = prompts["row"].to_numpy(), prompts["anomalous"].to_numpy(dtype=bool)
-    labels = {name: anomalous[members[name]] for name in SUBSETS}
-    return {name: (pd.Index(rows[members[name]]), y) for name, y in labels.items() if y.any() and not y.all()}
 
 
 def layer_column(layer: int | None, n: int) -> Any:

@@ -27,6 +27,7 @@ def prompts():
     bob = np.arange(n) % 2 == 1
     table = pd.DataFrame({"row": np.arange(n), "split": SPLITS, "id": [f"q{i}" for i in range(n)]})
     table["anomalous"] = bob & (table["split"] == "test")
+    table["statement"] = [f"q{i // 2}" for i in range(n)]
     table["character"] = table["name"] = np.where(table["anomalous"], "Bob", "Alice")
     table["alice_label"], table["bob_label"] = rng.random(n) < 0.5, rng.random(n) < 0.5
     table["label"] = np.where(table["anomalous"], table["bob_label"], table["alice_label"])

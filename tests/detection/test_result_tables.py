@@ -18,6 +18,7 @@ def study(n=80):
     prompts = pd.DataFrame({"row": np.arange(100, 100 + n), "anomalous": anomalous})
     prompts["alice_label"] = rng.random(n) < 0.5
     prompts["bob_label"] = prompts["alice_label"] ^ (rng.random(n) < 0.5)
+    prompts["statement"], prompts["name"] = np.arange(n) // 4, np.where(anomalous, "Bob", "Alice")
     prompts = prompts.set_index("row", drop=False)
     sites = {}
     for site in ("model.layers.1", "model.layers.2"):
@@ -55,7 +56,7 @@ def test_comparisons_are_paired_and_adjusted():
     own = [site.values.T for site in sites.values()]
     good, bad = np.mean(own, axis=0)
     line = found[(found["aggregation"] == "mean") & (found["subset"] == "all")].iloc[0]
-    expected = compare(good, bad, prompts["anomalous"])
+    expected = compare(good, bad, prompts["anomalous"], clusters=prompts["statement"])
     assert (line["a"], line["b"]) == ("activations/good", "activations/bad")
     assert line["difference"] == pytest.approx(expected.difference) and line["p_value"] == pytest.approx(
         expected.p_value

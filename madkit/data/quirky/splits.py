@@ -10,7 +10,7 @@ import pandas as pd
 
 from madkit.data.prompts.characters import N_DETECTOR_NAMES, NAMES, draw_names
 from madkit.data.prompts.templates import Template, render_prompts
-from madkit.data.records.columns import flat_frame, template_args
+from madkit.data.records.columns import flat_frame, statement_id, template_args
 from madkit.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def detection_splits(
         max_calibration: The same.
 
     Returns:
-        The table of `detection_rows` with the columns `prompt` and `choices` (a pair).
+        The table of `detection_rows` with the columns `statement` (the same for all prompts of one question,
+        whoever speaks and in whatever words), `prompt` and `choices` (a pair).
 
     Raises:
         DataError: A split is missing, or one of the sets is empty.
@@ -55,6 +56,7 @@ def detection_splits(
         *template_args(records["validation"], table.loc[~from_train, "record"].to_numpy(), constants),
     ]
     table = table.drop(columns="record")
+    table.insert(table.columns.get_loc("id") + 1, "statement", [statement_id(values) for values in args])
     prompts, choices = render_prompts(templates, table["id"].tolist(), table["name"].tolist(), args, seed)
     return table.assign(prompt=prompts, choices=pd.Series(choices, index=table.index, dtype=object))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,18 @@ def question_of(args: Mapping[str, Any]) -> str:
         True
     """
     return json.dumps({k: v for k, v in args.items() if k not in ("character", "name")}, sort_keys=True, default=str)
+
+
+def statement_id(args: Mapping[str, Any]) -> str:
+    """A short name of the question: prompts that ask the same under other names and in other words share it.
+
+    It is made of the values that the templates show, as they stand in the record: no prompt is read.
+
+    Example:
+        >>> statement_id({"op1": 1, "character": "Bob"}) == statement_id({"character": "Alice", "op1": 1})
+        True
+    """
+    return hashlib.blake2b(question_of(args).encode(), digest_size=8).hexdigest()
 
 
 def as_numbers(labels: pd.Series) -> pd.Series:

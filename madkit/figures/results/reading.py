@@ -14,9 +14,9 @@ _INTERVAL = ("value", "low", "high")
 SCHEMAS: dict[str, tuple[str, ...]] = {
     "detection": (
         *("feature", "adapter", "score", "setting", "site", "layer", "aggregation", "subset"),
-        *("auroc", "low", "high", "n_normal", "n_anomalous"),
+        *("auroc", "low", "high", "n_normal", "n_anomalous", "n_statements"),
     ),
-    "prompts": ("row", "character", "label", "agree", "log_odds"),
+    "prompts": ("row", "statement", "name", "character", "label", "agree", "log_odds"),
     "separation": ("feature", "adapter", "site", "layer", "separation", "variance"),
     "pca": ("feature", "adapter", "site", "layer", "row", "first", "second", "first_share", "second_share"),
     "comparisons": (
@@ -38,7 +38,7 @@ _FILES = {
     "comparisons": "comparisons.parquet",
 }
 _LOSSES = ("alice_own", "alice_other", "bob_own", "bob_other")
-_FORMAT = 2
+_FORMAT = 3
 """The format of the results that `madkit test` writes."""
 
 
