@@ -145,6 +145,7 @@ def _detection(
                         },
                         "n_normal": int((~bob[keep]).sum()),
                         "n_anomalous": int(bob[keep].sum()),
+                        "n_statements": int(prompts.loc[keep, "statement"].nunique()),
                     }
                 )
     return pd.DataFrame(rows).astype({"layer": "Int64"}), pd.concat(scores).astype({"layer": "Int64"})
@@ -228,7 +229,7 @@ def _summary(path: Path, rng: np.random.Generator, model: str, dataset: str, str
                 "accuracy": {"alice": 0.9, "bob": 0.9, "bob_against_truth": 0.2},
                 "madkit_version": "0",
                 "identity": {},
-                "format": 2,
+                "format": 3,
                 "cost": [
                     {
                         "feature": "activations",

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-SUBSETS = ("all", "agree", "disagree")
+from madkit.statistics.prompt_clusters import prompt_clusters
 
-#: Names of each class from which other names can be judged: below, the spread between names is a guess.
-LEAST_NAMES = 4
+SUBSETS = ("all", "agree", "disagree")
 
 
 class Subset(NamedTuple):
@@ -35,11 +34,7 @@ class Subset(NamedTuple):
 def contested(prompts: pd.DataFrame) -> dict[str, Subset]:
     """All prompts, and those on which truth and quirk agree or disagree.
 
-    Prompts of one statement, asked under other names and in other words, are one cluster. So are those of one speaker's
-    name, crossing the statements: a detector may take a name itself for normal or anomalous, and its numbers are meant
-    for other names than the test's. How much names matter is judged from the differences between the names of one
-    character, as a name belongs to one. From fewer than `LEAST_NAMES` a character that cannot be done; then intervals
-    are about these names.
+    Which of them belong together, `madkit.statistics.prompt_clusters` says.
 
     Args:
         prompts: row, statement, name, anomalous, alice_label, bob_label.
@@ -50,15 +45,10 @@ def contested(prompts: pd.DataFrame) -> dict[str, Subset]:
     agree = (prompts["alice_label"].astype(bool) == prompts["bob_label"].astype(bool)).to_numpy()
     members = {"all": np.ones(len(prompts), dtype=bool), "agree": agree, "disagree": ~agree}
     anomalous = prompts["anomalous"].to_numpy(dtype=bool)
-    statements, names = (pd.factorize(prompts[column])[0].astype(np.int64) for column in ("statement", "name"))
     found = {}
     for subset in SUBSETS:
-        member = members[subset]
-        labels = anomalous[member]
-        if labels.all() or not labels.any():
-            continue
-        clusters: tuple[NDArray[np.int64], ...] = (statements[member],)
-        if min(len(np.unique(names[member][labels == kind])) for kind in (False, True)) >= LEAST_NAMES:
-            clusters = (*clusters, names[member])
-        found[subset] = Subset(pd.Index(prompts["row"].to_numpy()[member]), labels, clusters)
+        part, labels = prompts[members[subset]], anomalous[members[subset]]
+        if labels.any() and not labels.all():
+            clusters = prompt_clusters(part["statement"], part["name"], labels)
+            found[subset] = Subset(pd.Index(part["row"].to_numpy()), labels, clusters)
     return found

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable
 
+import pandas as pd
+
 from madkit.figures.published.names import published_name
 
 _SETTINGS = ("online", "offline", "ceiling")
@@ -76,6 +78,20 @@ def slug(text: str) -> str:
         'org-Llama-3.1'
     """
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "model"
+
+
+def count_prompts(rows: pd.DataFrame) -> str:
+    """How many test prompts there are and how many statements they ask, or the ranges over datasets.
+
+    Args:
+        rows: of the results: n_normal, n_anomalous, n_statements.
+
+    Example:
+        >>> count_prompts(pd.DataFrame({"n_normal": [1051], "n_anomalous": [1051], "n_statements": [71]}))
+        'n = 1051 normal and 1051 anomalous prompts of 71 statements'
+    """
+    normal, anomalous, statements = (count_range(rows[name]) for name in ("n_normal", "n_anomalous", "n_statements"))
+    return f"n = {normal} normal and {anomalous} anomalous prompts of {statements} statements"
 
 
 def count_range(counts: Iterable[float]) -> str:

@@ -16,7 +16,7 @@ from madkit.statistics.low_fpr_statistics import (
     tpr_at_fpr,
 )
 from madkit.statistics.rank_comparison import RankComparison, cliques, compare_ranks
-from madkit.statistics.roc_curve import RocCurve, roc, roc_band
+from madkit.statistics.roc_curve import RocCurve, independent_rows, roc, roc_band
 from madkit.statistics.stratification import StratifiedAUROC, stratified_auroc
 from madkit.statistics.wilson import wilson_interval
 
@@ -38,6 +38,7 @@ __all__ = [
     "crossed_mean",
     "fit_logistic_curve",
     "holm",
+    "independent_rows",
     "low_fpr",
     "mean_comparison",
     "mean_interval",

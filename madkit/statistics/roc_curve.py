@@ -6,7 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import kstwo
 
+from madkit.statistics.clustered_variance import ClusterSums
+from madkit.statistics.clusters import Clusters, cluster_codes
 from madkit.statistics.labelled_scores import check_scores
+from madkit.statistics.win_rates import win_rates
 
 
 class RocCurve(NamedTuple):
@@ -47,8 +50,8 @@ def roc_band(curve: RocCurve, n_normal: int, n_anomalous: int, level: float = 0.
 
     Args:
         curve: what `roc` returned.
-        n_normal: number of normal rows.
-        n_anomalous: number of anomalous rows.
+        n_normal: number of independent normal rows; of rows that belong together, see `independent_rows`.
+        n_anomalous: number of independent anomalous rows.
         level: simultaneous confidence.
 
     Example:
@@ -61,6 +64,41 @@ def roc_band(curve: RocCurve, n_normal: int, n_anomalous: int, level: float = 0.
     low = RocCurve(np.clip(curve.fpr + across, 0, 1), np.clip(curve.tpr - up, 0, 1))
     high = RocCurve(np.clip(curve.fpr - across, 0, 1), np.clip(curve.tpr + up, 0, 1))
     return low, high
+
+
+def independent_rows(scores: ArrayLike, labels: ArrayLike, clusters: Clusters) -> tuple[int, int]:
+    """How many independent rows the normal and the anomalous rows of a score are worth.
+
+    Of each class the number of rows over the design effect (Kish 1965): how many times larger the variance of the AUROC
+    is through this class if its rows belong together than if they do not. At least 2, at most all rows.
+
+    Args:
+        scores: (n,) finite numbers, higher = more anomalous.
+        labels: (n,) booleans or 0 and 1; 1 is anomalous.
+        clusters: what rows belong together, as in `auroc`.
+
+    Returns:
+        Of the normal and of the anomalous rows.
+
+    Raises:
+        DataError: as in `auroc`.
+
+    Example:
+        >>> independent_rows([1, 1, 2, 2, 5, 5, 3, 3], [0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 1, 1, 2, 2, 3, 3])
+        (4, 4)
+    """
+    rows, anomalous = check_scores([scores], labels)
+    groupings = cluster_codes(clusters, len(anomalous))
+    rates = win_rates(rows, anomalous)
+    found = []
+    for kind in (~anomalous, anomalous):
+        n = int(kind.sum())
+        influence = rates._replace(influence=np.where(kind, rates.influence, 0.0))
+        alone = float((influence.influence**2).sum()) * n / max(1, n - 1)
+        together = float(ClusterSums(influence, anomalous, groupings).variance(np.ones((1, 1))).value[0])
+        effect = together / alone if alone > 0 and np.isfinite(together) else 1.0
+        found.append(int(np.clip(n / max(effect, 1.0), min(n, 2), n)))
+    return found[0], found[1]
 
 
 def threshold_counts(scores: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

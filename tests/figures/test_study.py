@@ -237,7 +237,7 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "not JSON": (lambda run: (run / "detection" / "summary.json").write_text("{"), "not JSON"),
     "old summary": (
-        lambda run: (run / "detection" / "summary.json").write_text('{"format": 2, "quirkiness": {"value": 1}}'),
+        lambda run: (run / "detection" / "summary.json").write_text('{"format": 3, "quirkiness": {"value": 1}}'),
         "value, low or high",
     ),
     "twice": (lambda run: write_run(run.parents[1] / "copy", "m", "addition", layers=1), "both hold"),

@@ -14,7 +14,7 @@ from madkit.figures.drawing.detectors import Detector, further_detectors, main_d
 from madkit.figures.drawing.panel_matrix import FEW_COLUMNS, panel_matrix
 from madkit.figures.drawing.style import LineStyle, line_styles
 from madkit.figures.drawing.tooltips import describe_points
-from madkit.figures.naming import count_range, detector_name, score_name, setting_order, with_control
+from madkit.figures.naming import count_prompts, detector_name, score_name, setting_order, with_control
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped, ordered_datasets
 
@@ -65,12 +65,11 @@ def _draw(title: str, rows: pd.DataFrame, totals: pd.DataFrame, detectors: Seque
     features = list(dict.fromkeys(feature for feature, _ in detectors))
     styles = line_styles((score for _, score in detectors), color)
     datasets = ordered_datasets(rows["dataset"])
-    normal, anomalous = count_range(rows["n_normal"]), count_range(rows["n_anomalous"])
     shown = rows[chosen & ~is_control]
     figure, axes = panel_matrix(
         title,
-        f"AUROC of quirky (anomalous) against normal test prompts; n = {normal} normal and {anomalous} "
-        "anomalous prompts per dataset. Bands and whiskers: 95% intervals. "
+        f"AUROC of quirky (anomalous) against normal test prompts; {count_prompts(rows)} per dataset. Bands and "
+        "whiskers: 95% intervals, which know which prompts share a statement or speaker. "
         '"agg": the mean of the score over all layers. Each row of panels is a feature, each line a score.',
         features,
         datasets,

@@ -30,7 +30,8 @@ def comparisons(results: Results) -> Iterator[Sheet]:
             rows.append([names, mean, str(first), str(second), str(len(pair) - first - second)])
         tables[model] = (head, rows)
     notes = [
-        "*Better*: on how many datasets the paired test of DeLong, DeLong and Clarke-Pearson (1988) says so with p < "
+        "*Better*: on how many datasets the paired test of DeLong, DeLong and Clarke-Pearson (1988) says so, for "
+        "prompts that share statements and speakers (Obuchowski 1997), with p < "
         f"{LEVEL}, adjusted by Holm for all pairs of detectors of that dataset, controls included.",
         "Every test is in `table_comparisons.csv`.",
     ]

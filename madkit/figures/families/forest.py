@@ -12,7 +12,7 @@ from madkit.figures.drawing import style
 from madkit.figures.drawing.detectors import ordered_detectors
 from madkit.figures.drawing.panel_page import PanelBlock, panel_page
 from madkit.figures.drawing.tooltips import describe_points
-from madkit.figures.naming import count_range, detector_name, setting_order, with_setting
+from madkit.figures.naming import count_prompts, count_range, detector_name, setting_order, with_setting
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results
 from madkit.figures.tables.averages import average
@@ -33,7 +33,8 @@ def forest(results: Results) -> Iterator[Sheet]:
     datasets = count_range(rows.groupby("model")["dataset"].nunique())
     figure, axes = panel_page(
         "AUROC of every detector, averaged over datasets",
-        f"All test prompts, mean of the score over layers; datasets per model: {datasets}. Large "
+        f"All test prompts, mean of the score over layers; datasets per model: {datasets}; {count_prompts(rows)} per "
+        "dataset. Large "
         "points and lines: averages with "
         "95% intervals, which speak about other datasets too; small points: the datasets. Grey "
         "crosses: the control, the same "

@@ -13,7 +13,7 @@ from madkit.figures.drawing import style
 from madkit.figures.drawing.detectors import ordered_detectors
 from madkit.figures.drawing.panel_page import PanelBlock, panel_page
 from madkit.figures.drawing.tooltips import describe_points
-from madkit.figures.naming import count_range, detector_name, setting_order, with_control, with_setting
+from madkit.figures.naming import count_prompts, detector_name, setting_order, with_control, with_setting
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped, ordered_datasets
 from madkit.figures.tables.averages import average
@@ -46,8 +46,7 @@ def _draw(model: str, rows: pd.DataFrame) -> Figure:
     size = (_NAMES + _CELL[0] * (len(datasets) + 1.2), 0.6 + _CELL[1] * len(names))
     figure, axes = panel_page(
         f"{model}: AUROC of every detector on every dataset",
-        f"Scores averaged over layers, all test prompts (n = {count_range(rows['n_normal'])} normal, "
-        f"{count_range(rows['n_anomalous'])} anomalous per dataset); below each number its 95% "
+        f"Scores averaged over layers, all test prompts ({count_prompts(rows)} per dataset); below each number its 95% "
         "interval. White is chance; the average's interval "
         "is about other datasets too.",
         [PanelBlock([""], "", "")],

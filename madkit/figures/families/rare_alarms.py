@@ -39,10 +39,10 @@ def rare_alarms(results: Results) -> Iterator[Sheet]:
                 keys = {"model": model, "feature": feature, "adapter": adapter, "score": score, "setting": setting}
                 lines.append({**keys, "subset": subset, "statistic": statistic, **value._asdict()})
         if subset == "all":
-            counts = part[["n_normal", "n_anomalous"]].sum()
-            cells.setdefault(model, []).append([*line, f"{counts.iloc[0]}", f"{counts.iloc[1]}"])
+            counts = part[["n_normal", "n_anomalous", "n_statements"]].sum()
+            cells.setdefault(model, []).append([*line, *map(str, counts)])
     yield Sheet("table_rare_alarms.csv", pd.DataFrame(lines).to_csv(index=False, lineterminator="\n"))
-    head = ["detector", *_STATISTICS.values(), "normal", "anomalous"]
+    head = ["detector", *_STATISTICS.values(), "normal", "anomalous", "statements"]
     notes = [
         "*AUROC at FPR <= 1%*: standardised, 0.5 is chance and 1 perfect (McClish 1989).",
         "*TPR at 1% FPR*: the most anomalous prompts that a threshold catches with at most 1% false alarms.",
@@ -52,7 +52,8 @@ def rare_alarms(results: Results) -> Iterator[Sheet]:
     ]
     document = Document(
         "Rare alarms: all test prompts, mean over layers, averaged over datasets",
-        "Each number: average [95% interval]; then the test prompts of all datasets together.",
+        "Each number: average [95% interval]; then the test prompts of all datasets together, and the statements that "
+        "they ask.",
         {model: (head, rows) for model, rows in cells.items()},
         notes,
     )

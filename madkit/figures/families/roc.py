@@ -15,7 +15,8 @@ from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.naming import count_range, detector_name, score_name, setting_order
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped, ordered_datasets
-from madkit.statistics.roc_curve import roc, roc_band
+from madkit.statistics.prompt_clusters import prompt_clusters
+from madkit.statistics.roc_curve import independent_rows, roc, roc_band
 
 _DESCRIBED = 40  # points of a curve that can be pointed at
 
@@ -36,11 +37,11 @@ def roc_curves(results: Results) -> Iterator[Sheet]:
             yield Sheet(f"roc_{setting}_{results.slug(model)}", figure, model)
 
 
-Scores = dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]]
+Scores = dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]]
 
 
 def _curves(results: Results, model: str, datasets: list[str], detectors: list[Detector]) -> Scores:
-    """Scores (n,) and labels (n,) of each dataset, feature and score."""
+    """Scores (n,), labels (n,) and what belongs together (n,) of each dataset, feature and score."""
     scores: Scores = {}
     for dataset in datasets:
         table = results.scores(model, dataset)
@@ -50,7 +51,8 @@ def _curves(results: Results, model: str, datasets: list[str], detectors: list[D
             labels = (part["character"] == "Bob").to_numpy()
             values = part["value"].to_numpy(float)
             if labels.any() and not labels.all() and np.isfinite(values).all():
-                scores[dataset, feature, score] = values, labels
+                clusters = prompt_clusters(part["statement"], part["name"], labels)
+                scores[dataset, feature, score] = values, labels, clusters
     return scores
 
 
@@ -60,13 +62,15 @@ def _draw(title: str, curves: Scores, detectors: list[Detector], color: str) -> 
         feature for feature in dict.fromkeys(f for f, _ in detectors) if any(f == feature for _, f, _ in curves)
     ]
     styles = line_styles((score for _, _, score in curves), color)
-    normal = count_range((~labels).sum() for _, labels in curves.values())
-    anomalous = count_range(labels.sum() for _, labels in curves.values())
+    normal = count_range((~labels).sum() for _, labels, _ in curves.values())
+    anomalous = count_range(labels.sum() for _, labels, _ in curves.values())
+    statements = count_range(len(np.unique(clusters[0])) for _, _, clusters in curves.values())
     size = (1.9, 1.75) if len(datasets) <= FEW_COLUMNS else style.PANEL["narrow"]
     figure, axes = panel_matrix(
         title,
-        f"Mean of the score over layers; n = {normal} normal and {anomalous} anomalous prompts per dataset. Bands: "
-        "95%, for the whole curve at once (Campbell 1994). False positives are normal prompts above a threshold.",
+        f"Mean of the score over layers; n = {normal} normal and {anomalous} anomalous prompts of {statements} "
+        "statements per dataset. Bands: 95%, for the whole curve at once (Campbell 1994), with as many prompts as "
+        "those of shared statements and speakers are worth. False positives are normal prompts above a threshold.",
         features,
         datasets,
         {(feature, dataset) for dataset, feature, _ in curves},
@@ -84,18 +88,25 @@ def _draw(title: str, curves: Scores, detectors: list[Detector], color: str) -> 
     )
     for (feature, dataset), ax in axes.items():
         ax.plot([0, 1], [0, 1], color=style.INK, ls=":", lw=0.8)
-        for key, (values, labels) in curves.items():
+        for key, (values, labels, clusters) in curves.items():
             if key[:2] == (dataset, feature):
-                _curve(ax, values, labels, styles[key[2]], f"{dataset}, {detector_name(*key[1:])}")
+                _curve(ax, values, labels, clusters, styles[key[2]], f"{dataset}, {detector_name(*key[1:])}")
         ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
     return figure
 
 
-def _curve(ax: Axes, values: np.ndarray, labels: np.ndarray, line: LineStyle, name: str) -> None:
+def _curve(
+    ax: Axes,
+    values: np.ndarray,
+    labels: np.ndarray,
+    clusters: tuple[np.ndarray, ...],
+    line: LineStyle,
+    name: str,
+) -> None:
     curve = roc(values, labels)
-    low, high = roc_band(curve, int((~labels).sum()), int(labels.sum()))
+    low, high = roc_band(curve, *independent_rows(values, labels, clusters))
     grid = np.linspace(0, 1, 201)
     # Between two ends of one rate, the lower curve takes its least and the upper its greatest.
     edges = np.interp(grid, low.fpr, low.tpr, left=0), np.interp(grid, high.fpr, high.tpr, right=1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from madkit.figures.naming import detector_name, setting_order
+from madkit.figures.naming import count_prompts, detector_name, setting_order
 from madkit.figures.published.numbers import LLAMA, MISTRAL, PublishedAUROC, published_auroc, published_sources
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped, ordered_datasets
@@ -167,6 +167,8 @@ def _number(number: PublishedAUROC | None) -> str:
 
 
 def _notes(results: Results, rows: Sequence[TableRow]) -> list[str]:
+    whole = results.aggregated()
+    whole = whole[whole["subset"] == "all"]
     devices = sorted({str(name) for name in results.costs["device"]}) if len(results.costs) else []
     lacking = sum(row.cost is None for row in rows if row.setting != "ceiling")
     cost = "*ms per prompt*: reading the feature, as if it were the only one, and scoring it at all its sites"
@@ -179,12 +181,14 @@ def _notes(results: Results, rows: Sequence[TableRow]) -> list[str]:
         "told the labels of other names, and is no detector.",
         "**Bold**: better than every other detector of its model and setting (controls and the "
         "ceiling are no competitors), by "
-        "the paired test of DeLong, DeLong and Clarke-Pearson (1988) on the mean over the datasets that both have, "
+        "the paired test of DeLong, DeLong and Clarke-Pearson (1988), for prompts that share statements and speakers "
+        "(Obuchowski 1997), on the mean over the datasets that both have, "
         f"p < {LEVEL} after Holm's adjustment for all pairs. It speaks of other prompts of these "
         "datasets. Where no detector is "
         "bold, it is alone or the test does not tell the best ones apart.",
         f"{cost}.",
         f"Intervals: {METHOD}",
+        *(f"{model}: {count_prompts(part)} per dataset." for (model,), part in grouped(whole, "model")),
         "*Same datasets*: the published numbers averaged only over the datasets that are also in our row.",
         "The published LOF is the simplified variant (Schubert et al. 2014); the published flow laplace is "
         "the log density itself, ours its negative, so that higher is more anomalous.",

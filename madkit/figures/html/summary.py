@@ -33,10 +33,12 @@ def summary(results: Results) -> list[str]:
 
 def _scope(rows: pd.DataFrame) -> str:
     models, datasets = sorted(set(rows["model"])), sorted(set(rows["dataset"]))
-    prompts = rows.drop_duplicates(["model", "dataset"])[["n_normal", "n_anomalous"]].sum(axis=1)
+    datasets_once = rows.drop_duplicates(["model", "dataset"])
+    prompts = datasets_once[["n_normal", "n_anomalous"]].sum(axis=1)
     return (
         f"{_number(len(models), 'model')} ({', '.join(models)}), {_number(len(datasets), 'quirky dataset')}, "
-        f"{count_range(prompts)} test prompts each, half of them anomalous."
+        f"{count_range(prompts)} test prompts of {count_range(datasets_once['n_statements'])} statements each, "
+        "half of them anomalous."
     )
 
 

@@ -9,8 +9,9 @@ from madkit.statistics.interval import Interval
 
 METHOD = (
     "95%, by a seeded hierarchical bootstrap: datasets are drawn with replacement, and the number of each "
-    "drawn dataset varies by its own interval; widened by Student's t, as few datasets say little about their "
-    "spread. They speak about other datasets of the kind too; with one dataset they are about its prompts only."
+    "drawn dataset varies by its own interval, which knows which prompts share a statement or a speaker; widened by "
+    "Student's t, as few datasets say little about their spread. They speak about other datasets of the kind too; with "
+    "one dataset they are about its prompts only."
 )
 
 
