@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
 
-from torch import Tensor
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from typing_extensions import override
 
 import madkit
 from madkit.data.quirky.quirky_data import QuirkyData
 from madkit.errors import ConfigError
-from madkit.extraction.forward_pass import switched, trace
+from madkit.extraction.forward_pass import reading, switched, trace
+from madkit.extraction.reference import require_same_kind
 from madkit.extraction.store_writer import StoreWriter
 from madkit.extraction.trusted_statistics import FILE, has_learned, learn, load_learned, save_learned
 from madkit.features.activations import Activations
@@ -42,6 +44,11 @@ class Extractor(StoreWriter):
         base: hub name or folder of the base model.
         adapter: PEFT folder or hub name of the quirky LM; ``null`` is the run's ``adapter`` folder and ``none`` the
             base model alone.
+        adapter_base: name or fingerprint of the base that the adapter was trained on, if ``base`` has the same weights
+            and nothing says so.
+        reference: hub name or folder of the model that controls are read from; null for the base, which is the model
+            with its adapter switched off. Where it is not, because the adapter changed the base's own weights, the
+            base is loaded a second time. Name it for a model that was tuned in all its weights.
         features: what to compute; null for activations and answers.
         controls: names of features to compute with the adapter switched off, too, as ``activations``: what detectors
             find there is not the quirk.
@@ -56,6 +63,8 @@ class Extractor(StoreWriter):
         features: list[Feature] | None = None,
         controls: list[str] | None = None,
         adapter: str | None = None,
+        adapter_base: str | None = None,
+        reference: str | None = None,
         dtype: str = "auto",
         attention: str = "sdpa",
         trust_remote_code: bool = False,
@@ -63,16 +72,19 @@ class Extractor(StoreWriter):
         super().__init__(features if features is not None else [Activations(), Answers()], controls)
         self.base = base
         self.adapter = adapter
+        self.adapter_base = adapter_base
+        self.reference = reference
         self.dtype_name = dtype
         self.attention = attention
         self.trust_remote_code = trust_remote_code
         self.model: Any = None
+        self.control: Any = None
         self.learned: dict[Variant, dict[str, Tensor]] = {}
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The base model's tokenizer."""
-        return loading.load_tokenizer(self.base, trust_remote_code=self.trust_remote_code)
+        """The base model's tokenizer, or the adapter's where that was trained with more tokens."""
+        return adapters.load_tokenizer(self.base, self.adapter_name, trust_remote_code=self.trust_remote_code)
 
     @cached_property
     def adapter_name(self) -> str | None:
@@ -82,6 +94,11 @@ class Extractor(StoreWriter):
         if self.adapter is not None:
             return self.adapter
         path = root_of(self.trainer) / "adapter"
+        if not path.exists() and (whole := path.with_name("model")).exists():
+            raise ConfigError(
+                f"model.adapter=null and {str(whole)!r} was tuned in all its weights: say `--model.base {whole} "
+                "--model.adapter none`, with `--model.reference` for its controls"
+            )
         if not path.exists():
             raise ConfigError(
                 f"model.adapter=null and there is no {str(path)!r}; run `madkit fit` first, "
@@ -98,8 +115,9 @@ class Extractor(StoreWriter):
     def setup(self, stage: str) -> None:
         """Open the stores and find out what is still to be computed, before any weights are loaded."""
         lm = loading.skeleton(self.base, trust_remote_code=self.trust_remote_code)
-        if self.adapter_name is None and not all(variant.adapter for variant in self.features):
-            raise ConfigError("model.adapter=none: there is no adapter to switch off, so leave model.controls empty")
+        if self.adapter_name is not None:
+            adapters.require_readable(self.adapter_name)
+        self._check_control(lm)
         model = {
             "madkit": madkit.__version__,
             "base": fingerprints.fingerprint(self.base),
@@ -109,6 +127,8 @@ class Extractor(StoreWriter):
             "prompts": self.data.identity(),
             "adapter": None if self.adapter_name is None else fingerprints.fingerprint(self.adapter_name),
         }
+        if self.reference is not None:
+            model["reference"] = fingerprints.fingerprint(self.reference)
         self.open_stores(lm, model)
         # Asked here, because every process has to come to the same answer before one of them has learned anything.
         self._to_learn = {
@@ -130,10 +150,35 @@ class Extractor(StoreWriter):
         """Load base and adapter, unless everything has been computed."""
         if self.model is not None or len(self.data.done_shards) == len(self.data.shards):
             return
-        lm = loading.load_causal_lm(
-            self.base, dtype=self.dtype_name, attention=self.attention, trust_remote_code=self.trust_remote_code
-        )
-        self.model = lm if self.adapter_name is None else adapters.load_adapter(lm, self.adapter_name)
+        lm = self._load(self.base, "model.base")
+        controls = not all(variant.adapter for variant in self.features)
+        fault = None
+        if self.adapter_name is None:
+            self.model = lm
+        elif not controls or self.reference is not None:
+            self.model = adapters.load_adapter(lm, self.adapter_name, accepted_base=self.adapter_base)
+        else:
+            self.model, fault = adapters.load_adapted(lm, self.adapter_name, accepted_base=self.adapter_base)
+        if controls and self.reference is not None:
+            self.control = self._load(self.reference, "model.reference")
+        elif fault is not None:
+            rank_zero_info(f"Controls are read from the base, loaded a second time, because {fault}.")
+            self.control = self._load(self.base, "model.base")
+
+    def _load(self, name: str, argument: str) -> Any:
+        options = {"dtype": self.dtype_name, "attention": self.attention, "trust_remote_code": self.trust_remote_code}
+        return loading.load_causal_lm(name, **options, argument=argument)
+
+    def _check_control(self, lm: nn.Module) -> None:
+        """Refuse controls of which there is no model, or one of another kind."""
+        if self.reference is None:
+            if self.adapter_name is None and not all(variant.adapter for variant in self.features):
+                raise ConfigError(
+                    "model.adapter=none: there is no adapter to switch off, so leave model.controls empty, or name the "
+                    "model to compare with as `--model.reference`"
+                )
+            return
+        require_same_kind(self.reference, lm, self.tokenizer, trust_remote_code=self.trust_remote_code)
 
     def on_predict_start(self) -> None:
         """Let features learn from trusted prompts, unless an interrupted extraction has left that behind."""
@@ -144,7 +189,7 @@ class Extractor(StoreWriter):
             batches = (self.trainer.strategy.batch_to_device(batch, self.device) for batch in loader)
             # Numbers as in `predict_step`, should the trainer's precision be mixed.
             with self.trainer.precision_plugin.predict_step_context():
-                learned = learn(self.model, self._to_learn, self.hookpoints, batches)
+                learned = learn(self.model, self._to_learn, self.hookpoints, batches, self.control)
             if self.trainer.is_global_zero:
                 for variant, tensors in learned.items():
                     save_learned(self.stores[variant].folder, tensors)
@@ -157,12 +202,13 @@ class Extractor(StoreWriter):
     @override
     def compute(self, variants: Sequence[Variant], batch: dict[str, Any]) -> None:
         features = [self.features[variant] for variant in variants]
-        traces = trace(self.model, features, self.hookpoints, batch, adapter=variants[0].adapter)
+        lm, switch = reading(self.model, self.control, variants[0].adapter)
+        traces = trace(lm, features, self.hookpoints, batch, adapter=switch)
         for variant in variants:
             part = traces.pop(variant.feature)
             part.learned = self.learned[variant]
             # A feature may run the model again, and then meets it as it was read.
-            with switched(self.model, variant.adapter):
+            with switched(lm, switch):
                 vectors = self.features[variant](part)
             self.collect(variant, batch["row"], vectors)
         for variant in variants:
@@ -173,7 +219,8 @@ class Extractor(StoreWriter):
 
     def _alone(self, variant: Variant, batch: dict[str, Any]) -> None:
         feature = self.features[variant]
-        part = trace(self.model, [feature], self.hookpoints, batch, adapter=variant.adapter)[feature.name]
+        lm, switch = reading(self.model, self.control, variant.adapter)
+        part = trace(lm, [feature], self.hookpoints, batch, adapter=switch)[feature.name]
         part.learned = self.learned[variant]
-        with switched(self.model, variant.adapter):
+        with switched(lm, switch):
             feature(part)

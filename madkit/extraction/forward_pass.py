@@ -23,6 +23,17 @@ def switched(model: Any, adapter: bool) -> AbstractContextManager[Any]:
     return nullcontext() if adapter else model.disable_adapter()
 
 
+def reading(model: Any, control: Any, adapter: bool) -> tuple[Any, bool]:
+    """Which model is read, and with its adapter on or off.
+
+    Args:
+        model: the quirky LM.
+        control: the base, where switching off the quirky LM's adapter does not give it; None where it does.
+        adapter: whether the quirky LM is meant, or what it was before.
+    """
+    return (model, adapter) if adapter or control is None else (control, True)
+
+
 @torch.inference_mode(False)
 def trace(
     model: Any,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from madkit.errors import DataError, StoreError
-from madkit.extraction.forward_pass import Hookpoints, trace
+from madkit.extraction.forward_pass import Hookpoints, reading, trace
 from madkit.features.feature import Feature
 from madkit.lm import forward
 from madkit.store.tensor_file import TensorFile
@@ -24,7 +24,11 @@ FILE = "learned.safetensors"
 @torch.inference_mode(False)
 @torch.no_grad()
 def learn(
-    model: Any, features: Mapping[Variant, Feature], hookpoints: Hookpoints, batches: Iterable[dict[str, Any]]
+    model: Any,
+    features: Mapping[Variant, Feature],
+    hookpoints: Hookpoints,
+    batches: Iterable[dict[str, Any]],
+    control: Any = None,
 ) -> dict[Variant, dict[str, Tensor]]:
     """Pass trusted prompts through the model, once for all features, and let each learn from them.
 
@@ -35,6 +39,7 @@ def learn(
         features: features that learn, with the adapter on or off.
         hookpoints: those of each feature, by its name.
         batches: this process' trusted prompts.
+        control: what is read for features with the adapter off; None for the LM with its adapter switched off.
 
     Returns:
         The tensors that each feature learned.
@@ -47,7 +52,10 @@ def learn(
     for batch in batches:
         for adapter in (True, False):
             group = [feature for variant, feature in features.items() if variant.adapter is adapter]
-            traces = trace(model, group, hookpoints, batch, adapter=adapter, learning=True) if group else {}
+            if not group:
+                continue
+            lm, switch = reading(model, control, adapter)
+            traces = trace(lm, group, hookpoints, batch, adapter=switch, learning=True)
             for feature in group:
                 variant = Variant(feature.name, adapter)
                 for name, rows in feature.observe(traces[feature.name]).items():

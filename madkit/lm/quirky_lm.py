@@ -17,10 +17,8 @@ from madkit.lm import adapters, forward
 from madkit.lm.language_model import Batch, LanguageModel
 from madkit.training.tensorboard import tensorboard_writer
 
-PUBLISHED_LORA = {
-    "r": 8,
-    "target_modules": ["gate_proj", "up_proj", "down_proj", "q_proj", "k_proj", "v_proj"],
-}
+DEFAULT_LORA = {"r": 8, "target_modules": adapters.AUTO}
+"""The published one where a model has the modules that it is put on."""
 
 
 class QuirkyLM(LanguageModel):
@@ -32,7 +30,8 @@ class QuirkyLM(LanguageModel):
 
     Args:
         base: hub name or folder of the model to start from.
-        lora: what ``peft.LoraConfig`` takes; ``null`` trains all weights.
+        lora: what ``peft.LoraConfig`` takes, where ``target_modules`` may be ``auto`` too: those of the published study
+            where all layers have them, and otherwise all linear maps of the layers; ``null`` trains all weights.
         optimizer: any optimizer, by class path.
         warmup: share of all steps in which the learning rate rises linearly.
         decay: share of all steps, at the end, in which it falls linearly to 0.
@@ -45,7 +44,7 @@ class QuirkyLM(LanguageModel):
     def __init__(
         self,
         base: str,
-        lora: dict[str, Any] | None = PUBLISHED_LORA,
+        lora: dict[str, Any] | None = DEFAULT_LORA,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         warmup: float = 0.15,
         decay: float = 0.85,
@@ -81,7 +80,8 @@ class QuirkyLM(LanguageModel):
         model = super().build()
         if self.lora is None:
             return model.float()
-        return adapters.attach_lora(model, self.lora)
+        self._fresh = adapters.FreshLora(model, self.lora)
+        return self._fresh.model
 
     @override
     def export(self, folder: Path) -> None:
@@ -90,11 +90,7 @@ class QuirkyLM(LanguageModel):
             self.lm.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
             return
-        config = self.model.peft_config["default"]
-        # An absolute path lets a script load the adapter from any working directory.
-        config.base_model_name_or_path = str(Path(self.base).resolve()) if Path(self.base).exists() else self.base
-        # Embeddings are frozen, so there is no need to ask the hub whether they were resized.
-        self.model.save_pretrained(folder, save_embedding_layers=False)
+        self._fresh.save(folder, self.base)
 
     def answer_logits(self, batch: Batch) -> Tensor:
         """Logits (B, vocabulary) of the answer's first token."""

@@ -52,6 +52,8 @@ class Poser(L.LightningModule):
         device_map: how one model is spread over the devices of a process, such as ``auto``; null puts it on the
             trainer's device. A trainer has one device then.
         trust_remote_code: run code that comes with the models.
+        adapter_base: name or fingerprint of the base that adapters were trained on, if the base that is named has the
+            same weights and nothing says so.
 
     Raises:
         ConfigError: there is nothing to measure, or two measurements have one name.
@@ -68,6 +70,7 @@ class Poser(L.LightningModule):
         attention: str = "sdpa",
         device_map: str | None = None,
         trust_remote_code: bool = False,
+        adapter_base: str | None = None,
     ) -> None:
         super().__init__()
         self.perturbations, self.volumes, self.layer = perturbations, volumes or [], layer
@@ -77,7 +80,7 @@ class Poser(L.LightningModule):
         if len(set(names)) < len(names):
             raise ConfigError(f"model: two measurements have one name in {sorted(names)}; give one of them a `label`")
         self.dtype_name, self.attention = dtype, attention
-        self.loader = ModelLoader(dtype, attention, device_map, trust_remote_code)
+        self.loader = ModelLoader(dtype, attention, device_map, trust_remote_code, adapter_base)
         self._sigmas: dict[str, float] = {}
 
     @property

@@ -1,7 +1,17 @@
 """Adapters of PEFT: made anew for training, or read from a folder or the hub."""
 
 from madkit.lm.adapters.embeddings import load_tokenizer
-from madkit.lm.adapters.fresh_lora import attach_lora
-from madkit.lm.adapters.stored_adapter import AdaptedModel, load_adapted, load_adapter
+from madkit.lm.adapters.fresh_lora import FreshLora, attach_lora
+from madkit.lm.adapters.lora_targets import AUTO
+from madkit.lm.adapters.stored_adapter import AdaptedModel, load_adapted, load_adapter, require_readable
 
-__all__ = ["AdaptedModel", "attach_lora", "load_adapted", "load_adapter", "load_tokenizer"]
+__all__ = [
+    "AUTO",
+    "AdaptedModel",
+    "FreshLora",
+    "attach_lora",
+    "load_adapted",
+    "load_adapter",
+    "load_tokenizer",
+    "require_readable",
+]

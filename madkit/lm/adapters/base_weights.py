@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -51,12 +53,21 @@ class BaseWeights:
             {name: [list(h.parameter.shape), str(h.parameter.dtype), h.total] for name, h in self._held.items()}
         )
 
-    def resized(self, old: nn.Parameter, new: nn.Parameter) -> None:
-        """Look for the rows of an embedding in the larger one that replaces it."""
-        for name, held in self._held.items():
-            if held.parameter is old:
-                rows = min(len(old), len(new))
-                self._held[name] = held._replace(parameter=new, rows=rows, total=word_sum(old[:rows]))
+    @contextmanager
+    def resizing(self, rows: int, weight: Callable[[], nn.Parameter]) -> Iterator[None]:
+        """A context in which an embedding is given another number of rows, and those that it keeps are followed.
+
+        Args:
+            rows: the new number.
+            weight: gives the embedding's parameter, which may be another one afterwards.
+        """
+        before = weight()
+        name = next((name for name, held in self._held.items() if held.parameter is before), None)
+        kept = min(rows, len(before))
+        total = word_sum(before[:kept])
+        yield
+        if name is not None:
+            self._held[name] = _Rows(weight(), kept, total)
 
     def changed(self, model: Any) -> list[str]:
         """Names of the parameters that hold other values now, or that are no longer in the model."""

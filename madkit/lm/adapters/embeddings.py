@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,13 +51,18 @@ def resize_embeddings(
             f"{adapter.label} was trained with {size} token embeddings, and the base has {now}; it does not hold all "
             "that are new: save it again with `save_pretrained(..., save_embedding_layers=True)`"
         )
-    old = {name: module.weight for name, module in before.items()}
-    lm.resize_token_embeddings(size, mean_resizing=False)
-    for name, weight in old.items():
-        new: Any = lm.get_submodule(name)
-        weights.resized(weight, new.weight)
-        with torch.no_grad():  # what the adapter does not overwrite is the same in each process
-            new.weight[len(weight) :] = 0
+    with ExitStack() as stack:
+        for name in before:
+            stack.enter_context(weights.resizing(size, partial(_weight, lm, name)))
+        lm.resize_token_embeddings(size, mean_resizing=False)
+    with torch.no_grad():  # what the adapter does not overwrite is the same in each process
+        for name in before:
+            _weight(lm, name)[now:] = 0
+
+
+def _weight(lm: PreTrainedModel, name: str) -> nn.Parameter:
+    module: Any = lm.get_submodule(name)
+    return module.weight
 
 
 def _embeddings(lm: PreTrainedModel) -> list[str]:

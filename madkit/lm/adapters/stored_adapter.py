@@ -74,6 +74,13 @@ def load_adapted(
     return AdaptedModel(model, control_fault(model, weights, alone, dtype))
 
 
+def require_readable(adapter: str, argument: str = "model.adapter") -> None:
+    """Refuse, before its base is loaded, an adapter that could not be read into any."""
+    folder = AdapterFolder(adapter, argument)
+    _require_inside(folder)
+    folder.tensors()
+
+
 def control_fault(model: Any, weights: BaseWeights, alone: Tensor, dtype: torch.dtype) -> str | None:
     """Why a model with its adapter switched off is not its base; None if it is.
 
@@ -94,7 +101,6 @@ def control_fault(model: Any, weights: BaseWeights, alone: Tensor, dtype: torch.
 
 
 def _load(lm: PreTrainedModel, adapter: AdapterFolder, weights: BaseWeights, accepted_base: str | None) -> Any:
-    config = adapter.config
     _require_inside(adapter)
     tensors = adapter.tensors()
     require_base(adapter, str(lm.name_or_path), weights, accepted_base)
@@ -107,7 +113,7 @@ def _load(lm: PreTrainedModel, adapter: AdapterFolder, weights: BaseWeights, acc
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # all that PEFT warns of is checked below
-            model = PeftModelForCausalLM(lm, config, autocast_adapter_dtype=True)
+            model = PeftModelForCausalLM(lm, adapter.config, autocast_adapter_dtype=True)
     except _MISFITS as error:
         raise ConfigError(
             f"{adapter.label} does not fit {classname}: {_first_line(error)}; use the base that it was trained on "
@@ -138,6 +144,11 @@ def _require_inside(adapter: AdapterFolder) -> None:
         raise ConfigError(
             f"{adapter.label} is {what}, which acts outside of the model's layers, where nothing would see it: only "
             "adapters that change layers can be read (LoRA and the like)"
+        )
+    if getattr(config, "layer_replication", None):
+        raise ConfigError(
+            f"{adapter.label} copies layers of its base (layer_replication), so its layers are not the base's: merge "
+            "it where it was trained, and say `--model.base <merged model> --model.adapter none`"
         )
     begun = str(getattr(config, "init_lora_weights", ""))
     if begun.startswith(_NOT_REPEATED):
@@ -204,7 +215,7 @@ def _misfit(adapter: AdapterFolder, n: int, places: int, empty: list[str], left_
     if left_over and chosen is not None:
         parts.append(f"its adapter_config.json says layers_to_transform={chosen}")
     return (
-        f"{adapter.label} can not be read whole: {'; '.join(parts)}: it is incomplete, or was made for another model "
+        f"{adapter.label} cannot be read whole: {'; '.join(parts)}: it is incomplete, or was made for another model "
         f"class than that of {_named_base(adapter)!r} here; copy or save it again"
     )
 

@@ -116,4 +116,9 @@ def _base_of(path: str) -> str | None:
     config = Path(path) / "adapter_config.json"
     if not config.is_file():
         return None
-    return str(json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    try:
+        return str(json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{str(config)!r} names no base ({error!r}): copy the adapter again, or name its base"
+        ) from None

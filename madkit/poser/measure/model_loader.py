@@ -21,9 +21,18 @@ class ModelLoader:
         attention: attention implementation of transformers.
         device_map: how a model is spread over devices; None for one device.
         trust_remote_code: run code that comes with the models.
+        adapter_base: what adapters call their base, if it is known to be the one that is named.
     """
 
-    def __init__(self, dtype: str, attention: str, device_map: str | None, trust_remote_code: bool) -> None:
+    def __init__(
+        self,
+        dtype: str,
+        attention: str,
+        device_map: str | None,
+        trust_remote_code: bool,
+        adapter_base: str | None = None,
+    ) -> None:
+        self.adapter_base = adapter_base
         self.options: dict[str, Any] = {
             "dtype": dtype, "attention": attention, "device_map": device_map, "trust_remote_code": trust_remote_code,
         }  # fmt: skip
@@ -38,7 +47,9 @@ class ModelLoader:
         if self._loaded != model.name:
             self._model = self.load_base(model, device)
             if model.base is not None:
-                self._model = adapters.load_adapter(self._model, model.path)
+                self._model = adapters.load_adapter(
+                    self._model, model.path, accepted_base=self.adapter_base, argument=f"models: {model.name}"
+                )
             self._loaded = model.name
         return self._model
 
@@ -57,12 +68,12 @@ class ModelLoader:
             torch.cuda.empty_cache()
 
     def tokenizer(self, model: PairedModel) -> Any:
-        """The tokenizer of the model or of its base."""
-        name = model.base or model.path
-        if name not in self._tokenizers:
-            remote = self.options["trust_remote_code"]
-            self._tokenizers[name] = loading.load_tokenizer(name, trust_remote_code=remote)
-        return self._tokenizers[name]
+        """The tokenizer of the model or of its base, or the adapter's where that was trained with more tokens."""
+        if model.name not in self._tokenizers:
+            remote, adapter = self.options["trust_remote_code"], None if model.base is None else model.path
+            tokenizer = adapters.load_tokenizer(model.base or model.path, adapter, trust_remote_code=remote)
+            self._tokenizers[model.name] = tokenizer
+        return self._tokenizers[model.name]
 
     def fingerprint(self, model: PairedModel) -> str:
         """Which weights and tokenizer exactly; from the hub, this fetches the weights."""
