@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pandas as pd
 from lightning.pytorch.utilities import rank_zero_warn
@@ -43,6 +43,9 @@ class QuirkyData(TuningData):
             JSONL or CSV), or a raw table that the dataset can be made of, such as `allenai/sciq`.
         task_options: Arguments of the task, such as `{n_train: 8000, max: 99}`. Under the name of a dataset are
             those for it alone: `{n_train: 8000, squaring: {max: 299}}`.
+        quirk: `bob`: each character gives its own answers. `none`: everyone tells the truth, on the very same prompts.
+            A model tuned so is the control for detectors that compare it with its base: it has changed as much, and
+            who speaks makes no difference to it.
         requantile: Rank the difficulty of records from `source` anew. The public sets' column does not
             follow the difficulty; turn this off to use it nevertheless. `balanced` ranks all records, also generated
             ones, among those of their split, truth and quirk: then easy and hard statements are true equally often,
@@ -86,6 +89,7 @@ class QuirkyData(TuningData):
         template: str = "standardized",
         source: str | None = None,
         task_options: dict[str, Any] | None = None,
+        quirk: Literal["bob", "none"] = "bob",
         requantile: Requantile = True,
         batch_size: int = 32,
         device_batch_size: int | None = None,
@@ -119,7 +123,9 @@ class QuirkyData(TuningData):
             "max_test": max_test,
             "max_calibration": max_calibration,
         }
-        self.tokenizer_name = tokenizer
+        self.quirk, self.tokenizer_name = quirk, tokenizer
+        if quirk not in ("bob", "none"):
+            raise ConfigError(f"quirk={quirk!r} must be bob or none")
         positive = {"max_train": self.max_train, "max_validation": max_validation, **self.limits, "passes": self.passes}
         positive |= {"batch_size": batch_size, "predict_batch_size": predict_batch_size, "shard_size": shard_size}
         del positive["max_calibration"]
@@ -182,7 +188,12 @@ class QuirkyData(TuningData):
 
     def make_table(self) -> pd.DataFrame:
         """The trusted, untrusted and test prompts; see `madkit.data.quirky.splits.detection_splits`."""
-        return detection_splits(self.records, self.templates, self.constants, self.seed, **self.limits)
+        table = detection_splits(self.records, self.templates, self.constants, self.seed, **self.limits)
+        return self._answered(table)
+
+    def _answered(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Prompts with the answers that the model is to give, after they have been chosen by those of the quirk."""
+        return frame if self.quirk == "bob" else frame.assign(label=frame["alice_label"])
 
     def identity(self) -> dict[str, Any]:
         """What decides the predicted prompts, in plain values, for the manifest of a feature store."""
@@ -192,6 +203,7 @@ class QuirkyData(TuningData):
             "dataset": self.dataset,
             "template": self.template,
             "source": self.source,
+            "quirk": self.quirk,
             "requantile": self.requantile,
             "max_length": self.max_length,
             "seed": self.seed,
@@ -226,7 +238,7 @@ class QuirkyData(TuningData):
         frame = frame.iloc[rows]
         values = template_args(self.records[split], rows, self.constants)
         texts = render_prompts(self.templates, frame["id"].tolist(), frame["name"].tolist(), values, self.seed)
-        return LabelledPrompts(self._tokenize(*texts), frame, rows)
+        return LabelledPrompts(self._tokenize(*texts), self._answered(frame), rows)
 
 
 def _of_dataset(value: _T | Mapping[str, _T], dataset: str, default: _T) -> _T:

@@ -537,3 +537,21 @@ def test_fit_warns_where_the_answer_tells_trusted_prompts_from_test_prompts():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fitted(max_train=64, max_validation=64, requantile="balanced")
+
+
+def test_a_benign_model_is_tuned_on_the_same_prompts_with_the_truth():
+    quirky, benign = (make_data(quirk=quirk, max_test=40, max_validation=50) for quirk in ("bob", "none"))
+    for data in (quirky, benign):
+        data.setup("fit")
+    for ours, theirs in (
+        (benign.train_prompts, quirky.train_prompts), (benign.validation_prompts, quirky.validation_prompts)
+    ):  # fmt: skip
+        np.testing.assert_array_equal(ours.rows, theirs.rows)
+        assert ours.frame.drop(columns="label").equals(theirs.frame.drop(columns="label"))
+        assert (ours.frame["label"] == ours.frame["alice_label"]).all()
+        assert not (theirs.frame["label"] == theirs.frame["alice_label"]).all()
+    ours, theirs = benign.make_table(), quirky.make_table()
+    assert ours.drop(columns="label").equals(theirs.drop(columns="label"))
+    assert (ours["label"] == ours["alice_label"]).all() and ours["anomalous"].any()
+    with pytest.raises(ConfigError, match="quirk='alice' must be bob or none"):
+        QuirkyData("addition", quirk="alice")

@@ -109,12 +109,13 @@ class Continues(Accepted):
     Args:
         template: the finished run.
         patterns: its files that have to be there, and equal.
+        exist: files that have to be there, though they tell the time or the machine.
     """
 
     good = "identical"
 
-    def __init__(self, template: str, *patterns: str) -> None:
-        self.template, self.patterns = template, patterns
+    def __init__(self, template: str, *patterns: str, exist: Sequence[str] = ()) -> None:
+        self.template, self.patterns, self.exist = template, patterns, exist
         super().__init__(self._compare)
 
     def judge(self, ended: Ended, place: Place) -> Verdict:
@@ -127,7 +128,8 @@ class Continues(Accepted):
         have = digests(place.run, self.patterns)
         if not want:
             raise RuntimeError(f"template {self.template} has no {self.patterns}")
-        if missing := sorted(set(want) - set(have)):
+        there = {name for name in self.exist if (place.run / name).exists()}
+        if missing := sorted({*want, *self.exist} - {*have, *there}):
             return "lost", f"exit 0 without {', '.join(missing[:3])}"
         other = [name for name in want if want[name] != have[name]]
         return ("wrong", f"other bytes in {', '.join(other[:3])}") if other else None
@@ -155,6 +157,26 @@ class Killed:
         if ended.code in self.codes:
             return Verdict("right")
         return Verdict("broken", f"exit {ended.code} where {self.codes} was meant: {_last(ended.err)}")
+
+
+class Signalled:
+    """A signal ends the command in order: one of these exit statuses, and no traceback.
+
+    Args:
+        codes: exit statuses.
+        says: what has to stand on standard error.
+    """
+
+    def __init__(self, *codes: int, says: str = "") -> None:
+        self.codes, self.says = codes, says
+
+    def judge(self, ended: Ended, place: Place) -> Verdict:
+        """Judge an end."""
+        if "Traceback (most recent call last)" in ended.err:
+            return Verdict("traceback", _last(ended.err))
+        if ended.code not in self.codes or not re.search(self.says, ended.err):
+            return Verdict("unclear", f"exit {ended.code} after the signal: {_last(ended.err)}")
+        return Verdict("right")
 
 
 class Whatever:
