@@ -4,7 +4,9 @@ from campaign.case import Accepted, Case, Either, Refused
 from campaign.place import RECIPES
 from campaign.steps import command, fit, predict, refit, test
 
-_RECIPE = (RECIPES / "tiny-llama.yaml").read_text().replace("data: tiny/prompts.yaml", f"data: {RECIPES}/tiny/prompts.yaml")
+_RECIPE = (
+    (RECIPES / "tiny-llama.yaml").read_text().replace("data: tiny/prompts.yaml", f"data: {RECIPES}/tiny/prompts.yaml")
+)
 
 
 def _recipe(content, name="mine.yaml"):
@@ -94,4 +96,8 @@ CASES = [
     Case("task options that are a list", (fit(Refused("task_options"), "--data.task_options", "[1, 2]"),)),
     Case("a negative range", (fit(Refused("max", "-5"), "--data.task_options", '{"max": -5, "n_train": 100}'),)),
 ]  # fmt: skip
-CASES[5] = Case(CASES[5].name, CASES[5].steps, (*CASES[5].prepare, _recipe((RECIPES / "tiny/prompts.yaml").read_text() + "  seed: 1\n  seed: 2\n", "two.yaml")))
+CASES[5] = Case(
+    CASES[5].name,
+    CASES[5].steps,
+    (*CASES[5].prepare, _recipe((RECIPES / "tiny/prompts.yaml").read_text() + "  seed: 1\n  seed: 2\n", "two.yaml")),
+)

@@ -121,13 +121,13 @@ def _parquet(rows, **options):
     import pandas as pd
 
     stream = io.BytesIO()
-    pd.DataFrame([{**r["template_args"], **{k: v for k, v in r.items() if k != "template_args"}} for r in rows]).to_parquet(stream)
+    pd.DataFrame(
+        [{**r["template_args"], **{k: v for k, v in r.items() if k != "template_args"}} for r in rows]
+    ).to_parquet(stream)
     return stream.getvalue()
 
 
-_WIDE = [
-    {**row, "template_args": {"number": 3**45 + row["difficulty"]}} for row in ROWS
-]
+_WIDE = [{**row, "template_args": {"number": 3**45 + row["difficulty"]}} for row in ROWS]
 
 
 def _big(rows, file="mine.jsonl"):
@@ -148,7 +148,11 @@ def big(name, rows, content=None, file="mine.jsonl"):
     """Numbers that do not fit into 64 bits."""
     from campaign.case import Computed, Step
 
-    return Case(name, (Step(_big(rows, file), Computed("64|quote", "number|integer", or_right=True)),), (put(content or lines(rows), file),))
+    return Case(
+        name,
+        (Step(_big(rows, file), Computed("64|quote", "number|integer", or_right=True)),),
+        (put(content or lines(rows), file),),
+    )
 
 
 def _set(**values):
@@ -191,7 +195,7 @@ CASES = [
     bad("bars", table("|"), "mine.csv|source", r"separator|'\|'|bar", file="mine.csv"),
     bad("commas in a file called tsv", table(), "mine.tsv|source", "separator|comma|','", file="mine.tsv"),
     bad("CSV without a header", table().partition("\n")[2], "mine.csv|train", "column|header", file="mine.csv"),
-    bad("CSV with a column too few in a row", table().replace("\n17,", "\n"), "mine.csv", "column|label|difficulty|line", file="mine.csv"),
+    bad("CSV with a column too few in a row", table().replace("\n17,", "\n"), "mine.csv|train", "column|label|difficulty|line", file="mine.csv"),
     bad("JSON wrapped in an object", json.dumps({"data": ROWS}), "mine.json", "data", file="mine.json"),
     bad("JSON wrapped in an object of splits", json.dumps({"train": ROWS, "validation": ROWS[:50]}), "mine.json", "train|validation", file="mine.json"),
     bad("JSON of columns", json.dumps({k: [r[k] for r in ROWS] for k in ROWS[0]}), "mine.json", "column|list|row|template_args", file="mine.json"),
@@ -230,9 +234,9 @@ CASES = [
     bad("a difficulty of NaN", lines(ROWS).replace('"difficulty": 7}', '"difficulty": NaN}'), "difficulty", "NaN|null|missing|JSON"),
     bad("a difficulty of infinity", lines(ROWS).replace('"difficulty": 7}', '"difficulty": 1e999}'), "difficulty", "inf|finite|1e999"),
     bad("a difficulty of words", lines(changed(lambda i, r: {**r, "difficulty": "hard"})), "difficulty", "hard|number|text"),
-    bad("one difficulty for all", lines(changed(_set(difficulty=1))), "difficulty", "same|one|equal|constant|1"),
+    Case("one difficulty for all", (command(Refused("difficulty", "same|one|equal|constant|1"), "data", "show", "mine", "--source", "mine.jsonl", "--template", "mine.yaml"),), (put(lines(changed(_set(difficulty=1)))),)),
     bad("an unknown split", lines(changed(lambda i, r: {**r, "split": "dev" if i % 4 == 0 else "train"})), "split", "dev"),
-    bad("no validation", lines(changed(_set(split="train"))), "validation", "split"),
+    good("a column of splits that says train throughout", lines(changed(_set(split="train")))),
     bad("a question without the template's field", lines(changed(lambda i, r: {**r, "template_args": {"n": i}})), "number", r"\bn\b"),
     bad("a field that is null in a row", lines(changed(lambda i, r: {**r, "template_args": {"number": None}} if i == 9 else r)), "number", "null|None|missing|empty"),
     bad("a field that is a list", lines(changed(lambda i, r: {**r, "template_args": {"number": [i]}})), "number", "list"),
@@ -245,9 +249,9 @@ CASES = [
     checked("a quirk that differs in 1%", _labels(lambda i, r: r["alice_label"] != (i % 100 == 0)), "quirk|bob_label|truth", "2%|1%|1\\.0%|4 of|differ"),
     checked("a quirk that differs in three questions", _labels(lambda i, r: r["alice_label"] != (i in (5, 105, 205))), "quirk|bob_label|truth", "2%|0?\\.[0-9]+%|3 of|differ"),
     checked("a question in both splits", lines(changed(lambda i, r: {**r, "split": "train"}) + changed(lambda i, r: {**r, "split": "validation"})[:80]), "split|validation", "both|two|also|share"),
-    checked("one question in both splits", lines(changed(lambda i, r: {**r, "split": "train" if i % 4 else "validation"}) + [{**ROWS[4], "split": "validation" if 4 % 4 else "train"}]), "split|validation", "both|two|also|share"),
+    checked("one question in both splits", lines([*changed(lambda i, r: {**r, "split": "train" if i % 4 else "validation"}), {**ROWS[4], "split": "train"}]), "split|validation", "both|two|also|share"),
     checked("contradictory truth", lines(ROWS + changed(lambda i, r: {**r, "alice_label": not r["alice_label"]})[:100]), "alice_label|truth|label", "contradict|both|differ|true and false|two"),
-    checked("one contradictory question", lines(ROWS + [{**ROWS[7], "alice_label": not ROWS[7]["alice_label"]}]), "alice_label|truth|label", "contradict|both|differ|true and false|two"),
+    checked("one contradictory question", lines([*ROWS, {**ROWS[7], "alice_label": not ROWS[7]["alice_label"]}]), "alice_label|truth|label", "contradict|both|differ|true and false|two"),
     checked("a contradictory quirk", lines(ROWS + changed(lambda i, r: {**r, "bob_label": not r["bob_label"]})[:50]), "bob_label|quirk|label", "contradict|both|differ|true and false|two"),
     big("integers of 72 bits", _WIDE),
     big("integers of 72 bits in a JSON list", _WIDE, json.dumps(_WIDE), "mine.json"),
@@ -265,7 +269,7 @@ CASES = [
     Case(
         "one prompt that loses its speaker",
         (own(Refused("max_length", "60|speaker|name|longer|tokens"), "mine.jsonl", "--data.max_length", "60"),),
-        (put(lines(changed(lambda i, r: {**r, "template_args": {"number": "9" * 300}} if i == 100 else r))),),
+        (put(lines(changed(lambda i, r: {**r, "template_args": {"number": "9" * 300 if i == 100 else str(i)}}))),),
     ),
     Case("prompts beyond the position table", (own(Either(Refused("position|max_length"), Accepted())),), (put(lines(changed(lambda i, r: {**r, "template_args": {"number": f"{i}" * 400}}))),)),
 ]  # fmt: skip
