@@ -1,9 +1,15 @@
-"""Code of other people's: the modules that installed packages name by entry points, and files that a user names."""
+"""Code of other people's: what may be imported because a recipe or a file names it, and what a user lists.
+
+A recipe names classes, and to import one runs its module. So recipes, and files that name classes, reach the packages
+that madkit works with, installed extensions, and the modules that the user lists on the command line (``--with``) or has
+imported; never just any file of the working directory.
+"""
 
 from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import module_from_spec, spec_from_file_location
@@ -12,6 +18,87 @@ from types import ModuleType
 from typing import Any
 
 from madkit.errors import ConfigError
+
+#: Packages whose classes any recipe may name.
+PACKAGES = ("madkit", "lightning", "torch", "torchmetrics", "transformers", "peft", "sklearn", "pyod")
+
+_listed: set[str] = set()
+
+
+def list_module(name: str) -> None:
+    """Let recipes and files name the classes of a module, or of a package and its modules, of the user's own.
+
+    Modules of the working directory can be imported from now on, as `python -m` does.
+    """
+    _listed.add(name)
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+
+
+def listed_modules() -> list[str]:
+    """The modules that the user has listed, and those of installed extensions."""
+    return sorted(_listed)
+
+
+def may_import(path: str, packages: Sequence[str] = PACKAGES) -> bool:
+    """Whether a module or a class is of a package that any recipe may name, or of a module that is listed.
+
+    Example:
+        >>> may_import("torch.optim.AdamW"), may_import("setup.Command")
+        (True, False)
+    """
+    return any(f"{path}.".startswith(f"{name}.") for name in (*packages, *_listed))
+
+
+def import_class(path: str, packages: Sequence[str] = PACKAGES) -> Any:
+    """What ``package.module.Class`` names, where its module may be imported or has been already.
+
+    Args:
+        path: the module and the attribute.
+        packages: whose modules may be imported besides those that are listed.
+
+    Raises:
+        ConfigError: the module is neither of such a package, nor listed, nor imported.
+        ImportError: there is no such module.
+        AttributeError: it has no such attribute.
+    """
+    module, _, attribute = path.rpartition(".")
+    if module not in sys.modules and not may_import(path, packages):
+        raise ConfigError(
+            f"{path!r} is of a module that a recipe may not import: if you trust it, name it on the command line, "
+            f"--with {module} (in Python: import it first)"
+        )
+    return getattr(import_module(module), attribute)
+
+
+def import_listed(source: str) -> ModuleType:
+    """Import a module that the user lists, under the name by which recipes know it.
+
+    Args:
+        source: ``my_scores.py`` or ``my_package.my_scores``; a file below the working directory goes by its path,
+            ``examples/my_scores.py`` as ``examples.my_scores``, and one elsewhere by its name.
+
+    Raises:
+        ConfigError: there is none, it fails when it is imported, or another module has its name.
+    """
+    path, name, folder = Path(source), source, Path.cwd()
+    if path.suffix == ".py":
+        if not path.is_file():
+            raise ConfigError(f"with={source!r}: no such file; name a Python file or a module that can be imported")
+        parts = path.resolve().with_suffix("").parts
+        below = parts[: len(folder.parts)] == folder.parts
+        name, folder = (".".join(parts[len(folder.parts) :]), folder) if below else (path.stem, path.resolve().parent)
+    list_module(name)
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    try:
+        module = import_module(name)
+    except Exception as error:
+        file = str(path.resolve()) if path.suffix == ".py" else None
+        raise ConfigError(f"with={source!r} cannot be imported ({describe_failure(error, file)})") from error
+    if path.suffix == ".py" and Path(str(module.__file__)).resolve() != path.resolve():
+        raise ConfigError(f"with={source!r}: there is another module {name!r}, {module.__file__}; rename the file")
+    return module
 
 
 def load_entry_points(group: str) -> list[Any]:
@@ -40,6 +127,7 @@ def load_entry_points(group: str) -> list[Any]:
 
 def _load(entry: EntryPoint) -> Any:
     try:
+        _listed.add(entry.module)
         return entry.load()
     except Exception as error:
         package = f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else "an installed package"
@@ -63,9 +151,7 @@ def import_source(source: str | Path) -> ModuleType:
         if not path.is_file():
             raise ConfigError(f"{source}: no such file; name a Python file or a module that can be imported")
         return _import_file(path.resolve())
-    # As `python -m` does.
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)
+    list_module(str(source))
     try:
         return import_module(str(source))
     except Exception as error:

@@ -5,6 +5,7 @@ Help and version answer without importing torch or Lightning, which takes second
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import madkit
 from madkit.cli.commands import COMMANDS
 from madkit.cli.function_command import overview, run_function
+from madkit.cli.last_resort import begin, complain, madkit_cause, unexpected
+from madkit.cli.listed_modules import list_modules
 from madkit.cli.parser_errors import one_line
 from madkit.errors import ConfigError, MadkitError
 
@@ -40,9 +43,14 @@ Also:
 An interrupted stage continues when the same command is given again. Several GPUs: --trainer.devices 8
 --trainer.strategy ddp. All options of a stage: madkit fit --help. Options of a class: madkit fit --model.help QuirkyLM.
 
+A recipe names classes of madkit, Lightning, torch and other known packages; those of a file of your own after
+--with my_file.py (my_file.MyScore), or when you name them on the command line.
+
 options:
   -h, --help     show this help
   --version      show the version
+  --with FILE    a Python file, or a module by name, whose classes recipes may name; may be given again
+  --debug        show the traceback of an error
 """
 
 STAGES = ("fit", "validate", "test", "predict")
@@ -55,7 +63,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: the command line without the program's name; that of the process by default.
 
     Returns:
-        The exit status: 0, or 2 after a mistake of the user's, of which one line on standard error says what it is.
+        The exit status: 0; 2 after a mistake of the user's, of which one line on standard error says what it is; 1
+        after any other error, of which the line says where its traceback is.
     """
     given = list(sys.argv[1:] if args is None else args)
     if not given or given[0] in ("-h", "--help", "help"):
@@ -64,27 +73,29 @@ def main(args: Sequence[str] | None = None) -> int:
     if given[0] == "--version":
         print(f"madkit {madkit.__version__}")
         return 0
+    debug = "--debug" in given
+    command, *options = [word for word in given if word != "--debug"] or [""]
+    begin()
     try:
-        return _run(given[0], given[1:])
+        return _run(command, options, debug)
     except MadkitError as error:
-        return _complain(str(error))
-    except ValueError as error:
-        # Where an option may be of several types, the parser wraps what a class' constructor complained about.
-        cause = _cause(error)
-        if cause is None:
-            raise
-        return _complain(str(cause))
+        return complain(str(error), error, debug)
     except KeyboardInterrupt:
-        return _complain("interrupted; the same command continues")
+        return complain("interrupted; the same command continues")
+    except BrokenPipeError:  # whoever reads the output has read enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - nothing is left to be flushed into the pipe
+        return 141
+    except Exception as error:
+        return unexpected(error, command, _run_folder(), debug)
 
 
-def _run(command: str, options: list[str]) -> int:
-    # As `python -m` does, so that the classes in the files of the current folder can be imported.
-    sys.path.append(str(Path.cwd()))
+def _run(command: str, options: list[str], debug: bool) -> int:
     # Lightning starts its other processes by repeating the command line, so that is where the arguments have to be.
-    sys.argv = [sys.argv[0], command, *options]
+    sys.argv = [sys.argv[0], command, *options, *(["--debug"] if debug else [])]
+    if command != "figures":  # which has such an option of its own
+        options = list_modules(options)
     if command in STAGES:
-        return _stage()
+        return _stage([command, *options])
     groups = {name.partition(" ")[0] for name in COMMANDS if " " in name}
     if command in groups:
         if not options or options[0] in ("-h", "--help", "help"):
@@ -101,33 +112,28 @@ def _run(command: str, options: list[str]) -> int:
     return run_function(command, *COMMANDS[command], options)
 
 
-def _stage() -> int:
+def _stage(words: list[str]) -> int:
     from jsonargparse import ArgumentError
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     import madkit.cli.registry  # noqa: F401 - the classes that it imports need no long paths in recipes
     from madkit.cli.stages import Stages
+    from madkit.cli.trainer_options import trainer_options
 
     try:
-        Stages()
+        Stages(words)
     except ArgumentError as error:
-        raise ConfigError(one_line(str(error))) from error
+        raise madkit_cause(error) or ConfigError(one_line(str(error), trainer_options())) from error
     except SIGTERMException:
         # Lightning ends such a run in order, but it is not finished: whoever started it has to know.
         return 143
     return 0
 
 
-def _cause(error: BaseException | None) -> MadkitError | None:
-    """The error of madkit that led to another one, if any."""
-    while error is not None and not isinstance(error, MadkitError):
-        error = error.__cause__
-    return error
-
-
-def _complain(message: str) -> int:
-    print(f"madkit: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+def _run_folder() -> Path | None:
+    """The run folder of the stage that was run, if it came to that."""
+    stages = sys.modules.get("madkit.cli.stages")
+    return None if stages is None else stages.Stages.folder
 
 
 if __name__ == "__main__":

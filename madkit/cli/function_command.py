@@ -15,6 +15,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from madkit.cli.parser_errors import one_line
@@ -59,6 +60,9 @@ def run_function(name: str, path: str, summary: str, words: Sequence[str]) -> in
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
+    from madkit.cli.recipe_files import read_recipe, read_strictly
+
+    read_strictly()
     module, _, attribute = path.rpartition(".")
     function: Callable[..., int] = getattr(importlib.import_module(module), attribute)
     parser = ArgumentParser(prog=f"madkit {name}", exit_on_error=False, description=summary, print_config=None)
@@ -68,7 +72,11 @@ def run_function(name: str, path: str, summary: str, words: Sequence[str]) -> in
         print(re.sub(r"(?<=\w)_(?=\W)", "", parser.format_help()), end="")
         return 0
     try:
-        arguments = parser.parse_args(_as_parsed(function, words))
+        parsed = _as_parsed(function, words)
+        for option, value in itertools.pairwise(parsed):
+            if option == "--config":
+                read_recipe(Path(value))
+        arguments = parser.parse_args(parsed)
     except (ArgumentError, _UnknownOptionError) as error:
         message = one_line(str(error)).partition("; all options")[0]
         raise ConfigError(f"{name}: {message}; all options: madkit {name} --help") from error

@@ -7,7 +7,6 @@ whatever those or the command line say has the last word.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import itertools
 import json
@@ -16,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import yaml
 
+from madkit.cli.recipe_files import read_recipe
 from madkit.errors import ConfigError
+from madkit.plugins import import_class
 from madkit.runs.folder import folder_of
+from madkit.runs.plain_files import parse_yaml
 
 #: Options of an LM that decide what it computes, whoever runs it.
 _LM_OPTIONS = ("base", "dtype", "attention", "trust_remote_code")
@@ -38,15 +39,13 @@ def with_lm_recipe(words: Sequence[str]) -> list[str]:
         stage's classes have too.
 
     Raises:
-        ConfigError: there is no recipe of a language model, and no other word on what the stage reads.
+        ConfigError: a recipe cannot be read, or there is none of a language model, and no other word on what the stage
+            reads.
     """
     stage, *options = words
     if any(word in ("-h", "--help") or word.endswith(".help") for word in options):
         return list(words)
-    try:
-        stated = _stated(options)
-    except (OSError, yaml.YAMLError):  # the parser says which file is wrong
-        return list(words)
+    stated = _stated(options)
     path = _recipe_of_lm(stage, stated)
     if path is None and stage != "predict":
         _require_base(stated, {})
@@ -123,8 +122,8 @@ def _stated(options: Sequence[str]) -> dict[str, Any]:
     stated: dict[str, Any] = {}
     words = [part for word in options for part in (word.split("=", 1) if word.startswith("--") else [word])]
     for option, value in itertools.pairwise(words):
-        if option == "--config":
-            _merge(stated, _read(Path(value)))
+        if option in ("-c", "--config"):
+            _merge(stated, parse_yaml(value, option) if value.startswith("{") else _read(Path(value)))
         elif option.startswith("--"):
             section, *keys = option[2:].removesuffix("+").split(".")
             if section in ("model", "data") and not keys:
@@ -141,9 +140,7 @@ def _stated(options: Sequence[str]) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     """A recipe with the files that it names for its model and data."""
-    recipe = yaml.safe_load(path.read_text())
-    if not isinstance(recipe, dict):
-        return {}
+    recipe = read_recipe(path)
     named = {name: _section(recipe[name], path.parent) for name in ("model", "data") if name in recipe}
     return {**recipe, **named}
 
@@ -153,7 +150,7 @@ def _section(value: Any, folder: Path) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
     if isinstance(value, str) and (folder / value).is_file():
-        return yaml.safe_load((folder / value).read_text())
+        return read_recipe(folder / value)
     return {"class_path": value} if isinstance(value, str) else {}
 
 
@@ -171,8 +168,8 @@ def _class(name: str, parent: type) -> type:
     module, _, last = name.rpartition(".")
     if module:
         try:
-            return getattr(importlib.import_module(module), last, parent)
-        except ImportError:  # the parser says so
+            return import_class(name)
+        except (ImportError, AttributeError, ConfigError):  # the parser says so
             return parent
     classes = [parent]
     for cls in classes:

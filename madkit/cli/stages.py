@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import lightning as L
+from jsonargparse import set_parsing_settings
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from typing_extensions import override
 
+from madkit.cli.last_resort import madkit_cause
 from madkit.cli.lm_recipe import with_lm_recipe
 from madkit.cli.progress_lines import ProgressLines
 from madkit.cli.quiet import quiet
+from madkit.cli.recipe_files import read_strictly
 from madkit.cli.tensorboard_figures import TensorBoardFigures
-from madkit.errors import ConfigError
+from madkit.cli.trainer_options import first_sentences, make_trainer, require_numbers, require_seeds
+from madkit.errors import ConfigError, MadkitError
+from madkit.plugins import PACKAGES, listed_modules
 from madkit.runs.atomic import write_json
 from madkit.runs.folder import fit_key, folder_of, provenance, root_of, save_recipe, stage_of
 from madkit.runs.progress import in_lines
@@ -40,7 +46,9 @@ _GROUPS = {
 
 def _parser_options(stage: str) -> dict[str, Any]:
     usage = f"madkit {stage} --config RECIPE.yaml [--section.option value ...]"
-    return {"exit_on_error": False, "description": _DESCRIPTIONS[stage], "usage": usage}
+    description = f"{_DESCRIPTIONS[stage]} Also: --with FILE.py, --debug (madkit --help)."
+    # A shortened option would be understood here, but not where the language model's recipe is looked for.
+    return {"exit_on_error": False, "description": description, "usage": usage, "allow_abbrev": False}
 
 
 @runtime_checkable
@@ -65,19 +73,42 @@ class _SaveRecipe(SaveConfigCallback):
         self.already_saved = True
 
 
-class Stages(LightningCLI):
-    """LightningCLI with run folders: results, checkpoints and logs go to ``<run>/<dataset>``."""
+def _require_checkpoint(path: str | None) -> None:
+    """Refuse a checkpoint that is not there; Lightning's own words, such as ``last``, name one."""
+    if path is None or path in ("last", "best", "hpc", "registry") or path.startswith("registry:") or "://" in path:
+        return
+    # A sharded one, of FSDP or DeepSpeed, is a folder.
+    sharded = any((Path(path) / name).exists() for name in (".metadata", "checkpoint", "latest"))
+    if not Path(path).is_file() and not sharded:
+        what = "is a folder that holds no checkpoint" if Path(path).is_dir() else "there is no such file"
+        raise ConfigError(f"ckpt_path={path!r}: {what}; name a .ckpt file, or leave it out")
 
-    def __init__(self) -> None:
+
+class Stages(LightningCLI):
+    """LightningCLI with run folders: results, checkpoints and logs go to ``<run>/<dataset>``.
+
+    Args:
+        words: the stage and its options.
+    """
+
+    folder: ClassVar[Path | None] = None
+    """The run folder of the stage that runs, once it is known."""
+
+    def __init__(self, words: Sequence[str]) -> None:
         self._key = ""
         self._finished = False
+        self._words = list(words)
+        Stages.folder = None
         quiet()
+        read_strictly()
+        # Whatever else a recipe names is not imported.
+        set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=[*PACKAGES, *listed_modules()])
         super().__init__(
             save_config_callback=_SaveRecipe,
             auto_configure_optimizers=False,
             seed_everything_default=0,
             trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False, "log_every_n_steps": 10},
-            parser_kwargs={"exit_on_error": False, **{stage: _parser_options(stage) for stage in _DESCRIPTIONS}},
+            parser_kwargs={"exit_on_error": False, "allow_abbrev": False, **{stage: _parser_options(stage) for stage in _DESCRIPTIONS}},
             load_from_checkpoint_support=False,
         )
 
@@ -99,7 +130,8 @@ class Stages(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the command line, with what the language model's recipe decides before it."""
-        self.config = parser.parse_args(with_lm_recipe(sys.argv[1:]))
+        self.config = parser.parse_args(with_lm_recipe(self._words))
+        require_seeds(self.config[self.config.subcommand].as_dict())
 
     def _parse_ckpt_path(self) -> None:
         """Take weights from a checkpoint, never options: the recipe and the flags alone decide those."""
@@ -110,10 +142,15 @@ class Stages(LightningCLI):
         trainer = config.trainer
         data = config.data.as_dict() if config.get("data") else None
         folder = folder_of(config.run, data)
+        if config.run is not None and not config.run.strip():
+            raise ConfigError(f"run={config.run!r} is empty: say where results go with `--run runs/<name>`")
         if folder is not None:
             trainer.default_root_dir = str(folder)
         if trainer.default_root_dir is None:
             raise ConfigError("run=None: say where results go with `--run runs/<name>`, in the recipe or as an option")
+        Stages.folder = Path(trainer.default_root_dir)
+        require_numbers(trainer.as_dict())
+        _require_checkpoint(config.get("ckpt_path"))
         if self.subcommand == "fit":
             self._key = fit_key(config.as_dict())
         if self.subcommand == "predict":  # they go to the store; a list of them in memory would only grow
@@ -136,7 +173,24 @@ class Stages(LightningCLI):
             if self.subcommand == "fit":
                 callbacks.append(LearningRateMonitor("step"))
         self.trainer_defaults = {**self.trainer_defaults, "callbacks": callbacks}
-        return super().instantiate_trainer(**kwargs)
+        listed, make = config.callbacks, super().instantiate_trainer
+        own = list(listed) if isinstance(listed, list) else [listed] if listed is not None else []
+
+        def made(**options: Any) -> L.Trainer:
+            return make(**{"callbacks": list(own), **options})  # the list is added to
+
+        return make_trainer(made, config.as_dict(), kwargs)
+
+    def instantiate_classes(self) -> None:
+        """Construct model, data and trainer; what they refuse is a mistake in the recipe."""
+        try:
+            super().instantiate_classes()
+        except MadkitError:
+            raise
+        except Exception as error:
+            if (cause := madkit_cause(error)) is not None:
+                raise cause from error
+            raise ConfigError(f"the recipe's classes cannot be made: {first_sentences(error)}") from error
 
     @property
     def _marker(self) -> Path:
@@ -146,6 +200,11 @@ class Stages(LightningCLI):
         """Continue an interrupted fit of the same recipe; do nothing where it has been finished."""
         if is_trial(self.trainer):
             return
+        if not self.trainer.limit_val_batches:
+            raise ConfigError(
+                "trainer.limit_val_batches=0: the best weights are chosen and reported by a validation; leave it out, or "
+                "give a few batches"
+            )
         checkpoints = root_of(self.trainer) / "checkpoints" / self._key
         for callback in self.trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:

@@ -1,6 +1,5 @@
 """Any outlier estimator of scikit-learn or PyOD as a score."""
 
-import sys
 import warnings
 from typing import Any, TypeVar
 
@@ -10,9 +9,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from madkit.errors import DataError, StoreError
+from madkit.plugins import may_import
 from madkit.runs.naming import labelled, snake
 from madkit.scores.common.outlier_estimators import (
-    TRUSTED,
+    LIBRARIES,
     estimator_class,
     estimator_scores,
     library_versions,
@@ -26,6 +26,9 @@ from madkit.scores.common.score import Score
 from madkit.streaming.pool import Pool
 
 Self = TypeVar("Self", bound="SklearnEstimator")
+
+_MADE: set[str] = set()
+"""Class paths of the estimators of this process, which it may load as well."""
 
 
 class SklearnEstimator(Score):
@@ -51,8 +54,7 @@ class SklearnEstimator(Score):
     Raises:
         ConfigError: the class is not there, does not take the arguments, or does not score new rows.
         DataError: when fitting, the estimator fails, or cannot score rows by themselves.
-        StoreError: when loading, the class is of another package that has not been imported, or the versions
-            differ. Saved are the rows and the options; the estimator is fitted again when first used.
+        StoreError: when loading, the class is of another package that nobody has listed, or the versions differ. Saved are the rows and the options; the estimator is fitted again when first used.
 
     Example:
         >>> trusted = torch.arange(10.0)[:, None]
@@ -69,6 +71,7 @@ class SklearnEstimator(Score):
         self.estimator, self.seed = estimator, seed
         self.init_args = dict(init_args) if init_args else None
         self._class = estimator_class(estimator)
+        _MADE.add(estimator)
         # Wrong arguments show now, and not after all rows have been read.
         scoring_method(new_estimator(self._class, self.init_args or {}, seed))
         self._fitted: Any = None
@@ -91,9 +94,10 @@ class SklearnEstimator(Score):
     def _from_saved(cls: type[Self], options: dict[str, Any]) -> Self:
         path = str(options.get("estimator"))
         module = path.rpartition(".")[0]
-        if module.split(".")[0] not in TRUSTED and module not in sys.modules:
+        if path not in _MADE and not may_import(path, LIBRARIES):
             raise StoreError(
-                f"estimator={path!r} is named by a file, and files import nothing: import {module}, then load"
+                f"estimator={path!r} is named by a file, and files import nothing: if you trust it, list it by "
+                f"--with {module} or madkit.plugins.list_module({module!r}), then load"
             )
         return super()._from_saved(options)
 

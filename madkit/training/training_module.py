@@ -14,6 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from madkit.errors import ConfigError
+from madkit.training.checked_training import CheckedTraining
 from madkit.training.export_best import ExportBest
 from madkit.training.history import History
 from madkit.training.lightning_internals import clip_gradients, unscale_gradients
@@ -46,6 +47,7 @@ class TrainingModule(L.LightningModule):
         self.warmup = warmup
         self.decay = decay
         self._losses: list[Tensor] = []
+        self._checks = CheckedTraining()
 
     @abstractmethod
     def export(self, folder: Path) -> None:
@@ -75,6 +77,7 @@ class TrainingModule(L.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         loss = torch.stack(self._losses).mean(0)
         self._losses.clear()
+        self._checks.loss = loss
         self.log_training_loss(loss)
 
     def apply_clipping(self, optimizer: torch.optim.Optimizer, value: float, algorithm: str | None) -> None:
@@ -100,11 +103,16 @@ class TrainingModule(L.LightningModule):
 
     @override
     def configure_callbacks(self) -> list[Callback]:
-        return [History(), ExportBest()]
+        return [self._checks, History(), ExportBest()]
 
     @override
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.parameter_groups())
+        try:
+            optimizer = self.optimizer(self.parameter_groups())
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise ConfigError(
+                f"model.optimizer does not take its options ({' '.join(str(error).split())}); correct its init_args"
+            ) from error
         total = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, trapezoid(total, self.warmup, self.decay))
         return {

@@ -179,7 +179,7 @@ def test_networks_learn_although_scores_need_no_gradients():
         ("OneClassSVM", None, "is no class path: give module.Class"),
         ("sklearn.svm.OneClasSVM", None, "has no estimator 'OneClasSVM'; did you mean 'OneClassSVM'"),
         ("sklearn.svmm.OneClassSVM", None, "cannot be imported (No module named 'sklearn.svmm'): check the spelling"),
-        ("nowhere_at_all.Some", None, "cannot be imported (No module named 'nowhere_at_all')"),
+        ("nowhere_at_all.Some", None, "'nowhere_at_all.Some' is of a module that a recipe may not import"),
         ("sklearn.svm.sys", None, "has no estimator 'sys'"),
         ("os.system", None, "os has no estimator 'system'"),
         ("sklearn.svm.OneClassSVM", {"mu": 1}, "OneClassSVM does not take init_args={'mu': 1}"),
@@ -265,11 +265,27 @@ def test_an_estimator_named_by_a_file_is_not_imported(tmp_path):
     sys.path.insert(0, str(tmp_path))
     try:
         with pytest.raises(
-            StoreError, match=r"'intruder\.Outlier' is named by a file, and files import nothing: import intruder"
+            StoreError, match=r"'intruder\.Outlier' is named by a file, and files import nothing: .*--with intruder"
         ):
             load_score(folder)
     finally:
         sys.path.remove(str(tmp_path))
+
+
+def test_a_class_that_is_imported_but_no_estimator_is_not_constructed(tmp_path):
+    folder = saved(tmp_path, init={"estimator": "lightning.pytorch.Trainer", "init_args": {"max_epochs": 1}})
+    with pytest.raises(StoreError, match="files import nothing"):
+        load_score(folder)
+    with pytest.raises(ConfigError, match=r"no score_samples and no decision_function|may not import"):
+        SklearnEstimator("lightning.pytorch.Trainer", {"max_epochs": 1})
+
+
+def test_a_module_of_the_working_directory_is_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "intruder.py").write_text("raise SystemExit('imported')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match=r"'intruder\.Outlier' is of a module .* --with intruder"):
+        SklearnEstimator("intruder.Outlier")
 
 
 def test_another_version_is_refused(tmp_path):

@@ -6,13 +6,13 @@ neither: `register` it, or name its class by `package.module.Class` where the na
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from madkit.data.tasks.base import Questions, Task, rank_quantiles
 from madkit.errors import ConfigError
+from madkit.plugins import import_class
 
 _CLASSES = {
     "addition": "madkit.data.tasks.arithmetic.datasets.Addition",
@@ -66,13 +66,14 @@ def find_task(dataset: str) -> type[Task]:
     if dataset in _REGISTERED:
         return _REGISTERED[dataset]
     path = _CLASSES.get(dataset, dataset)
-    module, dot, attribute = path.rpartition(".")
-    if not dot:
+    if "." not in path:
         raise ConfigError(
             f"dataset={dataset!r} is unknown: use one of {task_names()} or a class path like my_file.MyTask"
         )
     try:
-        cls = getattr(importlib.import_module(module), attribute)
+        cls = import_class(path)
+    except ConfigError as error:
+        raise ConfigError(f"dataset={error}") from None
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"dataset={dataset!r} cannot be imported: {error}") from None
     if not (inspect.isclass(cls) and issubclass(cls, Task)):

@@ -13,26 +13,31 @@ import numpy as np
 import torch
 
 from madkit.errors import ConfigError
+from madkit.plugins import import_class
 
-#: What may be imported because a saved file says so.
-TRUSTED = ("sklearn", "pyod")
+#: The libraries of estimators; others are listed by the user.
+LIBRARIES = ("sklearn", "pyod")
 
 
 def estimator_class(path: str) -> type:
-    """The class that ``package.module.Class`` names.
+    """The class that ``package.module.Class`` names: of scikit-learn, of PyOD, or of a module that the user lists.
 
     Raises:
-        ConfigError: there is none, or it cannot be fitted.
+        ConfigError: there is none, its module is not listed, or it is no estimator that scores rows.
     """
     module, _, name = path.rpartition(".")
     if not module:
         raise ConfigError(f"estimator={path!r} is no class path: give module.Class, such as sklearn.svm.OneClassSVM")
     try:
-        imported = importlib.import_module(module)
+        cls = import_class(path, LIBRARIES)
+    except ConfigError as error:
+        raise ConfigError(f"estimator={error}") from None
+    except AttributeError:
+        cls = None
     except ImportError as error:
         way_out = "pip install pyod" if error.name == "pyod" else "check the spelling, or install what is missing"
         raise ConfigError(f"estimator={path!r} cannot be imported ({error}): {way_out}") from error
-    cls = getattr(imported, name, None)
+    imported = sys.modules[module]
     if not (isinstance(cls, type) and hasattr(cls, "fit")):
         classes = [
             other for other, value in vars(imported).items() if isinstance(value, type) and hasattr(value, "fit")
@@ -40,6 +45,9 @@ def estimator_class(path: str) -> type:
         close = difflib.get_close_matches(name, classes, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "give the class of an outlier estimator"
         raise ConfigError(f"estimator={path!r}: {module} has no estimator {name!r}; {hint}")
+    # Before one is made: to construct a class of another kind may do anything.
+    if path.split(".")[0] not in LIBRARIES and not (hasattr(cls, "score_samples") or hasattr(cls, "decision_function")):
+        raise ConfigError(f"estimator={path!r} has no score_samples and no decision_function: give an outlier estimator")
     return cls
 
 
