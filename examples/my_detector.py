@@ -1,6 +1,7 @@
-"""A detector of one's own: the Euclidean distance from the mean of the trusted prompts.
+r"""A detector of one's own: the Euclidean distance from the mean of the trusted prompts.
 
-    madkit test --config recipes/test.yaml --config examples/my_detector.yaml --run runs/tiny-llama
+    madkit test --config recipes/test.yaml --config examples/my_detector.yaml \
+        --with examples/my_detector.py --run runs/tiny-llama
 
 A score says what to remember of the rows (`accumulator`), what to make of it (`estimate`), and how a row is scored
 (`score`). madkit streams, merges over processes, checks, saves and loads.

@@ -1,6 +1,7 @@
-"""A feature of one's own: what each layer adds to the residual stream at the last prompt token.
+r"""A feature of one's own: what each layer adds to the residual stream at the last prompt token.
 
-    madkit predict --config recipes/predict.yaml --config examples/my_feature.yaml --run runs/tiny-llama
+    madkit predict --config recipes/predict.yaml --config examples/my_feature.yaml \
+        --with examples/my_feature.py --run runs/tiny-llama
 
 A feature says where it reads (`hookpoints`), what its vectors are called (`sites`), and how they are computed
 (`__call__`). madkit runs the forward pass, shares it between features, and writes the store; a detector then names the

@@ -100,10 +100,11 @@ def _told(error: Exception) -> str:
 
 
 def _is_about_options(error: Exception) -> bool:
-    """Whether Lightning itself complains: what it raises are mistakes in its options."""
+    """Whether Lightning itself complains of options, whose names it puts in backquotes."""
     frames = traceback.extract_tb(error.__traceback__)
     here = Path(frames[-1].filename).parts if frames else ()
-    return isinstance(error, ValueError | TypeError) and "lightning" in here and "site-packages" in here
+    kinds = ValueError | TypeError | AttributeError | RuntimeError | ImportError
+    return isinstance(error, kinds) and "`" in str(error) and "lightning" in here and "site-packages" in here
 
 
 def _written(error: Exception, command: str, folder: Path | None) -> Path | None:

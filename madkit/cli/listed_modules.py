@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,29 @@ def list_modules(words: Sequence[str]) -> list[str]:
         kept.append(word)
         # Who types a class path means that class; `data.csv` and the like are no such paths, and files none either.
         named = _CLASS_PATH.fullmatch(word)
-        if named and not Path(word).exists() and not may_import(named.group(1)[:-1]):
-            list_module(named.group(1)[:-1])
+        if named and not Path(word).exists():
+            module, cls = named.group(1)[:-1], named.group(2)
+            if not may_import(module) and _may_hold(module, cls):
+                list_module(module)
     return kept
+
+
+def _may_hold(module: str, name: str) -> bool:
+    """Whether a module has a class that derives from another one, as all do that madkit can use.
+
+    A module of the working directory is read and not run to find out; one that is installed is taken at its word.
+    """
+    file = Path(*module.split("."))
+    file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+    if not file.is_file():
+        return True
+    try:
+        statements = ast.parse(file.read_bytes()).body
+    except (SyntaxError, ValueError):
+        return False
+    for statement in statements:
+        if isinstance(statement, ast.ClassDef) and statement.name == name:
+            return any(ast.unparse(base) != "object" for base in statement.bases)
+        if isinstance(statement, ast.ImportFrom) and name in {alias.asname or alias.name for alias in statement.names}:
+            return True
+    return False

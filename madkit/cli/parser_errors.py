@@ -34,15 +34,17 @@ def one_line(message: str, options: Sequence[str] = ()) -> str:
         return _unknown_option(unknown.group(1), options)
     if unknown := re.search(r"[Uu]nrecognized arguments: (\S*)(.*)", message):
         return _unrecognized(unknown.group(1), unknown.group(2), options)
-    if missing := re.search(r"arguments are required: (.*)", message):
+    where = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
+    classes = [path.split(".")[-1] for path in re.findall(r"given class_path '([\w.]+)'", message)]
+    if missing := re.search(r"arguments are required: (.*?)(\. Got value|$)", message, re.MULTILINE):
+        if where:
+            return f"{where}: {classes[-1] if classes else 'it'} needs {missing.group(1)}: give it in init_args"
         sections = re.sub(r"\b(fit|validate|test|predict)\.", "", missing.group(1))
         return f"{sections} is missing: name a recipe with --config RECIPE.yaml, or give it as an option"
     if missing := re.search(r'Key "([\w.]+)" is required', message):
         return f"{missing.group(1)} is missing: give it in the recipe, or as an option"
-    where = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
     reasons, value = _reasons(message), _value(message)
     reason = reasons[0] if reasons else " ".join(message.split())
-    classes = [path.split(".")[-1] for path in re.findall(r"given class_path '([\w.]+)'", message)]
     if option := re.search(r"Option '([\w.]+)' is not accepted", reason):
         owner = classes[-1] if classes else where
         if inner := re.search(r"class_path='([\w.]+)'", reason):

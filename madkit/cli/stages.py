@@ -11,13 +11,14 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import lightning as L
 from jsonargparse import set_parsing_settings
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from typing_extensions import override
 
 from madkit.cli.last_resort import madkit_cause
 from madkit.cli.lm_recipe import with_lm_recipe
+from madkit.cli.parser_errors import one_line
 from madkit.cli.progress_lines import ProgressLines
 from madkit.cli.quiet import quiet
 from madkit.cli.recipe_files import read_strictly
@@ -160,8 +161,10 @@ class Stages(LightningCLI):
         """A trainer with TensorBoard in the run folder and progress that suits the terminal."""
         config = self.config_init[self.subcommand].trainer
         callbacks: list[Any] = []
-        lines = in_lines()
-        if lines and config.enable_progress_bar is not False:
+        listed, make = config.callbacks, super().instantiate_trainer
+        own = list(listed) if isinstance(listed, list) else [listed] if listed is not None else []
+        shown = any(isinstance(callback, ProgressBar) for callback in own)
+        if in_lines() and config.enable_progress_bar is not False and not shown:
             callbacks.append(ProgressLines())
         if config.logger in (None, True) and self.subcommand == "predict":
             kwargs["logger"] = False  # what it makes is a store; there is no curve to watch
@@ -173,8 +176,6 @@ class Stages(LightningCLI):
             if self.subcommand == "fit":
                 callbacks.append(LearningRateMonitor("step"))
         self.trainer_defaults = {**self.trainer_defaults, "callbacks": callbacks}
-        listed, make = config.callbacks, super().instantiate_trainer
-        own = list(listed) if isinstance(listed, list) else [listed] if listed is not None else []
 
         def made(**options: Any) -> L.Trainer:
             return make(**{"callbacks": list(own), **options})  # the list is added to
@@ -190,7 +191,9 @@ class Stages(LightningCLI):
         except Exception as error:
             if (cause := madkit_cause(error)) is not None:
                 raise cause from error
-            raise ConfigError(f"the recipe's classes cannot be made: {first_sentences(error)}") from error
+            parsed = "Does not validate" in str(error) or "Parser key" in str(error)
+            reason = one_line(str(error)) if parsed else first_sentences(error)
+            raise ConfigError(f"a class of the recipe cannot be made: {reason}") from error
 
     @property
     def _marker(self) -> Path:

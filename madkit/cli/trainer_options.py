@@ -46,7 +46,9 @@ def make_trainer(make: Callable[..., L.Trainer], given: Mapping[str, Any], kwarg
     except Exception as error:
         reason = first_sentences(error)
         name = _culprit(make, given, kwargs, reason)
-        where = f"trainer.{name}={given[name]!r}" if name else "trainer"
+        value = given[name] if name else None
+        shown = f"={value!r}" if isinstance(value, str | int | float) else ""
+        where = f"trainer.{name}{shown}" if name else "trainer"
         raise ConfigError(f"{where}: {reason}; all options: madkit fit --help") from error
 
 
