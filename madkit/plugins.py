@@ -1,8 +1,8 @@
 """Code of other people's: what may be imported because a recipe or a file names it, and what a user lists.
 
 A recipe names classes, and to import one runs its module. So recipes, and files that name classes, reach the packages
-that madkit works with, installed extensions, and the modules that the user lists on the command line (``--with``) or has
-imported; never just any file of the working directory.
+that madkit works with, installed extensions, and the modules that the user lists on the command line (``--with``) or
+has imported; never just any file of the working directory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -63,12 +63,17 @@ def import_class(path: str, packages: Sequence[str] = PACKAGES) -> Any:
         AttributeError: it has no such attribute.
     """
     module, _, attribute = path.rpartition(".")
-    if module not in sys.modules and not may_import(path, packages):
+    if module not in sys.modules and not may_import(path, packages) and _is_there(module.partition(".")[0]):
         raise ConfigError(
             f"{path!r} is of a module that a recipe may not import: if you trust it, name it on the command line, "
             f"--with {module} (in Python: import it first)"
         )
     return getattr(import_module(module), attribute)
+
+
+def _is_there(name: str) -> bool:
+    """Whether a package or module can be found, also in the working directory; nothing is run to find out."""
+    return Path(name).is_dir() or Path(f"{name}.py").is_file() or (name.isidentifier() and find_spec(name) is not None)
 
 
 def import_listed(source: str) -> ModuleType:

@@ -83,7 +83,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return complain("interrupted; the same command continues")
     except BrokenPipeError:  # whoever reads the output has read enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - nothing is left to be flushed into the pipe
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - nothing is left to be flushed into the pipe
         return 141
     except Exception as error:
         return unexpected(error, command, _run_folder(), debug)

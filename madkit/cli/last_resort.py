@@ -77,7 +77,8 @@ def _told(error: Exception) -> str:
     """What the user can do about an error of the machine's or of Lightning's, in one line; empty for another one."""
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return f"not enough memory ({text[:120] or 'MemoryError'}); use smaller batches, such as --data.device_batch_size 1"
+        what = text[:120] or "MemoryError"
+        return f"not enough memory ({what}); use smaller batches, such as --data.device_batch_size 1"
     if isinstance(error, OSError) and error.errno in _MACHINE:
         return (
             f"{error.filename or 'a file'!s} cannot be written or read ({error.strerror}): make room or set its "
@@ -87,8 +88,8 @@ def _told(error: Exception) -> str:
         return f"a file cannot be written ({text[:120]}): make room, then give the same command again"
     if type(error).__name__ == "UnpicklingError" or "PytorchStreamReader" in text:
         return (
-            "a checkpoint cannot be read, it is half-written, damaged or no checkpoint: name another by --ckpt_path, or "
-            "delete the run's folder `checkpoints` to begin again"
+            "a checkpoint cannot be read, it is half-written, damaged or no checkpoint: name another by --ckpt_path, "
+            "or delete the run's folder `checkpoints` to begin again"
         )
     if type(error).__name__ == "MisconfigurationException" or _is_about_options(error):
         return text

@@ -28,7 +28,7 @@ def one_line(message: str, options: Sequence[str] = ()) -> str:
         >>> one_line("Subcommand 'fit' does not accept option 'modle.class_path'")
         "option 'modle' is not known; did you mean 'model'?"
         >>> one_line('Parser key "trainer.max_epochs":\n Errors:\n - Expected a <class "int">\n Given value: many')
-        'trainer.max_epochs=many: expected <class "int">'
+        'trainer.max_epochs=many: expected int'
     """
     if unknown := re.search(r"does not accept option '([\w.+]+)'", message):
         return _unknown_option(unknown.group(1), options)
@@ -40,7 +40,8 @@ def one_line(message: str, options: Sequence[str] = ()) -> str:
         if where:
             return f"{where}: {classes[-1] if classes else 'it'} needs {missing.group(1)}: give it in init_args"
         sections = re.sub(r"\b(fit|validate|test|predict)\.", "", missing.group(1))
-        return f"{sections} is missing: name a recipe with --config RECIPE.yaml, or give it as an option"
+        if sections != missing.group(1):
+            return f"{sections} is missing: name a recipe with --config RECIPE.yaml, or give it as an option"
     if missing := re.search(r'Key "([\w.]+)" is required', message):
         return f"{missing.group(1)} is missing: give it in the recipe, or as an option"
     reasons, value = _reasons(message), _value(message)
@@ -69,7 +70,9 @@ def _value(message: str) -> str | None:
     """The value that is wrong: the innermost one."""
     found = re.findall(r"Got value: (.*)$|^\s*Given value: (.*)$", message, re.MULTILINE)
     values = [first or second for first, second in found]
-    values = [value.partition(". Got value: ")[0] for value in values if not value.startswith(("Namespace", "NestedArg"))]
+    values = [
+        value.partition(". Got value: ")[0] for value in values if not value.startswith(("Namespace", "NestedArg"))
+    ]
     return values[0] if values else None
 
 
@@ -103,7 +106,9 @@ def _class_reason(reason: str, message: str) -> str:
     if kind := re.search(r"Expected '([\w.]+)' to be a subclass of <class '([\w.]+)'>", reason):
         return f"{kind.group(1)!r} is no {kind.group(2)}; name a class of that kind"
     if kind := re.search(r"Import path ([\w.]+) does not correspond to a subclass of (\S+)", reason):
-        return f"{kind.group(1)!r} is no {kind.group(2).split('.')[-1].rstrip(chr(39) + '>')}; name a class of that kind"
+        return (
+            f"{kind.group(1)!r} is no {kind.group(2).split('.')[-1].rstrip(chr(39) + '>')}; name a class of that kind"
+        )
     if module := re.search(r"No module named '([\w.]+)'", reason):
         named = re.findall(r"given class_path '([\w.]+)'", message)
         return f"{named[-1] if named else module.group(1)!r} is of the package {module.group(1)!r}, which is not there"

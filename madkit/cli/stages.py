@@ -109,7 +109,11 @@ class Stages(LightningCLI):
             auto_configure_optimizers=False,
             seed_everything_default=0,
             trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False, "log_every_n_steps": 10},
-            parser_kwargs={"exit_on_error": False, "allow_abbrev": False, **{stage: _parser_options(stage) for stage in _DESCRIPTIONS}},
+            parser_kwargs={
+                "exit_on_error": False,
+                "allow_abbrev": False,
+                **{stage: _parser_options(stage) for stage in _DESCRIPTIONS},
+            },
             load_from_checkpoint_support=False,
         )
 
@@ -205,8 +209,8 @@ class Stages(LightningCLI):
             return
         if not self.trainer.limit_val_batches:
             raise ConfigError(
-                "trainer.limit_val_batches=0: the best weights are chosen and reported by a validation; leave it out, or "
-                "give a few batches"
+                "trainer.limit_val_batches=0: the best weights are chosen and reported by a validation; leave it out, "
+                "or give a few batches"
             )
         checkpoints = root_of(self.trainer) / "checkpoints" / self._key
         for callback in self.trainer.checkpoint_callbacks:

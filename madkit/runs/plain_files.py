@@ -1,4 +1,4 @@
-"""YAML and JSON files, read so that nothing in them is lost: what cannot be read says where, and no key counts twice."""
+"""YAML and JSON files, read so that nothing in them is lost: what cannot be read says where, and no key is twice."""
 
 from __future__ import annotations
 

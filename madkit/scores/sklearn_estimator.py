@@ -54,7 +54,8 @@ class SklearnEstimator(Score):
     Raises:
         ConfigError: the class is not there, does not take the arguments, or does not score new rows.
         DataError: when fitting, the estimator fails, or cannot score rows by themselves.
-        StoreError: when loading, the class is of another package that nobody has listed, or the versions differ. Saved are the rows and the options; the estimator is fitted again when first used.
+        StoreError: when loading, the class is of another package that nobody has listed, or the versions differ.
+            Saved are the rows and the options; the estimator is fitted again when first used.
 
     Example:
         >>> trusted = torch.arange(10.0)[:, None]

@@ -83,7 +83,14 @@ def test_the_feature_is_stored_beside_the_others(run_folder, tmp_path, monkeypat
     copy = tmp_path / run_folder.parent.name / run_folder.name
     shutil.copytree(run_folder, copy)
     stage = ["--run", str(copy.parent), "--data.dataset", "examples.my_dataset.Thirds"]
-    recipes = ["--config", "recipes/predict.yaml", "--config", "examples/my_feature.yaml", "--with", "examples/my_feature.py"]
+    recipes = [
+        "--config",
+        "recipes/predict.yaml",
+        "--config",
+        "examples/my_feature.yaml",
+        "--with",
+        "examples/my_feature.py",
+    ]
     assert main(["predict", *recipes, *stage]) == 0
     store = FeatureStore.current(copy / "features" / "layer_update")
     assert store.identity["feature"]["options"] == {"first": 1, "step": 1}

@@ -47,7 +47,9 @@ def estimator_class(path: str) -> type:
         raise ConfigError(f"estimator={path!r}: {module} has no estimator {name!r}; {hint}")
     # Before one is made: to construct a class of another kind may do anything.
     if path.split(".")[0] not in LIBRARIES and not (hasattr(cls, "score_samples") or hasattr(cls, "decision_function")):
-        raise ConfigError(f"estimator={path!r} has no score_samples and no decision_function: give an outlier estimator")
+        raise ConfigError(
+            f"estimator={path!r} has no score_samples and no decision_function: give an outlier estimator"
+        )
     return cls
 
 
