@@ -84,7 +84,7 @@ def test_check_finds_everything_wrong_at_once(tmp_path, bases, capsys):
     assert run("data", "check", tmp_path / "bad.jsonl", *args) == 2
     out = capsys.readouterr().out
     for part in (
-        "2 values that are not numbers; `madkit data difficulty`",
+        "2 values that are not numbers, such as",
         "split 'train': all 302 labels of Bob are True",
         "template_args.b of split 'train' is missing in 2 rows",
         "1 questions are in the splits 'train' and 'validation'",

@@ -15,7 +15,8 @@ from madkit.data.prompts.templates import Template
 from madkit.data.quirky.answer_shares import confounding
 from madkit.data.quirky.splits import EASY, HARD, detection_rows, detection_splits
 from madkit.data.records.checking import Requantile, check_records, find_problems
-from madkit.data.records.columns import LABELS, arrow_table, question_of, template_args
+from madkit.data.records.columns import LABELS, arrow_table, template_args
+from madkit.data.records.consistency import find_inconsistencies
 from madkit.data.records.sources import is_raw, is_table_task, load_records, make_records, task_or_none
 from madkit.data.tasks import make_task
 from madkit.errors import ConfigError, DataError, MadkitError
@@ -67,7 +68,8 @@ def check(
     problems += _one_sided(frames)
     unfit = _values(records)
     templates, unfit_templates = _templates(template, dataset, records, constants)
-    problems += [*unfit, *_shared_questions(records), *unfit_templates]
+    shown = set().union(*(item.fields for item in templates)) if templates else None
+    problems += [*unfit, *find_inconsistencies(records, shown), *unfit_templates]
     if not templates and not unfit_templates:
         print("no template given, so no prompts were looked at: --template FILE.yaml")
     if templates and sound and not unfit:
@@ -155,13 +157,8 @@ def _one_sided(frames: dict[str, pd.DataFrame]) -> list[str]:
                 )
         if set(frame["character"]) != {"Alice", "Bob"}:
             problems.append(f"split {split!r} has only {sorted(frame['character'].unique())}: it needs Alice and Bob")
-        if (frame["alice_label"] == frame["bob_label"]).all():
-            problems.append(f"split {split!r}: truth and quirk never differ, so there is no quirk to learn")
     if len({*frames} & {"train", "validation"}) < 2:
         problems.append(f"there are only the splits {sorted(frames)}: train and validation are needed")
-    ids = pd.concat([frame["id"] for frame in frames.values()])
-    if repeated := int(ids.duplicated().sum()):
-        problems.append(f"{repeated} ids occur again, and records of one id share their name and template")
     return problems
 
 
@@ -188,23 +185,6 @@ def _values(records: DatasetDict) -> list[str]:
                     f"template_args.{field.name} of split {split!r} holds {field.type}: use text or numbers"
                 )
     return problems
-
-
-def _shared_questions(records: DatasetDict) -> list[str]:
-    """Questions that one split learns from and another one is to be tested on."""
-    seen: dict[str, str] = {}
-    shared: dict[tuple[str, str], list[str]] = {}
-    for split, dataset in records.items():
-        if "template_args" not in dataset.column_names:
-            continue
-        for question in {question_of(args or {}) for args in arrow_table(dataset)["template_args"].to_pylist()}:
-            first = seen.setdefault(question, split)
-            if first != split:
-                shared.setdefault((first, split), []).append(question)
-    return [
-        f"{len(questions)} questions are in the splits {first!r} and {second!r}, such as {min(questions)[:100]}"
-        for (first, second), questions in shared.items()
-    ]
 
 
 def _templates(
@@ -267,8 +247,9 @@ def _tokens(
         longest = tokenized.lengths.max()
         print(f"answers {list(template.choices)}: tokens {tokens}; longest of {len(texts)} prompts: {longest}")
         if cut := int((tokenized.lengths > max_length).sum()):
-            print(
-                f"note: {cut} of {len(texts)} prompts are longer than max_length={max_length} and lose their beginning"
+            problems.append(
+                f"{cut} of {len(texts)} prompts are longer than max_length={max_length}, up to {longest} tokens, and "
+                "would lose their beginning, with who speaks: raise max_length, or leave these questions out"
             )
     return problems
 

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from madkit.data.prompts.templates import NAME_FIELDS, Template, without_name
-from madkit.errors import ConfigError
+from madkit.data.tables.text_files import read_text
+from madkit.errors import ConfigError, DataError
 
 
 def load_templates(template: str, dataset: str, fields: Iterable[str], named: bool = True) -> list[Template]:
@@ -141,9 +142,9 @@ def _named(template: str, dataset: str) -> Any:
 
 def _read_yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"template={str(path)!r} cannot be read: {error.strerror}") from None
+        return yaml.safe_load(read_text(path))
+    except (ConfigError, DataError) as error:
+        raise ConfigError(f"template: {str(error).partition(';')[0]}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"template={str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
 

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from lightning.pytorch.utilities import rank_zero_warn
 
 from madkit.errors import ConfigError
 
@@ -70,6 +71,7 @@ def tokenize_prompts(
     prompts: Sequence[str],
     choices: Sequence[tuple[str, str]],
     max_length: int = 1024,
+    speakers: Sequence[str] | None = None,
 ) -> TokenizedPrompts:
     """Tokenize prompts and find their answer tokens.
 
@@ -81,22 +83,34 @@ def tokenize_prompts(
         prompts: n texts.
         choices: n pairs of answers (false, true), as they continue the text.
         max_length: Longer prompts lose tokens on the left (after BOS).
+        speakers: n names, which have to be left in a prompt that is cut; None where prompts have no speaker.
 
     Raises:
-        ConfigError: The two answers do not differ in their first token after the prompt, or an answer
-            adds no token, so that the model could not tell them apart.
+        ConfigError: The two answers do not differ in their first token after the prompt, an answer adds no token, or
+            one that the tokenizer does not know, so that the model could not tell them apart; or max_length cuts the
+            speaker off.
     """
     if max_length < 2:
         raise ConfigError(f"max_length={max_length} leaves no room for a prompt: use at least 2")
     parts: list[list[int]] = []
     answers = np.empty((len(prompts), 2), dtype=np.int64)
+    unknown, n_unknown = tokenizer.unk_token_id, 0
+    voiceless: list[tuple[int, str, str]] = []
     for start in range(0, len(prompts), _CHUNK):
         texts, pairs = prompts[start : start + _CHUNK], choices[start : start + _CHUNK]
         sides = [Encodings(tokenizer, texts, [pair[side] for pair in pairs]) for side in (0, 1)]
         for i, (text, pair) in enumerate(zip(texts, pairs, strict=True)):
             false, true = sides[0].ids(i), sides[1].ids(i)
             common = next((k for k, (x, y) in enumerate(zip(false, true, strict=False)) if x != y), None)
-            if common is None or sides[0].reaches_answer(i, common):
+            told_apart = common is not None and not sides[0].reaches_answer(i, common)
+            for side, ids, answer in zip(sides, (false, true), pair, strict=True):
+                told = ids[common : common + 1] if common is not None and told_apart else side.of_answer(i, ids)[:1]
+                if unknown is not None and unknown in told:
+                    raise ConfigError(
+                        f"choices {list(pair)}: {answer!r} becomes {tokenizer.unk_token!r}, as this tokenizer does not "
+                        "know it: use answers of words that it knows"
+                    )
+            if common is None or not told_apart:
                 raise ConfigError(
                     f"choices {list(pair)} begin with the same token after {text[-40:]!r}: use answers that "
                     "differ from their first token on, or move their leading space to the end of the template"
@@ -104,12 +118,27 @@ def tokenize_prompts(
             fixed = sides[0].n_leading(i)
             if common <= fixed:
                 raise ConfigError(f"the prompt {text!r} has no token before {list(pair)}: lengthen it")
-            parts.append(false[:fixed] + false[max(fixed, common - max_length + fixed) : common])
+            first = max(fixed, common - max_length + fixed)
+            if first > fixed and speakers is not None and speakers[start + i] not in sides[0].text_from(i, first):
+                voiceless.append((common, text, speakers[start + i]))
+            n_unknown += unknown is not None and unknown in false[fixed:common]
+            parts.append(false[:fixed] + false[first:common])
             answers[start + i] = false[common], true[common]
+    if voiceless:
+        longest, text, name = max(voiceless)
+        raise ConfigError(
+            f"max_length={max_length} cuts {name!r}, who speaks, off {len(voiceless)} of {len(prompts)} prompts, such "
+            f"as {text[:40]!r}: raise it to {longest}, or leave such questions out"
+        )
+    if n_unknown:
+        rank_zero_warn(
+            f"{n_unknown} of {len(prompts)} prompts hold words that the tokenizer does not know, and become "
+            f"{tokenizer.unk_token!r}: the model cannot tell them apart"
+        )
     starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
-    ids = np.fromiter(chain.from_iterable(parts), dtype=np.int32, count=int(starts[-1]))
+    flat = np.fromiter(chain.from_iterable(parts), dtype=np.int32, count=int(starts[-1]))
     pad = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
-    return TokenizedPrompts(ids, starts, answers, int(pad))
+    return TokenizedPrompts(flat, starts, answers, int(pad))
 
 
 class Encodings:
@@ -125,6 +154,7 @@ class Encodings:
         self._encode: Callable[[list[str]], Any] = lambda texts: tokenizer(
             texts, return_attention_mask=False, return_special_tokens_mask=True, verbose=False
         )
+        self._decode = tokenizer.decode
         self._prompts = prompts
         self._batch = self._encode([text + answer for text, answer in zip(prompts, answers, strict=True)])
         # Without offsets, the prompt alone says where the answer begins.
@@ -142,6 +172,20 @@ class Encodings:
         """How many ids the tokenizer puts in front."""
         special = self._batch["special_tokens_mask"][i]
         return special.index(0) if 0 in special else len(special)
+
+    def of_answer(self, i: int, ids: list[int]) -> list[int]:
+        """Those of the ids that hold a piece of the answer."""
+        first = len(ids)
+        while first and self.reaches_answer(i, first):
+            first -= 1
+        return ids[first:]
+
+    def text_from(self, i: int, n: int) -> str:
+        """What the prompt says from token n on."""
+        if not self._has_offsets:
+            return str(self._decode(self.ids(i)[n:]))
+        span = self._batch.token_to_chars(i, n)
+        return self._prompts[i][span.start :] if span is not None else ""
 
     def reaches_answer(self, i: int, n: int) -> bool:
         """Whether the first n tokens hold a piece of the answer already."""

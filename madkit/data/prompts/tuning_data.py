@@ -21,7 +21,7 @@ class TuningData(RankAwareDataModule):
         batch_size: prompts in one optimizer step, over all devices.
         device_batch_size: most prompts in one forward pass on a device; None for as many as there are.
         predict_batch_size: prompts in one forward pass of validation.
-        max_length: longer prompts lose tokens on the left.
+        max_length: longer prompts lose tokens on the left, but never who speaks.
         passes: how often an epoch goes through the training prompts.
         seed: which order.
         tokenizer_name: a Hugging Face name or folder; None for the tokenizer of the trained module.
@@ -66,8 +66,10 @@ class TuningData(RankAwareDataModule):
             )
         self.trainer.accumulate_grad_batches = needed
 
-    def _tokenize(self, prompts: Sequence[str], choices: Sequence[tuple[str, str]]) -> TokenizedPrompts:
-        return tokenize_prompts(self._tokenizer, prompts, choices, self.max_length)
+    def _tokenize(
+        self, prompts: Sequence[str], choices: Sequence[tuple[str, str]], speakers: Sequence[str] | None = None
+    ) -> TokenizedPrompts:
+        return tokenize_prompts(self._tokenizer, prompts, choices, self.max_length, speakers)
 
     @cached_property
     def _tokenizer(self) -> Any:

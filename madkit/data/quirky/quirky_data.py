@@ -19,6 +19,7 @@ from madkit.data.quirky.answer_shares import confounding
 from madkit.data.quirky.splits import balanced_rows, detection_rows, detection_splits, named_frame
 from madkit.data.records.checking import Requantile
 from madkit.data.records.columns import template_args
+from madkit.data.records.consistency import report_inconsistencies
 from madkit.data.records.sources import is_table_task, open_records, task_or_none
 from madkit.data.tasks import find_task, make_task
 from madkit.errors import ConfigError, DataError
@@ -52,7 +53,7 @@ class QuirkyData(TuningData):
             and an answer tells neither who gives it nor whether it is trusted.
         batch_size: Prompts in one optimizer step, over all devices.
         device_batch_size: The most prompts in one forward pass on a device; null for as many as there are.
-        max_length: Longer prompts lose tokens on the left.
+        max_length: Longer prompts lose tokens on the left; where that cuts off who speaks, it is an error.
         max_train: At most this many training prompts; or one number for each dataset (all where it is not
             listed).
         max_validation: At most this many validation prompts.
@@ -166,6 +167,8 @@ class QuirkyData(TuningData):
 
     def setup(self, stage: str) -> None:
         """Make and tokenize the prompts of a stage (`fit`, `validate` or `predict`)."""
+        if stage in ("fit", "predict") and self._is_of_others:
+            report_inconsistencies(self.records, set().union(*(template.fields for template in self.templates)))
         if stage == "fit":
             self._set_accumulation()
             self.train_prompts = self._prompts("train")
@@ -175,7 +178,7 @@ class QuirkyData(TuningData):
         if stage == "predict":
             self.table = self.make_table()
             self.shards = cut_shards(self.table["split"].tolist(), self.shard_size)
-            texts = self.table["prompt"].tolist(), self.table["choices"].tolist()
+            texts = self.table["prompt"].tolist(), self.table["choices"].tolist(), self.table["name"].tolist()
             self.predict_prompts = LabelledPrompts(self._tokenize(*texts), self.table, self.table["row"].to_numpy())
 
     def _warn_of_confounding(self) -> None:
@@ -214,6 +217,11 @@ class QuirkyData(TuningData):
             "table_hash": digest(content),
         }
 
+    @property
+    def _is_of_others(self) -> bool:
+        """Whether the records are read, or made by a task of the user's, rather than by a rule of madkit's."""
+        return self.source is not None or "." in self.dataset or "raw" in self.task_options
+
     def predict_dataloader(self) -> DataLoader[Any]:
         """The batches of this process' shards that are not done yet."""
         return self.loader(self.shards, done=self.done_shards)
@@ -238,7 +246,7 @@ class QuirkyData(TuningData):
         frame = frame.iloc[rows]
         values = template_args(self.records[split], rows, self.constants)
         texts = render_prompts(self.templates, frame["id"].tolist(), frame["name"].tolist(), values, self.seed)
-        return LabelledPrompts(self._tokenize(*texts), self._answered(frame), rows)
+        return LabelledPrompts(self._tokenize(*texts, frame["name"].tolist()), self._answered(frame), rows)
 
 
 def _of_dataset(value: _T | Mapping[str, _T], dataset: str, default: _T) -> _T:

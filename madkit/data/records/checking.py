@@ -9,6 +9,7 @@ import pandas as pd
 
 from madkit.data.prompts.characters import CHARACTERS
 from madkit.data.records.columns import LABELS, REQUIRED, arrow_table, as_numbers, flat_frame
+from madkit.data.records.consistency import repeated_ids
 from madkit.data.tasks.base import rank_quantiles
 from madkit.errors import DataError
 from madkit.statistics.hashing import stable_hash
@@ -82,6 +83,13 @@ def find_problems(records: DatasetDict, requantile: Requantile = True) -> tuple[
             problems.append(f"split {split!r} lacks the columns {missing}: it has {dataset.column_names}{hint}")
         frames[split], problems_of_split = _check_split(split, flat_frame(dataset))
         problems += problems_of_split
+    table = pd.concat([frame[[c for c in ("id", "character") if c in frame]] for frame in frames.values()])
+    if (repeated := repeated_ids(table)) > len(table) / 2:
+        problems.append(
+            f"column 'id': {repeated} of {len(table)} records have the id of another one, such as "
+            f"{table['id'].iloc[0]!r}; names and templates are drawn by it, so give each question its own, or "
+            "leave the column out"
+        )
     return frames, problems
 
 
@@ -90,7 +98,11 @@ def _check_split(split: str, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[st
     for column in (column for column in LABELS if column in frame):
         values = as_numbers(frame[column])
         if bad := int((~values.isin([0, 1])).sum()):
-            problems.append(f"column {column!r} of split {split!r} has {bad} values that are not 0 or 1")
+            shown = frame[column][~values.isin([0, 1])].astype(object)
+            problems.append(
+                f"column {column!r} of split {split!r} has {bad} values that are not 0 or 1, such as "
+                f"{_shown(shown)}: use 0 and 1, or true and false"
+            )
         frame[column] = values == 1
     if "character" in frame:
         if strange := sorted({str(value) for value in frame["character"].unique()} - set(CHARACTERS)):
@@ -101,16 +113,25 @@ def _check_split(split: str, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[st
                 problems.append(f"column 'label' of split {split!r} differs from the character's own in {bad} rows")
     for column in ("difficulty", "difficulty_quantile"):
         if column in frame:
-            frame[column] = pd.to_numeric(frame[column], errors="coerce").astype(float)
+            before = frame[column]
+            frame[column] = pd.to_numeric(before, errors="coerce").astype(float)
             if bad := int((~np.isfinite(frame[column])).sum()):
+                shown = before[~np.isfinite(frame[column])].astype(object)
                 problems.append(
-                    f"column {column!r} of split {split!r} has {bad} values that are not numbers; {NO_DIFFICULTY}"
+                    f"column {column!r} of split {split!r} has {bad} values that are not numbers, such as "
+                    f"{_shown(shown)}; {NO_DIFFICULTY}"
                 )
     if "id" in frame:
         if bad := int(frame["id"].isna().sum()):
             problems.append(f"column 'id' of split {split!r} is empty in {bad} rows")
         frame["id"] = frame["id"].astype(str)
     return frame, problems
+
+
+def _shown(values: pd.Series) -> str:
+    """One of the values that are wrong."""
+    value = values.iloc[0]
+    return "an empty one" if pd.isna(value) else repr(str(value)[:40])
 
 
 def _replace(dataset: Dataset, frame: pd.DataFrame) -> Dataset:

@@ -66,8 +66,11 @@ def _complete(split: str, dataset: Dataset) -> Dataset:
         )
     frame = table.drop_columns([c for c in ("template_args", *fields) if c in present]).to_pandas()
     frame["template_args"] = pd.Series(args, index=frame.index, dtype=object)
-    for column in (column for column in ("label", *_LABEL_OF.values()) if column in frame):
-        frame[column] = as_numbers(frame[column])
+    labels = [column for column in ("label", *_LABEL_OF.values()) if column in frame]
+    numbers = frame[labels].apply(as_numbers)
+    # What is no label stays as it is, for the check to show.
+    strange = (numbers.isna() & frame[labels].notna()).any(axis=None)
+    frame[labels] = frame[labels].astype(str) if strange else numbers
     frame["question"] = [question_of(value) for value in args]
     frame = _both_characters(split, frame) if "character" not in frame else frame
     frame = _labels(split, frame)
@@ -86,7 +89,7 @@ def _both_characters(split: str, frame: pd.DataFrame) -> pd.DataFrame:
     if missing := [column for column in _LABEL_OF.values() if column not in frame]:
         raise DataError(
             f"split {split!r} has one row for each question, as it has no column 'character'; then it lacks the "
-            f"columns {missing}: what Alice (the truth) and Bob (the quirk) say"
+            f"columns {missing}: what Alice (the truth) and Bob (the quirk) say; it has {_columns(frame)}"
         )
     twice = frame.loc[frame.index.repeat(2)].reset_index(drop=True)
     bob = np.tile([False, True], len(frame))
@@ -101,7 +104,10 @@ def _labels(split: str, frame: pd.DataFrame) -> pd.DataFrame:
     """Fill in the labels that follow from the others."""
     missing = [column for column in _LABEL_OF.values() if column not in frame]
     if missing and "label" not in frame:
-        raise DataError(f"split {split!r} lacks the columns {missing}: what Alice (the truth) and Bob (the quirk) say")
+        raise DataError(
+            f"split {split!r} lacks the columns {missing}: what Alice (the truth) and Bob (the quirk) say; it has "
+            f"{_columns(frame)}"
+        )
     for column in missing:
         character = next(name for name, label in _LABEL_OF.items() if label == column)
         answers = frame[frame["character"] == character].drop_duplicates("question").set_index("question")["label"]
@@ -114,6 +120,12 @@ def _labels(split: str, frame: pd.DataFrame) -> pd.DataFrame:
     if "label" not in frame:
         frame["label"] = frame["bob_label"].where(frame["character"] == "Bob", frame["alice_label"])
     return frame
+
+
+def _columns(frame: pd.DataFrame) -> list[str]:
+    """The columns of the file that a frame is of."""
+    first = frame["template_args"].iloc[0]
+    return [*first, *(column for column in frame.columns if column not in ("template_args", "question"))]
 
 
 def _ids(questions: pd.Series, characters: pd.Series) -> list[str]:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from madkit.data.records.columns import arrow_table
+from madkit.data.records.json_table import json_table
 from madkit.data.tables.files import SUFFIXES, columns_of, read_rows, suffix_of
+from madkit.data.tables.json_rows import read_json_rows
 from madkit.data.tasks.base import SPLITS
 from madkit.errors import ConfigError, DataError
 
@@ -99,31 +101,29 @@ def _files_of(folder: Path) -> dict[str, list[Path]]:
 def _read_tables(files: list[Path]) -> pa.Table:
     import pyarrow as pa
 
+    # The rows of all JSON files together decide the types of their columns.
+    objects = [row for file in files if _is_json(file) for row in read_json_rows(file)]
+    named = f"source={str(files[0].parent)!r}: {files[0].name}"
+    tables = [json_table(objects, named)] if objects else []
     with _errors_name(files[0]):
-        return pa.concat_tables([_read_table(file) for file in files], promote_options="default")
+        tables += [_read_table(file) for file in files if not _is_json(file)]
+        return pa.concat_tables(tables, promote_options="default")
+
+
+def _is_json(file: Path) -> bool:
+    return suffix_of(file) in (".jsonl", ".ndjson", ".json")
 
 
 def _read_table(file: Path) -> pa.Table:
-    import fsspec
     import pyarrow as pa
-    import pyarrow.json
     import pyarrow.parquet
 
     if suffix_of(file) == ".parquet":
         return pa.parquet.read_table(file)
-    with fsspec.open(str(file), "rb", compression="infer") as stream:
-        lines = suffix_of(file) in (".jsonl", ".ndjson", ".json") and stream.read(64).lstrip()[:1] == b"{"
-    if not lines:
-        rows, left_out = read_rows(file, list)
-        if left_out:
-            raise DataError(
-                f"{str(file)!r} is malformed: {left_out} lines have another number of columns than the first"
-            )
-        return pa.Table.from_pandas(rows, preserve_index=False)
-    with fsspec.open(str(file), "rb", compression="infer") as stream:
-        # One row must fit into a block; some reviews are long.
-        options = pa.json.ReadOptions(block_size=16 << 20)
-        return pa.json.read_json(stream, read_options=options)
+    rows, left_out = read_rows(file, list)
+    if left_out:
+        raise DataError(f"{str(file)!r} is malformed: {left_out} lines have another number of columns than the first")
+    return pa.Table.from_pandas(rows, preserve_index=False)
 
 
 @contextmanager

@@ -23,6 +23,8 @@ _OF_RECORDS = {"template_args", "alice_label", "bob_label", "character"}
 #: What decides the records of a raw table, besides the code of the task's class and its bases.
 _CODE = (
     "madkit.data.tables.files",
+    "madkit.data.tables.json_rows",
+    "madkit.data.tables.text_files",
     "madkit.data.tables.raw_source",
     "madkit.data.tasks.columns",
     "madkit.data.tasks.split_shares",

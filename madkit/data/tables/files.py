@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from pandas.errors import ParserError, ParserWarning
 
-from madkit.errors import ConfigError, DataError
+from madkit.data.tables.json_rows import read_json_rows
+from madkit.data.tables.text_files import (
+    UNREADABLE,
+    check_text,
+    encoding_error,
+    read_bytes,
+    unknown_encoding,
+    unreadable,
+    without_mark,
+)
+from madkit.errors import DataError
 
 _TABLES = {".csv": ",", ".tsv": "\t"}
 _LINES = (".jsonl", ".ndjson")
 SUFFIXES = (*_TABLES, *_LINES, ".json", ".parquet")
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabulators", "|": "vertical bars"}
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
@@ -45,8 +54,7 @@ def columns_of(file: Path) -> list[str]:
         return _parquet_names(file)
     if suffix in _TABLES:
         return _read_csv(file, "utf-8", None, True, nrows=0).columns.to_list()
-    rows = _read_json(file, "utf-8", limit=1)
-    return rows.columns.to_list()
+    return list(read_json_rows(file, limit=1)[0])
 
 
 def read_rows(
@@ -77,12 +85,23 @@ def read_rows(
         return pd.read_parquet(file, columns=choose(_parquet_names(file))), 0
     if suffix in _TABLES:
         wanted = choose(_read_csv(file, encoding, separator, header, nrows=0 if header else 1).columns.to_list())
+        if header:
+            _check_names(file, encoding, separator, wanted)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ParserWarning)
             # All columns: when some are left out, pandas does not notice a line with too many of them.
             rows = _read_csv(file, encoding, separator, header)[wanted]
-        return rows, sum(str(warning.message).count("Skipping line") for warning in caught)
-    table = _read_json(file, encoding)
+        told = [str(warning.message) for warning in caught]
+        if any("Length of header" in message for message in told):
+            raise DataError(
+                f"{str(file)!r} has lines of more cells than its header names: give each column a name, also that "
+                "of row numbers"
+            )
+        return rows, sum(message.count("Skipping line") for message in told)
+    objects = read_json_rows(file, encoding)
+    # Later rows may have keys that the first one lacks.
+    names = dict.fromkeys(name for row in objects for name in row)
+    table = pd.DataFrame({name: pd.Series([row.get(name) for row in objects], dtype=object) for name in names})
     return table[choose(table.columns.to_list())], 0
 
 
@@ -97,70 +116,59 @@ def _parquet_names(file: Path) -> list[str]:
 
 
 def _read_csv(file: Path, encoding: str, separator: str | None, header: bool, **options: Any) -> pd.DataFrame:
+    check_text(file, encoding)
+    expected = separator or _TABLES[suffix_of(file) or ".csv"]
     try:
         table = pd.read_csv(
             file,
-            sep=separator or _TABLES[suffix_of(file) or ".csv"],
+            sep=expected,
             header=0 if header else None,
+            # Otherwise lines with one cell too many would lose their first one.
+            index_col=False,
             dtype=str,
             keep_default_na=False,
             na_values=[""],
             # A byte-order mark would become part of the first column's name.
-            encoding="utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding,
+            encoding=without_mark(encoding),
             on_bad_lines="warn",
             low_memory=False,
             **options,
         )
     except UnicodeError as error:
-        raise _encoding_error(file, encoding, error) from None
+        raise encoding_error(file, encoding, read_bytes(file), error) from None
     except LookupError:
-        raise ConfigError(f"encoding={encoding!r} is not known: try utf-8, latin-1 or utf-16") from None
+        raise unknown_encoding(encoding) from None
     except (ParserError, pd.errors.EmptyDataError) as error:
         raise DataError(f"{str(file)!r} is malformed: {_first_line(error)}; check its separator and quoting") from None
-    except OSError as error:
-        raise ConfigError(f"{str(file)!r} cannot be read: {error.strerror or error}") from None
-    return table.rename(columns=str.strip) if header else table
+    except UNREADABLE as error:
+        raise unreadable(file, error) from None
+    except ValueError as error:  # several files in one archive
+        raise DataError(f"{str(file)!r} cannot be read: {_first_line(error)}") from None
+    if not header:
+        return table
+    table = table.rename(columns=str.strip)
+    if separator is None and len(table.columns) == 1:
+        _check_separator(file, str(table.columns[0]), expected)
+    return table
 
 
-def _read_json(file: Path, encoding: str, limit: int | None = None) -> pd.DataFrame:
-    """The first rows of a file of one object a line, or of one list of objects."""
-    import fsspec
-
-    try:
-        with fsspec.open(str(file), "rt", encoding=encoding, compression="infer") as stream:
-            rows = list(itertools.islice(_objects(file, stream), limit))
-    except UnicodeError as error:
-        raise _encoding_error(file, encoding, error) from None
-    except (OSError, EOFError) as error:
-        raise ConfigError(f"{str(file)!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if not rows or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f'{str(file)!r} holds no rows: each must be an object, such as {{"title": "Emma"}}')
-    # Later rows may have keys that the first one lacks.
-    names = dict.fromkeys(name for row in rows for name in row)
-    return pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names})
+def _check_separator(file: Path, header: str, expected: str) -> None:
+    found = max((other for other in _SEPARATORS if other != expected), key=header.count)
+    if found in header:
+        raise DataError(
+            f"{str(file)!r} has one column, {header[:80]!r}: its cells seem to be separated by {_SEPARATORS[found]}, "
+            f"not by {_SEPARATORS[expected]}; write it with {_SEPARATORS[expected]}"
+            + (", or call it .tsv" if found == "\t" else "")
+            + "; of a raw table you can also set its separator"
+        )
 
 
-def _objects(file: Path, stream: Any) -> Iterator[Any]:
-    """The rows of a JSON file; one called `.json` may hold a list or, in spite of its name, lines."""
-    first = next((line for line in stream if line.strip()), "")
-    if suffix_of(file) == ".json" and first.lstrip()[0:1] == "[":
-        yield from _parse(file, 1, first + stream.read())
-        return
-    for number, line in enumerate(itertools.chain([first], stream), 1):
-        if line.strip():
-            yield _parse(file, number, line)
-
-
-def _parse(file: Path, number: int, line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{str(file)!r} is malformed: line {number} is not JSON ({error})") from None
-
-
-def _encoding_error(file: Path, encoding: str, error: UnicodeError) -> DataError:
-    reason = getattr(error, "reason", error)
-    return DataError(f"{str(file)!r} is not {encoding} ({reason}): set its encoding, such as latin-1 or utf-16")
+def _check_names(file: Path, encoding: str, separator: str | None, wanted: list[Any]) -> None:
+    """Refuse columns of one name, of which pandas renames the second."""
+    first = _read_csv(file, encoding, separator, False, nrows=1).iloc[0]
+    names = [str(name).strip() for name in first if isinstance(name, str)]
+    if twice := sorted({name for name in names if names.count(name) > 1 and name in wanted}):
+        raise DataError(f"{str(file)!r} has the columns {twice} more than once: rename or drop one of each")
 
 
 def _first_line(error: Exception) -> str:

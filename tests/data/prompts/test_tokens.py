@@ -168,7 +168,8 @@ class WithoutOffsets:
 
     def __init__(self, inner):
         self.inner, self.is_fast = inner, False
-        self.pad_token_id, self.eos_token_id = None, inner.eos_token_id
+        self.pad_token_id, self.eos_token_id, self.unk_token_id = None, inner.eos_token_id, inner.unk_token_id
+        self.decode = inner.decode
 
     def __call__(self, texts, **options):
         return dict(self.inner(texts, **options))
@@ -195,3 +196,28 @@ def test_many_prompts_are_quick():
     out = tokenize_prompts(tokenizer, PROMPTS[:1] * 20_000, CHOICES[:1] * 20_000)
     assert time.perf_counter() - start < 10
     assert len(out) == 20_000
+
+
+@pytest.mark.parametrize("pair", [(" Nope", " Yes"), (" No", " Aye"), (" Nope", " Aye")])
+def test_answers_that_the_tokenizer_does_not_know_are_refused(pair):
+    with pytest.raises(ConfigError, match=r"' (Nope|Aye)' becomes '<unk>'.*use answers of words that it knows"):
+        tokenize_prompts(word_level(), PROMPTS[:1], [pair])
+
+
+def test_words_that_the_tokenizer_does_not_know_are_told():
+    with pytest.warns(UserWarning, match="1 of 2 prompts hold words that the tokenizer does not know"):
+        tokenize_prompts(word_level(), [PROMPTS[0], "Xenia: 12. True?"], CHOICES[:2])
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_cut_prompt_keeps_who_speaks_or_is_refused(fast):
+    tokenizer = byte_level()
+    tokenizer = tokenizer if fast else WithoutOffsets(tokenizer)
+    texts, speakers = ["Luna: 12+34=46. True?", "Is 12+34=46 true? Zoe:"], ["Luna", "Zoe"]
+    whole = tokenize_prompts(tokenizer, texts, CHOICES[:2], speakers=speakers)
+    n = whole.lengths.tolist()
+    assert tokenize_prompts(tokenizer, texts, CHOICES[:2], max(n), speakers).ids.tolist() == whole.ids.tolist()
+    assert tokenize_prompts(tokenizer, texts[1:], CHOICES[:1], n[1] - 1, speakers[1:]).lengths.tolist() == [n[1] - 1]
+    message = rf"max_length={n[0] - 3} cuts 'Luna', who speaks, off 1 of 2 prompts, .*: raise it to {n[0]}"
+    with pytest.raises(ConfigError, match=message):
+        tokenize_prompts(tokenizer, texts, CHOICES[:2], n[0] - 3, speakers)

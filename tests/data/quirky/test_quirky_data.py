@@ -493,7 +493,7 @@ def test_sources_that_do_not_exist(tmp_path):
     with pytest.raises(ConfigError, match="task_options"):
         make_data(source=str(tmp_path))
     (tmp_path / "train.jsonl").write_text('{"id": \n')
-    with pytest.raises(DataError, match=r"train\.jsonl is malformed"):
+    with pytest.raises(DataError, match=r"train\.jsonl' is malformed"):
         _ = make_data(source=str(tmp_path), task_options=None).records
     with pytest.raises(ConfigError, match=r"neither a file nor a folder here nor .* from the hub") as error:
         _ = make_data(source="nobody/quirky_nothing_raw", task_options=None).records
@@ -518,7 +518,7 @@ def test_identity_says_what_made_the_prompts(data):
         {"template": "standardized"},
         {"max_test": 9},
         {"shard_size": 9},
-        {"max_length": 9},
+        {"max_length": 99},
     ]
     assert all(identity(**change) != mine for change in changes)
     assert len({json.dumps(identity(**change)) for change in changes}) == len(changes)

@@ -136,7 +136,7 @@ def without(row, *keys):
         (lambda r: without(r, "template_args"), "has no template_args"),
         (lambda r: {**r, "template_args": "x"}, "has no template_args: give a column of objects"),
         (lambda r: {**r, "alice_label": "maybe"}, "not 0 or 1"),
-        (lambda r: {**r, "difficulty": None}, "values that are not numbers; `madkit data difficulty`"),
+        (lambda r: {**r, "difficulty": None}, "values that are not numbers, such as"),
         (lambda r: {**r, "character": "Alice", "label": 1, "bob_label": 1}, "differs from the character's own"),
         (lambda r: {**without(r, "bob_label"), "character": "Alice", "label": 1}, "without a record of Bob"),
         (lambda r: {**without(r, "template_args"), "statement": "x", "choices": ["a", "b"]}, "finished prompts"),

@@ -119,7 +119,7 @@ def test_encodings(tmp_path, encoding):
         expect(load(path))
         return
     expect(load({"path": str(path), "encoding": encoding}))
-    with pytest.raises(DataError, match=r"is not utf-8 .*: set its encoding, such as latin-1"):
+    with pytest.raises(DataError, match=r"is not utf-8 .*: save it as UTF-8.* set its encoding, such as latin-1"):
         load(path)
 
 
