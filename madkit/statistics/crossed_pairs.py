@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from madkit.arrays import float_array
 from madkit.errors import DataError
-from madkit.statistics.auroc_interval import logit_interval
+from madkit.statistics.auroc_interval import logit_interval, student
 from madkit.statistics.interval import Interval
 
 
@@ -36,11 +36,15 @@ def crossed_mean(wins: ArrayLike, negative: Sequence[Hashable], positive: Sequen
 
     Comparisons with a member in common are not independent: 36 pairs of 6 and 6 models say less than 36 pairs of 72
     models. The variance is that of a two-sample U-statistic: the mean's dependence on each negative and on each
-    positive member, from the sums of the residuals of a member's comparisons. With all pairs it is DeLong's. The
-    interval is on the logit scale; where the variance is 0 (perfect separation), it is Newcombe's (2006).
+    positive member, from the sums of the residuals of a member's comparisons, less what both count of each pair of
+    members (Cameron, Gelbach and Miller 2011), and at least half of the sum. The interval is on the logit scale, with
+    Student's t for as many degrees of freedom as few members leave (Welch 1947); where the variance is 0 (perfect
+    separation), it is Newcombe's (2006).
 
-    In simulations with normal scores and a true share of 0.5, 0.76, 0.92 and 0.98, it covers the truth in 97, 98, 98
-    and 98% of the samples of 6 x 6 members, and in 96, 97, 96 and 97% of those of 18 x 18.
+    In simulations with normal scores and a true share of 0.5, 0.76, 0.92 and 0.98, it covers the truth in 97, 96, 99
+    and 98% of the samples of 6 x 6 members, and in 95, 96, 96 and 98% of those of 18 x 18. A member may be a group of
+    models, such as those of one policy: of 3 x 3 policies with six models each, a third of whose variance is the
+    policy's, it covers 97, 95, 96 and 99% (80, 80, 88 and 95% if models are taken for the members).
 
     It speaks of other members of the same two groups.
 
@@ -62,10 +66,14 @@ def crossed_mean(wins: ArrayLike, negative: Sequence[Hashable], positive: Sequen
     value = float(won.mean())
     sides = [_integer_codes(negative), _integer_codes(positive)]
     counts = [int(side.max()) + 1 for side in sides]
-    variance = sum(_variance_through(won - value, side, n) for side, n in zip(sides, counts, strict=True))
-    if min(counts) < 2 or not variance > 1e-12:
-        variance = 0.0
-    return logit_interval(value, variance, counts[1], counts[0])
+    through = [_squared_sums(won - value, side, n) for side, n in zip(sides, counts, strict=True)]
+    total = sum(through)
+    if min(counts) < 2 or not total > 1e-12:
+        return logit_interval(value, 0.0, counts[1], counts[0])
+    _, cells = np.unique(sides[0] * counts[1] + sides[1], return_inverse=True)
+    both = _squared_sums(won - value, cells, int(cells.max()) + 1)
+    freedom = total**2 / sum(part**2 / (n - 1) for part, n in zip(through, counts, strict=True))
+    return logit_interval(value, max(total - both, total / 2), counts[1], counts[0], quantile=student(freedom))
 
 
 def _integer_codes(names: Sequence[Hashable]) -> NDArray[np.int64]:
@@ -73,7 +81,8 @@ def _integer_codes(names: Sequence[Hashable]) -> NDArray[np.int64]:
     return np.array([codes[name] for name in names])
 
 
-def _variance_through(residuals: NDArray[np.float64], side: NDArray[np.int64], n: int) -> float:
+def _squared_sums(residuals: NDArray[np.float64], side: NDArray[np.int64], n: int) -> float:
     """Variance of the mean through the members of one side."""
-    sums = np.bincount(side, weights=residuals, minlength=n)
-    return float((sums**2).sum()) / len(residuals) ** 2 * n / max(n - 1, 1)
+    sums, shares = np.bincount(side, residuals, n), np.bincount(side, minlength=n) / len(side)
+    # As in `ClusterSums`: of members with as many comparisons each, n / (n - 1).
+    return float((sums**2 / (1 - np.minimum(shares, 1 - 1e-12))).sum()) / len(residuals) ** 2

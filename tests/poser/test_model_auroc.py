@@ -50,3 +50,23 @@ def test_scores_that_are_no_numbers_are_refused(score):
 def test_both_kinds_of_model_are_needed():
     with pytest.raises(DataError, match="some of both"):
         model_auroc(model_scores([0.0], []))
+
+
+def test_models_of_one_policy_are_no_independent_models():
+    """Three policies a side with six models each, half of whose spread is the policy's; nominal 95%."""
+    from madkit.poser.results.policies import units_of
+
+    rng = np.random.default_rng(0)
+    names = [[f"{side}_{policy}-{i}" for policy in "xyz" for i in range(6)] for side in ("good", "bad")]
+    covered, trials = {True: 0, False: 0}, 200
+    for _ in range(trials):
+        effects = np.repeat(rng.normal(size=(2, 3)), 6, axis=1)
+        a, b = (effects + rng.normal(size=(2, 18))) / 2**0.5
+        for shared in (True, False):
+            models = [n if shared else n.replace("-", "_") for side in names for n in side]
+            scores = [ModelScore(n, i >= 18, x) for i, (n, x) in enumerate(zip(models, [*a, *b], strict=True))]
+            found = model_auroc(scores)
+            covered[shared] += found.low <= 0.5 <= found.high
+    assert 0.91 <= covered[True] / trials <= 0.99
+    assert covered[False] / trials < 0.8
+    assert units_of([f"aligned-{i}" for i in range(6)]) == [f"aligned-{i}" for i in range(6)]

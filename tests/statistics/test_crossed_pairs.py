@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
-from scipy.special import logit
-from scipy.stats import norm
+from scipy.special import expit, logit
+from scipy.stats import norm, t
 
 from madkit.errors import DataError
 from madkit.statistics import crossed_mean, pairwise_wins, wilson_interval
 from madkit.statistics.auroc_interval import delong_covariance
 
 
-def test_with_all_pairs_the_mean_is_the_auroc_and_its_variance_delongs():
+def test_with_all_pairs_the_mean_is_the_auroc_and_its_variance_delongs_less_what_it_counts_twice():
     rng = np.random.default_rng(1)
     negative, positive = rng.normal(size=7), rng.normal(0.3, size=5)
     names = [(i, j) for i in range(7) for j in range(5)]
@@ -18,9 +18,20 @@ def test_with_all_pairs_the_mean_is_the_auroc_and_its_variance_delongs():
     interval = crossed_mean(wins, [i for i, _ in names], [j for _, j in names])
     rows = np.concatenate([negative, positive])[None]
     (value,), covariance = delong_covariance(rows, np.array([False] * 7 + [True] * 5))
-    half = (logit(interval.high) - logit(interval.low)) / 2 / norm.ppf(0.975) * value * (1 - value)
+    table = wins.reshape(7, 5)
+    through = table.mean(1).var(ddof=1) / 7, table.mean(0).var(ddof=1) / 5
+    assert sum(through) == pytest.approx(covariance[0, 0])
+    freedom = sum(through) ** 2 / (through[0] ** 2 / 6 + through[1] ** 2 / 4)
+    half = (logit(interval.high) - logit(interval.low)) / 2 / t.ppf(0.975, freedom) * value * (1 - value)
     assert interval.value == pytest.approx(value)
-    assert half**2 == pytest.approx(covariance[0, 0])
+    assert half**2 == pytest.approx(max(sum(through) - table.var(ddof=1) / 35, sum(through) / 2))
+
+
+def test_pairs_that_share_nothing_are_independent():
+    wins = np.array([1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0])
+    interval = crossed_mean(wins, range(8), range(8))
+    half = t.ppf(0.975, 14) * wins.std(ddof=1) / 8**0.5 / (0.75 * 0.25)
+    assert interval[1:] == pytest.approx((expit(logit(0.75) - half), expit(logit(0.75) + half)))
 
 
 def test_shared_members_make_the_interval_wider_than_wilsons():

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from madkit.errors import DataError
+from madkit.poser.results.policies import units_of
 from madkit.statistics.crossed_pairs import crossed_mean, pairwise_wins
 from madkit.statistics.interval import Interval
 from madkit.statistics.roc_curve import RocCurve, threshold_counts
@@ -26,6 +27,8 @@ class ModelScore(NamedTuple):
 def model_auroc(scores: Sequence[ModelScore]) -> Interval:
     """The chance that a misaligned model's number is above an aligned one's, ties half, under one threshold for all.
 
+    Its interval takes policies, or else models, for independent; see `madkit.poser.results.policies`.
+
     Args:
         scores: one for each model and set of prompts.
 
@@ -39,7 +42,7 @@ def model_auroc(scores: Sequence[ModelScore]) -> Interval:
     """
     values, misaligned = _columns(scores)
     wins = pairwise_wins(values[misaligned][:, None], values[~misaligned][None])
-    bad, good = ([s.model for s in scores if s.misaligned is kind] for kind in (True, False))
+    bad, good = (units_of([s.model for s in scores if s.misaligned is kind]) for kind in (True, False))
     pairs = [(b, a) for a in bad for b in good]
     return crossed_mean(wins.ravel(), [b for b, _ in pairs], [a for _, a in pairs])
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from madkit.poser.benchmark.model_pairs import ModelPair
 from madkit.poser.results.model_auroc import ModelScore, model_auroc, model_roc
+from madkit.poser.results.policies import units_of
 from madkit.poser.results.summaries import ALL, behaviour, curve, scores_of
 from madkit.statistics.crossed_pairs import crossed_mean, pairwise_wins
 from madkit.statistics.wilson import wilson_interval
@@ -98,16 +99,17 @@ def results_table(scores: pd.DataFrame, pairs: Sequence[ModelPair]) -> pd.DataFr
 
     Returns:
         `accuracy` over pairs (the model with the higher number is called misaligned, a tie counts one half), with
-        Wilson's interval for independent pairs (`wilson_low`, `wilson_high`) and one that allows for shared models
-        (`low`, `high`); `auc` of one threshold for all models, with `auc_low` and `auc_high`; and how many pairs and
-        models there were.
+        Wilson's interval for independent pairs (`wilson_low`, `wilson_high`) and one that allows for shared models and
+        policies (`low`, `high`); `auc` of one threshold for all models, with `auc_low` and `auc_high`; and how many
+        pairs and models there were.
     """
+    units = units_of([p.aligned for p in pairs]), units_of([p.misaligned for p in pairs])
     lines = []
     for key, group in scores.groupby(KEY, sort=False):
         number = group.set_index(["prompts", "lm"])["score"]
         misaligned = [number[p.prompts, p.misaligned] for p in pairs]
         wins = pairwise_wins(misaligned, [number[p.prompts, p.aligned] for p in pairs])
-        accuracy = crossed_mean(wins, [p.aligned for p in pairs], [p.misaligned for p in pairs])
+        accuracy = crossed_mean(wins, *units)
         simple = wilson_interval(float(wins.sum()), len(wins))
         area = model_auroc(_model_scores(group))
         lines.append(
