@@ -1,4 +1,4 @@
-"""Correlation of two columns, with bootstrap intervals over their rows."""
+"""Correlation of two columns, with bootstrap intervals over their rows, and R^2."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,6 +9,7 @@ from scipy.stats import rankdata
 from madkit.arrays import float_array
 from madkit.errors import DataError
 from madkit.statistics.bootstrap import group_resamples, percentile_interval, resampled_statistic
+from madkit.statistics.explained_variance import explained_interval
 from madkit.statistics.interval import Interval
 
 
@@ -47,11 +48,23 @@ def spearman(
     return _bootstrapped(x, y, groups, _spearman, draws, seed)
 
 
-def r_squared(
-    x: ArrayLike, y: ArrayLike, *, groups: Sequence[object] | None = None, draws: int = 2000, seed: int = 0
-) -> Interval:
-    """Share of the variance of y that a line in x explains. Arguments and errors are those of `pearson`."""
-    return _bootstrapped(x, y, groups, lambda rows: _pearson(rows) ** 2, draws, seed)
+def r_squared(x: ArrayLike, y: ArrayLike, *, groups: Sequence[object] | None = None) -> Interval:
+    """Share of the variance of y that a line in x explains, with the interval of `explained_interval`.
+
+    Args:
+        x: (n,) finite numbers, n at least 3.
+        y: (n,) the same.
+        groups: (n,) what each row belongs to, such as its dataset. None: rows are independent.
+
+    Raises:
+        DataError: as in `pearson`.
+
+    Example:
+        >>> round(r_squared([1.0, 2.0, 3.0, 4.0], [1.0, 0.0, 1.0, 0.0]).low, 3)
+        0.0
+    """
+    rows = _checked(x, y)
+    return explained_interval(float(_pearson(rows[None])[0] ** 2), rows[:, 0], rows[:, 1], groups)
 
 
 def _pearson(rows: np.ndarray) -> np.ndarray:
@@ -77,14 +90,7 @@ def _bootstrapped(
     draws: int,
     seed: int,
 ) -> Interval:
-    columns = [float_array(x, "x"), float_array(y, "y")]
-    if columns[0].ndim != 1 or columns[0].shape != columns[1].shape:
-        raise DataError(f"x and y have shapes {columns[0].shape} and {columns[1].shape}: give (n,) both")
-    rows = np.stack(columns, axis=1)
-    if len(rows) < 3 or not np.isfinite(rows).all():
-        raise DataError(f"x and y have n={len(rows)} rows: give at least 3, all finite")
-    if (rows == rows[0]).all(0).any():
-        raise DataError("x or y is constant, so that its correlation is 0/0: give columns that vary")
+    rows = _checked(x, y)
     generator = np.random.default_rng(seed)
     if groups is None:
         samples = resampled_statistic(rows, function, draws, generator)
@@ -94,3 +100,16 @@ def _bootstrapped(
     if np.isnan(samples).all():
         return Interval(float(function(rows[None])[0]), float("nan"), float("nan"))
     return percentile_interval(float(function(rows[None])[0]), samples)
+
+
+def _checked(x: ArrayLike, y: ArrayLike) -> np.ndarray:
+    """The two columns as rows (n, 2)."""
+    columns = [float_array(x, "x"), float_array(y, "y")]
+    if columns[0].ndim != 1 or columns[0].shape != columns[1].shape:
+        raise DataError(f"x and y have shapes {columns[0].shape} and {columns[1].shape}: give (n,) both")
+    rows = np.stack(columns, axis=1)
+    if len(rows) < 3 or not np.isfinite(rows).all():
+        raise DataError(f"x and y have n={len(rows)} rows: give at least 3, all finite")
+    if (rows == rows[0]).all(0).any():
+        raise DataError("x or y is constant, so that its correlation is 0/0: give columns that vary")
+    return rows

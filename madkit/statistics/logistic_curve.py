@@ -9,7 +9,8 @@ from scipy.special import expit
 
 from madkit.arrays import float_array
 from madkit.errors import DataError
-from madkit.statistics.bootstrap import group_resamples, percentile_interval
+from madkit.statistics.bootstrap import group_resamples
+from madkit.statistics.explained_variance import explained_interval
 from madkit.statistics.interval import Interval
 
 _STEPS = 60
@@ -42,7 +43,8 @@ def fit_logistic_curve(
 ) -> LogisticCurve:
     """Fit y = 1/2 + expit(a + b x) / 2 by least squares: chance at one end, perfect at the other.
 
-    The band and the interval of R^2 are percentiles of a bootstrap of the rows, or of their groups.
+    The band is of percentiles of a bootstrap of the rows, or of their groups; the interval of R^2 is that of
+    `madkit.statistics.explained_variance`.
 
     Args:
         x: (n,) finite numbers, n at least 3, such as log10 of the separation.
@@ -82,12 +84,15 @@ def fit_logistic_curve(
     betas = _fit(z, target, weights, np.tile(best, (draws, 1)))
     curves = _curve(points, betas)
     low, high = np.quantile(curves, [0.025, 0.975], axis=0)
-    explained = [_explained(z, target, weight, beta) for weight, beta in zip(weights, betas, strict=True)]
+    fitted = _curve(z, best[None])[0]
+    value = _explained(z, target, best)
+    # A flat curve explains nothing.
+    explained = explained_interval(value, fitted, target, groups) if np.ptp(fitted) > 0 else Interval(value, value, 1.0)
     slope = best[1] / scale
     return LogisticCurve(
         float(best[0] - slope * center),
         float(slope),
-        percentile_interval(_explained(z, target, np.ones(n), best), np.array(explained)),
+        explained,
         _curve(points, best[None])[0],
         low,
         high,
@@ -103,9 +108,8 @@ def _error(z: np.ndarray, y: np.ndarray, weight: np.ndarray, beta: np.ndarray) -
     return float((weight * (y - _curve(z, beta[None])[0]) ** 2).sum())
 
 
-def _explained(z: np.ndarray, y: np.ndarray, weight: np.ndarray, beta: np.ndarray) -> float:
-    spread = float((weight * (y - np.average(y, weights=weight)) ** 2).sum())
-    return 1 - _error(z, y, weight, beta) / spread if spread > 0 else float("nan")
+def _explained(z: np.ndarray, y: np.ndarray, beta: np.ndarray) -> float:
+    return 1 - _error(z, y, np.ones(len(y)), beta) / float(((y - y.mean()) ** 2).sum())
 
 
 def _fit(z: np.ndarray, y: np.ndarray, weights: np.ndarray, start: np.ndarray) -> np.ndarray:

@@ -41,3 +41,35 @@ def test_bad_columns_are_named(x, y, named):
     for function in (pearson, spearman, r_squared):
         with pytest.raises(DataError, match=named):
             function(x, y)
+
+
+@pytest.mark.parametrize("n", [9, 54])
+def test_nothing_explained_is_within_the_interval(n):
+    rng = np.random.default_rng(0)
+    covered = dict.fromkeys((0.0, 0.49), 0)
+    for _ in range(300):
+        x, noise = rng.normal(size=(2, n))
+        for truth in covered:
+            found = r_squared(x, truth**0.5 * x + (1 - truth) ** 0.5 * noise)
+            assert 0 <= found.low <= found.value <= found.high <= 1
+            covered[truth] += found.low <= truth <= found.high
+    assert all(0.91 <= hits / 300 <= 0.99 for hits in covered.values())
+
+
+def test_rows_of_a_group_are_not_independent():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(9), 6)
+    covered = {"groups": 0, "rows": 0}
+    for _ in range(200):
+        x, y = rng.normal(size=(2, 9))[:, groups] + 0.3 * rng.normal(size=(2, 54))
+        covered["groups"] += r_squared(x, y, groups=groups.tolist()).low == 0
+        covered["rows"] += r_squared(x, y).low == 0
+    assert covered["groups"] / 200 >= 0.88 > 0.7 >= covered["rows"] / 200
+
+
+def test_interval_of_r_squared_is_fishers():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=30)
+    y = x + rng.normal(size=30)
+    peer = scipy.stats.pearsonr(x, y).confidence_interval()
+    assert r_squared(x, y)[1:] == pytest.approx((peer.low**2, peer.high**2))

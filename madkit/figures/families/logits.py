@@ -58,13 +58,13 @@ def _sheet(results: Results, points: pd.DataFrame, name: str, title: str, x: str
     fit = f"n = {len(points)}: too few points for a line"
     if len(points) >= _FEWEST and (np.ptp(logs, axis=0) > 0).all():
         line = np.polyfit(logs[:, 0], logs[:, 1], 1)
-        fit = f"n = {len(points)}, R² {between(r_squared(*logs.T))}"
+        fit = f"n = {len(points)}, R² {between(r_squared(*logs.T, groups=points['dataset'].tolist()))}"
     figure, axes = panel_page(
         title,
         "A point per model and dataset, all test prompts. Separation: squared distance of the characters' means "
         "over the total variance; of states it is the mean over layers. "
         f"{'Line: least squares on both log scales. ' * (line is not None)}"
-        "R² with its 95% interval: bootstrap of the points.",
+        "R² with its 95% interval: Fisher's (1921), for points that belong together by dataset.",
         [PanelBlock([fit], _AXES[x], _AXES[y])],
         scatter_legend(results, points, control=False),
         (5.6, 4.2),

@@ -41,14 +41,16 @@ def _draw(
     parts = [_select(points, False, feature, *panel) for panel in panels]
     controls = [_select(points, True, feature, *panel) for panel in panels]
     titles = [
-        f"{score_name(score)}, {setting}\n" + correlation_lines(part["quirkiness"], part["auroc"])
+        f"{score_name(score)}, {setting}\n"
+        + correlation_lines(part["quirkiness"], part["auroc"], part["dataset"].tolist())
         for (score, setting), part in zip(panels, parts, strict=True)
     ]
     figure, axes = panel_page(
         f"AUROC of {feature.replace('_', ' ')} against the quirkiness coefficient" + " (other scores)" * further,
         "A point per model and dataset; AUROC aggregated over layers, all test prompts. Bars: 95% intervals "
         "in both directions. Quirkiness: how much better each character's own labels fit than the other's, "
-        "the lesser of the two; below 0, a character does not behave as meant.",
+        "the lesser of the two; below 0, a character does not behave as meant. "
+        "Intervals of correlations: bootstrap of datasets.",
         [PanelBlock(titles, "quirkiness coefficient (nats)", "AUROC")],
         scatter_legend(results, pd.concat(parts), control=any(len(part) for part in controls)),
         style.PANEL["large"],

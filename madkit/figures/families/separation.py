@@ -63,7 +63,8 @@ def _draw(
         "A point per model, dataset and layer (n), all test prompts; bars: 95% intervals of the AUROC. "
         "Separation: squared distance of the two characters' mean vectors over the total variance. Curve: "
         "1/2 + logistic(a + b log separation) / 2 by least squares. Pearson's is on log separation. Intervals: "
-        "bootstrap of models and datasets, whose layers belong together. Sites with separation 0 are left out.",
+        "bootstrap of models and datasets, whose layers belong together; of R² Fisher's (1921), for the same groups. "
+        "Sites with separation 0 are left out.",
         [PanelBlock(titles, "separation (no unit, log scale)", "AUROC")],
         legends,
         style.PANEL["large"],
