@@ -36,7 +36,7 @@ from tuning import SIZES, make_model
 from madkit.extraction.forward_pass import trace
 from madkit.features import Activations, Answers
 from madkit.features.feature import Feature
-from madkit.lm.hooks import layer_names
+from madkit.lm.text_decoder import layer_names
 
 # As in Llama 3.1 8B, whose layer 31 of 32 is the last that is read, all but one layer is needed.
 SIZES["cpu"] = SIZES["cpu"] | {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8}

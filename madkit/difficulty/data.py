@@ -12,7 +12,6 @@ from madkit.data.distributed import RankAwareDataModule
 from madkit.data.prompts.continuations import PromptContinuations, answer_batch, tokenize_answers
 from madkit.difficulty.questions import QuestionSet
 from madkit.errors import ConfigError
-from madkit.lm.forward import is_padded
 from madkit.store.shards import Shard, cut_shards
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ class AnswerBatches(Dataset[dict[str, Any]]):
     """The batches of some shards.
 
     Besides the keys of `answer_batch`, a batch has the `row` and `truth` of its questions, (b,) arrays, and says
-    whether any of them is `padded`, which `shard` it is from, and whether it is the `last_in_shard`.
+    which `shard` it is from, and whether it is the `last_in_shard`.
 
     Args:
         items: The tokenized questions of the table by row; those of other processes may be left out.
@@ -65,10 +64,8 @@ class AnswerBatches(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         shard, rows, last = self.batches[index]
         batch: dict[str, Any] = answer_batch([self.items[row] for row in rows], self.pad_id)
-        # Computed here, on the CPU, where no device has to be waited for.
-        padded = is_padded(batch["attention_mask"])
         about = {"row": np.array(rows), "truth": self.truth[rows], "shard": shard, "last_in_shard": last}
-        return {**batch, **about, "padded": padded}
+        return {**batch, **about}
 
 
 class QuestionData(RankAwareDataModule):

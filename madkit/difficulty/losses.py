@@ -16,7 +16,7 @@ from torch import Tensor
 from madkit.difficulty.data import QuestionData
 from madkit.errors import ConfigError, DataError
 from madkit.lm import loading
-from madkit.lm.forward import hidden_states
+from madkit.lm.forward import checked_padding, hidden_states, model_logits
 from madkit.runs import fingerprints
 from madkit.store.feature_store import FeatureStore
 
@@ -37,7 +37,8 @@ class LossStore(FeatureStore):
 def context_length(model: str, max_length: int | None = None, trust_remote_code: bool = False) -> int | None:
     """The most tokens that a model reads at once, `max_length` at most; None if nothing sets a limit."""
     config = loading.load_config(model, trust_remote_code=trust_remote_code, argument="models")
-    limits = [getattr(config, "max_position_embeddings", None), max_length]
+    text = config.get_text_config(decoder=True)
+    limits = [getattr(text, "max_position_embeddings", None), getattr(text, "max_seq_len", None), max_length]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
@@ -51,7 +52,7 @@ class AnswerLosses(L.LightningModule):
         shared_identity: what all models are asked and how, as plain data: that part of the store's identity.
         dtype: number format of the weights: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``. Logits and
             losses are computed in float32 or better, from hidden states in this format.
-        attention: attention implementation of transformers.
+        attention: attention implementation of transformers; ``auto`` is the best that the architecture has.
         trust_remote_code: run code that comes with the model.
     """
 
@@ -62,7 +63,7 @@ class AnswerLosses(L.LightningModule):
         data: QuestionData,
         shared_identity: dict[str, Any],
         dtype: str = "auto",
-        attention: str = "sdpa",
+        attention: str = "auto",
         trust_remote_code: bool = False,
     ) -> None:
         super().__init__()
@@ -144,11 +145,13 @@ class AnswerLosses(L.LightningModule):
 
     def losses(self, batch: dict[str, Any]) -> Tensor:
         """The losses (b,) float64, on the CPU, of one batch."""
-        states = hidden_states(self.lm, batch["input_ids"], batch["attention_mask"], padded=batch["padded"])
+        states = hidden_states(
+            self.lm, batch["input_ids"], batch["attention_mask"], padded=checked_padding(self.lm, batch)
+        )
         row, column = batch["positions"].T
         states = states[row, column]
         weight = next(self.head.parameters())
-        logits = self.head(states.to(weight.dtype))
+        logits = model_logits(self.lm, states.to(weight.dtype), self.head)
         # Apart and in float64, so that the normalizer of two answers at one position cancels to the last bit.
         chosen = logits[batch["position"], batch["token"]].cpu().double()
         normalizer = logits.logsumexp(dim=-1).cpu().double()[batch["position"].cpu()]

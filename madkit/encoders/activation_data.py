@@ -16,6 +16,7 @@ from madkit.encoders.encoder_site import AFTER_FIRST, layer_hookpoints, site_nam
 from madkit.errors import ConfigError, DataError
 from madkit.lm import forward, loading
 from madkit.lm.hooks import Hookpoint, Reader, all_tokens
+from madkit.lm.text_decoder import residual_width
 from madkit.runs import fingerprints
 from madkit.runs.folder import contents
 from madkit.streaming.accumulator import merge_processes
@@ -34,7 +35,7 @@ class ActivationData(RankAwareDataModule):
         layers: numbers of the decoder layers to read at, from 0; null for all.
         side: ``input``, what enters the layers, or ``output``, what leaves them.
         dtype: number format of the base: ``auto``, ``float32``, ``bfloat16``, ``float16``.
-        attention: attention implementation of transformers.
+        attention: attention implementation of transformers; ``auto`` is the best that the architecture has.
         statistics_batches: how many batches, the first ones of the training, the standardisation is computed from.
         trust_remote_code: run code that comes with the model.
 
@@ -51,7 +52,7 @@ class ActivationData(RankAwareDataModule):
         layers: list[int] | None = None,
         side: str = "input",
         dtype: str = "auto",
-        attention: str = "sdpa",
+        attention: str = "auto",
         statistics_batches: int = 20,
         trust_remote_code: bool = False,
     ) -> None:
@@ -86,7 +87,7 @@ class ActivationData(RankAwareDataModule):
     @property
     def widths(self) -> dict[str, int]:
         """The length of each site's vectors."""
-        return dict.fromkeys(self.hookpoints, int(self._skeleton.config.hidden_size))
+        return dict.fromkeys(self.hookpoints, residual_width(self._skeleton))
 
     @cached_property
     def base_fingerprint(self) -> str:
@@ -104,7 +105,11 @@ class ActivationData(RankAwareDataModule):
     @cached_property
     def _lm(self) -> Any:
         lm = loading.load_causal_lm(
-            self.base, dtype=self.dtype_name, attention=self.attention, trust_remote_code=self.trust_remote_code
+            self.base,
+            dtype=self.dtype_name,
+            attention=self.attention,
+            trust_remote_code=self.trust_remote_code,
+            argument="data.base",
         )
         return lm.requires_grad_(False)
 
@@ -127,7 +132,7 @@ class ActivationData(RankAwareDataModule):
     @override
     def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         # While the batch is on the CPU, because on a GPU the answer has to wait for all work.
-        return {**batch, "padded": forward.is_padded(batch["attention_mask"])}
+        return {**batch, "padded": forward.checked_padding(self._lm, batch, left=False)}
 
     @override
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, dict[str, Tensor]]:

@@ -10,7 +10,8 @@ from typing import Any
 from torch import nn
 
 from madkit.errors import ConfigError
-from madkit.lm.hooks import Hookpoint, layer_names
+from madkit.lm.hooks import Hookpoint
+from madkit.lm.text_decoder import layer_names
 from madkit.runs.atomic import write_json
 
 #: Every token but each text's first, at which models put a huge vector that says nothing of the text.

@@ -53,7 +53,7 @@ class Extractor(StoreWriter):
         controls: names of features to compute with the adapter switched off, too, as ``activations``: what detectors
             find there is not the quirk.
         dtype: number format of the base: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``.
-        attention: attention implementation of transformers.
+        attention: attention implementation of transformers; ``auto`` is the best that the architecture has.
         trust_remote_code: run code that comes with the model.
     """
 
@@ -66,7 +66,7 @@ class Extractor(StoreWriter):
         adapter_base: str | None = None,
         reference: str | None = None,
         dtype: str = "auto",
-        attention: str = "sdpa",
+        attention: str = "auto",
         trust_remote_code: bool = False,
     ) -> None:
         super().__init__(features if features is not None else [Activations(), Answers()], controls)
@@ -114,7 +114,7 @@ class Extractor(StoreWriter):
 
     def setup(self, stage: str) -> None:
         """Open the stores and find out what is still to be computed, before any weights are loaded."""
-        lm = loading.skeleton(self.base, trust_remote_code=self.trust_remote_code)
+        lm = loading.skeleton(self.base, attention=self.attention, trust_remote_code=self.trust_remote_code)
         if self.adapter_name is not None:
             adapters.require_readable(self.adapter_name)
         self._check_control(lm)
@@ -123,7 +123,7 @@ class Extractor(StoreWriter):
             "base": fingerprints.fingerprint(self.base),
             "tokenizer": fingerprints.tokenizer_fingerprint(self.tokenizer),
             "dtype": self.dtype_name,
-            "attention": self.attention,
+            "attention": loading.attention_of(lm),
             "prompts": self.data.identity(),
             "adapter": None if self.adapter_name is None else fingerprints.fingerprint(self.adapter_name),
         }

@@ -70,7 +70,7 @@ def trace(
         if sources:  # PEFT marks the adapter as trainable whenever it is switched on again
             model.requires_grad_(False)
         with reader:
-            hidden = forward.hidden_states(lm, ids, mask, padded=forward.is_padded(mask))
+            hidden = forward.hidden_states(lm, ids, mask, padded=forward.checked_padding(lm, batch))
             if needs_logits:
                 logits = forward.logits_of(lm, hidden[:, -1])
     total = Trace(lm, reader.values, batch, None if logits is None else logits.detach())

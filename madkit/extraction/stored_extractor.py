@@ -21,7 +21,8 @@ from madkit.features.encoded import EncoderFeature
 from madkit.features.feature import Feature
 from madkit.features.trace import Trace
 from madkit.lm import loading
-from madkit.lm.hooks import Hookpoint, layer_names
+from madkit.lm.hooks import Hookpoint
+from madkit.lm.text_decoder import layer_names
 from madkit.runs.atomic import write_json
 from madkit.runs.folder import provenance, root_of
 from madkit.store.feature_store import FeatureStore

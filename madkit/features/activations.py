@@ -7,7 +7,8 @@ from typing_extensions import override
 
 from madkit.features.layerwise_feature import LayerwiseFeature
 from madkit.features.trace import Trace
-from madkit.lm.hooks import Hookpoint, layer_names
+from madkit.lm.hooks import Hookpoint
+from madkit.lm.text_decoder import layer_names
 
 
 class Activations(LayerwiseFeature):

@@ -12,7 +12,7 @@ from typing_extensions import override
 from madkit.errors import ConfigError, DataError
 from madkit.features.layerwise_feature import LayerwiseFeature
 from madkit.features.trace import Trace
-from madkit.lm.attention import heads, output_projection
+from madkit.lm.attention import heads, input_width, output_projection
 from madkit.lm.hooks import Hookpoint
 from madkit.streaming.accumulator import Accumulator
 from madkit.streaming.moments import Moments
@@ -68,7 +68,7 @@ class Attribution(LayerwiseFeature):
     @override
     def hookpoints(self, lm: nn.Module) -> list[Hookpoint]:
         modules = [output_projection(lm, layer) for layer in self.sites(lm)]
-        sizes = [int(lm.get_submodule(module).in_features) // heads(lm) for module in modules]  # type: ignore[arg-type]
+        sizes = [(input_width(lm.get_submodule(module)) or 0) // heads(lm) for module in modules]
         if self.reference == "pca" and self.k > min(sizes):
             raise ConfigError(f"Attribution(k={self.k}): a head has {min(sizes)} numbers only; choose a smaller k")
         return [Hookpoint(module, "input") for module in modules]

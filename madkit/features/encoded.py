@@ -17,7 +17,8 @@ from madkit.errors import ConfigError
 from madkit.features.activations import entering_layer
 from madkit.features.feature import Feature
 from madkit.features.trace import Trace
-from madkit.lm.hooks import Hookpoint, layer_names
+from madkit.lm.hooks import Hookpoint
+from madkit.lm.text_decoder import layer_names, residual_width
 from madkit.runs.fingerprints import digest, file_digest, local_folder
 
 
@@ -71,7 +72,7 @@ class EncoderFeature(Feature):
                 f"{sorted(paths)}"
             )
         self._encoders, self._sites, self._fingerprints = {}, {}, {}
-        width = int(lm.config.hidden_size)  # type: ignore[union-attr,arg-type]
+        width = residual_width(lm)
         modules = dict(lm.named_modules())
         for name in names:
             about = self.describe(paths[name], lm)

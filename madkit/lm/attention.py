@@ -7,8 +7,9 @@ from typing import Any
 from torch import nn
 
 from madkit.errors import ConfigError
+from madkit.lm.text_decoder import text_config
 
-OUTPUT_NAMES = ("o_proj", "out_proj", "dense", "wo")
+OUTPUT_NAMES = ("o_proj", "out_proj", "dense", "wo", "c_proj")
 
 
 def output_projection(lm: nn.Module, layer: str) -> str:
@@ -35,7 +36,7 @@ def output_projection(lm: nn.Module, layer: str) -> str:
         for name, module in lm.get_submodule(layer).named_modules()
         if name.split(".")[-1] in OUTPUT_NAMES
         and any("attn" in part or "attention" in part for part in name.split("."))
-        if hasattr(module, "in_features")  # a linear map, or one that a LoRA wraps
+        if input_width(module) is not None
     ]
     if len(candidates) != 1:
         raise ConfigError(
@@ -44,8 +45,8 @@ def output_projection(lm: nn.Module, layer: str) -> str:
             "leave the feature out for this model"
         )
     name, module = candidates[0]
-    width = int(module.in_features)
-    if width % heads(lm):
+    width = input_width(module)
+    if not width or width % heads(lm):
         raise ConfigError(
             f"model.base: {layer}.{name} takes {width} numbers, which do not divide into "
             f"{heads(lm)} attention heads; leave the feature out for this model"
@@ -53,7 +54,12 @@ def output_projection(lm: nn.Module, layer: str) -> str:
     return f"{layer}.{name}"
 
 
+def input_width(module: Any) -> int | None:
+    """How many numbers a linear map takes, wrapped by a LoRA or not; None for other modules."""
+    # GPT-2's Conv1D is a linear map with a transposed weight.
+    return getattr(module, "in_features", getattr(module, "nx", None))
+
+
 def heads(lm: nn.Module) -> int:
     """Number of attention (query) heads of each layer."""
-    config: Any = lm.config
-    return int(config.num_attention_heads)
+    return int(text_config(lm).num_attention_heads)

@@ -10,7 +10,6 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
-from transformers import AutoModelForCausalLM
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from typing_extensions import override
 
@@ -32,7 +31,7 @@ class BaseLM(LanguageModel):
         optimizer: any optimizer, by class path.
         warmup: share of all steps in which the learning rate rises linearly.
         decay: share of all steps, at the end, in which it falls linearly to 0.
-        attention: attention implementation of transformers.
+        attention: attention implementation of transformers; ``auto`` is the best that the architecture has.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
         length_groups: parts of about equal numbers of texts, shortest first, that a batch is read in, so that short
             texts are not padded to the length of the longest.
@@ -44,7 +43,7 @@ class BaseLM(LanguageModel):
         optimizer: OptimizerCallable = torch.optim.AdamW,
         warmup: float = 0.1,
         decay: float = 0.4,
-        attention: str = "sdpa",
+        attention: str = "auto",
         gradient_checkpointing: bool = False,
         length_groups: int = 1,
     ) -> None:
@@ -73,7 +72,7 @@ class BaseLM(LanguageModel):
                 "eos_token_id": self.tokenizer.eos_token_id,
             }
         )
-        return AutoModelForCausalLM.from_config(config, attn_implementation=self.attention)
+        return loading.new_causal_lm(config, attention=self.attention)
 
     @override
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:

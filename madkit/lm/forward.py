@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
+from weakref import WeakSet
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from madkit.lm.hooks import hooked, layer_names
+from madkit.errors import ConfigError
+from madkit.lm.given_states import given_states
+from madkit.lm.hooks import hooked
+from madkit.lm.text_decoder import embedding_rows, layer_names, position_limit, text_config
+
+_READING_PADDING: WeakSet[PreTrainedModel] = WeakSet()
 
 
 def positions(attention_mask: Tensor) -> Tensor:
@@ -32,17 +41,95 @@ def is_padded(attention_mask: Tensor) -> bool:
     return not bool(attention_mask.all())
 
 
+def checked_padding(lm: PreTrainedModel, batch: Mapping[str, Any], *, left: bool = True) -> bool:
+    """Whether any prompt of a batch is padded, of a batch that the model can read.
+
+    On a GPU the answer has to wait for all work.
+
+    Args:
+        lm: any causal LM.
+        batch: ``input_ids`` and ``attention_mask`` (B, T); what it has of ``choices``, ``answer`` and ``token`` are
+            tokens, too.
+        left: whether prompts must end in the last column.
+
+    Raises:
+        ConfigError: a prompt is padded on the right, or a token has no embedding.
+    """
+    ids, used = batch["input_ids"], batch["attention_mask"].bool()
+    rows = embedding_rows(lm) or torch.iinfo(ids.dtype).max
+    tokens = [ids.where(used, 0), *(batch[key] for key in ("choices", "answer", "token") if key in batch)]
+    outside = [((x < 0) | (x >= rows)).any() for x in tokens]
+    ends = (used[:, 1:] >= used[:, :-1]).all() & used[:, -1:].all()
+    complete, on_the_left, *wrong = torch.stack([used.all(), ends, *outside]).tolist()
+    if left and not on_the_left:
+        raise ConfigError(
+            "attention_mask: prompts must be padded on the left, and one has no last token here or a gap; "
+            "set the tokenizer's padding_side to left"
+        )
+    for x, bad in zip(tokens, wrong, strict=True):
+        if bad:
+            token = int(x[(x < 0) | (x >= rows)][0])
+            raise ConfigError(
+                f"the tokenizer gives token {token}, and the embedding of {type(lm).__name__} {lm.name_or_path!r} has "
+                f"{rows} rows: tokens were added to the tokenizer without resizing the embedding; use the tokenizer "
+                "that the model was trained with"
+            )
+    return not complete
+
+
+def decode(lm: PreTrainedModel, **inputs: Any) -> Tensor:
+    """The final hidden states (B, T, d), before the unembedding.
+
+    Args:
+        lm: any causal LM.
+        inputs: what its decoder is called with; a family that knows no position ids or masks does without.
+    """
+    # What holds the layers, should the family not name its decoder as transformers does.
+    decoder = lm.base_model if lm.base_model is not lm else lm.get_submodule(layer_names(lm)[0].split(".")[0])
+    return decoder(**_accepted(type(decoder), inputs))[0]
+
+
 def hidden_states(lm: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, *, padded: bool) -> Tensor:
     """The final hidden states (B, T, d), before the unembedding.
 
-    A batch without padding goes in without a mask, because attention then takes its fast causal path.
+    A batch without padding goes in without a mask, because attention then takes its fast causal path. What padded
+    places hold plays no part, and need not be a token of the model.
+
+    Args:
+        lm: any causal LM.
+        input_ids: (B, T) int64.
+        attention_mask: (B, T), 1 for real tokens.
+        padded: whether the mask is needed; see `checked_padding`.
+
+    Raises:
+        ConfigError: prompts are longer than the model's table of positions, or the model reads padding as text.
     """
-    return lm.base_model(
+    width, limit, rows = input_ids.shape[1], position_limit(lm), embedding_rows(lm)
+    if limit is not None and width > limit:
+        raise ConfigError(
+            f"a prompt of {width} tokens is longer than the {limit} positions that {type(lm).__name__} has: lower "
+            "max_length (`--data.max_length`)"
+        )
+    if padded and lm in _READING_PADDING:
+        raise ConfigError(
+            f"{type(lm).__name__} gives other numbers for a prompt that is padded, and this batch has prompts of "
+            "unequal length: read one prompt at a time (`--data.predict_batch_size 1`, and `--data.device_batch_size "
+            "1` in training)"
+        )
+    if padded and rows is not None:
+        input_ids = input_ids.where((attention_mask != 0) | ((input_ids >= 0) & (input_ids < rows)), 0)
+    return decode(
+        lm,
         input_ids=input_ids,
         attention_mask=attention_mask if padded else None,
         position_ids=positions(attention_mask) if padded else None,
         use_cache=False,
-    ).last_hidden_state
+    )
+
+
+def refuse_padding(lm: PreTrainedModel) -> None:
+    """Let `hidden_states` refuse padded batches of this model from now on."""
+    _READING_PADDING.add(lm)
 
 
 def states_at(
@@ -53,7 +140,8 @@ def states_at(
     An MLP mixes no tokens, so the last layer's computes these tokens only.
 
     Args:
-        lm: any causal LM; one that recomputes activations or routes tokens to experts computes all tokens.
+        lm: any causal LM; one that recomputes activations or routes tokens to experts, and one whose MLP is handed
+            more than one tensor, computes all tokens.
         input_ids: (B, T) int64.
         attention_mask: (B, T), 1 for real tokens.
         tokens: (n,) int64, which of the B * T tokens, numbered row by row.
@@ -62,28 +150,60 @@ def states_at(
     last = lm.get_submodule(layer_names(lm)[-1])
     mlp = getattr(last, "mlp", None)
     handles: list[RemovableHandle] = []
-    routed = any("experts" in key for key in lm.config.to_dict())
+    routed = any("experts" in key for key in text_config(lm).to_dict())
     if mlp is not None and not routed and not lm.is_gradient_checkpointing:
-        handles = [
-            mlp.register_forward_pre_hook(lambda _, args: (args[0].flatten(0, 1)[tokens], *args[1:])),
-            mlp.register_forward_hook(
-                lambda _, __, out: (
-                    out.new_zeros(input_ids.numel(), out.shape[-1])
-                    .index_copy(0, tokens, out)
-                    .view(*input_ids.shape, -1)
-                )
-            ),
-        ]
+        narrowed = []
+
+        def narrow(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if len(args) != 1 or kwargs or args[0].shape[:-1] != input_ids.shape:
+                return None
+            narrowed.append(True)
+            return (args[0].flatten(0, 1)[tokens][None],), kwargs
+
+        def widen(_: nn.Module, __: Any, out: Tensor) -> Tensor:
+            if not narrowed:
+                return out
+            whole = out.new_zeros(input_ids.numel(), out.shape[-1])
+            return whole.index_copy(0, tokens, out[0]).view(*input_ids.shape, -1)
+
+        handles = [mlp.register_forward_pre_hook(narrow, with_kwargs=True), mlp.register_forward_hook(widen)]
     with hooked(handles):
         return hidden_states(lm, input_ids, attention_mask, padded=padded).flatten(0, 1)[tokens]
 
 
-def logits_of(lm: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """Logits (n, vocabulary), in float32 or better, of the given final hidden states (n, d)."""
-    logits = lm.get_output_embeddings()(hidden)
+def model_logits(lm: PreTrainedModel, hidden: Tensor, head: nn.Module | None = None) -> Tensor:
+    """Logits (n, vocabulary) of the given final hidden states (n, d), in the number format of the model.
+
+    They are what the model's own forward pass makes of these states.
+
+    Args:
+        lm: any causal LM.
+        hidden: final hidden states, as `hidden_states` returns them.
+        head: computes in place of the model's unembedding; see `given_states`.
+    """
+    # No one looks at these tokens.
+    inputs = {"input_ids": torch.zeros(len(hidden), 1, dtype=torch.int64, device=hidden.device), "use_cache": False}
+    # Of a contiguous tensor, torch makes one matrix product, with or without gradients.
+    with given_states(lm, hidden.contiguous()[:, None], head):
+        return lm(**_accepted(type(lm), inputs)).logits[:, 0]
+
+
+def logits_of(lm: PreTrainedModel, hidden: Tensor, head: nn.Module | None = None) -> Tensor:
+    """Logits (n, vocabulary), in float32 or better, of the given final hidden states (n, d); see `model_logits`."""
+    logits = model_logits(lm, hidden, head)
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def choice_logits(logits: Tensor, choices: Tensor) -> Tensor:
     """The logits (B, 2) of the two choices (" No", " Yes") out of (B, vocabulary)."""
     return torch.gather(logits, 1, choices)
+
+
+def _accepted(kind: type, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Those inputs that the forward pass of a class of models has a name for."""
+    return {key: value for key, value in inputs.items() if key in _parameters(kind)}
+
+
+@cache
+def _parameters(kind: type) -> frozenset[str]:
+    return frozenset(inspect.signature(kind.forward).parameters)  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from madkit.errors import ConfigError
+from madkit.lm.text_decoder import layer_names
 
 
 class Hookpoint(NamedTuple):
@@ -46,25 +47,6 @@ def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
         for handle in handles:
             stack.callback(handle.remove)
         yield
-
-
-def layer_names(lm: nn.Module) -> list[str]:
-    """Names of the decoder layers, first to last, for any causal LM that keeps them in one ``ModuleList``.
-
-    Example:
-        >>> from transformers import LlamaConfig, LlamaForCausalLM
-        >>> tiny = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2, "vocab_size": 9}
-        >>> layer_names(LlamaForCausalLM(LlamaConfig(num_hidden_layers=2, **tiny)))
-        ['model.layers.0', 'model.layers.1']
-    """
-    config: Any = lm.config
-    depth = config.num_hidden_layers
-    for name, module in lm.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == depth:
-            return [f"{name}.{i}" for i in range(depth)]
-    raise ConfigError(
-        f"model.base: {type(lm).__name__} keeps its {depth} layers in no single ModuleList; only such models have sites"
-    )
 
 
 def every_nth_layer(lm: nn.Module, first: int, step: int, feature: str) -> list[str]:
@@ -170,7 +152,8 @@ class Reader:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if args:
                 return (self._keep(point, args[0]), *args[1:]), kwargs
-            return args, {**kwargs, "hidden_states": self._keep(point, kwargs["hidden_states"])}
+            name = next(name for name, value in kwargs.items() if isinstance(value, Tensor) and value.ndim > 1)
+            return args, {**kwargs, name: self._keep(point, kwargs[name])}
 
         return hook
 

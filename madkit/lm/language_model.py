@@ -35,7 +35,7 @@ class LanguageModel(TrainingModule):
         warmup: share of all steps in which the learning rate rises linearly from 0.
         decay: share of all steps, at the end, in which it falls linearly to 0; ``1 - warmup`` is a linear schedule.
         dtype: number format of frozen weights: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``.
-        attention: attention implementation of transformers.
+        attention: attention implementation of transformers; ``auto`` is the best that the architecture has.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
         trust_remote_code: run code that comes with the model.
     """
@@ -49,7 +49,7 @@ class LanguageModel(TrainingModule):
         warmup: float,
         decay: float,
         dtype: str = "auto",
-        attention: str = "sdpa",
+        attention: str = "auto",
         gradient_checkpointing: bool = False,
         trust_remote_code: bool = False,
     ) -> None:
@@ -92,7 +92,7 @@ class LanguageModel(TrainingModule):
     @override
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         # While the batch is on the CPU, because on a GPU the answer has to wait for all work.
-        return {**batch, "padded": forward.is_padded(batch["attention_mask"])}
+        return {**batch, "padded": forward.checked_padding(self.lm, batch)}
 
     def states_at(self, batch: Batch, tokens: Tensor) -> Tensor:
         """Final hidden states (n, d) of some of the B * T tokens of a batch, numbered row by row."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import logging
 from typing import Any
 
 import torch
@@ -12,6 +10,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Pretra
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from madkit.errors import ConfigError
+from madkit.lm.loaded_weights import require_complete, require_numbers
+from madkit.lm.loading_errors import explained, first_line
+from madkit.lm.probe import check_forward
+from madkit.lm.text_decoder import text_config
 
 _DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -23,23 +25,6 @@ def resolve_dtype(dtype: str) -> torch.dtype | str:
     if dtype not in _DTYPES:
         raise ConfigError(f"dtype={dtype!r} is not supported; choose one of auto, {', '.join(_DTYPES)}")
     return _DTYPES[dtype]
-
-
-@contextmanager
-def explained(argument: str, name: str, what: str) -> Iterator[None]:
-    """Turn the many exceptions for a missing model into one line."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        if Path(name).is_dir():
-            way_out = f"the folder exists but holds no usable {what}: train or download it again"
-        else:
-            way_out = (
-                "it is no local folder and could not be fetched from the Hugging Face hub: check the name, the network "
-                "and (for gated models) `hf auth login`, or train a local base first"
-            )
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"{argument}={name!r}: cannot load the {what}; {way_out} ({reason})") from error
 
 
 def load_tokenizer(base: str, *, trust_remote_code: bool = False, argument: str = "model.base") -> Tokenizer:
@@ -80,47 +65,116 @@ def new_config(options: dict[str, Any]) -> PretrainedConfig:
     try:
         return AutoConfig.for_model(model_type, **options)
     except ValueError as error:
+        if "model type" not in first_line(error) and "identifier" not in first_line(error):
+            raise ConfigError(f"model.config={options!r}: {first_line(error)}") from error
         raise ConfigError(
             f"model.config.model_type={model_type!r} is not an architecture of transformers; "
             "try llama, mistral or gpt_neox"
         ) from error
+    except Exception as error:  # each architecture checks its options in its own way
+        raise ConfigError(f"model.config={options!r}: {' '.join(str(error).split())}") from error
 
 
 def load_causal_lm(
     base: str,
     *,
     dtype: str = "auto",
-    attention: str = "sdpa",
+    attention: str = "auto",
     device_map: str | None = None,
     trust_remote_code: bool = False,
     argument: str = "model.base",
 ) -> PreTrainedModel:
     """The weights of ``base``, in evaluation mode and with its key-value cache off.
 
+    All weights are those of its files, and what madkit will read from the model is what the model computes; see
+    `madkit.lm.probe.check_forward`.
+
     Args:
         base: a hub name or a local folder.
         dtype: ``auto`` (as stored), ``float64``, ``float32``, ``bfloat16`` or ``float16``.
-        attention: the attention implementation that transformers should use.
+        attention: the attention implementation that transformers should use, such as ``sdpa`` or ``eager``; ``auto``
+            is ``sdpa`` where the architecture has it, else ``eager``.
         device_map: how the layers are spread over this process' devices, such as ``auto``; None leaves them together.
         trust_remote_code: run code that comes with the model; off unless the user asks.
         argument: what the user calls ``base``, for error messages.
+
+    Raises:
+        ConfigError: the model cannot be loaded, weights are missing or are no numbers, or madkit cannot read it.
     """
     number_format = resolve_dtype(dtype)
-    with explained(argument, base, "model"):
-        lm = AutoModelForCausalLM.from_pretrained(
-            base,
-            dtype=number_format,
-            attn_implementation=attention,
-            device_map=device_map,
-            trust_remote_code=trust_remote_code,
-            use_safetensors=True,  # a pickle is never loaded
-        )
-    lm.config.use_cache = False
-    return lm.eval()
+    if attention != "auto":  # asked for apart, so that it is not mistaken for a broken folder
+        skeleton(base, attention=attention, trust_remote_code=trust_remote_code, argument=argument)
+    logger = logging.getLogger("transformers.modeling_utils")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # its table of missing weights; `require_complete` says it in a line
+    try:
+        with explained(argument, base, "model"):
+            lm, info = AutoModelForCausalLM.from_pretrained(
+                base,
+                dtype=number_format,
+                attn_implementation=_implementation(attention),
+                device_map=device_map,
+                trust_remote_code=trust_remote_code,
+                use_safetensors=True,  # a pickle is never loaded
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are listed, and refused below
+            )
+    finally:
+        logger.setLevel(level)
+    require_complete(lm, info, argument, base)
+    require_numbers(lm, argument, base)
+    for config in (lm.config, text_config(lm)):
+        config.use_cache = False
+    check_forward(lm.eval(), argument, base)
+    return lm
 
 
-def skeleton(base: str, *, trust_remote_code: bool = False) -> PreTrainedModel:
-    """The modules of ``base`` without any memory for weights: enough to look up module names."""
-    config = load_config(base, trust_remote_code=trust_remote_code)
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+def new_causal_lm(config: PretrainedConfig, *, attention: str = "auto") -> PreTrainedModel:
+    """A model with random weights, in evaluation mode.
+
+    Raises:
+        ConfigError: the options of the architecture do not fit together, or madkit cannot read it.
+    """
+    try:
+        lm = AutoModelForCausalLM.from_config(config, attn_implementation=_implementation(attention))
+    except Exception as error:  # each architecture checks its options in its own way
+        raise ConfigError(f"model.config of {config.model_type!r}: {first_line(error)}") from error
+    check_forward(lm.eval(), "model.config.model_type", str(config.model_type))
+    return lm
+
+
+def skeleton(
+    base: str, *, attention: str = "auto", trust_remote_code: bool = False, argument: str = "model.base"
+) -> PreTrainedModel:
+    """The modules of ``base`` without any memory for weights: enough to look up module names.
+
+    Raises:
+        ConfigError: there is no such model, or its architecture has no such attention implementation.
+    """
+    config = load_config(base, trust_remote_code=trust_remote_code, argument=argument)
+
+    def build(implementation: str | None) -> PreTrainedModel:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(
+                config, trust_remote_code=trust_remote_code, attn_implementation=implementation
+            )
+
+    with explained(argument, base, "architecture"):
+        try:
+            return build(_implementation(attention))
+        except (ValueError, ImportError) as error:
+            build(None)  # without a choice of attention it fails, too, where that is not to blame
+            option = ".".join([*argument.split(".")[:-1], "attention"])
+            raise ConfigError(
+                f"{option}={attention!r} is not to be had for {base!r} here ({first_line(error)}): use `--{option} "
+                "auto` (what the architecture has) or `eager`"
+            ) from error
+
+
+def attention_of(lm: Any) -> str:
+    """The attention implementation that a model uses, such as ``sdpa``."""
+    return str(text_config(lm)._attn_implementation)
+
+
+def _implementation(attention: str) -> str | None:
+    return None if attention == "auto" else attention

@@ -36,7 +36,7 @@ class QuirkyLM(LanguageModel):
         warmup: share of all steps in which the learning rate rises linearly.
         decay: share of all steps, at the end, in which it falls linearly to 0.
         dtype: number format of the frozen base: ``auto``, ``float32``, ``bfloat16``, ``float16``.
-        attention: attention implementation of transformers.
+        attention: attention implementation of transformers; ``auto`` is the best that the architecture has.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
         trust_remote_code: run code that comes with the model.
     """
@@ -49,7 +49,7 @@ class QuirkyLM(LanguageModel):
         warmup: float = 0.15,
         decay: float = 0.85,
         dtype: str = "auto",
-        attention: str = "sdpa",
+        attention: str = "auto",
         gradient_checkpointing: bool = False,
         trust_remote_code: bool = False,
     ) -> None:

@@ -48,7 +48,7 @@ class Poser(L.LightningModule):
         volumes: local volumes of weights; null for none.
         layer: the layer whose output is moved by perturbations that name no layers [15 in the study].
         dtype: number format of the models: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``.
-        attention: attention implementation of transformers.
+        attention: attention implementation of transformers; ``auto`` is the best that the architecture has.
         device_map: how one model is spread over the devices of a process, such as ``auto``; null puts it on the
             trainer's device. A trainer has one device then.
         trust_remote_code: run code that comes with the models.
@@ -67,7 +67,7 @@ class Poser(L.LightningModule):
         volumes: list[WeightVolume] | None = None,
         layer: int = 15,
         dtype: str = "auto",
-        attention: str = "sdpa",
+        attention: str = "auto",
         device_map: str | None = None,
         trust_remote_code: bool = False,
         adapter_base: str | None = None,

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from madkit.lm import forward, loading
-from madkit.lm.hooks import Hookpoint, Reader, hooked, layer_names
+from madkit.lm.hooks import Hookpoint, Reader, hooked
+from madkit.lm.text_decoder import layer_names
 
 
 def padded_batch(vocab=300):

@@ -1,7 +1,7 @@
 """Models are loaded from folders."""
 
 from madkit.lm import loading
-from madkit.lm.hooks import layer_names
+from madkit.lm.text_decoder import layer_names
 
 
 def test_a_skeleton_has_the_names_and_no_memory(bases):

@@ -79,7 +79,7 @@ def test_a_feature(project):
         '"""How long the last layer\'s output is."""\n\n'
         "from torch import Tensor, nn\n\n"
         "from madkit.features.feature import Feature\nfrom madkit.features.trace import Trace\n"
-        "from madkit.lm.hooks import Hookpoint, layer_names\n\n\n"
+        "from madkit.lm.hooks import Hookpoint\nfrom madkit.lm.text_decoder import layer_names\n\n\n"
         "class OutputNorm(Feature):\n"
         '    """|h| of the last layer at the last token, (B, 1)."""\n\n'
         "    def hookpoints(self, lm: nn.Module) -> list[Hookpoint]:\n"

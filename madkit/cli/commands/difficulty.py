@@ -45,7 +45,7 @@ def difficulty(
     accelerator: str = "auto",
     devices: int | str = 1,
     max_length: int | None = None,
-    attention: str = "sdpa",
+    attention: str = "auto",
     shard_size: int = 512,
     seed: int = 0,
     task_options: dict[str, Any] | None = None,
@@ -73,7 +73,7 @@ def difficulty(
         accelerator: cpu, cuda, mps, or auto for what is there.
         devices: How many devices, or auto for all; each takes its share of the questions.
         max_length: Longer prompts lose tokens on the left; by default the model's context.
-        attention: Attention implementation of transformers.
+        attention: Attention implementation of transformers; auto is the best that the architecture has.
         shard_size: Questions in one file of losses, the most that an interruption costs.
         seed: Which templates (of several), demonstrations and generated questions.
         task_options: Options of a dataset that is generated or made of a raw table.

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from madkit.errors import ConfigError
-from madkit.lm.hooks import layer_names
+from madkit.lm.text_decoder import layer_names
 
 AUTO = "auto"
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from madkit.lm import forward
+from madkit.lm.probe import on_cpu
 
 #: How far two passes of one model may lie apart, as a share of the largest logit: rounding, and no more.
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
@@ -21,7 +20,7 @@ _HALF = 5e-2
 def own_logits(lm: Any) -> Tensor:
     """Logits (vocabulary,) after a few tokens, on the way that features and training take."""
     ids = _ids(lm)
-    with _on_cpu(lm):
+    with on_cpu(lm):
         hidden = forward.hidden_states(lm, ids, torch.ones_like(ids), padded=False)
         return forward.logits_of(lm, hidden[:, -1])[0].float()
 
@@ -32,7 +31,7 @@ def wrapped_logits(model: Any) -> Tensor:
     """Logits (vocabulary,) after the same tokens, by the forward pass of a PEFT model."""
     lm = forward.unwrapped(model)
     ids = _ids(lm)
-    with _on_cpu(lm):
+    with on_cpu(lm):
         return model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[0, -1].float()
 
 
@@ -48,17 +47,3 @@ def _ids(lm: Any) -> Tensor:
     embedding = lm.get_input_embeddings()
     n = min(embedding.weight.shape[0], int(getattr(lm.config, "vocab_size", embedding.weight.shape[0])))
     return torch.tensor([[n // 2, n // 3, n // 5, n // 7, n // 11]], device=embedding.weight.device)
-
-
-@contextmanager
-def _on_cpu(lm: Any) -> Iterator[None]:
-    """A context in which a model that waits on the CPU for its GPU does without an attention that needs one."""
-    name = str(getattr(lm.config, "_attn_implementation", None))
-    if "flash" not in name or lm.device.type != "cpu":
-        yield
-        return
-    lm.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        lm.set_attn_implementation(name)

@@ -8,7 +8,7 @@ import pandas as pd
 import torch.distributed as dist
 from torch import Tensor
 
-from madkit.lm.hooks import layer_names
+from madkit.lm.text_decoder import layer_names
 from madkit.poser.measure.perturbations import Perturbation
 from madkit.poser.measure.repeated_batch import RepeatedBatch
 

@@ -18,7 +18,7 @@ class ModelLoader:
 
     Args:
         dtype: number format.
-        attention: attention implementation of transformers.
+        attention: attention implementation of transformers; ``auto`` is the best that the architecture has.
         device_map: how a model is spread over devices; None for one device.
         trust_remote_code: run code that comes with the models.
         adapter_base: what adapters call their base, if it is known to be the one that is named.

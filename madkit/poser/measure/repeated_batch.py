@@ -44,7 +44,7 @@ class RepeatedBatch:
     def __init__(self, lm: PreTrainedModel, batch: Batch, *, cached: bool) -> None:
         self.lm, self.batch = lm, batch
         self.mask: Tensor = batch["attention_mask"]
-        self.padded = forward.is_padded(self.mask)
+        self.padded = forward.checked_padding(lm, batch)
         self.cache: Any = None
         if cached and self.mask.shape[1] > 1:
             self.cache = DynamicCache()
@@ -70,10 +70,11 @@ class RepeatedBatch:
         return Behaviour(kl_divergence(self.baseline, logits), chosen[:, 0], chosen[:, 1])
 
     def _run(self, columns: slice, mask: Tensor) -> Tensor:
-        return self.lm.base_model(
+        return forward.decode(
+            self.lm,
             input_ids=self.batch["input_ids"][:, columns],
             attention_mask=mask if self.padded else None,
             position_ids=forward.positions(self.mask)[:, columns],
             past_key_values=self.cache,
             use_cache=True,
-        ).last_hidden_state
+        )

@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 
 from madkit.errors import ConfigError
 from madkit.lm import forward
-from madkit.lm.hooks import Hookpoint, Reader, layer_names
+from madkit.lm.hooks import Hookpoint, Reader
+from madkit.lm.text_decoder import layer_names
 from madkit.poser.measure.scenario_batches import Batch
 
 
@@ -42,7 +43,7 @@ class SteeringVectors:
         """
         with Reader(self.lm, self._points.values(), stop=True) as reader:
             mask = batch["attention_mask"]
-            forward.hidden_states(self.lm, batch["input_ids"], mask, padded=forward.is_padded(mask))
+            forward.hidden_states(self.lm, batch["input_ids"], mask, padded=forward.checked_padding(self.lm, batch))
         for layer, point in self._points.items():
             part = reader.values[point].double().sum(0) * weight
             self._differences[layer] = self._differences[layer] + part if layer in self._differences else part

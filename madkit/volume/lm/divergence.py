@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from madkit.errors import ConfigError
 from madkit.lm import forward
+from madkit.lm.text_decoder import text_config
 from madkit.volume.weight_space.parameter_shard import reshard
 
 #: Where predictions are compared: after every token of a prompt; after its last one; after its last one, between its
@@ -86,15 +87,14 @@ def compared_states(lm: PreTrainedModel, batch: dict[str, Any], at: At) -> Compa
     if at == "answers" and "choices" not in batch:
         raise ConfigError("at='answers' compares two answers, and this batch names none: give `choices` (B, 2)")
     mask = batch["attention_mask"]
-    if mask.shape[1] and not bool(mask[:, -1].all()):
-        raise ConfigError("attention_mask: prompts must be padded on the left, and one has no last token here")
+    padded = forward.checked_padding(lm, batch)
     # A model that FSDP2 has sharded gathers its weights only when the complete model is called.
     sharded = hasattr(lm, "unshard")
     if sharded:
         values = lm(batch["input_ids"], mask, position_ids=forward.positions(mask), use_cache=False).logits
         reshard(lm)
     else:
-        values = forward.hidden_states(lm, batch["input_ids"], mask, padded=forward.is_padded(mask))
+        values = forward.hidden_states(lm, batch["input_ids"], mask, padded=padded)
     if at == "tokens":
         prompt, position = mask.nonzero(as_tuple=True)
         return ComparedStates(values[prompt, position], sharded, prompt, None)
@@ -104,23 +104,24 @@ def compared_states(lm: PreTrainedModel, batch: dict[str, Any], at: At) -> Compa
 
 def logit_chunks(lm: PreTrainedModel, n: int) -> Iterator[slice]:
     """Slices of n positions whose logits fit into memory together."""
-    step = max(1, CHUNK // int(lm.get_output_embeddings().weight.shape[0]))
+    step = max(1, CHUNK // int(text_config(lm).vocab_size))
     return (slice(first, first + step) for first in range(0, n, step))
 
 
 def logits_of_chunk(lm: PreTrainedModel, states: ComparedStates, chunk: slice) -> Tensor:
-    """Logits at some positions of comparison, (n, V), or of the answers alone, (n, 2), if only they are compared."""
+    """Logits at some positions of comparison, (n, V), or of the answers alone, (n, 2), if only they are compared.
+
+    They are in the number format that the model computes them in.
+    """
     values = states.values[chunk]
-    single = torch.promote_types(values.dtype, torch.float32)
-    logits = values.to(single) if states.are_logits else forward.logits_of(lm, values)
+    logits = values if states.are_logits else forward.model_logits(lm, values)
     return logits if states.choices is None else forward.choice_logits(logits, states.choices[states.prompt[chunk]])
 
 
 def original_logits(lm: PreTrainedModel, batch: dict[str, Any], at: At) -> Tensor:
     """All logits of a batch (n, V or 2), kept in the number format that the model computes them in."""
-    states, dtype = compared_states(lm, batch, at), lm.get_output_embeddings().weight.dtype
-    chunks = logit_chunks(lm, len(states.prompt))
-    return torch.cat([logits_of_chunk(lm, states, chunk).to(dtype) for chunk in chunks])
+    states = compared_states(lm, batch, at)
+    return torch.cat([logits_of_chunk(lm, states, chunk) for chunk in logit_chunks(lm, len(states.prompt))])
 
 
 def divergences(lm: PreTrainedModel, batch: dict[str, Any], at: At, original: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from madkit.errors import ConfigError
-from madkit.lm.hooks import layer_names
+from madkit.lm.text_decoder import layer_names
 
 #: What wrappers add to the names of parameters; without it a model has the same directions, wrapped or not.
 WRAPPING = re.compile(r"^base_model\.model\.|(?<=\.)base_layer\.|_orig_mod\.|_fsdp_wrapped_module\.|^module\.")
