@@ -118,7 +118,8 @@ class AnswerLosses(L.LightningModule):
         )
         head = self.lm.get_output_embeddings()
         # A logit in half precision is rounded by as much as many questions differ.
-        self.head = copy.deepcopy(head).float() if next(head.parameters()).element_size() < 4 else head
+        if next(head.parameters()).element_size() < 4:
+            self.head = copy.deepcopy(head).float()
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Compute the losses of one batch; write the shard when this was its last batch."""
@@ -150,8 +151,8 @@ class AnswerLosses(L.LightningModule):
         )
         row, column = batch["positions"].T
         states = states[row, column]
-        weight = next(self.head.parameters())
-        logits = model_logits(self.lm, states.to(weight.dtype), self.head)
+        states = states if self.head is None else states.float()
+        logits = model_logits(self.lm, states, self.head)
         # Apart and in float64, so that the normalizer of two answers at one position cancels to the last bit.
         chosen = logits[batch["position"], batch["token"]].cpu().double()
         normalizer = logits.logsumexp(dim=-1).cpu().double()[batch["position"].cpu()]

@@ -40,22 +40,23 @@ def given_states(lm: PreTrainedModel, hidden: Tensor, head: nn.Module | None = N
         # Some families call the innermost decoder, some the module around it.
         for depth in range(1, len(parts) + 1):
             module = lm.get_submodule(".".join(parts[:depth]))
-            stack.enter_context(_replaced(module, lambda *_, **__: output))
+            # All of the call: hooks on the decoder are about passes of prompts.
+            stack.enter_context(_replaced(module, "_call_impl", lambda *_, **__: output))
         if head is not None:
-            stack.enter_context(_replaced(lm.get_output_embeddings(), head))
+            stack.enter_context(_replaced(lm.get_output_embeddings(), "forward", head))
         yield
 
 
 @contextmanager
-def _replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """A context in which a module computes something else; its hooks stay."""
+def _replaced(module: nn.Module, method: str, function: Callable[..., Any]) -> Iterator[None]:
+    """A context in which a method of a module is another function."""
     own = vars(module)
-    before = own.get("forward")
-    own["forward"] = forward
+    before = own.get(method)
+    own[method] = function
     try:
         yield
     finally:
         if before is None:
-            del own["forward"]
+            del own[method]
         else:
-            own["forward"] = before
+            own[method] = before
