@@ -23,6 +23,7 @@ TOLERANCES = {True: (1e-3, 1e-2), False: (5e-2, 0.25)}
 _CHECKED: dict[tuple[str, ...], bool] = {}
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def check_forward(lm: PreTrainedModel, argument: str, name: str) -> None:
     """Refuse a model from which other numbers would be read than it computes.
