@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -26,9 +25,10 @@ from madkit.cli.tensorboard_figures import TensorBoardFigures
 from madkit.cli.trainer_options import first_sentences, make_trainer, require_numbers, require_seeds
 from madkit.errors import ConfigError, MadkitError
 from madkit.plugins import PACKAGES, listed_modules
-from madkit.runs.atomic import write_json
+from madkit.runs.fitted import FitMarker
 from madkit.runs.folder import fit_key, folder_of, provenance, root_of, save_recipe, stage_of
 from madkit.runs.progress import in_lines
+from madkit.training.checkpoint_files import to_continue
 from madkit.training.lightning_internals import is_trial
 from madkit.training.training_module import TrainingModule
 
@@ -200,8 +200,8 @@ class Stages(LightningCLI):
             raise ConfigError(f"a class of the recipe cannot be made: {reason}") from error
 
     @property
-    def _marker(self) -> Path:
-        return root_of(self.trainer) / "fit.json"
+    def _marker(self) -> FitMarker:
+        return FitMarker(root_of(self.trainer))
 
     def before_fit(self) -> None:
         """Continue an interrupted fit of the same recipe; do nothing where it has been finished."""
@@ -212,17 +212,15 @@ class Stages(LightningCLI):
                 "trainer.limit_val_batches=0: the best weights are chosen and reported by a validation; leave it out, "
                 "or give a few batches"
             )
-        checkpoints = root_of(self.trainer) / "checkpoints" / self._key
+        checkpoints = root_of(self.trainer).absolute() / "checkpoints" / self._key
         for callback in self.trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(checkpoints)
-        self._finished = self._is_finished()
-        if self._finished:
+        self._finished = self._marker.holds(self._key)
+        if self._finished or self.config_init["fit"].get("ckpt_path") is not None:
             return
-        last = checkpoints / "last.ckpt"
-        if self.config_init["fit"].get("ckpt_path") is not None:
-            return
-        if last.exists():
+        last = to_continue(checkpoints, remove=self.trainer.is_global_zero)
+        if last is not None:
             self.config_init["fit"]["ckpt_path"] = str(last)
         else:
             self._forget_curves()
@@ -232,32 +230,24 @@ class Stages(LightningCLI):
         if self.trainer.is_global_zero and not is_trial(self.trainer):
             shutil.rmtree(root_of(self.trainer) / "tensorboard" / str(self.subcommand), ignore_errors=True)
 
-    def _is_finished(self) -> bool:
-        if not self._marker.exists():
-            return False
-        marker = json.loads(self._marker.read_text())
-        return marker["key"] == self._key and (self._marker.parent / marker["result"]).exists()
-
     def fit(self, model: TrainingModule, **kwargs: Any) -> None:
         """Train, then validate the best weights once more for the final numbers and histograms."""
         if self._finished:
-            self._marker.touch()  # up to date as of now, which is what `make` looks at
-            print(
-                f"{self._marker.parent}: this recipe has already been fitted; delete {self._marker} to do it again",
-                file=sys.stderr,
-            )
+            self._marker.touch()
+            path = self._marker.path
+            print(f"{path.parent}: this recipe has already been fitted; delete {path} to do it again", file=sys.stderr)
             return
-        self._marker.unlink(missing_ok=True)
+        if self.trainer.is_global_zero and not is_trial(self.trainer):
+            self._marker.remove()
         self.trainer.fit(model, **kwargs)
         if is_trial(self.trainer):
             return
         steps = self.trainer.global_step
         metrics = self.trainer.validate(model, datamodule=kwargs.get("datamodule"), verbose=False)[0]
         if self.trainer.is_global_zero:
-            marker = {"key": self._key, "result": model.export_name, "steps": steps, "metrics": metrics, **provenance()}
-            write_json(self._marker, marker)
+            self._marker.write(self._key, model.export_name, steps=steps, metrics=metrics, **provenance())
             summary = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-            print(f"{self._marker.parent / model.export_name}: {summary}", file=sys.stderr)
+            print(f"{self._marker.path.parent / model.export_name}: {summary}", file=sys.stderr)
 
     def before_test(self) -> None:
         """Begin without the curves of the detectors that an earlier recipe listed."""

@@ -19,7 +19,9 @@ from madkit.features.feature import Feature
 from madkit.features.trace import Trace
 from madkit.lm.hooks import Hookpoint
 from madkit.lm.text_decoder import layer_names, residual_width
-from madkit.runs.fingerprints import digest, file_digest, local_folder
+from madkit.runs.file_digest import file_digest
+from madkit.runs.fingerprints import digest, local_folder
+from madkit.runs.fitted import require_fitted
 
 
 class EncoderFeature(Feature):
@@ -64,6 +66,7 @@ class EncoderFeature(Feature):
                 f"`madkit fit --config .../{self.short}.yaml`, name another folder, or leave the feature out"
             )
         root = default if self.encoder is None else local_folder(self.encoder, self.subfolders)
+        require_fitted(root)
         paths = {path.name: path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
         names = sorted(paths, key=_natural) if self.subfolders is None else self.subfolders
         if not names or set(names) - set(paths):

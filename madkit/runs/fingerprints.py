@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from madkit.errors import ConfigError
+from madkit.runs.file_digest import file_digest
+from madkit.runs.fitted import require_fitted
 
 WEIGHTS = ("*.safetensors",)
-CHUNK = 1 << 24
 
 
 def digest(value: Any) -> str:
@@ -23,22 +24,6 @@ def digest(value: Any) -> str:
         True
     """
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content.
-
-    A file of the hub's cache is a link to a blob named by its own SHA-256, so its name is taken instead of
-    reading tens of gigabytes.
-    """
-    resolved = path.resolve()
-    if path.is_symlink() and resolved.parent.name == "blobs" and len(resolved.name) == 64:
-        return resolved.name
-    sha = hashlib.sha256()
-    with resolved.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            sha.update(chunk)
-    return sha.hexdigest()
 
 
 def code_digest(cls: type, *modules: str, stop: type = object) -> str:
@@ -64,7 +49,9 @@ def weights_fingerprint(folder: Path) -> str:
 
     Raises:
         ConfigError: if the folder holds no safetensors weights.
+        StoreError: if it is what `madkit fit` left, and is unfinished or damaged.
     """
+    require_fitted(folder)
     files = sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))
     if not files:
         if pickled := sorted(path.name for path in folder.glob("*.bin")):
@@ -80,7 +67,12 @@ def weights_fingerprint(folder: Path) -> str:
     content = {path.name: file_digest(path) for path in files}
     for path in settings:
         # Where a folder lies does not change what it computes.
-        options = json.loads(path.read_text())
+        try:
+            options = dict(json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise ConfigError(
+                f"{str(path)!r} is damaged ({error}); train or download the folder again"
+            ) from error
         for volatile in ("_name_or_path", "base_model_name_or_path", "transformers_version", "peft_version"):
             options.pop(volatile, None)
         content[path.name] = digest(options)

@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+from safetensors import SafetensorError, safe_open
 from typing_extensions import override
 
+from madkit.errors import StoreError
 from madkit.runs.atomic import write_atomically
+from madkit.training.checkpoint_files import CheckpointFiles, load
 from madkit.training.lightning_internals import is_trial
 
 
@@ -18,11 +22,25 @@ class ExportBest(Callback):
     """After training, load the checkpoint with the best monitored value and export it into the run folder.
 
     Where no checkpoint monitors anything, the last weights are exported. All processes end up with the exported
-    weights; the first one writes them.
+    weights; the first one writes them. A run that was interrupted after its last step does only that when it continues.
     """
 
     @override
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Have checkpoints written and read whole, unless the trainer was given another way."""
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = CheckpointFiles()
+
+    @override
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A run that had stopped early when it was interrupted has nothing more to learn."""
+        stops = [c for c in trainer.callbacks if isinstance(c, EarlyStopping)]  # type: ignore[attr-defined]
+        if any(c.stopping_reason is not EarlyStoppingReason.NOT_STOPPED for c in stops):
+            trainer.should_stop = True
+
+    @override
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Not when the training ends, which Lightning does not say of one that had ended before.
         if is_trial(trainer):
             return
         best = next(
@@ -34,9 +52,24 @@ class ExportBest(Callback):
             None,
         )
         if best is not None:
-            checkpoint = torch.load(best, map_location="cpu", weights_only=True)
-            pl_module.load_state_dict(checkpoint["state_dict"])
+            pl_module.load_state_dict(load(Path(best))["state_dict"])
         if trainer.is_global_zero:
             module: Any = pl_module
-            write_atomically(Path(trainer.default_root_dir) / module.export_name, module.export)
+            _require_readable(write_atomically(Path(trainer.default_root_dir) / module.export_name, module.export))
         trainer.strategy.barrier()
+
+
+def _require_readable(folder: Path) -> None:
+    """Look whether the weights that were exported can be read.
+
+    Raises:
+        StoreError: they cannot.
+    """
+    for path in sorted(folder.rglob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as file:
+                empty = not list(file.keys())
+        except (OSError, SafetensorError):
+            empty = True
+        if empty:
+            raise StoreError(f"{str(path)!r} could not be read back after it was written: look at the disk")

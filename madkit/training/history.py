@@ -52,7 +52,7 @@ class History(Callback):
             self._record(trainer, "val/")
 
     @override
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero and not is_trial(trainer):
             table = pd.DataFrame(self.rows, columns=["step", "metric", "value"])
             table.insert(0, "run", "/".join(Path(trainer.default_root_dir).parts[-2:]))
