@@ -16,6 +16,7 @@ from madkit.cli.function_command import overview, run_function
 from madkit.cli.last_resort import begin, complain, madkit_cause, unexpected
 from madkit.cli.listed_modules import list_modules
 from madkit.cli.parser_errors import one_line
+from madkit.cli.signals import Interrupted, interruptible, say_interrupted
 from madkit.errors import ConfigError, MadkitError
 
 HELP = """\
@@ -64,7 +65,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0; 2 after a mistake of the user's, of which one line on standard error says what it is; 1
-        after any other error, of which the line says where its traceback is.
+        after any other error, of which the line says where its traceback is; 143 or 130 after SIGTERM or Ctrl-C.
     """
     given = list(sys.argv[1:] if args is None else args)
     if not given or given[0] in ("-h", "--help", "help"):
@@ -77,11 +78,13 @@ def main(args: Sequence[str] | None = None) -> int:
     command, *options = [word for word in given if word != "--debug"] or [""]
     begin()
     try:
-        return _run(command, options, debug)
+        with interruptible():
+            return _run(command, options, debug)
+    except Interrupted as interruption:
+        say_interrupted()
+        return interruption.status
     except MadkitError as error:
         return complain(str(error), error, debug)
-    except KeyboardInterrupt:
-        return complain("interrupted; the same command continues")
     except BrokenPipeError:  # whoever reads the output has read enough
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - nothing is left to be flushed into the pipe
         return 141
@@ -114,7 +117,6 @@ def _run(command: str, options: list[str], debug: bool) -> int:
 
 def _stage(words: list[str]) -> int:
     from jsonargparse import ArgumentError
-    from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     import madkit.cli.registry  # noqa: F401 - the classes that it imports need no long paths in recipes
     from madkit.cli.stages import Stages
@@ -124,9 +126,6 @@ def _stage(words: list[str]) -> int:
         Stages(words)
     except ArgumentError as error:
         raise madkit_cause(error) or ConfigError(one_line(str(error), trainer_options())) from error
-    except SIGTERMException:
-        # Lightning ends such a run in order, but it is not finished: whoever started it has to know.
-        return 143
     return 0
 
 

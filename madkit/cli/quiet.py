@@ -14,6 +14,7 @@ _NOISE = (
     ".*predict returned None.*",
     ".*is_gradient_checkpointing. is deprecated.*",
     ".*is smaller than the logging interval.*",
+    ".*Total length of `DataLoader` across ranks is zero.*",
     ".*Starting from v1.9.0, `tensorboardX` has been removed.*",
 )
 

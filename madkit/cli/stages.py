@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -21,15 +22,18 @@ from madkit.cli.parser_errors import one_line
 from madkit.cli.progress_lines import ProgressLines
 from madkit.cli.quiet import quiet
 from madkit.cli.recipe_files import read_strictly
+from madkit.cli.signals import Interrupted
 from madkit.cli.tensorboard_figures import TensorBoardFigures
 from madkit.cli.trainer_options import first_sentences, make_trainer, require_numbers, require_seeds
 from madkit.errors import ConfigError, MadkitError
 from madkit.plugins import PACKAGES, listed_modules
 from madkit.runs.fitted import FitMarker
 from madkit.runs.folder import fit_key, folder_of, provenance, root_of, save_recipe, stage_of
+from madkit.runs.leftovers import sweep
+from madkit.runs.lock import locked
 from madkit.runs.progress import in_lines
 from madkit.training.checkpoint_files import to_continue
-from madkit.training.lightning_internals import is_trial
+from madkit.training.lightning_internals import end_children, forward_sigterm, is_trial
 from madkit.training.training_module import TrainingModule
 
 _DESCRIPTIONS = {
@@ -58,6 +62,14 @@ class _NamesRecipe(Protocol):
 
     recipe: str
     """The name of the file, without its suffix."""
+
+
+@runtime_checkable
+class _SharesRun(Protocol):
+    """A module of which several runs may work in one folder, and see to it by themselves that they do not collide."""
+
+    shares_run: bool
+    """Whether it is such a module."""
 
 
 class _SaveRecipe(SaveConfigCallback):
@@ -184,7 +196,9 @@ class Stages(LightningCLI):
         def made(**options: Any) -> L.Trainer:
             return make(**{"callbacks": list(own), **options})  # the list is added to
 
-        return make_trainer(made, config.as_dict(), kwargs)
+        trainer = make_trainer(made, config.as_dict(), kwargs)
+        forward_sigterm(trainer)
+        return trainer
 
     def instantiate_classes(self) -> None:
         """Construct model, data and trainer; what they refuse is a mistake in the recipe."""
@@ -198,6 +212,20 @@ class Stages(LightningCLI):
             parsed = "Does not validate" in str(error) or "Parser key" in str(error)
             reason = one_line(str(error)) if parsed else first_sentences(error)
             raise ConfigError(f"a class of the recipe cannot be made: {reason}") from error
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run a stage, alone in its run folder: another one that begins there meanwhile is refused."""
+        with ExitStack() as stack:
+            folder = root_of(self.trainer)
+            alone = not (isinstance(self.model, _SharesRun) and self.model.shares_run)
+            if alone and self.trainer.is_global_zero and subcommand != "validate" and not is_trial(self.trainer):
+                stack.enter_context(locked(folder / ".lock", f"madkit {subcommand}"))
+                sweep(folder)
+            try:
+                super()._run_subcommand(subcommand)
+            except Interrupted:
+                end_children(self.trainer)
+                raise
 
     @property
     def _marker(self) -> FitMarker:

@@ -17,9 +17,11 @@ from madkit.analysis.state_separation import separation
 from madkit.detection.data import ANSWERS
 from madkit.detection.result_tables import RESULT_KEYS, SiteKey
 from madkit.detection.subsets import contested
-from madkit.runs.atomic import remove, write_json, write_parquet
+from madkit.runs.atomic import complete, write_json
 from madkit.runs.cost import Cost
 from madkit.runs.folder import provenance, root_of
+from madkit.runs.leftovers import partial_name
+from madkit.runs.tables import write_parquet
 from madkit.store.feature_store import FeatureStore
 from madkit.store.variant import Variant
 from madkit.training.tensorboard import tensorboard_writer
@@ -35,7 +37,7 @@ PROMPT_COLUMNS = [
 
 def unfinished(run: Path) -> Path:
     """The folder that a `test` stage writes to until it is complete and becomes ``detection``."""
-    return run / ".detection.partial"
+    return run / partial_name("detection")
 
 
 def log_auroc(trainer: L.Trainer, scores: pd.DataFrame, prompts: pd.DataFrame) -> None:
@@ -131,17 +133,8 @@ def write(
         "made_by": provenance(),
     }
     write_json(folder / "summary.json", summary)
-    # Last, because readers take its presence as the sign of a finished stage.
     write_parquet(folder / "results.parquet", tables["results"].assign(**names))
-    return _replace(run / "detection", folder)
-
-
-def _replace(folder: Path, new: Path) -> Path:
-    """Replace a folder by a new one; who looks meanwhile sees an unfinished stage, but never a mixture."""
-    # First, because readers take its presence as the sign of a finished stage.
-    remove(folder / "results.parquet")
-    remove(folder)
-    return new.replace(folder)
+    return complete(folder, run / "detection")
 
 
 def _quirk(prompts: pd.DataFrame) -> dict[str, Any]:

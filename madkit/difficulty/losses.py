@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from madkit.difficulty.data import QuestionData
-from madkit.errors import ConfigError, DataError
+from madkit.errors import ConfigError, DataError, StoreError
 from madkit.lm import loading
 from madkit.lm.forward import checked_padding, hidden_states, model_logits
 from madkit.runs import fingerprints
@@ -94,7 +94,11 @@ class AnswerLosses(L.LightningModule):
 
     def complete(self) -> bool:
         """Whether every loss is on disk already."""
-        return (self.path / "manifest.json").exists() and LossStore(self.path).complete
+        try:
+            store = LossStore(self.path)
+            return store.complete and bool(np.isfinite(store.losses()).all())
+        except StoreError:
+            return False
 
     def setup(self, stage: str) -> None:
         """Open the store and find out what is still to be computed, before any weights are loaded."""
@@ -103,6 +107,10 @@ class AnswerLosses(L.LightningModule):
             LossStore.create(self.folder, self.identity, ["loss"], self.data.shards, rows)
         self.trainer.strategy.barrier()
         self.store = LossStore(self.path)
+        rank, world = self.global_rank, self.trainer.world_size
+        self.store.discard_damaged([shard.index for shard in self.data.shards][rank::world])
+        self.trainer.strategy.barrier()
+        self.store.reopen(write=self.trainer.is_global_zero)
         self.data.done_shards = self.store.done()
 
     def configure_model(self) -> None:
@@ -163,8 +171,8 @@ class AnswerLosses(L.LightningModule):
         log_odds = log_probability[:, 1] - log_probability[:, 0]
         return -F.logsigmoid(torch.where(truth, log_odds, -log_odds))
 
-    def on_predict_end(self) -> None:
-        """Once every process has written its shards, declare the store complete."""
+    def teardown(self, stage: str) -> None:
+        """Once every process has written its shards, declare the store complete; also where none was missing."""
         self.trainer.strategy.barrier()
         if self.trainer.is_global_zero:
             self.store.finish()

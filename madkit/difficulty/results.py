@@ -14,8 +14,9 @@ from madkit.data.records.cache import no_progress_bars
 from madkit.data.records.checking import check_records
 from madkit.difficulty.questions import QuestionSet
 from madkit.errors import StoreError
-from madkit.runs.atomic import write_atomically, write_json, write_parquet
+from madkit.runs.atomic import write_atomically, write_json
 from madkit.runs.folder import provenance
+from madkit.runs.tables import write_parquet
 
 if TYPE_CHECKING:
     from datasets import DatasetDict

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import lightning as L
 import pandas as pd
 from lightning.fabric.utilities import move_data_to_device
 
-from madkit.errors import ConfigError, DataError
+from madkit.errors import ConfigError, DataError, StoreError
 from madkit.lm import forward
 from madkit.poser.data import Job, PoserData
 from madkit.poser.measure.answer_tables import baseline_table, gathered, perturbed_table
@@ -28,6 +29,7 @@ from madkit.poser.results.tables import MeasuredModel
 from madkit.runs.atomic import write_json
 from madkit.runs.fingerprints import digest
 from madkit.runs.folder import root_of
+from madkit.runs.lock import locked
 from madkit.runs.progress import progress
 from madkit.training.lightning_internals import datamodule_of
 
@@ -60,6 +62,8 @@ class Poser(L.LightningModule):
     """
 
     recipe = "poser"
+    #: Several runs share the work on one folder; each locks what it measures.
+    shares_run = True
 
     def __init__(
         self,
@@ -130,6 +134,12 @@ class Poser(L.LightningModule):
 
     def test_step(self, job: Job, batch_idx: int) -> None:
         """Measure one model on one set of prompts: each part that is missing, written as soon as it is complete."""
+        with ExitStack() as stack:
+            if self.trainer.is_global_zero:
+                stack.enter_context(self.job_folder(job).lock())
+            self._measure(job)
+
+    def _measure(self, job: Job) -> None:
         folder, parts = self.job_folder(job), self.parts
         if self.trainer.is_global_zero:
             folder.start(self.loader.fingerprint(job.model))
@@ -200,12 +210,17 @@ class Poser(L.LightningModule):
         model = self.loader.base_fingerprint(reference)
         made_by = {"model": model, "dtype": self.dtype_name, "weights": volume.weights}
         path = self.folder / f"sigma-{digest(made_by)[:8]}.json"
-        if self.trainer.is_global_zero and not path.is_file():
-            lm = self.loader.load_base(reference, self.device)
-            sigma = volume.reference_sigma(lm, reference.base or reference.path)
-            write_json(path, {"sigma": sigma, "made_by": made_by})
+        if self.trainer.is_global_zero:
+            with locked(path.with_suffix(".lock"), "madkit test", wait=True):
+                if _sigma_in(path) is None:
+                    lm = self.loader.load_base(reference, self.device)
+                    sigma = volume.reference_sigma(lm, reference.base or reference.path)
+                    write_json(path, {"sigma": sigma, "made_by": made_by})
         self.trainer.strategy.barrier()
-        return float(json.loads(path.read_text())["sigma"])
+        found = _sigma_in(path)
+        if found is None:
+            raise StoreError(f"{str(path)!r} is damaged; repeat `madkit test`, which makes it anew")
+        return found
 
     def _batches(self, batches: ScenarioBatches, what: str, *, shared: bool = True) -> Iterator[Batch]:
         """Batches on this process' device: its share of them or, if they are not shared, all of them."""
@@ -258,3 +273,10 @@ class Poser(L.LightningModule):
             {p.name: p.size(norms, self.layer) for p in self.perturbations},
             {v.name: tables[v.name] for v in self.volumes},
         )  # fmt: skip
+
+
+def _sigma_in(path: Path) -> float | None:
+    try:
+        return float(json.loads(path.read_text())["sigma"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

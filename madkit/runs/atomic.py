@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from madkit.errors import StoreError
 from madkit.runs.leftovers import partial_name
 
@@ -55,15 +53,28 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> Path:
         make_folder(path.parent)
         remove(temporary)
         write(temporary)
-        _settle(temporary)
-        _rename(temporary, path)
-        _sync(path.parent)
+        complete(temporary, path)
     except Exception as error:
         if explained := unwritable(path, error):
             raise explained from error
         raise
     finally:
         _try_to_remove(temporary)
+    return path
+
+
+def complete(temporary: Path, path: Path) -> Path:
+    """Give a file or folder that is complete its name, once all of it is on the disk.
+
+    Raises:
+        StoreError: the disk is full, the folder is read-only, or the like.
+    """
+    try:
+        _settle(temporary)
+        _rename(temporary, path)
+        _sync(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) or error from error
     return path
 
 
@@ -91,11 +102,6 @@ def _is_elsewhere(name: str, path: Path) -> bool:
 def write_json(path: Path, value: Any) -> Path:
     """Write a plain value as JSON."""
     return write_atomically(path, lambda p: p.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n"))
-
-
-def write_parquet(path: Path, table: pd.DataFrame) -> Path:
-    """Write a table as parquet."""
-    return write_atomically(path, lambda p: table.to_parquet(p, index=False))
 
 
 def make_folder(path: Path) -> None:

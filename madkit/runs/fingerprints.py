@@ -70,9 +70,7 @@ def weights_fingerprint(folder: Path) -> str:
         try:
             options = dict(json.loads(path.read_text()))
         except (ValueError, TypeError) as error:
-            raise ConfigError(
-                f"{str(path)!r} is damaged ({error}); train or download the folder again"
-            ) from error
+            raise ConfigError(f"{str(path)!r} is damaged ({error}); train or download the folder again") from error
         for volatile in ("_name_or_path", "base_model_name_or_path", "transformers_version", "peft_version"):
             options.pop(volatile, None)
         content[path.name] = digest(options)

@@ -34,8 +34,9 @@ import torch
 from torch import Tensor
 
 from madkit.errors import StoreError
-from madkit.runs.atomic import write_json, write_parquet
+from madkit.runs.atomic import write_json
 from madkit.runs.fingerprints import digest
+from madkit.runs.tables import write_parquet
 from madkit.store.checksums import file_checksum
 from madkit.store.shards import Shard
 from madkit.store.tensor_file import TensorFile

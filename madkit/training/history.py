@@ -10,7 +10,7 @@ import pandas as pd
 from lightning.pytorch.callbacks import Callback
 from typing_extensions import override
 
-from madkit.runs.atomic import write_parquet
+from madkit.runs.tables import write_parquet
 from madkit.training.lightning_internals import is_trial, steps_between_logs
 
 

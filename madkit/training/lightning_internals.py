@@ -5,6 +5,8 @@ A test runs a trainer through each function, so that a release of Lightning that
 
 from __future__ import annotations
 
+import signal
+import threading
 from typing import Any
 
 import lightning as L
@@ -48,6 +50,26 @@ def steps_between_logs(trainer: L.Trainer) -> int:
 def distributes_samples(trainer: L.Trainer) -> bool:
     """Whether Lightning shares out the samples of each dataloader over the processes by itself."""
     return bool(trainer._accelerator_connector.use_distributed_sampler)
+
+
+def forward_sigterm(trainer: L.Trainer) -> None:
+    """On SIGTERM have Lightning end its other processes, and leave this one to the handler that is there before.
+
+    Its own way is a flag that training looks at after a batch and prediction never does, and a broadcast in the
+    handler, which waits for processes that are not there to hear it.
+    """
+    trainer._signal_connector._sigterm_notifier_fn = lambda *_: end_children(trainer)  # type: ignore[method-assign]
+
+
+def end_children(trainer: L.Trainer) -> None:
+    """Ask the processes that Lightning has started to end, as this one is about to."""
+    for thread in threading.enumerate():
+        if thread.name == "child-process-observer":
+            observer: Any = thread
+            observer._run = lambda: True  # it would kill this process too
+    launcher: Any = trainer.strategy.launcher
+    if launcher is not None:
+        launcher.kill(signal.SIGTERM)
 
 
 def batches_begun(trainer: L.Trainer) -> int:

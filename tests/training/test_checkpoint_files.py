@@ -47,15 +47,15 @@ class LineFit(TrainingModule):
         save_file(self.line.state_dict(), folder / "line.safetensors")
 
 
-def fit(root, *, breaks_in_export=False, resume=True):
+def fit(root, *, breaks_in_export=False, threshold=None):
     loader = DataLoader(TensorDataset(ROWS), batch_size=24)
     folder = root / "checkpoints" / "key"
-    last = checkpoint_files.to_continue(folder, remove=True) if resume else None
+    last = checkpoint_files.to_continue(folder, remove=True)
     trainer = L.Trainer(
         accelerator="cpu", max_epochs=40, logger=False, enable_progress_bar=False, enable_model_summary=False,
         default_root_dir=root, val_check_interval=1, num_sanity_val_steps=0, log_every_n_steps=1,
         callbacks=[
-            EarlyStopping("val/loss", patience=3),
+            EarlyStopping("val/loss", patience=3, stopping_threshold=threshold),
             ModelCheckpoint(folder, monitor="val/loss", filename="best", save_last=True),
         ],
     )  # fmt: skip
@@ -87,8 +87,15 @@ def test_what_is_interrupted_while_it_exports_exports_when_it_continues(undistur
     with pytest.raises(SystemExit):  # Lightning's answer to the exception
         fit(tmp_path, breaks_in_export=True)
     assert not (tmp_path / "line").exists()
-    assert fit(tmp_path) == undisturbed[1]  # and trains no further, although it had stopped early
+    assert fit(tmp_path) == undisturbed[1]
     assert same(tmp_path, undisturbed)
+
+
+def test_what_had_stopped_early_trains_no_further_when_it_continues(tmp_path):
+    with pytest.raises(SystemExit):
+        fit(tmp_path, breaks_in_export=True, threshold=0.2)
+    assert fit(tmp_path, threshold=0.2) == 2
+    assert left(tmp_path)[1]["step"].max() == 2
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 import re
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from madkit.cli.progress_lines import ProgressLines
@@ -26,7 +26,10 @@ from madkit.difficulty.results import reserve_folder, with_difficulty, write_res
 from madkit.errors import ConfigError
 from madkit.lm import loading
 from madkit.runs.fingerprints import digest
+from madkit.runs.leftovers import sweep
+from madkit.runs.lock import locked
 from madkit.runs.progress import in_lines
+from madkit.training.lightning_internals import forward_sigterm
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -105,9 +108,12 @@ def difficulty(
         "questions": questions.digest(),
     }
     folder = Path(out)
-    reserve_folder(folder, identity, write=_is_first_process())
     losses = {}
-    try:
+    with ExitStack() as stack:
+        if _is_first_process():
+            stack.enter_context(locked(folder / ".lock", "madkit data difficulty"))
+            sweep(folder)
+        reserve_folder(folder, identity, write=_is_first_process())
         for model in models:
             tokenizer = loading.load_tokenizer(model, trust_remote_code=trust_remote_code, argument="models")
             context = context_length(model, max_length, trust_remote_code)
@@ -119,14 +125,11 @@ def difficulty(
                 accelerator,
                 devices,
             )
-    except SIGTERMException:
-        # Lightning ends such a run in order, but it is not finished: whoever started it has to know.
-        return 143
-    if _is_first_process():
-        table = write_results(folder, records, questions, losses)
-        for model in ["difficulty", *models]:
-            print(f"{model}: mean loss {table[model].mean():.4f} nats, {len(table)} questions", file=sys.stderr)
-        print(folder)
+        if _is_first_process():
+            table = write_results(folder, records, questions, losses)
+            for model in ["difficulty", *models]:
+                print(f"{model}: mean loss {table[model].mean():.4f} nats, {len(table)} questions", file=sys.stderr)
+            print(folder)
     return 0
 
 
@@ -163,6 +166,7 @@ def _losses_of(module: AnswerLosses, accelerator: str, devices: int | str) -> np
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
+        forward_sigterm(trainer)
         trainer.predict(module, datamodule=module.data, return_predictions=False)
     path = module.path
     # One model in memory at a time.

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from madkit.errors import StoreError
+from madkit.runs.tables import read_table
 
 _INTERVAL = ("value", "low", "high")
 
@@ -113,11 +114,7 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     Raises:
         StoreError: it cannot be read, or lacks one of the columns.
     """
-    try:
-        return pd.read_parquet(path, columns=columns)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise StoreError(f"{path} cannot be read ({reason}); delete it and run its stage again.") from None
+    return read_table(path, "delete it and run its stage again", columns)
 
 
 def _read_table(path: Path, name: str) -> pd.DataFrame:

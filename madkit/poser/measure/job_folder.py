@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from madkit.errors import StoreError
-from madkit.runs.atomic import write_json, write_parquet
+from madkit.runs.atomic import write_json
 from madkit.runs.fingerprints import digest
+from madkit.runs.leftovers import sweep
+from madkit.runs.lock import locked
+from madkit.runs.tables import is_table, read_table, write_parquet
 
 
 class JobFolder:
@@ -31,11 +35,22 @@ class JobFolder:
     @property
     def model(self) -> str | None:
         """Fingerprint of the model that was measured under these settings; None if none was."""
-        file = self.path / "job.json"
-        if not file.is_file():
+        try:
+            job = json.loads((self.path / "job.json").read_text())
+            return job["model"] if job["settings"] == self.settings else None
+        except (OSError, ValueError, KeyError, TypeError):  # damaged: what is there is measured again
             return None
-        job = json.loads(file.read_text())
-        return job["model"] if job["settings"] == self.settings else None
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Measure alone: another process that begins the same job meanwhile is refused.
+
+        Raises:
+            StoreError: another process is measuring.
+        """
+        with locked(self.path.with_name(f".{self.path.name}.lock"), "madkit test"):
+            sweep(self.path)
+            yield
 
     def start(self, model: str) -> None:
         """Keep the parts of the same model under the same settings, and remove all others."""
@@ -51,7 +66,7 @@ class JobFolder:
 
     def has(self, name: str, options: Any = None) -> bool:
         """Whether a part is complete."""
-        return self.part(name, options).is_file()
+        return is_table(self.part(name, options))
 
     def write(self, table: pd.DataFrame, name: str, options: Any = None) -> None:
         """Write a complete part."""
@@ -63,7 +78,4 @@ class JobFolder:
         Raises:
             StoreError: it is missing.
         """
-        file = self.part(name, options)
-        if not file.is_file():
-            raise StoreError(f"{file} is missing; repeat `madkit test`, which measures what is missing")
-        return pd.read_parquet(file)
+        return read_table(self.part(name, options), "repeat `madkit test`, which measures what is missing")

@@ -12,8 +12,9 @@ import pandas as pd
 from madkit.poser.benchmark.model_pairs import ModelPair
 from madkit.poser.results import tables
 from madkit.poser.results.summaries import ALL
-from madkit.runs.atomic import write_json, write_parquet
+from madkit.runs.atomic import write_json
 from madkit.runs.folder import provenance
+from madkit.runs.tables import write_parquet
 from madkit.training.tensorboard import tensorboard_writer
 
 # Readers take the presence of the results as the sign of a finished stage: they are removed first and written last.

@@ -1,0 +1,114 @@
+"""What SIGTERM and Ctrl-C do: they end a command in order, within seconds."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+#: Seconds that a command has to end in order, before it is ended.
+_GRACE = 10.0
+_MESSAGE = "madkit: interrupted; the same command continues"
+
+
+class Interrupted(BaseException):
+    """A signal asked the command to end. No `KeyboardInterrupt`, at which Lightning exits with a status of its own.
+
+    Args:
+        signum: the signal.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+    @property
+    def status(self) -> int:
+        """The exit status that a shell would give: 143 after SIGTERM, 130 after Ctrl-C."""
+        return 128 + self.signum
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """A context in which SIGTERM and SIGINT raise `Interrupted` where the program is.
+
+    That may be anywhere, because whatever is written is whole or not there. Should the program not come to an end, as
+    in a computation that waits for another process, it is ended after a while.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # A command in the background of a script is started with Ctrl-C ignored, and stays so.
+    signals = [s for s in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(s) is not signal.SIG_IGN]
+    before = {s: signal.signal(s, _raise) for s in signals}
+    watchdog = _Watchdog()
+    _watchdogs.append(watchdog)
+    try:
+        yield
+    finally:
+        _watchdogs.remove(watchdog)
+        watchdog.stop()
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+
+def say_interrupted() -> None:
+    """The line that tells the user that nothing is lost; only the first of several processes says it."""
+    if os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("SLURM_PROCID", "0") == "0":
+        print(_MESSAGE, file=sys.stderr, flush=True)
+
+
+def _raise(signum: int, frame: Any) -> None:
+    for s in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(s, signal.SIG_IGN)  # once is enough, and what cleans up is left to do so
+    raise Interrupted(signum)
+
+
+class _Watchdog:
+    """Ends the process some time after a signal, whatever its main thread is doing."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        self._before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="madkit-signals", daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while received := os.read(self._read, 1):
+            if received[0] not in (signal.SIGTERM, signal.SIGINT):
+                continue
+            if not self._stopped.wait(_GRACE):
+                say_interrupted()
+                for child in multiprocessing.active_children():
+                    child.kill()
+                os._exit(128 + received[0])
+            return
+
+    def stop(self) -> None:
+        self._stopped.set()
+        signal.set_wakeup_fd(self._before)
+        os.close(self._write)
+        self._thread.join()
+        os.close(self._read)
+
+
+_watchdogs: list[_Watchdog] = []
+
+
+def _in_child() -> None:
+    """What is forked, such as a worker that draws or loads data, ends when its parent says so."""
+    if _watchdogs:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _watchdogs.clear()
+
+
+os.register_at_fork(after_in_child=_in_child)
