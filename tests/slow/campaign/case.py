@@ -31,7 +31,7 @@ BAD = OUTCOMES[:7]
 _WAY_OUT = re.compile(
     r"\b(give|name|use|run|delete|remove|set|choose|take|raise|lower|add|leave|rename|quote|write|train|download|free|make"
     r"|move|list|correct|install|mend|save|see|copy|point|pass|convert|say|put|restore|repair|check|try|drop|fill|start"
-    r"|must|has to|have to|needs?|expected|one of|did you mean|instead|once|it has|should|at least|at most)\b|--[\w.]+",
+    r"|call|import|rescale|fit|must|has to|have to|needs?|expected|one of|did you mean|instead|once|it has|should|at least|at most)\b|--[\w.]+",
     re.IGNORECASE,
 )
 
