@@ -34,6 +34,7 @@ def write_stores(run, change=None, sites=SITES, controls=SITES):
     table["character"] = table["name"] = np.where(table["anomalous"], "Bob", "Alice")
     table["alice_label"], table["bob_label"] = rng.random(n) < 0.5, rng.random(n) < 0.5
     table["label"] = np.where(table["anomalous"], table["bob_label"], table["alice_label"])
+    table["statement"] = [f"s{i}" for i in range(n)]
     table = table.assign(difficulty=0.0, difficulty_quantile=0.5, prompt="1 + 1 = 2?")
     shards = cut_shards(SPLITS, 40)
     mixing, hard = rng.normal(size=(DIM, DIM)), 20.0 * (table["split"] == "test").to_numpy()[:, None]
