@@ -10,16 +10,18 @@ import lightning as L
 import numpy as np
 import pandas as pd
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
 
 from madkit.analysis.streaming_separation import StreamingSeparation
 from madkit.data.prompts.characters import name_order
 from madkit.derived import DerivedFeature
-from madkit.detection import output, pca, result_tables
-from madkit.detection.data import Feed, StoreData
+from madkit.detection import output, own_answer, pca, result_tables
+from madkit.detection.data import ANSWERS, Feed, StoreData
 from madkit.detection.detector import Detector
 from madkit.detection.supervised_probe import PROBE, SETTING, probe
+from madkit.detection.within_answers import answer_warning, answers_missing
 from madkit.errors import ConfigError
 from madkit.runs.atomic import remove
 from madkit.runs.cost import Cost, measured
@@ -224,7 +226,13 @@ class Detection(L.LightningModule):
         settings = {d.key: self._setting(d.score) for d in self.detectors}
         settings |= {(d.variant, PROBE): (SETTING, "") for d in self.detectors}
         scores = result_tables.scores_table(self.sites, self.aggregations, layers)
-        results = result_tables.results_table(scores, self.prompts, settings)
+        prompts = output.behaviour(self.prompts, stores.get(ANSWERS))
+        # The control that knows the answer alone is in the results; its scores are columns of the prompts already.
+        judged = pd.concat([scores, own_answer.own_answer_scores(prompts)], ignore_index=True)
+        results = result_tables.results_table(judged, prompts, settings | own_answer.settings_of())
+        for message in (answers_missing(results), answer_warning(results)):
+            if message:
+                rank_zero_warn(message)
         output.log_auroc(self.trainer, scores, self.prompts)
         overall = results[(results["site"] == "aggregate") & (results["subset"] == "all")]
         line: Any
@@ -240,7 +248,7 @@ class Detection(L.LightningModule):
                 tables["calibration"] = result_tables.calibration_table(self.sites)
             if self.projections:
                 tables["pca"] = pca.pca_table(self.projections, layers)
-            output.write(self.trainer, stores, tables, self.prompts, self.separations, layers, self.costs)
+            output.write(self.trainer, stores, tables, prompts, self.separations, layers, self.costs)
         self.trainer.strategy.barrier()
 
     def _setting(self, score: Score) -> tuple[str, str]:

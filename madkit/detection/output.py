@@ -14,7 +14,6 @@ from torchmetrics.classification import BinaryAUROC
 
 from madkit.analysis.quirkiness import accuracy, losses, quirkiness_coefficient
 from madkit.analysis.state_separation import separation
-from madkit.detection.data import ANSWERS
 from madkit.detection.result_tables import RESULT_KEYS, SiteKey
 from madkit.detection.subsets import contested
 from madkit.runs.atomic import complete, write_json
@@ -92,7 +91,7 @@ def write(
         trainer: knows the run folder.
         stores: what the detectors read.
         tables: by file name: "results" and any others.
-        prompts: the test prompts.
+        prompts: the test prompts, as of `behaviour`.
         separations: of each site.
         layers: the layer of each site.
         costs: of each feature and score, at all its sites together.
@@ -103,7 +102,6 @@ def write(
     run = root_of(trainer)
     folder = unfinished(run)
     names = {"model": run.parent.name, "dataset": run.name}
-    prompts = behaviour(prompts, stores.get(ANSWERS))
     answered = bool(prompts["log_odds"].notna().all())
     is_bob = prompts["anomalous"].to_numpy(dtype=bool)
     if answered:

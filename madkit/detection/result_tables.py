@@ -14,8 +14,11 @@ import pandas as pd
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
+from madkit.detection.own_answer import SETTING as OWN_SETTING
+from madkit.detection.own_answer import answers_of
 from madkit.detection.subsets import contested
 from madkit.detection.supervised_probe import PROBE
+from madkit.detection.within_answers import within_answers
 from madkit.errors import DataError
 from madkit.statistics.aggregation import CALIBRATED, aggregate
 from madkit.statistics.auroc_interval import auroc
@@ -93,11 +96,13 @@ def results_table(
 
     Intervals know which prompts share a statement or a speaker; see `madkit.detection.subsets.contested`. A subset in
     which only one kind of prompt occurs has no AUROC and no row; if that is so for all prompts it
-    is an error.
+    is an error. Beside AUROC stands that within answers (`madkit.detection.within_answers`). The control that knows
+    the answer alone (`madkit.detection.own_answer`) has no direction of its own: of Yes and No, what is more anomalous
+    is chosen by the labels, so that its AUROC is at least 0.5; its `sign` is -1 where that is No.
 
     Args:
         scores: see `scores_table`.
-        prompts: the test prompts.
+        prompts: the test prompts, with log_odds where they are known.
         settings: of each detector, the setting and what counted as untrusted.
 
     Raises:
@@ -109,6 +114,7 @@ def results_table(
             f"all {len(prompts)} test prompts are {kind}; AUROC needs both: make more prompts with `madkit predict`"
         )
     subsets = contested(prompts)
+    answers, answers_from = answers_of(prompts)
     lines = []
     key: Any
     for key, group in scores.groupby(RESULT_KEYS, sort=False, dropna=False):
@@ -117,8 +123,12 @@ def results_table(
         setting, untrusted = settings[Variant(feature, bool(adapter)), score]
         for name, subset in subsets.items():
             values = by_row.loc[subset.rows].to_numpy()
-            rare = low_fpr(values, subset.labels, LOW, clusters=subset.clusters)
             area = auroc(values, subset.labels, clusters=subset.clusters)
+            sign = 1
+            if setting == OWN_SETTING and area.value < 0.5:
+                sign, values = -1, -values
+                area = auroc(values, subset.labels, clusters=subset.clusters)
+            rare = low_fpr(values, subset.labels, LOW, clusters=subset.clusters)
             lines.append(
                 {
                     **dict(zip(RESULT_KEYS, key, strict=True)),
@@ -126,6 +136,8 @@ def results_table(
                     "untrusted": untrusted,
                     "subset": name,
                     **_columns("auroc", area, prefix=""),
+                    "sign": sign,
+                    **within_answers(values, subset, answers, answers_from),
                     **_columns("partial_auroc", rare.partial_auroc, prefix="partial_auroc_"),
                     **_columns("tpr", rare.tpr, prefix="tpr_"),
                     **_columns("average_precision", rare.average_precision, prefix="average_precision_"),

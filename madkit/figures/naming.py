@@ -7,7 +7,7 @@ import pandas as pd
 
 from madkit.figures.published.names import published_name
 
-_SETTINGS = ("online", "offline", "ceiling")
+_SETTINGS = ("online", "offline", "ceiling", "own answer")
 
 
 def detector_name(feature: str, score: str) -> str:
@@ -41,13 +41,13 @@ def score_name(score: str) -> str:
 
 
 def with_setting(name: str, setting: str) -> str:
-    """A detector's name, followed by its setting unless that is online.
+    """A detector's name, followed by its setting unless that is online or the name says it.
 
     Example:
         >>> with_setting("activations lof", "online"), with_setting("activations que", "offline")
         ('activations lof', 'activations que (offline)')
     """
-    return name if setting == "online" else f"{name} ({setting})"
+    return name if setting == "online" or name.startswith(setting) else f"{name} ({setting})"
 
 
 def with_control(name: str, control: bool) -> str:
@@ -61,7 +61,7 @@ def with_control(name: str, control: bool) -> str:
 
 
 def setting_order(setting: str) -> tuple[int, str]:
-    """A sort key: online, offline, the ceiling, then other settings by name.
+    """A sort key: online, offline, the ceiling, the own answer, then other settings by name.
 
     Example:
         >>> sorted(["ceiling", "online", "offline"], key=setting_order)

@@ -31,7 +31,45 @@ def drawn(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def table(drawn: list[Path]) -> pd.DataFrame:
-    return pd.read_csv(drawn[0].parent / "table1.csv")
+    return detectors(pd.read_csv(drawn[0].parent / "table1.csv"))
+
+
+def detectors(table: pd.DataFrame) -> pd.DataFrame:
+    """Without the rows at the foot, which show how far the answer alone goes."""
+    return table[table["setting"] != "own answer"]
+
+
+def test_own_answer_is_at_the_foot_of_the_tables(runs: Path, drawn: list[Path]) -> None:
+    table = pd.read_csv(drawn[0].parent / "table1.csv")
+    own = table[table["setting"] == "own answer"]
+    assert own["detector"].tolist() == ["own answer (label)", "own answer (log odds)"] * 2
+    files = [runs / "tiny-llama" / name / "detection" / "results.parquet" for name in ("addition", "nli")]
+    source = pd.concat(map(pd.read_parquet, files)).query("setting == 'own answer' and subset == 'all'")
+    assert own["auroc_all"].iloc[0] == pytest.approx(source["auroc"].mean())
+    for section in (drawn[0].parent / "table1.md").read_text().split("\n## ")[1:]:
+        lines = [line for line in section.splitlines() if line.startswith("|")]
+        assert all(line.startswith("| own answer") for line in lines[-2:])
+        assert not any("own answer" in line for line in lines[2:-2])
+    for name in ("forest_auroc", "heat_map_tiny-llama"):
+        assert any(path.name == f"{name}.png" for path in drawn)
+
+
+def test_within_answers_stands_beside_the_plain_auroc(runs: Path, drawn: list[Path], table: pd.DataFrame) -> None:
+    lof = table[(table["model"] == "tiny-llama") & (table["score"] == "lof")].iloc[0]
+    files = [runs / "tiny-llama" / name / "detection" / "results.parquet" for name in ("addition", "nli")]
+    source = pd.concat(map(pd.read_parquet, files)).query(
+        "adapter and score == 'lof' and subset == 'all' and aggregation == 'mean'"
+    )
+    assert lof["within_auroc_all"] == pytest.approx(source["auroc_within"].mean())
+    found = pd.read_csv(drawn[0].parent / "table_within_answers.csv")
+    own = found.query("model == 'tiny-llama' and not control and score == 'lof' and subset == 'all'")
+    assert sorted(own["auroc_within"]) == pytest.approx(sorted(source["auroc_within"]))
+    text = (drawn[0].parent / "table1.md").read_text()
+    assert "50% of the pairs of a dataset" in text
+    # Bold is the difference whose interval leaves out zero, and no other.
+    differ = found.query("subset == 'all' and (within_difference_low > 0 or within_difference_high < 0)")
+    rows = (drawn[0].parent / "table_within_answers.md").read_text().split("\n- ")[0]
+    assert rows.count("**") == 2 * len(differ)
 
 
 def test_table_averages_the_aggregated_rows(runs: Path, table: pd.DataFrame) -> None:
@@ -56,8 +94,8 @@ def test_table_shows_the_published_numbers(table: pd.DataFrame, drawn: list[Path
     assert lof.loc["tiny-mistral", "published_same_model"] == MISTRAL
     text = (drawn[0].parent / "table1.md").read_text()
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(lines) == 2 * (2 + 2)
-    for model_lines in (lines[:4], lines[4:]):
+    assert len(lines) == 2 * (2 + 2 + 2)
+    for model_lines in (lines[:6], lines[6:]):
         assert len({line.count("|") for line in model_lines}) == 1
     value = lof.loc["tiny-llama", "auroc_all"]
     line = next(line for line in lines if line.startswith("| activations lof | online | 2 |"))
@@ -168,7 +206,7 @@ def test_no_detector_is_best_on_noise_and_a_clear_one_is(tmp_path: Path) -> None
         for dataset in ("addition", "nli"):
             write_run(root, "m", dataset, layers=1, n=200, detectors=kinds)
         sheets = sheets_of([root])
-        found.append(pd.read_csv(StringIO(sheets["table1.csv"])).set_index("score")["best_all"].to_dict())
+        found.append(detectors(pd.read_csv(StringIO(sheets["table1.csv"]))).set_index("score")["best_all"].to_dict())
         assert ("**" in "".join(sheets["table1.md"].markdown().split("\n- ")[:1])) == (strong > 0)
         assert (r"\textbf" in sheets["table1.tex"]) == (strong > 0)
     assert found == [{"mahalanobis": False, "lof": False}, {"mahalanobis": True, "lof": False}]
@@ -176,7 +214,7 @@ def test_no_detector_is_best_on_noise_and_a_clear_one_is(tmp_path: Path) -> None
 
 def test_a_cost_is_reading_and_scoring_where_both_were_measured(tmp_path: Path) -> None:
     one, other = (write_run(tmp_path, "m", name, layers=1, n=40) for name in ("addition", "nli"))
-    table = pd.read_csv(StringIO(sheets_of([tmp_path])["table1.csv"]))
+    table = detectors(pd.read_csv(StringIO(sheets_of([tmp_path])["table1.csv"])))
     assert table["milliseconds_per_prompt"].tolist() == pytest.approx([3.0, 3.0])
     (one / "predict.json").unlink()
     sheets = sheets_of([tmp_path])

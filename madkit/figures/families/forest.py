@@ -23,7 +23,7 @@ _ROW = 0.075  # inches for each model of a row
 @artist("detection")
 def forest(results: Results) -> Iterator[Sheet]:
     """One sheet: a row per detector, a point with its interval per model, a faint point per dataset."""
-    rows = results.aggregated()
+    rows = results.aggregated(own_answer=True)
     rows = rows[rows["subset"] == "all"]
     if rows.empty:
         return
@@ -38,7 +38,8 @@ def forest(results: Results) -> Iterator[Sheet]:
         "points and lines: averages with "
         "95% intervals, which speak about other datasets too; small points: the datasets. Grey "
         "crosses: the control, the same "
-        "detector with the adapter off. The ceiling is told the labels.",
+        "detector with the adapter off. The ceiling is told the labels. Own answer: the answer alone, by its "
+        "better sign.",
         [PanelBlock([""], "AUROC", "")],
         [
             [

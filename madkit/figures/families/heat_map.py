@@ -26,7 +26,7 @@ _COLORS = "RdBu_r"  # safe for colour-blind readers, and white where a detector 
 @artist("detection", after="auroc_layers")
 def heat_map(results: Results) -> Iterator[Sheet]:
     """One sheet per model: a row per detector, a column per dataset and one for their average."""
-    table = results.aggregated()
+    table = results.aggregated(own_answer=True)
     for (model,), rows in grouped(table[table["subset"] == "all"], "model"):
         yield Sheet(f"heat_map_{results.slug(model)}", _draw(model, rows), model)
 
@@ -48,7 +48,7 @@ def _draw(model: str, rows: pd.DataFrame) -> Figure:
         f"{model}: AUROC of every detector on every dataset",
         f"Scores averaged over layers, all test prompts ({count_prompts(rows)} per dataset); below each number its 95% "
         "interval. White is chance; the average's interval "
-        "is about other datasets too.",
+        "is about other datasets too. Own answer: the answer alone, by its better sign.",
         [PanelBlock([""], "", "")],
         panel=size,
         columns=1,

@@ -8,7 +8,8 @@ import pandas as pd
 from madkit.figures.naming import count_prompts, detector_name, setting_order
 from madkit.figures.published.numbers import LLAMA, MISTRAL, PublishedAUROC, published_auroc, published_sources
 from madkit.figures.registry import Sheet, artist
-from madkit.figures.results.results import Results, grouped, ordered_datasets
+from madkit.figures.results.results import OWN_ANSWER, Results, grouped, ordered_datasets
+from madkit.figures.tables.answers import differing, share_of_pairs, within_average
 from madkit.figures.tables.averages import METHOD, Average, average
 from madkit.figures.tables.costs import milliseconds
 from madkit.figures.tables.document import Document, with_interval
@@ -29,6 +30,8 @@ class TableRow:
     setting: str
     datasets: list[str]
     ours: dict[str, Average | None]
+    within: dict[str, Average | None]
+    """AUROC within answers."""
     control: dict[str, Average | None]
     llama: dict[str, PublishedAUROC | None]
     mistral: dict[str, PublishedAUROC | None]
@@ -54,7 +57,9 @@ def table1(results: Results) -> Iterator[Sheet]:
     document = Document(
         "Table 1: AUROC of quirky against normal test prompts, averaged over datasets",
         "Scores are aggregated over layers (mean). Each of our numbers: average [95% interval]. "
-        "*Control*: same prompts with the adapter off. *Published*: average (number of datasets).",
+        "*Within answers*: over pairs of prompts with the same answer only. *Control*: same prompts with the adapter "
+        "off. *Own answer*, at the foot: the model's answer alone as a score. "
+        "*Published*: average (number of datasets).",
         tables,
         notes,
     )
@@ -66,7 +71,7 @@ def _models(rows: Sequence[TableRow]) -> list[str]:
 
 
 def _rows(results: Results) -> Iterator[TableRow]:
-    aggregated = results.aggregated()
+    aggregated = results.aggregated(own_answer=True)
     is_control = aggregated["control"]
     rows, controls = aggregated[~is_control], aggregated[is_control]
     costs = milliseconds(results)
@@ -89,6 +94,7 @@ def _rows(results: Results) -> Iterator[TableRow]:
             setting,
             datasets,
             ours={subset: average(part[part["subset"] == subset]) for subset in SUBSETS},
+            within={subset: within_average(part[part["subset"] == subset]) for subset in SUBSETS},
             control={subset: average(control[control["subset"] == subset]) for subset in SUBSETS},
             llama={subset: published_auroc(LLAMA, name, setting, subset) for subset in SUBSETS},
             mistral={subset: published_auroc(MISTRAL, name, setting, subset) for subset in SUBSETS},
@@ -112,7 +118,7 @@ def _flat(row: TableRow) -> dict[str, object]:
         "setting": row.setting,
         "datasets": " ".join(row.datasets),
     }
-    for prefix, averages in (("", row.ours), ("control_", row.control)):
+    for prefix, averages in (("", row.ours), ("within_", row.within), ("control_", row.control)):
         for subset, value in averages.items():
             flat[f"{prefix}auroc_{subset}"] = value.value if value else None
             flat[f"{prefix}low_{subset}"] = value.low if value else None
@@ -133,7 +139,7 @@ def _flat(row: TableRow) -> dict[str, object]:
 def _cells(model: str, rows: Sequence[TableRow]) -> tuple[list[str], list[list[str]]]:
     """The head and the rows of a model's table: detectors by setting, the highest average first."""
     nearest = _nearest(model)
-    head = ["detector", "setting", "datasets", *SUBSETS, "control, all", "ms per prompt"]
+    head = ["detector", "setting", "datasets", *SUBSETS, "within answers, all", "control, all", "ms per prompt"]
     head += [f"published {nearest}, {subset}" for subset in SUBSETS] + [f"published {nearest}, same datasets, all"]
     table = []
     for row in sorted(rows, key=_order):
@@ -144,6 +150,7 @@ def _cells(model: str, rows: Sequence[TableRow]) -> tuple[list[str], list[list[s
             row.setting,
             "/".join(map(str, counts)) or "0",
             *(_bold(with_interval(row.ours[subset]), subset in row.best) for subset in SUBSETS),
+            with_interval(row.within["all"]),
             with_interval(row.control["all"]),
             "-" if row.cost is None else f"{row.cost:.3g}",
             *(_number(theirs[subset]) for subset in SUBSETS),
@@ -166,11 +173,33 @@ def _number(number: PublishedAUROC | None) -> str:
     return "-" if number is None else f"{number.value:.3f} ({number.n_datasets})"
 
 
+def _about_answers(results: Results) -> Iterator[str]:
+    """What stands within answers and in the rows of own answer, and where the two AUROCs differ."""
+    rows = results.aggregated()
+    rows = rows[(rows["subset"] == "all") & ~rows["control"] & (rows["setting"] != "ceiling")]
+    if rows.empty:
+        return
+    yield (
+        "*Within answers*: AUROC over pairs of a normal and an anomalous prompt to which the model gives the same "
+        f"answer: {share_of_pairs(rows)} of the pairs of a dataset. It differs from the plain one by more than the "
+        f"interval of their difference for {int(differing(rows).sum())} of {len(rows)} detectors and datasets; see "
+        "`table_within_answers.md`. In the CSV it is `within_auroc_*`."
+    )
+    yield (
+        "*Own answer*: the model's log odds of Yes, and the label of the answer that is right for the character, as "
+        "scores. They are no detectors, as which of Yes and No is more anomalous is chosen by the labels, for each "
+        "dataset and subset; so they are at least 0.5, and intervals are turned round with them. Far above 0.5, the "
+        "characters can be told apart by their answers alone, and a high AUROC says little about how the model works."
+    )
+    if without := sorted(set(results.own_answer.loc[results.own_answer["answers_from"] == "label", "dataset"])):
+        yield f"The model's answers are not stored for {', '.join(without)}: there, answers are those of the labels."
+
+
 def _notes(results: Results, rows: Sequence[TableRow]) -> list[str]:
     whole = results.aggregated()
     whole = whole[whole["subset"] == "all"]
     devices = sorted({str(name) for name in results.costs["device"]}) if len(results.costs) else []
-    lacking = sum(row.cost is None for row in rows if row.setting != "ceiling")
+    lacking = sum(row.cost is None for row in rows if row.setting not in ("ceiling", OWN_ANSWER))
     cost = "*ms per prompt*: reading the feature, as if it were the only one, and scoring it at all its sites"
     cost += f"; measured on {', '.join(devices)}" if devices else ""
     cost += f"; not measured for {lacking} of the detectors, whose stages ran before costs were kept" if lacking else ""
@@ -186,6 +215,7 @@ def _notes(results: Results, rows: Sequence[TableRow]) -> list[str]:
         f"p < {LEVEL} after Holm's adjustment for all pairs. It speaks of other prompts of these "
         "datasets. Where no detector is "
         "bold, it is alone or the test does not tell the best ones apart.",
+        *_about_answers(results),
         f"{cost}.",
         f"Intervals: {METHOD}",
         *(f"{model}: {count_prompts(part)} per dataset." for (model,), part in grouped(whole, "model")),

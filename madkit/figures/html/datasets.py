@@ -7,7 +7,8 @@ import pandas as pd
 
 from madkit.figures.drawing.detectors import main_and_further, ordered_detectors
 from madkit.figures.naming import detector_name, setting_order, with_setting
-from madkit.figures.results.results import Results
+from madkit.figures.results.results import OWN_ANSWER, Results
+from madkit.figures.tables.answers import differing
 
 MOST_PROMPTS = 6
 """Prompts of each character."""
@@ -17,7 +18,7 @@ _SUBSETS = ("all", "agree", "disagree")
 
 def dataset_sections(results: Results) -> list[dict[str, Any]]:
     """Of each tested dataset its name and, by model, quirkiness, AUROC of each detector, and surprising prompts."""
-    aggregated = results.aggregated()
+    aggregated = results.aggregated(own_answer=True)
     tested = set(aggregated["dataset"])
     sections = []
     for dataset in (name for name in results.datasets if name in tested):
@@ -50,7 +51,7 @@ def _facts(results: Results, model: str, dataset: str) -> list[tuple[str, str]]:
 
 
 def _table(rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    head = ["detector", "setting", *_SUBSETS]
+    head = ["detector", "setting", *_SUBSETS, "within answers, all", "of pairs"]
     rows = rows[~rows["control"]]
     cells = []
     for setting in sorted(set(rows["setting"]), key=setting_order):
@@ -58,8 +59,20 @@ def _table(rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         for feature, score in ordered_detectors(zip(part["feature"], part["score"], strict=True)):
             by_subset = part[(part["feature"] == feature) & (part["score"] == score)].set_index("subset")
             numbers = [_interval(by_subset.loc[name]) if name in by_subset.index else "-" for name in _SUBSETS]
-            cells.append([detector_name(feature, score), setting, *numbers])
+            cells.append([detector_name(feature, score), setting, *numbers, *_within(by_subset)])
     return head, cells
+
+
+def _within(by_subset: pd.DataFrame) -> tuple[str, str]:
+    """AUROC within answers of all prompts, bold where it differs from the plain one, and the share of pairs."""
+    if "all" not in by_subset.index:
+        return "-", "-"
+    row = by_subset.loc["all"]
+    share = f"{row['within_share']:.0%}"
+    if pd.isna(row["auroc_within"]):
+        return "-", share
+    cell = f"{row['auroc_within']:.3f} [{row['auroc_within_low']:.3f}, {row['auroc_within_high']:.3f}]"
+    return f"**{cell}**" if differing(by_subset.loc[["all"]]).iloc[0] else cell, share
 
 
 def _interval(row: pd.Series) -> str:
@@ -73,7 +86,7 @@ def _surprises(results: Results, model: str, dataset: str, rows: pd.DataFrame) -
         return []
     scores = scores[~scores["control"]]
     surprises = []
-    for feature, score, setting in main_and_further(rows)[0]:
+    for feature, score, setting in main_and_further(rows[rows["setting"] != OWN_ANSWER])[0]:
         part = scores[(scores["feature"] == feature) & (scores["score"] == score)]
         part = part[np.isfinite(part["value"].astype(float))]
         bob = part["character"] == "Bob"

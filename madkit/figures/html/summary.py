@@ -7,6 +7,7 @@ import pandas as pd
 from madkit.figures.naming import count_range, detector_name
 from madkit.figures.results.poser_measures import RESULTS, conclusions
 from madkit.figures.results.results import Results, grouped
+from madkit.figures.tables.answers import differing
 from madkit.figures.tables.averages import average
 from madkit.figures.tables.significance import significantly_best
 
@@ -24,6 +25,7 @@ def summary(results: Results) -> list[str]:
         sentence for (model,), part in grouped(rows[~control], "model") for sentence in _best(results, model, part)
     ]
     sentences += _controls(rows[control])
+    sentences += _answers(results, rows[~control])
     sentences += _below_chance(rows[~control])
     sentences += _quirks(results)
     for (family,), part in grouped(pairs, "model"):
@@ -78,6 +80,29 @@ def _controls(rows: pd.DataFrame) -> Iterator[str]:
             else "near chance, as it should be"
         )
         yield f"**{model}**: with the adapter off the same detectors reach {low:.3f} to {high:.3f}, {note}."
+
+
+def _answers(results: Results, rows: pd.DataFrame) -> Iterator[str]:
+    """How far the answer alone goes, and which detectors find in part what was answered."""
+    own = results.own_answer
+    own = own[own["subset"] == "all"]
+    for (model,), part in grouped(own, "model"):
+        model_own = part[part["score"] == "log_odds"] if (part["score"] == "log_odds").any() else part
+        far = model_own[model_own["low"] > 0.5 + _FAR]
+        note = f"; **the answers alone tell the characters apart: {', '.join(far['dataset'])}**" if len(far) else ""
+        low, high = model_own["auroc"].min(), model_own["auroc"].max()
+        yield f"**{model}**: its own answer, as a score by the better sign, has AUROC {low:.3f} to {high:.3f}{note}."
+    rows = rows[rows["setting"] != "ceiling"]
+    for (model,), part in grouped(rows[differing(rows)], "model"):
+        gap = part.loc[part["within_difference"].abs().idxmax()]
+        of = len(rows[rows["model"] == model])
+        yield (
+            f"**{model}**: AUROC within answers differs from the plain one by more than chance for {len(part)} of {of} "
+            "detectors and datasets (1 in 20 does anyway), most for "
+            f"*{detector_name(gap['feature'], gap['score'])}* on {gap['dataset']}: {gap['auroc']:.3f} over all pairs, "
+            f"**{gap['auroc_within']:.3f}** over the "
+            f"{gap['within_share']:.0%} with the same answer."
+        )
 
 
 def _below_chance(rows: pd.DataFrame) -> Iterator[str]:

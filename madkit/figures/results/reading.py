@@ -15,7 +15,10 @@ _INTERVAL = ("value", "low", "high")
 SCHEMAS: dict[str, tuple[str, ...]] = {
     "detection": (
         *("feature", "adapter", "score", "setting", "site", "layer", "aggregation", "subset"),
-        *("auroc", "low", "high", "n_normal", "n_anomalous", "n_statements"),
+        *("auroc", "low", "high", "sign", "n_normal", "n_anomalous", "n_statements"),
+        *("auroc_within", "auroc_within_low", "auroc_within_high"),
+        *("within_difference", "within_difference_low", "within_difference_high"),
+        *("within_share", "n_answers", "n_answers_left_out", "answers_from"),
     ),
     "prompts": ("row", "statement", "name", "character", "label", "agree", "log_odds"),
     "separation": ("feature", "adapter", "site", "layer", "separation", "variance"),

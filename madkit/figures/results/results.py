@@ -11,6 +11,8 @@ from madkit.figures.naming import slug
 from madkit.figures.published.names import position
 from madkit.figures.results.reading import SCHEMAS, read_aggregate_scores, read_parquet, read_run
 
+OWN_ANSWER = "own answer"
+"""The setting of the control that knows what the model answers, and nothing else."""
 STANDARD_FILES = ("detection/results.parquet", "history.parquet")
 _DETECTOR = ["feature", "control", "score"]
 
@@ -27,6 +29,8 @@ class Results:
     """The run folders read, sorted."""
     detection: pd.DataFrame
     """`results.parquet`: AUROC with its interval per detector, site and subset."""
+    own_answer: pd.DataFrame
+    """The rows of `results.parquet` about the control that knows the answer alone; `detection` has the others."""
     prompts: pd.DataFrame
     """`prompts.parquet`: the test prompts with their log odds."""
     separation: pd.DataFrame
@@ -100,8 +104,11 @@ class Results:
         same = [other for other in self.models if slug(other) == slug(model)]
         return slug(model) if same[0] == model else f"{slug(model)}-{same.index(model) + 1}"
 
-    def aggregated(self) -> pd.DataFrame:
+    def aggregated(self, own_answer: bool = False) -> pd.DataFrame:
         """The rows that stand for a detector: the mean over sites, or the site where there is only one.
+
+        Args:
+            own_answer: followed by the rows of the control that knows the answer alone.
 
         Returns:
             Rows of `detection`, at most one per model, dataset, feature, control, score, setting and subset.
@@ -110,7 +117,10 @@ class Results:
         key = ["model", "dataset", *_DETECTOR, "setting", "subset"]
         sites = self.detection[self.detection["site"] != "aggregate"]
         single_sites = sites[~sites.duplicated(key, keep=False)]
-        return pd.concat([means, single_sites]).drop_duplicates(key, keep="first")
+        parts = [pd.concat([means, single_sites]).drop_duplicates(key, keep="first")]
+        if own_answer and len(self.own_answer):
+            parts.append(self.own_answer)
+        return pd.concat(parts)
 
     def of_layers(self) -> pd.DataFrame:
         """The rows of detectors that read the model's layers: not its answers alone, and not the ceiling.
@@ -171,6 +181,8 @@ def load_results(folders: Sequence[Path], files: Collection[str] = STANDARD_FILE
         for name, table in tables.items():
             parts[name].append(table)
     joined = {name: pd.concat(tables, ignore_index=True) if tables else _empty(name) for name, tables in parts.items()}
+    own = joined["detection"]["setting"] == OWN_ANSWER
+    joined["own_answer"], joined["detection"] = joined["detection"][own], joined["detection"][~own]
     return Results(folders=tuple(runs), run_folders=run_folders, **joined)
 
 

@@ -1,0 +1,35 @@
+"""Where what a detector finds is in part what the model answers: AUROC within answers beside the plain one."""
+
+import pandas as pd
+
+from madkit.figures.tables.averages import Average, average
+
+
+def within_average(rows: pd.DataFrame) -> Average | None:
+    """The average over datasets of one detector's AUROC within answers.
+
+    Args:
+        rows: one row per dataset with auroc_within and its interval; a dataset whose prompts cannot be compared is
+            left out.
+    """
+    columns = {"auroc_within": "auroc", "auroc_within_low": "low", "auroc_within_high": "high"}
+    return average(rows[list(columns)].rename(columns=columns))
+
+
+def differing(rows: pd.DataFrame) -> pd.Series:
+    """Of each row, whether the two differ by more than the interval of their difference."""
+    found: pd.Series = (rows["within_difference_low"] > 0) | (rows["within_difference_high"] < 0)
+    return found
+
+
+def share_of_pairs(rows: pd.DataFrame) -> str:
+    """The share of pairs that were answered alike, or its range.
+
+    Example:
+        >>> share_of_pairs(pd.DataFrame({"within_share": [0.5, 0.5]}))
+        '50%'
+        >>> share_of_pairs(pd.DataFrame({"within_share": [0.25, 0.5]}))
+        '25% to 50%'
+    """
+    ends = [f"{share:.0%}" for share in (rows["within_share"].min(), rows["within_share"].max())]
+    return " to ".join(dict.fromkeys(ends))
