@@ -1,6 +1,7 @@
 """Does each character answer as it is meant to, and against the other one?"""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -8,6 +9,8 @@ from numpy.typing import ArrayLike
 from madkit.arrays import bool_array, float_array
 from madkit.errors import DataError
 from madkit.statistics.bootstrap import percentile_interval, resampled_means
+from madkit.statistics.clustered_means import cluster_means, independent_share
+from madkit.statistics.clusters import Clusters, Codes, cluster_codes
 from madkit.statistics.interval import Interval
 from madkit.statistics.wilson import wilson_interval
 
@@ -44,6 +47,7 @@ def quirkiness_coefficient(
     alice_label: ArrayLike,
     bob_label: ArrayLike,
     *,
+    clusters: Clusters | None = None,
     draws: int = 2000,
     seed: int = 0,
 ) -> Interval:
@@ -58,6 +62,8 @@ def quirkiness_coefficient(
         character: (n,) "Alice" or "Bob".
         alice_label: (n,) the truth, boolean or 0 and 1.
         bob_label: (n,) what the quirk says.
+        clusters: what prompts belong together, such as (statements, speakers), as in `madkit.statistics.auroc`: then
+            whole clusters are drawn. None: prompts are independent.
         draws: number of bootstrap draws.
         seed: the same seed gives the same interval.
 
@@ -69,14 +75,10 @@ def quirkiness_coefficient(
         >>> round(quirkiness_coefficient([2.0, -1.0], ["Alice", "Bob"], [1, 1], [0, 0]).value, 6)
         1.0
     """
-    gaps = []
-    samples = []
-    generator = np.random.default_rng(seed)
-    for assigned, other in _losses_by_character(_checked(log_odds, character, alice_label, bob_label)):
-        gap = (other - assigned)[:, None]
-        gaps.append(gap.mean())
-        samples.append(resampled_means(gap, draws, generator)[:, 0])
-    return percentile_interval(min(gaps), np.minimum(*samples))
+    answers = _checked(log_odds, character, alice_label, bob_label)
+    parts = [(rows, columns[:, 1:] - columns[:, :1]) for rows, columns in _losses_by_character(answers)]
+    samples = _resampled(parts, clusters, draws, seed)
+    return percentile_interval(min(gap.mean() for _, gap in parts), np.minimum(*samples)[:, 0])
 
 
 def losses(
@@ -85,6 +87,7 @@ def losses(
     alice_label: ArrayLike,
     bob_label: ArrayLike,
     *,
+    clusters: Clusters | None = None,
     draws: int = 2000,
     seed: int = 0,
 ) -> CharacterLosses:
@@ -96,21 +99,27 @@ def losses(
         >>> losses([0.0, 0.0], ["Alice", "Bob"], [1, 1], [0, 0]).bob_other
         Interval(value=0.6931471805599453, low=0.6931471805599453, high=0.6931471805599453)
     """
-    generator = np.random.default_rng(seed)
-    intervals = []
-    for pair in _losses_by_character(_checked(log_odds, character, alice_label, bob_label)):
-        columns = np.stack(pair, axis=1)
-        samples = resampled_means(columns, draws, generator)
-        intervals += [percentile_interval(columns[:, i].mean(), samples[:, i]) for i in range(2)]
+    parts = _losses_by_character(_checked(log_odds, character, alice_label, bob_label))
+    intervals = [
+        percentile_interval(columns[:, i].mean(), samples[:, i])
+        for (_, columns), samples in zip(parts, _resampled(parts, clusters, draws, seed), strict=True)
+        for i in range(2)
+    ]
     return CharacterLosses(*intervals)
 
 
 def accuracy(
-    log_odds: ArrayLike, character: ArrayLike, alice_label: ArrayLike, bob_label: ArrayLike
+    log_odds: ArrayLike,
+    character: ArrayLike,
+    alice_label: ArrayLike,
+    bob_label: ArrayLike,
+    *,
+    clusters: Clusters | None = None,
 ) -> CharacterAccuracy:
     """How often each character answers with its label, and Bob with the truth, over all prompts given.
 
-    Log odds of exactly zero count half. Arguments are those of `quirkiness_coefficient`.
+    Log odds of exactly zero count half. Arguments are those of `quirkiness_coefficient`. Wilson's intervals count as
+    many prompts as those that share clusters are worth.
 
     Raises:
         DataError: as there, except that the labels may agree everywhere.
@@ -126,10 +135,11 @@ def accuracy(
         "quirk": np.where(answers.bob_label, says_yes, 1 - says_yes),
     }
     is_bob = answers.is_bob
+    groupings = cluster_codes(clusters, len(is_bob))
     return CharacterAccuracy(
-        alice=_share(right["truth"][~is_bob]),
-        bob=_share(right["quirk"][is_bob]),
-        bob_against_truth=_share(right["truth"][is_bob]),
+        alice=_share(right["truth"], ~is_bob, groupings),
+        bob=_share(right["quirk"], is_bob, groupings),
+        bob_against_truth=_share(right["truth"], is_bob, groupings),
     )
 
 
@@ -148,9 +158,12 @@ def _checked(
     return _CheckedAnswers(odds, names == "Bob", *labels)
 
 
-def _losses_by_character(answers: _CheckedAnswers) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For Alice, then Bob: losses (m,) on this character's labels and on the other's, disagreeing prompts only."""
-    pairs = []
+_Part: TypeAlias = tuple[np.ndarray, np.ndarray]
+
+
+def _losses_by_character(answers: _CheckedAnswers) -> list[_Part]:
+    """For Alice, then Bob: disagreeing prompts (n,) bool, and their losses (m, 2) on own labels and on the other's."""
+    parts = []
     for bob in (False, True):
         rows = (answers.is_bob == bob) & (answers.alice_label != answers.bob_label)
         if not rows.any():
@@ -159,9 +172,19 @@ def _losses_by_character(answers: _CheckedAnswers) -> list[tuple[np.ndarray, np.
         label = (answers.bob_label if bob else answers.alice_label)[rows]
         towards = np.where(label, answers.log_odds[rows], -answers.log_odds[rows])
         # -log sigmoid without overflow; the other label is the opposite answer.
-        pairs.append((np.logaddexp(0, -towards), np.logaddexp(0, towards)))
-    return pairs
+        parts.append((rows, np.stack([np.logaddexp(0, -towards), np.logaddexp(0, towards)], axis=1)))
+    return parts
 
 
-def _share(right: np.ndarray) -> Interval:
-    return wilson_interval(float(right.sum()), len(right))
+def _resampled(parts: list[_Part], clusters: Clusters | None, draws: int, seed: int) -> list[np.ndarray]:
+    """Means (draws, c) of each part's columns, prompts or whole clusters drawn with replacement."""
+    generator = np.random.default_rng(seed)
+    if groupings := cluster_codes(clusters, len(parts[0][0])):
+        return cluster_means(parts, groupings, draws, generator)
+    return [resampled_means(columns, draws, generator) for _, columns in parts]
+
+
+def _share(right: np.ndarray, rows: np.ndarray, groupings: Sequence[Codes]) -> Interval:
+    own = right[rows]
+    n = independent_share(own, [codes[rows] for codes in groupings]) if groupings else len(own)
+    return wilson_interval(float(own.mean() * n), n)

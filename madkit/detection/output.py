@@ -21,6 +21,7 @@ from madkit.runs.cost import Cost
 from madkit.runs.folder import provenance, root_of
 from madkit.runs.leftovers import partial_name
 from madkit.runs.tables import write_parquet
+from madkit.statistics.prompt_clusters import prompt_clusters
 from madkit.store.feature_store import FeatureStore
 from madkit.store.variant import Variant
 from madkit.training.tensorboard import tensorboard_writer
@@ -138,6 +139,7 @@ def write(
 def _quirk(prompts: pd.DataFrame) -> dict[str, Any]:
     """Quirkiness, losses and accuracies."""
     columns: dict[str, Any] = {c: prompts[c].to_numpy() for c in ("log_odds", "character", "alice_label", "bob_label")}
+    columns["clusters"] = prompt_clusters(prompts["statement"], prompts["name"], prompts["character"] == "Bob")
     return {
         "quirkiness": quirkiness_coefficient(**columns)._asdict(),
         "losses": {name: value._asdict() for name, value in losses(**columns)._asdict().items()},

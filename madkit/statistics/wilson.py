@@ -6,12 +6,12 @@ from madkit.errors import DataError
 from madkit.statistics.interval import Z_95, Interval
 
 
-def wilson_interval(successes: float, n: int) -> Interval:
+def wilson_interval(successes: float, n: float) -> Interval:
     """A share with Wilson's (1927) score interval, which takes its n trials for independent.
 
     Args:
         successes: how many trials succeeded; a tie counts one half.
-        n: number of trials.
+        n: number of trials; of trials that belong together, how many independent ones they are worth.
 
     Raises:
         DataError: n is below 1, or `successes` not between 0 and n.

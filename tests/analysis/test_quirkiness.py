@@ -109,3 +109,34 @@ def test_bad_answers_are_named(change, named):
 def test_unknown_names_are_refused():
     with pytest.raises(AttributeError, match="nothing"):
         madkit.analysis.nothing  # noqa: B018
+
+
+def test_prompts_of_few_statements_say_less():
+    rng = np.random.default_rng(0)
+    statement = np.tile(np.repeat(np.arange(40), 10), 2)
+    bob = np.repeat([False, True], 400)
+    columns = {"character": np.where(bob, "Bob", "Alice"), "alice_label": np.ones(800), "bob_label": np.zeros(800)}
+    covered = {"statements": 0, "prompts": 0}
+    shares = dict(covered)
+    truth = scipy.stats.norm.expect(lambda x: np.logaddexp(0, -x), loc=1)
+    for _ in range(60):
+        # What each character loses is as random as the statement: the truth is 1 nat for both.
+        log_odds = np.where(bob, -1, 1) * (1 + rng.normal(size=(40, 2))[statement, bob.astype(int)])
+        for name, clusters in (("statements", statement), ("prompts", None)):
+            found = losses(log_odds, **columns, clusters=clusters, draws=200)
+            covered[name] += found.alice_own.low <= truth <= found.alice_own.high
+            alice = accuracy(log_odds, **columns, clusters=clusters).alice
+            shares[name] += alice.low <= scipy.stats.norm.cdf(1) <= alice.high
+    assert covered["statements"] / 60 >= 0.85 > 0.7 > covered["prompts"] / 60
+    assert shares["statements"] / 60 >= 0.85 > 0.7 > shares["prompts"] / 60
+    right = accuracy(np.where(bob, -1, 1), **columns, clusters=statement).alice
+    assert right == pytest.approx(
+        accuracy(np.repeat([1, -1], 40), ["Alice"] * 40 + ["Bob"] * 40, [1] * 80, [0] * 80).alice
+    )
+
+
+def test_clusters_of_one_prompt_are_independent_prompts():
+    columns = answers(2000)
+    found, plain = (quirkiness_coefficient(*columns, clusters=c) for c in (np.arange(2000), None))
+    assert found == pytest.approx(plain, abs=0.02)
+    assert accuracy(*columns, clusters=np.arange(2000)).bob == pytest.approx(accuracy(*columns).bob, abs=1e-3)

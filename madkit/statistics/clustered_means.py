@@ -1,0 +1,68 @@
+"""Means of rows that belong together: a bootstrap of whole clusters, and how many independent rows they are worth."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from madkit.statistics.clusters import Codes, intersection
+
+# Resamples that are held at once.
+_BLOCK = 250
+
+
+def cluster_means(
+    parts: Sequence[tuple[NDArray[np.bool_], NDArray[np.float64]]],
+    groupings: Sequence[Codes],
+    draws: int,
+    generator: np.random.Generator,
+) -> list[NDArray[np.float64]]:
+    """Means of columns of rows, if whole clusters are drawn with replacement; NaN where no row is drawn.
+
+    Where groupings cross, a row is in a resample as often as the product of how often its clusters are (Owen 2007, "The
+    pigeonhole bootstrap").
+
+    Args:
+        parts: each a mask of the rows (n,) and their columns (m, c); all parts share the resampling.
+        groupings: of all rows (n,).
+        draws: how many resamples.
+        generator: of random numbers.
+
+    Returns:
+        Of each part (draws, c).
+    """
+    found: list[list[NDArray[np.float64]]] = [[] for _ in parts]
+    for start in range(0, draws, _BLOCK):
+        size = min(_BLOCK, draws - start)
+        counts = np.ones((size, len(groupings[0])))
+        for codes in groupings:
+            clusters = int(codes.max()) + 1
+            counts *= generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=size)[:, codes]
+        for (rows, columns), means in zip(parts, found, strict=True):
+            own = counts[:, rows]
+            with np.errstate(invalid="ignore"):
+                means.append((own @ columns) / own.sum(1, keepdims=True))
+    return [np.concatenate(means) for means in found]
+
+
+def independent_share(right: NDArray[np.float64], groupings: Sequence[Codes]) -> float:
+    """How many independent rows say as much about the mean of `right` (n,), numbers in 0 to 1, as these do.
+
+    The number of rows over the design effect (Kish 1965), from as many as there are clusters of the first grouping to
+    all of them. Where all rows are equal, nothing shows how much clusters matter, and each counts once.
+    """
+    n, clusters = len(right), len(np.unique(groupings[0]))
+    residuals = right - right.mean()
+    alone = float(residuals @ residuals)
+    if alone == 0:
+        return float(clusters)
+    parts = [_squared_sums(residuals, codes) for codes in groupings]
+    cells = _squared_sums(residuals, intersection(groupings)) if len(groupings) > 1 else 0.0
+    together = parts[0] + sum(max(0.0, part - cells) for part in parts[1:])
+    return float(np.clip(n * alone / together if together > 0 else n, min(clusters, n), n))
+
+
+def _squared_sums(residuals: NDArray[np.float64], codes: Codes) -> float:
+    _, own = np.unique(codes, return_inverse=True)
+    sums = np.bincount(own, residuals)
+    return float(sums @ sums) * len(sums) / max(1, len(sums) - 1)
