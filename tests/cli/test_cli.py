@@ -157,7 +157,7 @@ def test_layers_that_do_not_exist(bases, tmp_path, capsys):
     assert "layers 0..4" in line
 
 
-def test_nan_features(bases, tmp_path, capsys):
+def test_nan_weights(bases, tmp_path, capsys):
     """A model whose weights have gone wrong."""
     import shutil
 
@@ -171,7 +171,7 @@ def test_nan_features(bases, tmp_path, capsys):
     features = json.dumps([{"class_path": "Activations", "init_args": {"first": 1}}])
     options = [*NO_ADAPTER, "--model.features", features]
     line = complaint(capsys, *predict(broken, tmp_path / "runs", *options))
-    assert "NaN or infinite" in line and "model.layers.4" in line
+    assert "the weight 'model.layers.1.mlp.up_proj.weight' is NaN or infinite" in line
 
 
 def test_scoring_without_features(tmp_path, capsys):

@@ -13,6 +13,7 @@ import torch
 from small_lms import make_batch, make_lm, with_lora
 
 from madkit.errors import ConfigError, StoreError
+from madkit.lm import adapters
 from madkit.volume import MeanDivergence, Weights, lm_log_volume, log_mass
 from madkit.volume.weight_space.direction import Direction
 
@@ -31,6 +32,24 @@ def test_an_adapter_counts_as_part_of_the_weights_it_is_added_to(at, more):
         assert Weights(model).norm == pytest.approx(Weights(make_lm()).norm, rel=1e-6)
     alone = lm_log_volume(model, [make_batch()], "lora", **options)
     assert alone.dimension == sum(p.numel() for n, p in model.named_parameters() if "lora_" in n)
+
+
+def test_an_adapter_of_experts_counts_as_part_of_them():
+    """PEFT wraps the parameters of experts one inside the other, not their modules."""
+    options = {"num_local_experts": 3, "num_key_value_heads": 2, "num_experts_per_tok": 2}
+    names = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    lora = {"r": 2, "target_modules": ["q_proj"], "target_parameters": names, "lora_dropout": 0.0}
+    model = adapters.attach_lora(make_lm("mixtral", **options), lora).eval()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if "lora_B" in name:
+                p.normal_(std=0.3)
+    settings = {"directions": 2, "progress": False, "at": "last"}
+    ours = lm_log_volume(model, [make_batch(3)], **settings)
+    theirs = lm_log_volume(copy.deepcopy(model).merge_and_unload(), [make_batch(3)], **settings)
+    np.testing.assert_allclose(ours.radii, theirs.radii, rtol=5e-3)
+    np.testing.assert_allclose(ours.aligned, theirs.aligned, rtol=1e-4)
+    assert ours.norm == pytest.approx(theirs.norm, rel=1e-6) and ours.dimension == theirs.dimension
 
 
 def test_an_estimate_is_made_of_radii_that_were_evaluated(tmp_path):

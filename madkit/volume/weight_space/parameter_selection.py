@@ -85,4 +85,6 @@ def adapter_deltas(lm: nn.Module) -> Iterator[tuple[nn.Parameter, Tensor]]:
             if adapter in getattr(module, "lora_variant", {}):
                 raise ConfigError(f"the adapter of {name!r} is not a plain LoRA: merge it (merge_and_unload) first")
             with torch.no_grad():
-                yield module.base_layer.weight, module.get_delta_weight(adapter)
+                # A LoRA of experts wraps a parameter of a module, another one a module and its weight.
+                weight = module.get_param() if hasattr(module, "get_param") else module.base_layer.weight
+                yield weight, module.get_delta_weight(adapter)
