@@ -169,7 +169,9 @@ def test_a_model_that_reads_padding_takes_one_prompt_at_a_time():
     lm = AutoModelForCausalLM.from_config(config).eval()
     check_forward(lm, "model.base", "rwkv")
     feature, batch = Answers(), batch_of()
-    with pytest.raises(ConfigError, match="RwkvForCausalLM gives other numbers for a prompt that is padded.*batch_size 1"):
+    with pytest.raises(
+        ConfigError, match="RwkvForCausalLM gives other numbers for a prompt that is padded.*batch_size 1"
+    ):
         trace(lm, [feature], {"answers": []}, batch)
     one = batch_of((5,))
     logits = trace(lm, [feature], {"answers": []}, one)["answers"].logits
@@ -190,3 +192,9 @@ def test_a_family_that_cannot_be_followed_is_refused(monkeypatch):
     monkeypatch.setattr("madkit.lm.forward._parameters", lambda _: {"input_ids", "attention_mask", "position_ids"})
     with pytest.raises(ConfigError, match="model.base='x': CohereForCausalLM is of a family .*logits.*9.1% apart"):
         check_forward(lm, "model.base", "x")
+
+
+def test_names_of_layers_are_those_of_the_language_model():
+    """A tower that sees may have as many layers, and stands first."""
+    assert layer_names(make("gemma3"))[1] == "model.language_model.layers.1"
+    assert layer_names(make("opt"))[1] == "model.decoder.layers.1"
