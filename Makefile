@@ -23,8 +23,18 @@ RUNS ?= runs
 OUT ?= figures
 LAUNCH ?=
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
-JOBS ?= $(CORES)
 
+# Folders and names become targets and words of shell commands; and what `make clean` removes. So they are looked at, as
+# they were given and before anything expands them: one folder each, no space, nothing that make or the shell would read.
+HASH := \#
+READ_BY_OTHERS := $$ ` " ' ; | & < > ( ) { } [ ] * ? ! \ : % ~ ^ = $(HASH)
+ODD = $(strip $(foreach c,$(READ_BY_OTHERS) $(2),$(findstring $c,$(value $(1)))) $(filter -%,$(value $(1))))
+$(foreach v,RUNS OUT VENV,$(if $(call ODD,$v)$(filter-out 1,$(words $(value $v))),\
+  $(error $v='$(value $v)': give one folder, without spaces and without any of $(READ_BY_OTHERS))))
+$(foreach v,MODELS DATASETS POSER JOBS,$(if $(call ODD,$v,/)$(filter .%,$(value $v)),\
+  $(error $v='$(value $v)': give names without any of / $(READ_BY_OTHERS))))
+
+JOBS ?= $(CORES)
 # Stages side by side with one thread each beat one stage with many: start-up and small matrices do not use several cores.
 ifeq (,$(filter -j% --jobs%,$(MAKEFLAGS)))
 MAKEFLAGS += -j$(JOBS)
@@ -62,8 +72,17 @@ bench: $(READY) ## speed and memory against named alternatives (benchmarks/)
 	$(BIN)/python benchmarks/sae.py
 	$(BIN)/python benchmarks/volume.py
 
+SOURCE := .git madkit tests recipes docs examples benchmarks
 clean: ## remove runs, figures and the environment
-	rm -rf $(VENV) $(RUNS) $(OUT) .pytest_cache .mypy_cache .ruff_cache
+	@root=$$(pwd -P); for folder in $(VENV) $(RUNS) $(OUT); do \
+	  test -d "$$folder" || continue; real=$$(cd "$$folder" && pwd -P) || exit 2; \
+	  for kept in "$$root" "$$HOME" $(SOURCE:%="$$root"/%); do \
+	    case "$$kept/" in "$${real%/}"/*) echo "make clean: $$folder is or holds $$kept, which is kept; name another folder" >&2; exit 2;; esac; \
+	    case "$$real/" in "$$kept"/*) test "$$kept" = "$$root" || test "$$kept" = "$$HOME" || { \
+	      echo "make clean: $$folder lies in $$kept, which is kept; name another folder" >&2; exit 2; };; esac; \
+	  done; \
+	done
+	rm -rf -- $(VENV) $(RUNS) $(OUT) .pytest_cache .mypy_cache .ruff_cache
 
 # --- the pipeline -----------------------------------------------------------------------------------------------------
 

@@ -70,7 +70,8 @@ class QuirkyLM(LanguageModel):
                 )
             }
         )
-        # Rows of log odds, speaker, label, and whether both characters' labels agree.
+        # Rows of log odds, speaker, label, whether both characters' labels agree, and weight. Those of weight 0 are kept
+        # until all are gathered: a process without a row would take no part in that, and the others would wait.
         self.answers = CatMetric(nan_strategy="disable")
         self.validation_answers: pd.DataFrame | None = None
         """After training: ``log_odds``, ``character``, ``label`` and ``agree`` of each validation prompt."""
@@ -132,7 +133,7 @@ class QuirkyLM(LanguageModel):
         ):
             metrics[name].update(value, counted)
         agree = (batch["alice_label"] == batch["bob_label"]).float()
-        self.answers.update(torch.stack([log_odds.float(), bob, batch["label"].float(), agree], dim=1)[weight > 0])
+        self.answers.update(torch.stack([log_odds.float(), bob, batch["label"].float(), agree, weight], dim=1))
 
     @override
     def on_validation_epoch_end(self) -> None:
@@ -142,7 +143,8 @@ class QuirkyLM(LanguageModel):
             self.log(f"val/{name}", metric.compute(), prog_bar=name in {"loss", "accuracy"})
             metric.reset()
         if self.trainer.state.fn == "validate":
-            self._keep_answers(self.answers.compute().reshape(-1, 4).cpu())
+            rows = self.answers.compute().reshape(-1, 5).cpu()
+            self._keep_answers(rows[rows[:, 4] > 0])
         self.answers.reset()
 
     def _keep_answers(self, rows: Tensor) -> None:

@@ -129,3 +129,34 @@ def test_models_and_datasets_can_be_chosen(project):
     touch(project, "recipes/test.yaml")
     commands = plan(project, "MODELS=tiny-llama", "DATASETS=addition squaring")
     assert [stage for stage, _ in commands] == ["test", "test", "figures"]
+
+
+def make(project, *words):
+    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    return subprocess.run(["make", *words], cwd=project, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_clean_removes_what_it_names_and_nothing_else(project):
+    for name in ("mine/x", "my", "other/x"):
+        (project / name).mkdir(parents=True)
+    assert make(project, "clean", "RUNS=mine", "OUT=other/x").returncode == 0
+    assert not (project / "mine").exists() and not (project / "other/x").exists()
+    assert (project / "my").is_dir() and (project / "other").is_dir() and (project / "recipes").is_dir()
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "RUNS=my runs", "RUNS=", "RUNS=/", "RUNS=.", "RUNS=..", "OUT=~", "OUT=", "RUNS=recipes", "OUT=recipes/tiny",
+        "RUNS=-r", "RUNS=runs;touch pwned", "RUNS=$(shell touch pwned)", "MODELS=$(shell touch pwned)",
+        "DATASETS=`touch pwned`", "MODELS=../../x", "VENV=", "JOBS=2;touch pwned", "RUNS=*",
+    ],
+)  # fmt: skip
+def test_folders_and_names_that_would_be_read_as_something_else_are_refused(project, word):
+    before = sorted(project.rglob("*"))
+    done = make(project, "clean", word)
+    assert done.returncode == 2 and sorted(project.rglob("*")) == before
+    said = [line for line in done.stderr.splitlines() if "give " in line or "name another" in line]
+    assert len(said) == 1
+    if "recipes" not in word and word not in ("RUNS=/", "RUNS=.", "RUNS=.."):  # only clean removes things
+        assert make(project, "--dry-run", "figures", word).returncode == 2

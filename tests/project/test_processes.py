@@ -17,8 +17,9 @@ from stage_words import configs, lm_recipe
 from madkit.store.feature_store import FeatureStore
 
 DATA = ["--data.task_options", json.dumps({"n_train": 1200, "n_validation": 400}), "--data.shard_size", "40"]
+#: 48 prompts for validation are less than a batch: of two processes, one has none that counts.
 FIT = [
-    "--trainer.max_epochs", "2", "--data.max_train", "512", "--data.max_validation", "96",
+    "--trainer.max_epochs", "2", "--data.max_train", "512", "--data.max_validation", "48",
     "--trainer.precision", "32-true", "--model.dtype", "float32", "--trainer.log_every_n_steps", "1",
     "--model.optimizer.lr", "1e-3",
 ]  # fmt: skip
@@ -96,6 +97,8 @@ def test_two_processes_train_the_same_adapter(alone, bases, tmp_path):
     one, two = history(alone), history(tmp_path / "llama" / "addition")
     assert one[["step", "metric"]].equals(two[["step", "metric"]])
     np.testing.assert_allclose(two["value"], one["value"], rtol=1e-4, atol=1e-5)
+    final, again = (json.loads((f / "fit.json").read_text())["metrics"] for f in (alone, tmp_path / "llama/addition"))
+    assert again == pytest.approx(final, rel=1e-4, abs=1e-5)
     losses = one[one["metric"] == "train/loss"]["value"]
     assert losses.iloc[-3:].mean() < losses.iloc[:3].mean() - 0.5  # there is a curve to compare
     ours, theirs = (
