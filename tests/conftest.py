@@ -1,7 +1,6 @@
 """Small models of the real architectures, made on the spot: what the recipes name, but a million times smaller."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,16 +21,6 @@ def pytest_collection_modifyitems(items):
     """Files whose tests run a language model first: with a file to a worker, none is left alone with one at the end."""
     with_models = {item.path for item in items if "bases" in getattr(item, "fixturenames", ())}
     items.sort(key=lambda item: item.path not in with_models)
-
-
-@pytest.fixture(autouse=True)
-def no_figures_of_other_tests():
-    """A figure that a test registers is registered for the process: the next test does without it."""
-    yield
-    if registry := sys.modules.get("madkit.figures.registry"):
-        for name, family in list(registry._FAMILIES.items()):
-            if not family.draw.__module__.startswith("madkit."):
-                del registry._FAMILIES[name]
 
 
 def byte_level_tokenizer(texts):

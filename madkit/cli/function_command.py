@@ -1,9 +1,10 @@
 """Run a function as a command: its signature is the command line, and its docstring the help.
 
 Parameters without a default are positional, the others are options; the last positional one may be a list. A list is
-given as ``--models a b``. Where no parameter is required, a first word that is no option is the first parameter. An
-underscore at the end of a name, which sets a parameter apart from a word of Python, is left out. With
-``--config FILE.yaml`` options come from a file; those given after it count.
+given as ``--models a b``, or by giving the option again; before a positional list it takes one word. Where no parameter
+is required, a first word that is no option is the first parameter. An underscore at the end of a name, which sets a
+parameter apart from a word of Python, is left out. With ``--config FILE.yaml`` options come from a file; those given
+after it count.
 """
 
 from __future__ import annotations
@@ -95,10 +96,15 @@ def _as_parsed(function: Callable[..., int], words: Sequence[str]) -> list[str]:
     Example:
         >>> def show(models: list[str] | None = None, with_: str | None = None) -> int: ...
         >>> _as_parsed(show, ["--models", "a", "b", "--with", "c"])
-        ['--models', '["a", "b"]', '--with_', 'c']
+        ['--with_', 'c', '--models', '["a", "b"]']
         >>> def draw(runs: list[str], out: str = "figures") -> int: ...
         >>> _as_parsed(draw, ["runs/a", "runs/b", "--out", "c"])
         ['--out', 'c', '["runs/a", "runs/b"]']
+        >>> def draw(runs: list[str], with_: list[str] | None = None) -> int: ...
+        >>> _as_parsed(draw, ["--with", "a.py", "--with", "b.py", "runs/a"])
+        ['--with_', '["a.py", "b.py"]', '["runs/a"]']
+        >>> _as_parsed(draw, ["--with", "a.py", "runs/a", "runs/b"])
+        ['--with_', '["a.py"]', '["runs/a", "runs/b"]']
     """
     parameters = inspect.signature(function).parameters.values()
     hints = get_type_hints(function)
@@ -106,6 +112,8 @@ def _as_parsed(function: Callable[..., int], words: Sequence[str]) -> list[str]:
     required = [p.name for p in parameters if p.default is p.empty]
     alone: list[str] = []
     options: list[str] = []
+    several: dict[str, list[str]] = {}
+    last_list, taken = "", list[str]()
     left = list(words)
     while left:
         word = left.pop(0)
@@ -129,12 +137,19 @@ def _as_parsed(function: Callable[..., int], words: Sequence[str]) -> list[str]:
             items = [left.pop(0)] if left else []
         # One word may be a list already, as YAML writes it.
         if name in lists and not (len(items) == 1 and items[0].startswith("[")):
-            items = [json.dumps(items)]
+            several[name] = [*several.get(name, []), *items]
+            last_list, taken = name, items
+            continue
         options += [f"--{name}" if option.startswith("--") else option, *items]
+    if required and required[-1] in lists and len(alone) < len(required) and len(taken) > 1:
+        # Nothing is left for the list that has to be there: the words of the last option, but its first, are that.
+        alone += taken[1:]
+        del several[last_list][1 - len(taken) :]
+    options += [word for name, words in several.items() for word in (f"--{name}", json.dumps(words))]
     if alone and not required:
         first, *alone = alone
         options = [f"--{next(iter(hints))}", first, *options]
     if required and required[-1] in lists:
-        several = alone[len(required) - 1 :]
-        alone = [*alone[: len(required) - 1], *([json.dumps(several)] if several else [])]
+        last = alone[len(required) - 1 :]
+        alone = [*alone[: len(required) - 1], *([json.dumps(last)] if last else [])]
     return [*options, *alone]

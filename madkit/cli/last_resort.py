@@ -15,13 +15,13 @@ from madkit.errors import MadkitError
 
 #: Set for the processes that a command starts, so that only one of them speaks of what ends them all.
 _LAUNCH = "MADKIT_LAUNCH"
+_INHERITED = os.environ.get(_LAUNCH) if "LOCAL_RANK" in os.environ else None
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
 def begin() -> None:
     """Give the command a name that the processes which it starts inherit."""
-    if "LOCAL_RANK" not in os.environ:
-        os.environ[_LAUNCH] = f"{os.getpid()}-{time.time_ns()}"
+    os.environ[_LAUNCH] = _INHERITED or f"{os.getpid()}-{time.time_ns()}"
 
 
 def complain(message: str, error: BaseException | None = None, debug: bool = False, status: int = 2) -> int:
@@ -129,14 +129,13 @@ def _written(error: Exception, command: str, folder: Path | None) -> Path | None
 
 def _speaks_first() -> bool:
     """Whether this is the first process of its command that has something to say; always so where it is alone."""
+    if "MASTER_PORT" not in os.environ or _LAUNCH not in os.environ:
+        return True
     try:
-        if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-            return True
-        launch = os.environ.get(_LAUNCH) or os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
-        claim = Path(tempfile.gettempdir()) / f"madkit-{launch}.ended"
+        claim = Path(tempfile.gettempdir()) / f"madkit-{os.environ[_LAUNCH]}.ended"
         os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
     except FileExistsError:
         return False
-    except (OSError, ValueError):
+    except OSError:
         pass
     return True

@@ -21,8 +21,8 @@ from madkit.runs.atomic import write_atomically
 DPI = 200
 SOURCES = "sources.json"
 _HASHES = re.compile(rb"(?<=[\"#])[a-z][0-9a-f]{10}(?=[\")])")
-_COORDINATES = re.compile(rb' (?:d|x|y)="[^"]*"|translate\([^)]*\)')
-_DECIMALS = re.compile(rb"(?<=\.\d\d)\d+")
+_COORDINATES = re.compile(rb' (?:d|x|y|cx|cy|r|width|height|points|viewBox)="[^"]*"|(?:translate|rotate)\([^)]*\)')
+_DECIMALS = re.compile(rb"-?\d*\.\d{3,}")
 
 
 @dataclass
@@ -73,9 +73,10 @@ def write_figure(
         figure.savefig(buffer, format=name, dpi=DPI, metadata=_metadata(name, sheet.name, names))
         # The layout holds for the other formats too, and computing it is half the time.
         figure.set_layout_engine("none")
-        content = _with_counted_identifiers(buffer.getvalue()) if name == "svg" else buffer.getvalue()
+        content = buffer.getvalue()
         if name == "svg":
-            rendered.svg = gzip.compress(_shortened(content), mtime=0)
+            content = _shortened(_with_counted_identifiers(content))
+            rendered.svg = gzip.compress(content, mtime=0)
             rendered.points = data_points(figure)
         if name in formats and not sheet.report_only:
             rendered.paths.append(replace_file(out / f"{sheet.name}.{name}", content))
@@ -96,7 +97,13 @@ def _shortened(svg: bytes) -> bytes:
 
     Only coordinates: a scale of 0.015625, by which matplotlib makes letters of their outlines, needs all its digits.
     """
-    return _COORDINATES.sub(lambda match: _DECIMALS.sub(b"", match.group()), svg)
+    return _COORDINATES.sub(lambda match: _DECIMALS.sub(_hundredth, match.group()), svg)
+
+
+def _hundredth(match: re.Match[bytes]) -> bytes:
+    # Coordinates like to lie on halves, quarters and eighths of a point. Rounded a little beside the middle, they go
+    # one way whatever their last digits are.
+    return (b"%.2f" % (float(match.group()) + 1.3e-4)).rstrip(b"0").rstrip(b".")
 
 
 def write_text(sheet: Sheet, out: Path, folders: Sequence[Path]) -> Path:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, NamedTuple
 
 from madkit.errors import ConfigError, MadkitError
-from madkit.plugins import describe_failure, load_entry_points
+from madkit.plugins import describe_failure, import_source, load_entry_points
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,6 +92,8 @@ class FigureFamily(NamedTuple):
 
 
 _FAMILIES: dict[str, FigureFamily] = {}
+#: What each source of further families registered when it was imported: families, and files that they read.
+_SOURCES: dict[str, tuple[dict[str, FigureFamily], set[str]]] = {}
 _RESULT_FILES: set[str] = {"detection/results.parquet", "history.parquet"}
 
 
@@ -135,6 +139,36 @@ def all_families() -> list[FigureFamily]:
     return in_report_order(
         sorted(_FAMILIES.values(), key=lambda family: not family.draw.__module__.startswith("madkit."))
     )
+
+
+@contextmanager
+def registered_from(sources: Iterable[Path | str]) -> Iterator[None]:
+    """What Python files and modules register, for as long as the block runs.
+
+    Args:
+        sources: files, or modules by their dotted names.
+
+    Raises:
+        ConfigError: one cannot be imported.
+    """
+    all_families()  # those stay
+    families, files = dict(_FAMILIES), set(_RESULT_FILES)
+    try:
+        for source in sources:
+            known, read = dict(_FAMILIES), set(_RESULT_FILES)
+            import_source(source)
+            added = {name: family for name, family in _FAMILIES.items() if known.get(name) is not family}
+            # A module is imported once only.
+            earlier = _SOURCES.get(str(source), ({}, set()))
+            _SOURCES[str(source)] = added or earlier[0], (_RESULT_FILES - read) or earlier[1]
+            _FAMILIES.update(_SOURCES[str(source)][0])
+            _RESULT_FILES.update(_SOURCES[str(source)][1])
+        yield
+    finally:
+        _FAMILIES.clear()
+        _FAMILIES.update(families)
+        _RESULT_FILES.clear()
+        _RESULT_FILES.update(files)
 
 
 def result_files() -> list[str]:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from madkit.errors import ConfigError, StoreError
-from madkit.figures.registry import FigureFamily, Sheet, all_families, result_files
-from madkit.plugins import import_source
+from madkit.figures.registry import FigureFamily, Sheet, all_families, registered_from, result_files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +43,7 @@ def draw(
         progress: called with each path once it is written.
         jobs: families of figures drawn side by side, by processes that are forked where the system can.
         further: Python files, or modules by their dotted names, that hold figures of your own. They are imported,
-            and what `madkit.figures.artist` registers in them is drawn with the rest, in later calls too.
+            and what `madkit.figures.artist` registers in them is drawn with the rest, in this call.
 
     Returns:
         The files written, in order. The same results give the same bytes.
@@ -58,8 +57,18 @@ def draw(
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise ConfigError(f"formats={tuple(formats)!r}: choose one or more of {', '.join(FORMATS)}.")
-    for source in further:
-        import_source(source)
+    with registered_from(further):
+        return _draw_all(runs, Path(out), formats, progress, jobs)
+
+
+def _draw_all(
+    runs: Sequence[Path | str],
+    out: Path,
+    formats: Sequence[str],
+    progress: Callable[[Path], None] | None,
+    jobs: int,
+) -> list[Path]:
+    """Draw what all registered families make of the results."""
     # Here and not above, so that `import madkit.figures` does not wait for pandas and matplotlib.
     from madkit.figures.html import write_report
     from madkit.figures.output import write_sources, write_text
@@ -67,7 +76,6 @@ def draw(
 
     families = all_families()
     results = load_results([Path(folder) for folder in runs], result_files())
-    out = Path(out)
     written: dict[str, _Written] = {}
 
     def note(path: Path, folders: Sequence[Path], family: str) -> None:

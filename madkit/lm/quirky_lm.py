@@ -70,8 +70,8 @@ class QuirkyLM(LanguageModel):
                 )
             }
         )
-        # Rows of log odds, speaker, label, whether both characters' labels agree, and weight. Those of weight 0 are kept
-        # until all are gathered: a process without a row would take no part in that, and the others would wait.
+        # Rows of log odds, speaker, label, whether both characters' labels agree, and weight. Those of weight 0 are
+        # kept until all are gathered: a process without a row would take no part, and the others would wait for it.
         self.answers = CatMetric(nan_strategy="disable")
         self.validation_answers: pd.DataFrame | None = None
         """After training: ``log_odds``, ``character``, ``label`` and ``agree`` of each validation prompt."""

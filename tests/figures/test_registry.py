@@ -33,15 +33,6 @@ def {name}(results):
 '''
 
 
-@pytest.fixture(autouse=True)
-def families_as_before(monkeypatch: pytest.MonkeyPatch):
-    """Families that a test registers are not there for other tests."""
-    from madkit.figures import registry
-
-    all_families()
-    monkeypatch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
-
-
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     run = write_run(tmp_path / "runs", "m", "addition", layers=1, n=40)
@@ -93,9 +84,24 @@ def test_a_figure_of_ones_own_is_drawn_and_reported(runs: Path, tmp_path: Path) 
     report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert report.index('id="figure-forest_auroc"') < report.index('id="figure-my_figure"')
     assert ">My questions</h2>" in report and ">My questions</a>" in report
+    assert "my_figure" not in [family.name for family in all_families()]  # it was drawn in those calls only
+    other = write_figure(tmp_path / "other", section="My questions", after=None)  # so its name is free again
+    assert "my_figure.png" in {path.name for path in draw([runs], tmp_path / "out", ["png"], further=[other])}
+
+
+def test_a_module_by_name_is_drawn_whenever_it_is_named(runs: Path, tmp_path: Path, monkeypatch) -> None:
+    write_figure(tmp_path / "mine", "named_figure")
+    monkeypatch.syspath_prepend(tmp_path / "mine")
+    for further, drawn in ((["named_figure"], True), ([], False), (["named_figure"], True)):
+        paths = draw([runs], tmp_path / "out", ["png"], further=further)
+        assert ("named_figure.png" in {path.name for path in paths}) == drawn
 
 
 def test_an_installed_package_adds_figures(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from madkit.figures import registry
+
+    all_families()
+    monkeypatch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
     write_figure(tmp_path / "site", "packaged_figure")
     metadata = tmp_path / "site" / "packaged-1.0.dist-info"
     metadata.mkdir()
