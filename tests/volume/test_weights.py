@@ -1,10 +1,12 @@
 """A model's weights as one vector: measured, moved, restored, chosen by name."""
 
+import peft
 import pytest
 import torch
 from small_lms import make_lm, with_lora
 
 from madkit.errors import ConfigError
+from madkit.lm import adapters
 from madkit.volume import Blocks, Weights
 from madkit.volume.weight_space.direction import Direction
 
@@ -64,3 +66,38 @@ def test_names_choose_weights_and_wrong_ones_say_so():
     for wrong, message in (("attention9", "chooses none"), (7, "layers 0..1"), ("(", "no regular expression")):
         with pytest.raises(ConfigError, match=message):
             Weights(lm, wrong)
+
+
+@pytest.mark.parametrize("kind", ["llama", "mixtral"])
+def test_an_adapter_counts_as_merged_whatever_it_is_on(kind):
+    options = {"num_key_value_heads": 2, "num_local_experts": 4} if kind == "mixtral" else {}
+    ids = torch.randint(1, 31, (2, 5), generator=torch.Generator().manual_seed(0))
+    found = []
+    for merge in (False, True):
+        torch.manual_seed(1)
+        model = adapters.attach_lora(make_lm(kind, **options), {"r": 2, "target_modules": "auto"}).eval()
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                if "lora_B" in name:
+                    p.normal_(std=0.3)
+        weights = Weights(model.merge_and_unload() if merge else model.get_base_model())
+        with torch.no_grad(), weights.borrowed():
+            weights.move(weights.ray(Direction(0, 0)), 0.5)
+            logits = model.get_base_model()(ids).logits
+        found.append((weights.dimension, weights.norm, logits))
+    assert found[0][0] == found[1][0] and found[0][1] == pytest.approx(found[1][1], rel=1e-6)
+    torch.testing.assert_close(found[0][2], found[1][2], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["vera", "modules_to_save"])
+def test_an_adapter_whose_effect_is_no_sum_is_refused_and_is_nothing_when_off(kind):
+    options = {"task_type": "CAUSAL_LM", "target_modules": ["q_proj"]}
+    config = peft.VeraConfig(r=4, **options)
+    if kind == "modules_to_save":
+        config = peft.LoraConfig(r=2, modules_to_save=["lm_head"], **options)
+    model = peft.get_peft_model(make_lm(), config)
+    with pytest.raises(ConfigError, match="merge"):
+        Weights(model.get_base_model())
+    with model.disable_adapter():
+        off = Weights(model.get_base_model())
+    assert [b.name for b in off.blocks] == [b.name for b in Weights(make_lm()).blocks]

@@ -134,7 +134,9 @@ class AdapterFolder:
             ) from error
         if not tensors:
             raise ConfigError(f"{str(file)!r} holds no tensors: copy or download the adapter again")
-        bad = [name for name, x in tensors.items() if x.is_floating_point() and not bool(torch.isfinite(x).all())]
+        bad = [
+            name for name, x in tensors.items() if x.is_floating_point() and not bool(torch.isfinite(x.float()).all())
+        ]
         if bad:
             raise ConfigError(
                 f"{str(file)!r}: {len(bad)} of its {len(tensors)} tensors are NaN or infinite ({bad[0]}, ...): its "

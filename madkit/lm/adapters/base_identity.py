@@ -10,7 +10,7 @@ from typing import Any
 from lightning.fabric.utilities.rank_zero import rank_zero_warn
 
 from madkit.errors import ConfigError
-from madkit.lm.adapters.adapter_folder import AdapterFolder
+from madkit.lm.adapters.adapter_folder import WEIGHTS, AdapterFolder
 from madkit.lm.adapters.base_weights import BaseWeights
 from madkit.runs import fingerprints
 from madkit.runs.atomic import write_json
@@ -30,7 +30,8 @@ def record_base(folder: Path, base: str, weights: str) -> None:
         base: folder or hub name of the base.
         weights: the digest of its `BaseWeights`.
     """
-    write_json(folder / FILE, {"name": base, "fingerprint": _fingerprint(base), "weights": weights})
+    adapter = fingerprints.file_digest(folder / WEIGHTS)
+    write_json(folder / FILE, {"name": base, "fingerprint": _fingerprint(base), "weights": weights, "adapter": adapter})
 
 
 def require_base(adapter: AdapterFolder, base: str, weights: BaseWeights, accepted: str | None) -> None:
@@ -48,7 +49,7 @@ def require_base(adapter: AdapterFolder, base: str, weights: BaseWeights, accept
     Raises:
         ConfigError: the adapter was trained on another base.
     """
-    recorded = _recorded(adapter.path / FILE)
+    recorded = _recorded(adapter)
     if recorded is not None:
         if recorded["weights"] == weights.digest or accepted in (recorded["name"], recorded["fingerprint"]):
             return
@@ -61,7 +62,7 @@ def require_base(adapter: AdapterFolder, base: str, weights: BaseWeights, accept
                 f"`--model.adapter_base {recorded['fingerprint'] or recorded['name']}`"
             )
         return
-    named = adapter.settings.get("base_model_name_or_path")
+    named = _named(adapter)
     if not named:
         rank_zero_warn(f"{adapter.label} does not say which base it was trained on: make sure that it is {base!r}")
     elif accepted != named and not _same(str(named), base):
@@ -71,16 +72,26 @@ def require_base(adapter: AdapterFolder, base: str, weights: BaseWeights, accept
         )
 
 
-def _recorded(file: Path) -> dict[str, Any] | None:
+def _named(adapter: AdapterFolder) -> str | None:
+    return adapter.settings.get("base_model_name_or_path")
+
+
+def _recorded(adapter: AdapterFolder) -> dict[str, Any] | None:
+    """What is recorded of an adapter's base; None where it is not of this adapter, but of one that lay there before."""
+    file = adapter.path / FILE
     if not file.exists():
         return None
     try:
         recorded = json.loads(file.read_text())
-        return {name: recorded[name] for name in ("name", "fingerprint", "weights")}
+        recorded = {name: recorded[name] for name in ("name", "fingerprint", "weights", "adapter")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{str(file)!r} is damaged ({type(error).__name__}): copy the adapter again, or run `madkit fit` again"
         ) from error
+    same = recorded["name"] == _named(adapter) and recorded["adapter"] == fingerprints.file_digest(
+        adapter.path / WEIGHTS
+    )
+    return recorded if same else None
 
 
 def _same(named: str, base: str) -> bool:

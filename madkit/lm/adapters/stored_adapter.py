@@ -25,6 +25,8 @@ from madkit.lm.adapters.tensor_names import renamed
 #: numbers that are drawn anew, or from data that are not at hand, when PEFT loads it.
 _NOT_REPEATED = ("pissa_niter", "corda", "lora_ga")
 
+_OTHER_TASKS = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "SEQ_2_SEQ_LM")
+
 #: What PEFT raises, for many reasons, for an adapter that does not fit.
 _MISFITS = (
     ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError,
@@ -139,6 +141,11 @@ def _bring_together(lm: PreTrainedModel, adapter: AdapterFolder) -> None:
 def _require_inside(adapter: AdapterFolder) -> None:
     """Refuse what does not act inside the layers, or cannot be made again from its file."""
     config, kind = adapter.config, adapter.settings["peft_type"]
+    if adapter.settings.get("task_type") in _OTHER_TASKS:
+        raise ConfigError(
+            f"{adapter.label} was trained for task_type={adapter.settings['task_type']}, not as a language model: name one "
+            "that was"
+        )
     if config.is_prompt_learning or kind == "XLORA" or getattr(config, "alora_invocation_tokens", None):
         what = "an activated LoRA" if kind == "LORA" else kind
         raise ConfigError(
@@ -182,6 +189,12 @@ def _fill(model: Any, tensors: Mapping[str, Tensor], adapter: AdapterFolder, nes
     else:
         left_over = _read_into(model, str(adapter.path), adapter)
     after = get_peft_model_state_dict(model, save_embedding_layers=False)
+    whole = [n for n, x in tensors.items() if n in after and not x.is_floating_point() and after[n].is_floating_point()]
+    if whole:
+        raise ConfigError(
+            f"{adapter.label}: {len(whole)} of its tensors are integers ({whole[0]}, ...) where numbers of another type "
+            "belong: copy or save it again"
+        )
     empty = [n for n, x in after.items() if x.is_floating_point() and not x.is_meta and bool(torch.isnan(x).any())]
     if empty or left_over:
         raise ConfigError(_misfit(adapter, len(tensors), len(after), empty, left_over))
@@ -208,7 +221,7 @@ def _read_into(model: Any, folder: str, adapter: AdapterFolder) -> list[str]:
 def _misfit(adapter: AdapterFolder, n: int, places: int, empty: list[str], left_over: list[str]) -> str:
     parts = []
     if empty:
-        parts.append(f"{len(empty)} of its {places} places in the model have no tensor (such as {empty[0]})")
+        parts.append(f"it lacks {len(empty)} of the {places} tensors that its config asks for (such as {empty[0]})")
     if left_over:
         parts.append(f"{len(left_over)} of its {n} tensors have no place in the model (such as {left_over[0]})")
     chosen = adapter.settings.get("layers_to_transform")

@@ -13,7 +13,9 @@ from madkit.errors import ConfigError
 from madkit.lm.text_decoder import layer_names
 
 #: What wrappers add to the names of parameters; without it a model has the same directions, wrapped or not.
-WRAPPING = re.compile(r"^base_model\.model\.|(?<=\.)base_layer\.|_orig_mod\.|_fsdp_wrapped_module\.|^module\.")
+WRAPPING = re.compile(
+    r"^base_model\.model\.|(?<=\.)(base_layer|original_module)\.|_orig_mod\.|_fsdp_wrapped_module\.|^module\."
+)
 
 
 def canonical(name: str) -> str:
@@ -39,7 +41,12 @@ def chosen_parameters(lm: nn.Module, weights: str | int) -> dict[str, nn.Paramet
     Raises:
         ConfigError: nothing is chosen, or a chosen parameter is quantised.
     """
-    chosen = {canonical(name): p for name, p in lm.named_parameters() if matches(lm, weights, canonical(name))}
+    added = _added(lm)
+    chosen = {
+        canonical(name): p
+        for name, p in lm.named_parameters()
+        if matches(lm, weights, canonical(name)) and ("lora_" in name or id(p) not in added)
+    }
     if not chosen:
         names = [canonical(name) for name, _ in lm.named_parameters()]
         raise ConfigError(
@@ -75,16 +82,30 @@ def adapter_deltas(lm: nn.Module) -> Iterator[tuple[nn.Parameter, Tensor]]:
     """
     module: Any
     for name, module in lm.named_modules():
-        if not hasattr(module, "base_layer") or not hasattr(module, "get_delta_weight"):
-            continue
-        if module.disable_adapters or module.merged:
+        if not _is_adapted(module) or module.disable_adapters or getattr(module, "merged", False):
             continue
         for adapter in module.active_adapters:
+            if not hasattr(module, "lora_A"):
+                raise ConfigError(f"the adapter of {name!r} is not a plain LoRA: merge it (merge_and_unload) first")
             if adapter not in module.lora_A and adapter not in module.lora_embedding_A:
                 continue
-            if adapter in getattr(module, "lora_variant", {}):
+            if adapter in getattr(module, "lora_variant", {}) or module.lora_bias.get(adapter):
                 raise ConfigError(f"the adapter of {name!r} is not a plain LoRA: merge it (merge_and_unload) first")
             with torch.no_grad():
                 # A LoRA of experts wraps a parameter of a module, another one a module and its weight.
                 weight = module.get_param() if hasattr(module, "get_param") else module.base_layer.weight
                 yield weight, module.get_delta_weight(adapter)
+
+
+def _is_adapted(module: Any) -> bool:
+    """Whether a module is one of the base's, wrapped by an adapter or replaced by a copy of its own."""
+    return hasattr(module, "active_adapters") and (hasattr(module, "base_layer") or hasattr(module, "original_module"))
+
+
+def _added(lm: nn.Module) -> set[int]:
+    """The ids of the parameters that adapters brought with them."""
+    added: set[int] = set()
+    for module in filter(_is_adapted, lm.modules()):
+        base: Any = module.base_layer if hasattr(module, "base_layer") else module.original_module
+        added |= {id(p) for p in module.parameters()} - {id(p) for p in base.parameters()}
+    return added
