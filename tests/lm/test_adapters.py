@@ -146,16 +146,20 @@ def truncate(name, size):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: rename(f, lambda k: k.replace("model.layers", "vision.layers")), "no tensor.*no place"),
-        (drop_half, "no tensor"),
+        (
+            lambda f: rename(f, lambda k: k.replace("model.layers", "vision.layers")),
+            "lacks 20 of the 20 tensors.*no place",
+        ),
+        (drop_half, "lacks 4 of the 20 tensors"),
         (lambda f: edit(f, layers_to_transform=[0]), r"no place.*layers_to_transform=\[0\]"),
         (lambda f: edit(f, target_modules=["q_proj"]), "no place"),
-        (lambda f: edit(f, target_modules=["q_proj", "v_proj", "up_proj"]), "no tensor"),
+        (lambda f: edit(f, target_modules=["q_proj", "v_proj", "up_proj"]), "lacks 10 of the 30 tensors"),
         (lambda f: edit(f, r=3), "other shapes"),
         (lambda f: edit(f, target_modules=["c_attn"]), "does not fit"),
         (lambda f: edit(f, bright_idea=True), "bright_idea.*upgrade peft"),
         (lambda f: edit(f, peft_type="NOVEL"), "NOVEL"),
         (lambda f: edit(f, init_lora_weights="pissa_niter_4"), "cannot be repeated"),
+        (lambda f: edit(f, task_type="SEQ_CLS"), "not as a language model"),
         (broken, "NaN or infinite"),
         (truncate("adapter_model.safetensors", 200), "adapter_model.safetensors' is damaged"),
         (truncate("adapter_model.safetensors", 0), "adapter_model.safetensors' is damaged"),

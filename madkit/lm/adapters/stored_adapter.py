@@ -143,8 +143,8 @@ def _require_inside(adapter: AdapterFolder) -> None:
     config, kind = adapter.config, adapter.settings["peft_type"]
     if adapter.settings.get("task_type") in _OTHER_TASKS:
         raise ConfigError(
-            f"{adapter.label} was trained for task_type={adapter.settings['task_type']}, not as a language model: name one "
-            "that was"
+            f"{adapter.label} was trained for task_type={adapter.settings['task_type']}, not as a language model: name "
+            "one that was"
         )
     if config.is_prompt_learning or kind == "XLORA" or getattr(config, "alora_invocation_tokens", None):
         what = "an activated LoRA" if kind == "LORA" else kind
@@ -192,8 +192,8 @@ def _fill(model: Any, tensors: Mapping[str, Tensor], adapter: AdapterFolder, nes
     whole = [n for n, x in tensors.items() if n in after and not x.is_floating_point() and after[n].is_floating_point()]
     if whole:
         raise ConfigError(
-            f"{adapter.label}: {len(whole)} of its tensors are integers ({whole[0]}, ...) where numbers of another type "
-            "belong: copy or save it again"
+            f"{adapter.label}: {len(whole)} of its tensors are integers ({whole[0]}, ...) where numbers of another "
+            "type belong: copy or save it again"
         )
     empty = [n for n, x in after.items() if x.is_floating_point() and not x.is_meta and bool(torch.isnan(x).any())]
     if empty or left_over:
