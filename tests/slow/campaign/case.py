@@ -30,7 +30,7 @@ BAD = OUTCOMES[:7]
 #: What a message says a user can do; one of these words stands in every way out.
 _WAY_OUT = re.compile(
     r"\b(give|name|use|run|delete|remove|set|choose|take|raise|lower|add|leave|rename|quote|write|train|download|free|make"
-    r"|call|import|rescale|fit|move|list|correct|install|mend|save|see|copy|point|pass|convert|say|put|restore|repair|check|try|drop|fill|start"
+    r"|call|keep|takes|line \d+|import|rescale|fit|move|list|correct|install|mend|save|see|copy|point|pass|convert|say|put|restore|repair|check|try|drop|fill|start"
     r"|must|has to|have to|needs?|expected|one of|did you mean|instead|once|it has|should|at least|at most)\b|--[\w.]+",
     re.IGNORECASE,
 )
