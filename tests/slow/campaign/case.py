@@ -27,12 +27,14 @@ OUTCOMES = (
 )
 BAD = OUTCOMES[:7]
 
-#: What a message says a user can do; one of these words stands in every way out.
+#: What a message says a user can do; one of these stands in every way out.
+_DO = """
+add ask call change check choose close convert copy correct delete download drop expected fill fit free give import
+install keep leave list lower make mend move must name needs? pass point put quote raise remove rename repair rescale
+restore run save say see set should start take takes train try use write once instead
+""".split()
 _WAY_OUT = re.compile(
-    r"\b(give|name|use|run|delete|remove|set|choose|take|raise|lower|add|leave|rename|quote|write|train|download|free|make"
-    r"|call|keep|takes|line \d+|import|rescale|fit|move|list|correct|install|mend|save|see|copy|point|pass|convert|say|put|restore|repair|check|try|drop|fill|start"
-    r"|must|has to|have to|needs?|expected|one of|did you mean|instead|once|it has|should|at least|at most)\b|--[\w.]+",
-    re.IGNORECASE,
+    rf"\b({'|'.join(_DO)}|ha(s|ve) to|one of|did you mean|it has|at least|at most|line \d+)\b|--[\w.]+", re.IGNORECASE
 )
 
 
