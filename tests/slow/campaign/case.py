@@ -28,11 +28,63 @@ OUTCOMES = (
 BAD = OUTCOMES[:7]
 
 #: What a message says a user can do; one of these stands in every way out.
-_DO = """
-add ask call change check choose close convert copy correct delete download drop expected fill fit free give import
-install keep leave list lower make mend move must name needs? pass point put quote raise remove rename repair rescale
-restore run save say see set should start take takes train try use write once instead
-""".split()
+_DO = [
+    "add",
+    "ask",
+    "call",
+    "change",
+    "check",
+    "choose",
+    "close",
+    "convert",
+    "copy",
+    "correct",
+    "delete",
+    "download",
+    "drop",
+    "expected",
+    "fill",
+    "fit",
+    "free",
+    "give",
+    "import",
+    "install",
+    "keep",
+    "leave",
+    "list",
+    "lower",
+    "make",
+    "mend",
+    "move",
+    "must",
+    "name",
+    "needs?",
+    "pass",
+    "point",
+    "put",
+    "quote",
+    "raise",
+    "remove",
+    "rename",
+    "repair",
+    "rescale",
+    "restore",
+    "run",
+    "save",
+    "say",
+    "see",
+    "set",
+    "should",
+    "start",
+    "take",
+    "takes",
+    "train",
+    "try",
+    "use",
+    "write",
+    "once",
+    "instead",
+]
 _WAY_OUT = re.compile(
     rf"\b({'|'.join(_DO)}|ha(s|ve) to|one of|did you mean|it has|at least|at most|line \d+)\b|--[\w.]+", re.IGNORECASE
 )
