@@ -18,6 +18,7 @@ from madkit.detection.result_tables import RESULT_KEYS, SiteKey
 from madkit.detection.subsets import contested
 from madkit.runs.atomic import complete, write_json
 from madkit.runs.cost import Cost
+from madkit.runs.file_digest import file_digest
 from madkit.runs.folder import provenance, root_of
 from madkit.runs.leftovers import partial_name
 from madkit.runs.tables import write_parquet
@@ -131,8 +132,9 @@ def write(
         "features_key": some.folder.name,
         "made_by": provenance(),
     }
-    write_json(folder / "summary.json", summary)
     write_parquet(folder / "results.parquet", tables["results"].assign(**names))
+    summary["files"] = {path.name: file_digest(path) for path in sorted(folder.glob("*.parquet"))}
+    write_json(folder / "summary.json", summary)
     return complete(folder, run / "detection")
 
 

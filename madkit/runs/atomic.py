@@ -69,10 +69,14 @@ def complete(temporary: Path, path: Path) -> Path:
     Raises:
         StoreError: the disk is full, the folder is read-only, or the like.
     """
+    # Inside of what is itself not complete, that waits until it is.
+    later = any(parent.name.endswith(".partial") for parent in path.parents)
     try:
-        _settle(temporary)
+        if not later:
+            _settle(temporary)
         _rename(temporary, path)
-        _sync(path.parent)
+        if not later:
+            _sync(path.parent)
     except OSError as error:
         raise unwritable(path, error) or error from error
     return path

@@ -396,6 +396,10 @@ def test_damaged_folders_are_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({**config, "init": {"speed": 3}}))
     with pytest.raises(StoreError, match="speed"):
         load_score(tmp_path)
+    for changes in ({"d": config["d"] + 1}, {"init": {**config["init"], "relative": True}}):
+        (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
+        with pytest.raises(StoreError, match="does not match its checksum"):
+            load_score(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(StoreError):
         load_score(tmp_path)

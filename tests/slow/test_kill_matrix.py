@@ -1,11 +1,12 @@
 """Killed, or out of room, at any of its writes, a stage ends as if nothing had happened when it is given again.
 
 Every stage runs undisturbed, which counts what it does to its run folder; then once for each of these, killed just
-before (which is just after the one before), and once for each file that it puts in its place, which finds the disk full.
+before (which is just after the one before), and once for each file that it puts in place, which finds the disk full.
 The same command follows, and everything must be there, to the bit, and nothing else.
 """
 
 import errno
+import importlib
 import os
 import signal
 import sys
@@ -44,11 +45,8 @@ CHANGES = ("os.rename", "os.remove")
 def templates(tmp_path_factory):
     """The finished runs."""
     made = Templates(tmp_path_factory.mktemp("templates"))
-    import madkit.cli.registry  # noqa: F401 - what is imported here is there in each process already
-    import madkit.cli.stages
-    import madkit.figures.html
-    import madkit.figures.study
-
+    for module in ("madkit.cli.registry", "madkit.cli.stages", "madkit.figures.html", "madkit.figures.study"):
+        importlib.import_module(module)  # so that it is there in each process already
     made.make()
     return made
 

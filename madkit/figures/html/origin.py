@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from madkit.errors import StoreError
 from madkit.figures.results.results import Results
 
 STAGES = {"fit": "fit", "predict": "predict", "predict-stored": "predict", "test": "test"}
@@ -36,8 +37,11 @@ def _versions(folder: Path, recipes: dict[str, Path]) -> list[str]:
         versions[f"{name}.yaml"] = ", ".join(comments)
     for name in ("fit.json", "predict.json", "detection/summary.json"):
         if (folder / name).is_file():
-            content = json.loads((folder / name).read_text(encoding="utf-8"))
-            writer = content.get("made_by", content)
+            try:
+                content = json.loads((folder / name).read_text(encoding="utf-8"))
+                writer = content.get("made_by", content)
+            except (OSError, ValueError, AttributeError):
+                raise StoreError(f"{folder / name} is damaged; run its stage again.") from None
             if "madkit" in writer:
                 versions[name] = f"madkit {writer['madkit']}" + (
                     f", commit {writer['commit']}" if writer.get("commit") else ""

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from madkit.errors import StoreError
+from madkit.runs.file_digest import file_digest
 from madkit.runs.tables import read_table
 
 _INTERVAL = ("value", "low", "high")
@@ -60,6 +61,7 @@ def read_run(run: Path) -> tuple[tuple[str, str], dict[str, pd.DataFrame]]:
         # First, because of other formats it can tell what they are.
         tables |= _read_summary(summary_file)
         tables["costs"] = _read_costs(run)
+        _require_same(summary_file)
     for name, file in _FILES.items():
         if finished and (run / "detection" / file).is_file():
             tables[name] = _read_table(run / "detection" / file, name)
@@ -152,7 +154,17 @@ def _read_json(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise StoreError(f"{path} is not JSON; delete it and run its stage again.") from None
+    if not isinstance(content, dict):
+        raise StoreError(f"{path} is damaged; delete it and run its stage again.")
     return content
+
+
+def _require_same(summary: Path) -> None:
+    """Refuse tables that are not those of the summary beside them."""
+    for name, digest in _read_json(summary).get("files", {}).items():
+        path = summary.parent / name
+        if not path.is_file() or file_digest(path) != digest:
+            raise StoreError(f"{path} is missing or not what `madkit test` has written; run it again.")
 
 
 def _read_summary(path: Path) -> dict[str, pd.DataFrame]:

@@ -33,8 +33,8 @@ class SavedModule(Configured, nn.Module):
     def save(self, folder: str | Path) -> None:
         """Write the fitted module to `folder`, replacing the one that is there.
 
-        The configuration is written last and holds the checksum of the tensors, so that a half-written folder is
-        never read as a complete one.
+        The configuration is written last and holds the checksums of the tensors and of itself, so that a half-written
+        folder is never read as a complete one, nor one that was changed.
 
         Raises:
             NotFittedError: the module is not fitted.
@@ -52,7 +52,7 @@ class SavedModule(Configured, nn.Module):
             "madkit_version": madkit.__version__,
         }
         try:
-            text = json.dumps(config, indent=2) + "\n"
+            text = json.dumps({**config, "sha256": _checksum(config)}, indent=2) + "\n"
         except TypeError as error:
             raise ConfigError(
                 f"{self.name} has an option JSON cannot hold ({error}): use numbers and strings"
@@ -94,6 +94,8 @@ class SavedModule(Configured, nn.Module):
                 f"folder={str(folder)!r} was fitted with {needed}, here is {module._libraries}, which may give other "
                 "numbers: install those versions, or fit again"
             )
+        if config.pop("sha256", None) != _checksum(config):
+            raise StoreError(f"{folder / _CONFIG} does not match its checksum, it was damaged or changed: fit it again")
         module.d = d
         module._freeze(safetensors.torch.load(state))
         return cast(Self, module)
@@ -113,6 +115,10 @@ class SavedModule(Configured, nn.Module):
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor)
         self.fitted = True
+
+
+def _checksum(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def _class_path(cls: type[nn.Module]) -> str:
