@@ -100,6 +100,13 @@ by a hash of the question, so that it does not change when rows are added.
 | `difficulty` | a number |
 | `difficulty_quantile` | its rank/n over all splits, computed anew (`--data.requantile false` takes the column) |
 
+Detectors are fitted on the easiest quarter and tested on the hardest. Where easy statements are mostly true and hard
+ones mostly false, or one character says Yes more often than the other in the test, the answer alone tells the prompts
+apart, and a high AUROC says little about how the model works. `madkit data check` and `fit` say so, with the shares
+of Yes. The way out is `--data.requantile balanced`: rank/n among the records of one split and one combination of
+truth and quirk, so that each quarter is true as often as the others, by either rule. Where that is not wanted,
+compare `auroc_within` in the results: AUROC over prompts with the same answer.
+
 The template is YAML, here `mine.yaml`: one mapping, or a list of them of which each record draws one. `{{name}}` is who
 speaks; published templates say `{{character}}`, which means the same. The choices are false, then true, with the space
 that comes before them.

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from madkit.detection.data import StoreData
 from madkit.detection.detection import Detection
@@ -82,7 +83,7 @@ def test_two_features_with_a_site_of_one_name_keep_their_own_layers(run):
 
 def test_a_control_is_the_same_feature_with_the_adapter_off(run):
     results = detect(run, Detector("activations", Mahalanobis()), Detector("activations", Mahalanobis(), adapter=False))
-    assert set(results["feature"]) == {"activations"}
+    assert set(results["feature"]) == {"activations", "own_answer"}
     auroc = results[(results["site"] == SITE) & (results["subset"] == "all")].set_index("adapter")["auroc"]
     assert auroc[True] > 0.9 and abs(auroc[False] - 0.5) < 0.25
     cost = json.loads((run / "detection" / "summary.json").read_text())["cost"]
@@ -92,6 +93,24 @@ def test_a_control_is_the_same_feature_with_the_adapter_off(run):
     saved = f"{SITE}/config.json"
     expected = {f"detectors/{part}activations/mahalanobis/{saved}" for part in ("", "controls/")}
     assert expected == {name for name in files(run / "detection") if name.endswith("config.json")}
+
+
+def test_own_answer_is_a_control_of_every_run(run):
+    with pytest.warns(UserWarning, match="answers are not stored.*list the feature Answers"):
+        results = detect(run, Detector("activations", Mahalanobis()))
+    own = results[results["setting"] == "own answer"]
+    assert set(own["score"]) == {"label"} and set(results["answers_from"]) == {"label"}
+    write_store(run, Variant("answers"), None, sites=("logits",), shift=0.0)
+    results = detect(run, Detector("activations", Mahalanobis()))
+    own = results[(results["setting"] == "own answer") & (results["subset"] == "all")].set_index("score")
+    table = pd.read_parquet(run / "detection" / "prompts.parquet")
+    for score, values in (("log_odds", table["log_odds"]), ("label", table["label"])):
+        area = roc_auc_score(table["anomalous"], values.astype(float))
+        assert own.loc[score, "auroc"] == pytest.approx(max(area, 1 - area))
+        assert own.loc[score, "sign"] == (1 if area >= 0.5 else -1)
+    assert set(results["answers_from"]) == {"log_odds"}
+    scores = pd.read_parquet(run / "detection" / "scores.parquet")
+    assert set(scores["feature"]) == {"activations"}
 
 
 def test_another_recipe_leaves_nothing_of_the_one_before(run):

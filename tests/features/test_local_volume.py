@@ -124,5 +124,6 @@ def test_every_recipe_runs_through_the_command(model, bases, tmp_path):
     assert set(zip(results["feature"], results["score"], strict=True)) == {
         ("local_volume", "low_value"),
         ("local_volume_radii", "mahalanobis"),
+        *(("own_answer", score) for score in ("log_odds", "label")),
     }
     assert np.isfinite(results["auroc"]).all()

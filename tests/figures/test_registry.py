@@ -13,7 +13,7 @@ from madkit.figures.registry import SECTIONS, FigureFamily, all_families, artist
 
 ORDER = """
 forest auroc_layers heat_map roc_curves histograms pca table1
-critical_difference aggregations rare_alarms comparisons
+critical_difference aggregations rare_alarms comparisons within_answers
 log_odds losses
 quirkiness separation logits
 training

@@ -22,7 +22,7 @@ from madkit.figures.results.results import load_results
 
 COMPARED = {"table_comparisons.csv", "table_comparisons.md"}
 TABLES = COMPARED | {
-    f"{name}.{kind}" for name in ("table1", "table_aggregation", "table_rare_alarms") for kind in ("csv", "md")
+    f"table{name}.{kind}" for name in ("1", "_aggregation", "_rare_alarms", "_within_answers") for kind in ("csv", "md")
 }
 TABLES |= {"table1.tex"}
 BESIDES = {"report.html", "sources.json"}

@@ -40,6 +40,7 @@ def test_the_dataset_follows_its_own_rule(run_folder):
 
 def test_the_detector_is_in_the_results(run_folder):
     results = pd.read_parquet(run_folder / "detection" / "results.parquet")
+    results = results[results["setting"] != "own answer"]
     assert set(results["score"]) == {"mahalanobis", "distance_from_mean", "logistic_probe"}
     assert set(results["feature"]) == {"activations"}
 

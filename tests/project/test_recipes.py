@@ -151,8 +151,9 @@ def test_results_are_tidy_and_have_intervals(finished):
         "answers",
         "flow",
         "sae",
+        "own_answer",
     }
-    named = {"online": {""}, "offline": {"untrusted split"}, "ceiling": {""}}
+    named = {"online": {""}, "offline": {"untrusted split"}, "ceiling": {""}, "own answer": {""}}
     assert results.groupby("setting")["untrusted"].agg(set).to_dict() == named
     assert set(results[results["setting"] == "ceiling"]["score"]) == {"logistic_probe"}
     for name in ("partial_auroc", "tpr", "average_precision"):
@@ -173,6 +174,7 @@ def test_auroc_in_the_results_is_that_of_the_written_scores(finished):
     results = pd.read_parquet(folder / "detection" / "results.parquet")
     scores = pd.read_parquet(folder / "detection" / "scores.parquet")
     prompts = pd.read_parquet(folder / "detection" / "prompts.parquet").set_index("row")
+    results = results[results["setting"] != "own answer"]
     for line in results[results["subset"] == "disagree"].itertuples():
         keys = ["feature", "adapter", "score", "site", "aggregation"]
         chosen = scores[np.logical_and.reduce([scores[key] == getattr(line, key) for key in keys])].set_index("row")[

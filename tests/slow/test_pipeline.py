@@ -60,6 +60,14 @@ def test_table1_has_every_feature(model):
 
 
 @pytest.mark.parametrize("model", MODELS)
+def test_the_answer_does_not_tell_the_characters_apart(model):
+    found = results(model)
+    own = found[(found["setting"] == "own answer") & (found["subset"] != "agree")]
+    assert set(own["score"]) == {"log_odds", "label"} and len(own) == 4 * len(DATASETS)
+    assert (own["auroc"] < 0.6).all(), own[["dataset", "score", "subset", "auroc"]]
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_encoders_have_learned(model):
     history = {kind: pd.read_parquet(ROOT / "runs" / model / kind / "history.parquet") for kind in ("flow", "sae")}
     bits = history["flow"].query("metric == 'val/bits_per_dim'")["value"]
@@ -70,7 +78,7 @@ def test_encoders_have_learned(model):
 
 def test_every_figure_is_there():
     names = {path.name for path in (ROOT / "figures").iterdir()}
-    for table in ("table1", "table_aggregation", "table_comparisons", "table_rare_alarms"):
+    for table in ("table1", "table_aggregation", "table_comparisons", "table_rare_alarms", "table_within_answers"):
         assert {f"{table}.md", f"{table}.csv"} <= names
     for model in MODELS:
         own = ["fig05-06_log_odds", "fig09-10_losses", "training"]
