@@ -6,7 +6,16 @@ import logging
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from madkit.errors import ConfigError
@@ -109,7 +118,8 @@ def load_causal_lm(
     logger.setLevel(logging.ERROR)  # its table of missing weights; `require_complete` says it in a line
     try:
         with explained(argument, base, "model"):
-            lm, info = AutoModelForCausalLM.from_pretrained(
+            config = AutoConfig.from_pretrained(base, trust_remote_code=trust_remote_code)
+            lm, info = _kind(config).from_pretrained(
                 base,
                 dtype=number_format,
                 attn_implementation=_implementation(attention),
@@ -136,7 +146,7 @@ def new_causal_lm(config: PretrainedConfig, *, attention: str = "auto") -> PreTr
         ConfigError: the options of the architecture do not fit together, or madkit cannot read it.
     """
     try:
-        lm = AutoModelForCausalLM.from_config(config, attn_implementation=_implementation(attention))
+        lm = _kind(config).from_config(config, attn_implementation=_implementation(attention))
     except Exception as error:  # each architecture checks its options in its own way
         raise ConfigError(f"model.config of {config.model_type!r}: {first_line(error)}") from error
     check_forward(lm.eval(), "model.config.model_type", str(config.model_type))
@@ -155,7 +165,7 @@ def skeleton(
 
     def build(implementation: str | None) -> PreTrainedModel:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(
+            return _kind(config).from_config(
                 config, trust_remote_code=trust_remote_code, attn_implementation=implementation
             )
 
@@ -174,6 +184,13 @@ def skeleton(
 def attention_of(lm: Any) -> str:
     """The attention implementation that a model uses, such as ``sdpa``."""
     return str(text_config(lm)._attn_implementation)
+
+
+def _kind(config: PretrainedConfig) -> Any:
+    """What builds a model; some that see have a language model inside, and are none to transformers."""
+    seeing = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
+    first, second = (type(config) in mapping for mapping in seeing)
+    return AutoModelForImageTextToText if first and not second else AutoModelForCausalLM
 
 
 def _implementation(attention: str) -> str | None:
