@@ -68,9 +68,11 @@ def unexpected(error: Exception, command: str, folder: Path | None, debug: bool)
 
 def madkit_cause(error: BaseException | None) -> MadkitError | None:
     """The error of madkit that led to another one, if any."""
-    while error is not None and not isinstance(error, MadkitError):
+    seen: set[int] = set()  # what is raised "from" one that it led to goes round in a circle
+    while error is not None and not isinstance(error, MadkitError) and id(error) not in seen:
+        seen.add(id(error))
         error = error.__cause__
-    return error
+    return error if isinstance(error, MadkitError) else None
 
 
 def _told(error: Exception) -> str:
