@@ -12,7 +12,6 @@ from typing import Any
 from matplotlib.figure import Figure
 
 import madkit
-from madkit.errors import StoreError
 from madkit.figures.drawing.tooltips import data_points
 from madkit.figures.registry import Sheet
 from madkit.figures.tables.document import Document
@@ -143,8 +142,4 @@ def replace_file(path: Path, content: bytes) -> Path:
     Raises:
         StoreError: it cannot be written.
     """
-    try:
-        return write_atomically(path, lambda temporary: temporary.write_bytes(content))
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise StoreError(f"out={path.parent}: cannot write {path.name} ({reason}); name another folder.") from None
+    return write_atomically(path, lambda temporary: temporary.write_bytes(content))

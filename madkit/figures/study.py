@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -106,7 +109,7 @@ def _draw_all(
     sources |= {sheet.name: [folder.as_posix() for folder in everything] for _, sheet in texts}
     note(write_sources(out, sources), everything, "the report")
     # Table 1 comes last: a build that sees it knows that everything is drawn.
-    for family, sheet in sorted(texts, key=lambda pair: pair[1].name.startswith("table1")):
+    for family, sheet in sorted(texts, key=lambda pair: pair[1].name == "table1.md"):
         note(write_text(sheet, out, everything), everything, family.name)
     return [file.path for file in written.values()]
 
@@ -161,5 +164,24 @@ def _side_by_side(draw_one: Callable[[int], _Drawn], number: int, jobs: int) -> 
     if jobs < 2 or "fork" not in multiprocessing.get_all_start_methods():
         yield from map(draw_one, range(number))
         return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("fork")) as pool:
+    context = multiprocessing.get_context("fork")
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_with, initargs=(os.getpid(),))
+    try:
         yield from pool.map(draw_one, range(number))
+    except BaseException:  # an interruption does not wait until they have drawn
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone, which a killed one could not ask it to."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shutil
@@ -38,20 +39,33 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def sweep(folder: Path) -> None:
-    """Remove, at any depth, what processes that are no longer there have left half-written.
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Remove what processes that are no longer there have left half-written.
 
     Call it before this process writes anything below the folder.
+
+    Args:
+        folder: where to look.
+        name: only what was to become the file or folder of this name in it; None for all, at any depth.
     """
+    if name is not None:
+        for path in folder.glob(f".{glob.escape(name[:150])}.*.partial"):
+            _remove_left_behind(path)
+        return
     for parent, folders, files in os.walk(folder):
-        for name in [*folders, *files]:
-            path = Path(parent) / name
-            if name.endswith(".partial") and _is_left_behind(path):
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
-        folders[:] = [name for name in folders if not name.endswith(".partial")]
+        for each in [*folders, *files]:
+            if each.endswith(".partial"):
+                _remove_left_behind(Path(parent) / each)
+        folders[:] = [each for each in folders if not each.endswith(".partial")]
+
+
+def _remove_left_behind(path: Path) -> None:
+    if not _is_left_behind(path):
+        return
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _is_left_behind(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from madkit.data.records.columns import flat_frame
 from madkit.data.records.sources import is_raw, load_records, make_records
 from madkit.errors import ConfigError
 from madkit.runs.atomic import write_atomically
+from madkit.runs.leftovers import sweep
+from madkit.runs.lock import locked
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -55,10 +58,15 @@ def build(
         raise ConfigError(f"format={format!r} is unknown: use one of {', '.join(FORMATS)}")
     if out is not None and Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
         raise ConfigError(f"out={out!r} is there already: name a new folder, or delete that one")
-    records = build_records(dataset, raw, task_options, seed)
-    if out is not None:
-        write_records(records, Path(out), format)
-        print(out)
+    with ExitStack() as stack:
+        if out is not None:
+            path = Path(out).absolute()
+            stack.enter_context(locked(path.with_name(f".{path.name}.lock"), "madkit data build"))
+            sweep(path.parent, path.name)
+        records = build_records(dataset, raw, task_options, seed)
+        if out is not None:
+            write_records(records, path, format)
+            print(out)
     if push is not None:
         push_records(records, push, private=private)
         print(f"https://huggingface.co/datasets/{push}")

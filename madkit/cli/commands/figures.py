@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 from madkit.figures import draw
+from madkit.runs.leftovers import sweep
+from madkit.runs.lock import locked
 
 
 def figures(
@@ -25,12 +27,14 @@ def figures(
         jobs: Processes; by default one per core.
         with_: Python files, or modules by name, with figures of your own, drawn with the rest.
     """
-    draw(
-        [Path(run) for run in runs],
-        Path(out),
-        formats or ["png", "pdf"],
-        progress=lambda path: print(path, file=sys.stderr, flush=True),
-        jobs=jobs or os.cpu_count() or 1,
-        further=with_ or [],
-    )
+    with locked(Path(out) / ".lock", "madkit figures"):
+        sweep(Path(out))
+        draw(
+            [Path(run) for run in runs],
+            Path(out),
+            formats or ["png", "pdf"],
+            progress=lambda path: print(path, file=sys.stderr, flush=True),
+            jobs=jobs or os.cpu_count() or 1,
+            further=with_ or [],
+        )
     return 0

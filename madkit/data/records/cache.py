@@ -44,7 +44,8 @@ def cached(made_of: Mapping[str, Any], make: Callable[[], DatasetDict]) -> Datas
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
             log.warning("making records of dataset=%r in %s", made_of.get("dataset"), path)
-            write_atomically(path, lambda folder: _save(folder, make(), made_of))
+            records = make()
+            write_atomically(path, lambda folder: _save(folder, records, made_of))
     return load_from_disk(str(path))
 
 

@@ -34,7 +34,11 @@ class FollowedDirections:
         if not path.exists():
             write_json(path, {"settings": settings, "numbers": numbers})
             return
-        before = json.loads(path.read_text())
+        try:
+            before = json.loads(path.read_text())
+            before["settings"].keys(), before["numbers"].keys()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise StoreError(f"{str(path)!r} is damaged; delete folder {str(folder)!r}") from None
         changed = [name for name, value in settings.items() if before["settings"].get(name) != value]
         old = before["numbers"]
         changed += [n for n, x in numbers.items() if not math.isclose(x, old.get(n, math.nan), rel_tol=CLOSE)]
@@ -47,13 +51,17 @@ class FollowedDirections:
 
     def read(self, number: int) -> dict[str, Any] | None:
         """The result of a direction; None if it has not been followed."""
-        if self.folder is None or not (path := self._path(number)).exists():
+        if self.folder is None:
             return None
-        return json.loads(path.read_text())
+        try:
+            found = json.loads(self._path(number).read_text())
+        except (OSError, ValueError):  # not there or damaged: it is followed again
+            return None
+        return found if isinstance(found, dict) else None
 
     def write(self, number: int, result: dict[str, Any]) -> None:
         """Keep the result of a direction."""
-        if self.folder is not None and not self._path(number).exists():
+        if self.folder is not None and self.read(number) is None:
             write_json(self._path(number), result)
 
     def _path(self, number: int) -> Path:
