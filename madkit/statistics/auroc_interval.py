@@ -15,16 +15,25 @@ from madkit.statistics.interval import Z_95, Interval
 from madkit.statistics.labelled_scores import check_scores
 from madkit.statistics.win_rates import WinRates, win_rates
 
+#: Degrees of freedom from which the logit scale and the normal distribution are near enough.
+ENOUGH = 50
+
 Number = TypeVar("Number", float, np.ndarray)
 
 
 def auroc(scores: ArrayLike, labels: ArrayLike, *, clusters: Clusters | None = None) -> Interval:
     """Area under the ROC curve: the chance that an anomalous row scores above a normal one, ties half.
 
-    The interval is DeLong's (DeLong, DeLong and Clarke-Pearson 1988; computed from midranks, Sun and Xu 2014)
-    on the logit scale, so that it stays within 0 and 1. Where that variance is zero or unknown (perfect
-    separation, all scores equal, a class with one row), it is Newcombe's (2006, method 5) score interval,
-    which has a width then too: a perfect ten against ten gives [0.80, 1].
+    The interval is DeLong's (DeLong, DeLong and Clarke-Pearson 1988; computed from midranks, Sun and Xu 2014) on the
+    logit scale, so that it stays within 0 and 1. Where few rows decide (their influence has fewer than 50 degrees of
+    freedom: a small class, an AUROC near 0 or 1, mostly tied scores), it is `few_rows_interval`. Where the variance is
+    zero or unknown (perfect separation, all scores equal, a class with one row), it is Newcombe's (2006, method 5)
+    score interval, which has a width then too: a perfect ten against ten gives [0.80, 1].
+
+    In simulations with normal scores it covers the truth in 95 to 98% of the samples of 400 + 400 rows at an AUROC of
+    0.999, of 20 + 200 at 0.5 to 0.999 and of 50 + 50 at 0.9; with scores that are mostly tied, such as counts, in 94 to
+    98% of those of 20 + 200. It does not hold where a few rows of a small class are unlike the others: if a tenth of
+    twenty anomalous rows is, 12% of the samples have none of these, and it covers in 88%.
 
     Rows that share a statement (a question under several names and templates) are not independent, and with
     `clusters` the variance is that of Obuchowski (1997), see `madkit.statistics.clustered_variance`, with Student's t
@@ -44,19 +53,73 @@ def auroc(scores: ArrayLike, labels: ArrayLike, *, clusters: Clusters | None = N
         0.875
     """
     rows, anomalous = check_scores([scores], labels)
+    rates = win_rates(rows, anomalous)
     groupings = cluster_codes(clusters, len(anomalous))
-    if groupings:
-        return clustered_interval(win_rates(rows, anomalous), anomalous, groupings)
-    (value,), covariance = delong_covariance(rows, anomalous)
-    n_anomalous = int(anomalous.sum())
-    return logit_interval(value, covariance[0, 0], n_anomalous, len(anomalous) - n_anomalous)
+    if not groupings:
+        variance = ClusterSums(rates, anomalous, [np.arange(len(anomalous))]).variance(np.ones((1, 1)))
+        if variance.freedom[0] >= ENOUGH and 0 < rates.values[0] < 1:
+            (value,), covariance = delong_covariance(rows, anomalous)
+            return logit_interval(value, covariance[0, 0], 1, 1)
+        groupings = [np.arange(len(anomalous))]
+    return clustered_interval(rates, anomalous, groupings, missed_spread(rates, rows[0], anomalous))
 
 
-def clustered_interval(rates: WinRates, anomalous: np.ndarray, groupings: Sequence[Codes]) -> Interval:
-    """The interval of the one AUROC of `rates`, whose rows (n,) belong together as the groupings say."""
-    variance, freedom = ClusterSums(rates, anomalous, groupings).variance(np.ones((1, 1)))
+def clustered_interval(
+    rates: WinRates, anomalous: np.ndarray, groupings: Sequence[Codes], missed: float = 0.0
+) -> Interval:
+    """The interval of the one AUROC of `rates`, whose rows (n,) belong together as the groupings say.
+
+    Args:
+        rates: of one score.
+        anomalous: (n,) labels.
+        groupings: what belongs together; each row by itself where rows are independent.
+        missed: see `missed_spread`.
+    """
+    variance, freedom = (float(column[0]) for column in ClusterSums(rates, anomalous, groupings).variance(np.eye(1)))
     sizes = effective_sizes(rates, anomalous, groupings[0])
-    return logit_interval(float(rates.values[0]), float(variance[0]), *sizes, quantile=student(freedom[0]))
+    value = float(rates.values[0])
+    if freedom >= ENOUGH or not 0 < value < 1 or np.isnan(variance):
+        return logit_interval(value, variance, *sizes, quantile=student(freedom))
+    alone = float((rates.influence**2).sum())
+    if alone > 1e-18:
+        # As if a cluster of the others' size had been missed.
+        gain = 1 + missed / alone * max(1.0, variance / alone)
+        variance, freedom = variance * gain, (freedom + 1) * gain**2 - 1
+    else:
+        # Of a cluster whose rows are all tied nothing shows that they differ: it counts once.
+        variance, freedom = missed * len(anomalous) / sum(sizes), np.inf
+    if not variance > 1e-18:
+        return newcombe_interval(value, *sizes)
+    return few_rows_interval(value, variance, anomalous, student(freedom))
+
+
+def few_rows_interval(value: float, variance: float, anomalous: np.ndarray, quantile: float) -> Interval:
+    """The AUROCs that lie within `quantile` of their standard errors from `value`.
+
+    The standard error of another AUROC is that of `value`, times what Hanley and McNeil's (1982) formula says that it
+    differs by: it grows towards one half, which the logit scale does not show where few rows are misplaced.
+    """
+    m, n = int(anomalous.sum()), int((~anomalous).sum())
+    return newcombe_interval(value, m, n, variance / hanley_mcneil_variance(value, m, n) * (quantile / Z_95) ** 2)
+
+
+def missed_spread(rates: WinRates, scores: np.ndarray, anomalous: np.ndarray) -> float:
+    """What the variance of an AUROC gains by one more row of each class at the next score beyond its own on each side.
+
+    A class whose rows are all on one side of a tie, such as twenty anomalous rows without the one in twenty that would
+    be above it, has no variance at all; rows like those of the other class would have one.
+    """
+    total = 0.0
+    levels = np.unique(scores)
+    for kind in (anomalous, ~anomalous):
+        own, others = scores[kind], np.sort(scores[~kind])
+        size = len(own)
+        for end in (levels[levels > own.max()][:1], levels[levels < own.min()][-1:]):
+            below, not_above = (np.searchsorted(others, end, side) for side in ("left", "right"))
+            share = (below + not_above) / 2 / len(others)
+            mean = rates.values[0] if kind is anomalous else 1 - rates.values[0]
+            total += float(((share - mean) ** 2).sum()) / size / max(1, size - 1)
+    return total
 
 
 def effective_sizes(rates: WinRates, anomalous: np.ndarray, codes: Codes) -> tuple[float, float]:
@@ -109,11 +172,11 @@ def hanley_mcneil_variance(value: Number, m: float, n: float) -> Number:
     return value * (1 - value) * (1 + others * ((1 - value) / (2 - value) + value / (1 + value))) / (m * n)
 
 
-def newcombe_interval(value: float, m: float, n: float) -> Interval:
-    """The AUROCs that lie within z of their standard errors from `value`."""
+def newcombe_interval(value: float, m: float, n: float, inflation: float = 1.0) -> Interval:
+    """The AUROCs that lie within z of their standard errors from `value`, whose variances are inflated."""
 
     def excess(guess: float) -> float:
-        return abs(guess - value) - Z_95 * float(np.sqrt(hanley_mcneil_variance(guess, m, n)))
+        return abs(guess - value) - Z_95 * float(np.sqrt(inflation * hanley_mcneil_variance(guess, m, n)))
 
     # At 0 and 1 the standard error is zero too: start the search just inside.
     low = 0.0 if value == 0 else brentq(excess, 0, min(value, 1 - 1e-9))

@@ -95,6 +95,38 @@ def test_interval_covers_the_truth(shift, n):
     assert 0.92 <= covered / 600 <= 0.99
 
 
+def _draw(rng, case):
+    """Anomalous and normal scores, and their AUROC."""
+    m, n, kind, number = case
+    if kind == "normal":
+        shift = 2**0.5 * norm.ppf(number)
+        return rng.normal(shift, 1, m), rng.normal(0, 1, n), number
+    # Mostly tied, like a count: a twentieth of the normal rows is above the others.
+    truth = number * 0.95 + 0.5 * (number * 0.05 + (1 - number) * 0.95)
+    return (rng.random(m) < number).astype(float), (rng.random(n) < 0.05).astype(float), truth
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (20, 200, "normal", 0.99),
+        (20, 200, "normal", 0.8),
+        (50, 50, "normal", 0.9),
+        (400, 400, "normal", 0.999),
+        (20, 200, "tied", 0.05),
+        (20, 200, "tied", 0.2),
+        (20, 200, "tied", 0.9),
+    ],
+)
+def test_interval_covers_near_one_with_few_anomalies_and_among_ties(case):
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(250):
+        anomalous, normal, truth = _draw(rng, case)
+        found = auroc(np.r_[anomalous, normal], np.repeat([1, 0], case[:2]))
+        covered += found.low <= truth <= found.high
+    assert covered / 250 >= 0.92
+
+
 def test_statistics_do_not_import_torch():
     code = "import sys, madkit.analysis; from madkit.detection import auroc; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
