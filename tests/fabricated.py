@@ -131,6 +131,7 @@ def _detection(
                         "adapter": adapter,
                         "score": score,
                         "setting": setting,
+                        "needs": "trusted prompts, untrusted prompts" if setting == "offline" else "trusted prompts",
                         "site": site,
                         "layer": layer,
                         "aggregation": how,

@@ -19,14 +19,14 @@ from madkit.data.prompts.characters import name_order
 from madkit.derived import DerivedFeature
 from madkit.detection import output, own_answer, pca, result_tables
 from madkit.detection.data import ANSWERS, Feed, StoreData
-from madkit.detection.detector import Detector
+from madkit.detection.detector import Assumptions, Detector
 from madkit.detection.supervised_probe import PROBE, SETTING, probe
 from madkit.detection.within_answers import answer_warning, answers_missing
 from madkit.errors import ConfigError
 from madkit.runs.atomic import remove
 from madkit.runs.cost import Cost, measured
 from madkit.runs.folder import root_of
-from madkit.scores import Score, ScoreCollection
+from madkit.scores import ScoreCollection
 from madkit.statistics.aggregation import AGGREGATIONS, CALIBRATED
 from madkit.store.variant import Variant
 from madkit.streaming.accumulator import merge_processes
@@ -223,8 +223,8 @@ class Detection(L.LightningModule):
         """Compare with the labels, write and log."""
         stores = self.data.stores
         layers = {(variant, site.name): site.layer for variant, sites in self.data.sites.items() for site in sites}
-        settings = {d.key: self._setting(d.score) for d in self.detectors}
-        settings |= {(d.variant, PROBE): (SETTING, "") for d in self.detectors}
+        settings = {d.key: self._assumptions(d) for d in self.detectors}
+        settings |= {(d.variant, PROBE): Assumptions(SETTING, "", "labels") for d in self.detectors}
         scores = result_tables.scores_table(self.sites, self.aggregations, layers)
         prompts = output.behaviour(self.prompts, stores.get(ANSWERS))
         # The control that knows the answer alone is in the results; its scores are columns of the prompts already.
@@ -251,8 +251,10 @@ class Detection(L.LightningModule):
             output.write(self.trainer, stores, tables, prompts, self.separations, layers, self.costs)
         self.trainer.strategy.barrier()
 
-    def _setting(self, score: Score) -> tuple[str, str]:
-        return ("offline", UNTRUSTED[self.untrusted]) if score.offline else ("online", "")
+    def _assumptions(self, detector: Detector) -> Assumptions:
+        if detector.score.offline:
+            return Assumptions("offline", UNTRUSTED[self.untrusted], detector.needs)
+        return Assumptions("online", "", detector.needs)
 
 
 @torch.inference_mode(False)

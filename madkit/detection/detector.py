@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from madkit.derived import DerivedFeature
 from madkit.errors import ConfigError
 from madkit.scores import Score
 from madkit.store.variant import Variant
+
+
+class Assumptions(NamedTuple):
+    """What a detector is told and has to have, as results name it."""
+
+    setting: str
+    """``online``, ``offline``, or the name of a control that is told labels."""
+    untrusted: str
+    """What counted as untrusted; empty for an online score."""
+    needs: str
+    """What it needs besides the model that is watched."""
 
 
 @dataclass
@@ -46,10 +58,10 @@ class Detector:
         return Variant(self.feature if isinstance(self.feature, str) else self.feature.name, self.adapter)
 
     @property
-    def needs(self) -> list[str]:
-        """What it needs besides the model that is watched."""
+    def needs(self) -> str:
+        """What it needs besides the model that is watched, as results name it."""
         needs = ["trusted prompts", *(self.derived.needs if self.derived is not None else [])]
-        return [*needs, "untrusted prompts"] if self.score.offline else needs
+        return ", ".join([*needs, "untrusted prompts"] if self.score.offline else needs)
 
     @property
     def key(self) -> tuple[Variant, str]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from madkit.detection.detector import Assumptions
 from madkit.store.variant import Variant
 
 #: The feature and the setting that results name. It is no detector: which sign is anomalous, only labels say.
@@ -61,9 +62,9 @@ def has_log_odds(prompts: pd.DataFrame) -> bool:
     return "log_odds" in prompts and bool(np.isfinite(prompts["log_odds"].to_numpy(float)).all())
 
 
-def settings_of(scores: Iterable[str] = (LOG_ODDS, LABEL)) -> dict[tuple[Variant, str], tuple[str, str]]:
-    """The setting of each of its scores, as `madkit.detection.result_tables.results_table` takes it."""
-    return {(OWN_ANSWER, score): (SETTING, "") for score in scores}
+def settings_of(scores: Iterable[str] = (LOG_ODDS, LABEL)) -> dict[tuple[Variant, str], Assumptions]:
+    """What each of its scores is told, as `madkit.detection.result_tables.results_table` takes it."""
+    return {(OWN_ANSWER, score): Assumptions(SETTING, "", "labels") for score in scores}
 
 
 def _labels(prompts: pd.DataFrame) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ import pandas as pd
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
+from madkit.detection.detector import Assumptions
 from madkit.detection.own_answer import SETTING as OWN_SETTING
 from madkit.detection.own_answer import answers_of
 from madkit.detection.subsets import contested
@@ -90,7 +91,7 @@ def calibration_table(sites: Mapping[SiteKey, SiteScores]) -> pd.DataFrame:
 
 
 def results_table(
-    scores: pd.DataFrame, prompts: pd.DataFrame, settings: Mapping[tuple[Variant, str], tuple[str, str]]
+    scores: pd.DataFrame, prompts: pd.DataFrame, settings: Mapping[tuple[Variant, str], Assumptions]
 ) -> pd.DataFrame:
     """AUROC and its companions, each with a 95% interval, of every detector, site or aggregate, and subset.
 
@@ -103,7 +104,7 @@ def results_table(
     Args:
         scores: see `scores_table`.
         prompts: the test prompts, with log_odds where they are known.
-        settings: of each detector, the setting and what counted as untrusted.
+        settings: of each detector, what it is told and needs.
 
     Raises:
         DataError: all test prompts are normal, or all are anomalous.
@@ -120,20 +121,19 @@ def results_table(
     for key, group in scores.groupby(RESULT_KEYS, sort=False, dropna=False):
         by_row = group.set_index("row")["value"]
         feature, adapter, score = key[:3]
-        setting, untrusted = settings[Variant(feature, bool(adapter)), score]
+        assumptions = settings[Variant(feature, bool(adapter)), score]
         for name, subset in subsets.items():
             values = by_row.loc[subset.rows].to_numpy()
             area = auroc(values, subset.labels, clusters=subset.clusters)
             sign = 1
-            if setting == OWN_SETTING and area.value < 0.5:
+            if assumptions.setting == OWN_SETTING and area.value < 0.5:
                 sign, values = -1, -values
                 area = auroc(values, subset.labels, clusters=subset.clusters)
             rare = low_fpr(values, subset.labels, LOW, clusters=subset.clusters)
             lines.append(
                 {
                     **dict(zip(RESULT_KEYS, key, strict=True)),
-                    "setting": setting,
-                    "untrusted": untrusted,
+                    **assumptions._asdict(),
                     "subset": name,
                     **_columns("auroc", area, prefix=""),
                     "sign": sign,

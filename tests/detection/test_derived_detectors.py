@@ -93,6 +93,8 @@ def test_what_the_base_explains_is_taken_out(run):
         assert auroc[feature, score] > 0.95
     assert auroc["activations", "mahalanobis"] < 0.8
     layers = results[results["aggregation"] == ""].groupby("feature")["layer"].unique().map(sorted).to_dict()
+    needs = results.groupby("feature")["needs"].unique().map(list).to_dict()
+    assert needs["delta"] == ["trusted prompts, base model"] and needs["activations"] == ["trusted prompts"]
     assert layers["layer_differences"] == [2] and layers["delta"] == layers["conditional"] == [1, 2]
 
 

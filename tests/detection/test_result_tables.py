@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from madkit.detection.detector import Assumptions
 from madkit.detection.result_tables import SiteScores, comparisons_table, results_table, scores_table
 from madkit.statistics.aggregation import AGGREGATIONS
 from madkit.store.variant import Variant
@@ -34,7 +35,9 @@ def test_tables_hold_every_statistic_of_every_detector():
 
     sites, prompts = study()
     table = scores_table(sites, list(AGGREGATIONS), LAYERS)
-    found = results_table(table, prompts, {(FEATURE, name): ("online", "") for name in ("good", "bad")})
+    found = results_table(
+        table, prompts, {(FEATURE, name): Assumptions("online", "", "trusted prompts") for name in ("good", "bad")}
+    )
     assert len(found) == 2 * (2 + len(AGGREGATIONS)) * 3
     assert not found.isna().drop(columns="layer").any().any()
     line = found[(found["score"] == "good") & (found["site"] == "model.layers.2") & (found["subset"] == "all")].iloc[0]
@@ -92,7 +95,11 @@ def test_a_control_is_a_detector_beside_the_one_that_it_controls():
     sites |= {(control, site): scores for (_, site), scores in list(sites.items())}
     layers = LAYERS | {(control, site): layer for (_, site), layer in LAYERS.items()}
     table = scores_table(sites, ["mean"], layers)
-    settings = {(variant, name): ("online", "") for variant in (FEATURE, control) for name in ("good", "bad")}
+    settings = {
+        (variant, name): Assumptions("online", "", "trusted prompts")
+        for variant in (FEATURE, control)
+        for name in ("good", "bad")
+    }
     results = results_table(table, prompts, settings)
     assert results["adapter"].dtype == bool and results["adapter"].mean() == 0.5
     assert set(results["feature"]) == {"activations"}

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from madkit.detection.detector import Assumptions
 from madkit.detection.own_answer import OWN_ANSWER, own_answer_scores, settings_of
 from madkit.detection.result_tables import results_table
 from madkit.detection.within_answers import answer_warning, answers_missing
 from madkit.store.variant import Variant
 
 DETECTOR = Variant("activations")
-SETTINGS = {(DETECTOR, "mahalanobis"): ("online", ""), **settings_of()}
+SETTINGS = {(DETECTOR, "mahalanobis"): Assumptions("online", "", "trusted prompts"), **settings_of()}
 
 
 def prompts(yes_alice=0.5, yes_bob=0.5, n=240, seed=0):

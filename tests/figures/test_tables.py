@@ -98,7 +98,13 @@ def test_table_shows_the_published_numbers(table: pd.DataFrame, drawn: list[Path
     for model_lines in (lines[:6], lines[6:]):
         assert len({line.count("|") for line in model_lines}) == 1
     value = lof.loc["tiny-llama", "auroc_all"]
-    line = next(line for line in lines if line.startswith("| activations lof | online | 2 |"))
+    line = next(line for line in lines if line.startswith("| activations lof | online | - | 2 |"))
+    head = [cell.strip() for cell in lines[0].split("|")]
+    assert head.index("TPR at 1% FPR, all") == head.index("AUROC, all") + 1
+    caught = lof.loc["tiny-llama", "tpr_at_1_percent"]
+    assert f"{caught:.3f} [" in line.split("|")[head.index("TPR at 1% FPR, all")]
+    needs = table.set_index(["feature", "setting"])["needs"]
+    assert set(needs["activations", "online"]) == {"trusted prompts"}
     assert f"{value:.3f} [" in line and "0.762 (10)" in line and "| 3 |" in line  # 2 ms to read, 1 ms to score
 
 

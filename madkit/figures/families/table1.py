@@ -17,6 +17,11 @@ from madkit.figures.tables.latex import latex_tables
 from madkit.figures.tables.significance import LEVEL, significantly_best
 
 SUBSETS = ("all", "agree", "disagree")
+#: What every detector needs goes without saying.
+_NEEDS = {"trusted prompts": "-", "trusted prompts, base model": "base model"}
+_NEEDS |= {
+    f"{needs}, untrusted prompts": f"{short}, untrusted prompts".removeprefix("-, ") for needs, short in _NEEDS.items()
+}
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,12 @@ class TableRow:
     feature: str
     score: str
     setting: str
+    needs: str
+    """What it needs besides the model that is watched."""
     datasets: list[str]
     ours: dict[str, Average | None]
+    caught: Average | None
+    """Share of anomalous prompts that a threshold with 1% false alarms catches, all prompts."""
     within: dict[str, Average | None]
     """AUROC within answers."""
     control: dict[str, Average | None]
@@ -92,7 +101,9 @@ def _rows(results: Results) -> Iterator[TableRow]:
             feature,
             score,
             setting,
+            ", ".join(sorted(set(part["needs"]))),
             datasets,
+            caught=_caught(part[part["subset"] == "all"]),
             ours={subset: average(part[part["subset"] == subset]) for subset in SUBSETS},
             within={subset: within_average(part[part["subset"] == subset]) for subset in SUBSETS},
             control={subset: average(control[control["subset"] == subset]) for subset in SUBSETS},
@@ -116,6 +127,7 @@ def _flat(row: TableRow) -> dict[str, object]:
         "feature": row.feature,
         "score": row.score,
         "setting": row.setting,
+        "needs": row.needs,
         "datasets": " ".join(row.datasets),
     }
     for prefix, averages in (("", row.ours), ("within_", row.within), ("control_", row.control)):
@@ -124,6 +136,8 @@ def _flat(row: TableRow) -> dict[str, object]:
             flat[f"{prefix}low_{subset}"] = value.low if value else None
             flat[f"{prefix}high_{subset}"] = value.high if value else None
             flat[f"{prefix}n_datasets_{subset}"] = value.n_datasets if value else 0
+    for name, end in (("tpr_at_1_percent", "value"), ("tpr_low", "low"), ("tpr_high", "high")):
+        flat[name] = getattr(row.caught, end) if row.caught else None
     flat |= {f"best_{subset}": subset in row.best for subset in SUBSETS}
     flat["milliseconds_per_prompt"] = row.cost
     for prefix, numbers in (("published_llama", row.llama), ("published_mistral", row.mistral)):
@@ -139,7 +153,8 @@ def _flat(row: TableRow) -> dict[str, object]:
 def _cells(model: str, rows: Sequence[TableRow]) -> tuple[list[str], list[list[str]]]:
     """The head and the rows of a model's table: detectors by setting, the highest average first."""
     nearest = _nearest(model)
-    head = ["detector", "setting", "datasets", *SUBSETS, "within answers, all", "control, all", "ms per prompt"]
+    head = ["detector", "setting", "needs", "datasets", "AUROC, all", "TPR at 1% FPR, all"]
+    head += [*SUBSETS[1:], "within answers, all", "control, all", "ms per prompt"]
     head += [f"published {nearest}, {subset}" for subset in SUBSETS] + [f"published {nearest}, same datasets, all"]
     table = []
     for row in sorted(rows, key=_order):
@@ -148,8 +163,11 @@ def _cells(model: str, rows: Sequence[TableRow]) -> tuple[list[str], list[list[s
         cells = [
             row.detector,
             row.setting,
+            _NEEDS.get(row.needs, row.needs),
             "/".join(map(str, counts)) or "0",
-            *(_bold(with_interval(row.ours[subset]), subset in row.best) for subset in SUBSETS),
+            *(_bold(with_interval(row.ours[subset]), subset in row.best) for subset in SUBSETS[:1]),
+            with_interval(row.caught),
+            *(_bold(with_interval(row.ours[subset]), subset in row.best) for subset in SUBSETS[1:]),
             with_interval(row.within["all"]),
             with_interval(row.control["all"]),
             "-" if row.cost is None else f"{row.cost:.3g}",
@@ -163,6 +181,13 @@ def _cells(model: str, rows: Sequence[TableRow]) -> tuple[list[str], list[list[s
 def _order(row: TableRow) -> tuple[tuple[int, str], float, str]:
     value = row.ours["all"]
     return setting_order(row.setting), -value.value if value else 0.0, row.detector
+
+
+def _caught(rows: pd.DataFrame) -> Average | None:
+    if "tpr" not in rows:
+        return None
+    ends = {"tpr": "auroc", "tpr_low": "low", "tpr_high": "high"}
+    return average(rows[list(ends)].rename(columns=ends))
 
 
 def _bold(cell: str, best: bool) -> str:
@@ -205,6 +230,9 @@ def _notes(results: Results, rows: Sequence[TableRow]) -> list[str]:
     cost += f"; not measured for {lacking} of the detectors, whose stages ran before costs were kept" if lacking else ""
     return [
         "*all*, *agree*, *disagree*: all test prompts; where the characters' labels agree; the others.",
+        "*TPR at 1% FPR*: the share of anomalous prompts that a threshold catches with at most 1% false alarms among "
+        "normal test prompts; a monitor lives there.",
+        "*needs*: what a detector needs besides the model and trusted prompts.",
         "*setting*: an online score learns from trusted prompts only, an offline one from untrusted "
         "ones too; the ceiling is "
         "told the labels of other names, and is no detector.",

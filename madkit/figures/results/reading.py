@@ -15,7 +15,7 @@ _INTERVAL = ("value", "low", "high")
 
 SCHEMAS: dict[str, tuple[str, ...]] = {
     "detection": (
-        *("feature", "adapter", "score", "setting", "site", "layer", "aggregation", "subset"),
+        *("feature", "adapter", "score", "setting", "needs", "site", "layer", "aggregation", "subset"),
         *("auroc", "low", "high", "sign", "n_normal", "n_anomalous", "n_statements"),
         *("auroc_within", "auroc_within_low", "auroc_within_high"),
         *("within_difference", "within_difference_low", "within_difference_high"),
