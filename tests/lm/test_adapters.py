@@ -113,6 +113,7 @@ def rename(folder, change):
         lambda k: k.replace("base_model.model.model.", "base_model.model._orig_mod.model."),
         lambda k: k.replace("base_model.model.model.", ""),
         lambda k: k.replace(".weight", ".quirky.weight"),
+        lambda k: k.replace("lora_A.", "lora_A.quirky."),
     ],
 )
 def test_names_that_can_be_paired_in_one_way_are(bases, saved, change):

@@ -33,7 +33,7 @@ def renamed(names: Iterable[str], wanted: Iterable[str], nesting: str) -> dict[s
     target = {_core(name, nesting): name for name in wanted}
     if len(target) < len(wanted):
         return None
-    for adapter in [None, *_adapter_names(names)]:
+    for adapter in [None, *_adapter_names(names, wanted)]:
         cores = {name: _core(name, nesting, adapter) for name in names}
         if len(set(cores.values())) == len(names) and set(cores.values()) == set(target):
             return {name: target[core] for name, core in cores.items()}
@@ -51,7 +51,7 @@ def _core(name: str, nesting: str, adapter: str | None = None) -> str:
     return ".".join(parts)
 
 
-def _adapter_names(names: list[str]) -> list[str]:
-    """What could be the adapter's name: parts at the end of every name."""
-    ends = [set(name.split(".")[-2:]) for name in names]
-    return sorted(set.intersection(*ends) - {"weight", "bias"}) if ends else []
+def _adapter_names(names: list[str], wanted: list[str]) -> list[str]:
+    """What could be the adapter's name: parts at the end of names in the file that end no name in the model."""
+    ours, theirs = ({part for name in group for part in name.split(".")[-2:]} for group in (wanted, names))
+    return sorted(theirs - ours)
