@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,7 +56,16 @@ def load_tokenizer(base: str, *, trust_remote_code: bool = False, argument: str 
 
 
 def load_config(base: str, *, trust_remote_code: bool = False, argument: str = "model.base") -> PretrainedConfig:
-    """The architecture of ``base``, without its weights."""
+    """The architecture of ``base``, without its weights.
+
+    Raises:
+        ConfigError: there is no such model, or an adapter lies in its folder.
+    """
+    if (Path(base) / "adapter_config.json").is_file():  # transformers would put it into the model, unasked
+        raise ConfigError(
+            f"{argument}={base!r} holds an adapter (adapter_config.json): name the model that it was trained on as the "
+            "base and this folder as `--model.adapter`, or take the adapter's files out of the folder"
+        )
     with explained(argument, base, "configuration"):
         return AutoConfig.from_pretrained(base, trust_remote_code=trust_remote_code)
 
@@ -118,7 +128,7 @@ def load_causal_lm(
     logger.setLevel(logging.ERROR)  # its table of missing weights; `require_complete` says it in a line
     try:
         with explained(argument, base, "model"):
-            config = AutoConfig.from_pretrained(base, trust_remote_code=trust_remote_code)
+            config = load_config(base, trust_remote_code=trust_remote_code, argument=argument)
             lm, info = _kind(config).from_pretrained(
                 base,
                 dtype=number_format,

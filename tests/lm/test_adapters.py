@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from madkit.errors import ConfigError
-from madkit.lm import adapters, forward
+from madkit.lm import adapters, forward, loading
 
 QV = {"r": 2, "target_modules": ["q_proj", "v_proj"]}
 IDS = torch.tensor([[5, 90, 17, 200, 33]])
@@ -204,6 +204,8 @@ def test_folders_that_are_no_adapter_say_what_they_are(bases, saved):
         adapters.load_adapter(lm, str(folder.parent / "several"))
     with pytest.raises(ConfigError, match="--model.adapter none"):
         adapters.load_adapter(lm, str(bases["llama"]))
+    with pytest.raises(ConfigError, match="holds an adapter"):
+        loading.load_causal_lm(str(shutil.copytree(bases["llama"], folder, dirs_exist_ok=True)))
     with pytest.raises(ConfigError, match="is a file"):
         adapters.load_adapter(lm, str(folder / "adapter_config.json"))
 

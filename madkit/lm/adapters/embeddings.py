@@ -39,7 +39,8 @@ def resize_embeddings(
     """
     before: dict[str, Any] = {name: lm.get_submodule(name) for name in _embeddings(lm)}
     sizes = {n for name in before for n in _sizes(name, tensors).values()}
-    now = lm.get_input_embeddings().weight.shape[0]
+    embedding: Any = lm.get_input_embeddings()
+    now = int(embedding.weight.shape[0])
     if not sizes or sizes == {now}:
         return
     if len(sizes) > 1:

@@ -133,7 +133,7 @@ def _bring_together(lm: PreTrainedModel, adapter: AdapterFolder) -> None:
     if "disk" in places:
         raise ConfigError(f"{adapter.label}: a part of its base is left on the disk: use more or larger devices")
     if "cpu" in places:
-        from accelerate.hooks import remove_hook_from_submodules
+        from accelerate.hooks import remove_hook_from_submodules  # type: ignore[import-untyped]
 
         remove_hook_from_submodules(lm)
 
@@ -179,10 +179,8 @@ def _fill(model: Any, tensors: Mapping[str, Tensor], adapter: AdapterFolder, nes
             place.fill_(torch.nan)
     base = set(model.state_dict())
     own = {name for name in tensors if name not in base or name in places}
-    names = dict.fromkeys(own)
     if own != set(places) and (paired := renamed(own, places, nesting)) is not None:
-        names = {name: paired.get(name, name) for name in tensors}
-        tensors = {names[name]: tensor.contiguous() for name, tensor in tensors.items()}
+        tensors = {paired.get(name, name): tensor.contiguous() for name, tensor in tensors.items()}
         with tempfile.TemporaryDirectory() as folder:
             save_file(tensors, Path(folder) / WEIGHTS)
             left_over = _read_into(model, folder, adapter)

@@ -17,7 +17,7 @@ def bad(name, prepare, *says, more=()):
 
 def read(name, prepare):
     """An adapter whose names can be paired in one way: refused, or read as what it was."""
-    return Case(name, (predict(Accepted()),), (prepare,), "fitted")
+    return Case(name, (predict(Either(Refused("adapter"), Accepted())),), (prepare,), "fitted")
 
 
 def _renamed(old, new):
