@@ -1,5 +1,6 @@
 """Write figures and texts: complete files only, and the same bytes for the same input."""
 
+import csv
 import gzip
 import io
 import json
@@ -109,11 +110,35 @@ def write_text(sheet: Sheet, out: Path, folders: Sequence[Path]) -> Path:
     """Write a text or a document; Markdown and LaTeX name the run folders in a comment, CSV in `sources.json` only."""
     text = sheet.body.markdown() if isinstance(sheet.body, Document) else str(sheet.body)
     origin = "Drawn by " + _version() + " from: " + "; ".join(folder.as_posix() for folder in folders)
-    if sheet.name.endswith(".md"):
+    origin = " ".join(origin.splitlines())
+    if sheet.name.endswith(".csv"):
+        text = _without_formulas(text)
+    elif sheet.name.endswith(".md"):
         text += f"\n<!-- {origin.replace('--', '- -')} -->\n"
     elif sheet.name.endswith(".tex"):
         text = f"% {origin}\n{text}"
     return replace_file(out / sheet.name, text.encode("utf-8"))
+
+
+def _without_formulas(text: str) -> str:
+    """A CSV table none of whose texts a spreadsheet would run: an apostrophe before them is what it hides."""
+    rows = list(csv.reader(io.StringIO(text)))
+    if not any(_is_formula(cell) for row in rows for cell in row):
+        return text
+    safe = io.StringIO()
+    writer = csv.writer(safe, lineterminator="\n")
+    writer.writerows([f"'{cell}" if _is_formula(cell) else cell for cell in row] for row in rows)
+    return safe.getvalue()
+
+
+def _is_formula(cell: str) -> bool:
+    if not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return False
+    try:
+        float(cell)
+    except ValueError:
+        return True
+    return False
 
 
 def write_sources(out: Path, sources: Mapping[str, Sequence[str]]) -> Path:

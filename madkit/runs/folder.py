@@ -10,6 +10,7 @@ import madkit
 from madkit.errors import ConfigError
 from madkit.runs.atomic import write_atomically
 from madkit.runs.fingerprints import digest, file_digest, weights_fingerprint
+from madkit.runs.naming import folder_name
 
 # Trainer options that say where and how to compute, not what.
 WHERE = {
@@ -27,11 +28,16 @@ def folder_of(run: str | None, data: dict[str, Any] | None) -> Path | None:
     Example:
         >>> folder_of("runs/llama", {"init_args": {"dataset": "addition"}}).as_posix()
         'runs/llama/addition'
+
+    Raises:
+        ConfigError: the dataset's name leads out of the folder or cannot be a folder's.
     """
     if run is None:
         return None
+    if "\0" in run:
+        raise ConfigError(f"run={run!r} holds '\\0': name a folder with `--run runs/<name>`")
     dataset = (data or {}).get("init_args", {}).get("dataset")
-    return Path(run) / dataset if dataset else Path(run)
+    return Path(run) if dataset is None else Path(run) / folder_name(dataset, "data.dataset")
 
 
 def fit_key(config: dict[str, Any]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from madkit.runs.naming import folder_name
+
 
 class Variant(NamedTuple):
     """A feature, read with the adapter of the LM switched on or off.
@@ -28,5 +30,9 @@ class Variant(NamedTuple):
         return self.feature if self.adapter else f"controls/{self.feature}"
 
     def folder(self, run: Path) -> Path:
-        """The folder of its stores in a run."""
-        return run / ("features" if self.adapter else "controls") / self.feature
+        """The folder of its stores in a run.
+
+        Raises:
+            ConfigError: the feature's name cannot be a folder's.
+        """
+        return run / ("features" if self.adapter else "controls") / folder_name(self.feature, "feature")

@@ -43,6 +43,7 @@ _SETTINGS: dict[Any, Any] = {
     "lines.markersize": 3.5,
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 0.07,  # inches
+    "text.parse_math": False,  # names may hold dollar signs
     "svg.hashsalt": "madkit",  # otherwise the identifiers in an SVG are random
 }
 

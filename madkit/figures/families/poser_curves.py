@@ -87,3 +87,5 @@ def _panel(ax: Axes, rows: pd.DataFrame, quantity: Quantity, colors: dict[bool, 
             ax.fill_between(x, low, high, color=color, alpha=0.15, lw=0)
     if quantity.logarithmic:
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())

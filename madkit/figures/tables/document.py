@@ -1,5 +1,6 @@
 """Tables with words around them: written as Markdown, and set in the report."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -39,7 +40,17 @@ class Document:
             lines += [f"## {heading}", "", *markdown_table(head, rows), ""]
         if self.notes:
             lines += [*(f"- {note}" for note in self.notes), ""]
-        return "\n".join(lines)
+        return without_html("\n".join(lines))
+
+
+def without_html(text: str) -> str:
+    """Markdown in which names bring neither tags nor links of their own.
+
+    Example:
+        >>> without_html("a<img src=x> [b](c), p < 0.05")
+        'a&lt;img src=x> [b]\\\\(c), p < 0.05'
+    """
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text).replace("](", "]\\(")
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -50,7 +61,12 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
         ['| detector | n |', '| --- | ---: |', '| lof | 5 |']
     """
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return ["| " + " | ".join(cells) + " |" for cells in lines]
+    return ["| " + " | ".join(map(_cell, cells)) + " |" for cells in lines]
+
+
+def _cell(text: str) -> str:
+    """The text of a cell, which ends at a vertical bar or a new line."""
+    return " ".join(text.splitlines()).replace("|", "\\|")
 
 
 def with_interval(value: Average | None) -> str:

@@ -48,4 +48,6 @@ def escaped(text: str) -> str:
         >>> escaped("a_b & 5%")
         'a\\_b \\& 5\\%'
     """
-    return "".join(_SPECIAL.get(letter, letter) for letter in text)
+    safe = "".join(_SPECIAL.get(letter, letter) for letter in " ".join(text.splitlines()))
+    # Behind the end of a row, these two would be options of it.
+    return f"{{{safe[0]}}}{safe[1:]}" if safe.startswith(("[", "*")) else safe
