@@ -4,6 +4,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from madkit.errors import ConfigError, DataError
+from madkit.scores.common.duplicates import warn_of_duplicates
 from madkit.scores.common.neighbours import NeighbourIndex, index_on_device, shared_index
 from madkit.scores.common.projection import unit_length
 from madkit.scores.common.score import Score
@@ -22,7 +23,8 @@ class KNearestNeighbours(Score):
 
     Blind to: differences of density: a row between two tight clusters counts like one at the rim of a wide one,
     which `LocalOutlierFactor` tells apart. Features of large variance drown the others. With "cosine" also to the
-    length of a vector.
+    length of a vector. Duplicates: k equal trusted rows are the k neighbours of everything near them, so that the score
+    there is the distance to a single row; a warning says so when there are more than k.
 
     Use when: the trusted prompts are not one cloud and there are some hundreds of them or more; "cosine" where
     the lengths of vectors differ for reasons that do not matter. It shares its search with `LocalOutlierFactor`.
@@ -68,6 +70,7 @@ class KNearestNeighbours(Score):
     def estimate(self, trusted: Tensor, untrusted: None) -> dict[str, Tensor]:
         if self.k > len(trusted):
             raise DataError(f"k={self.k} is more than the {len(trusted)} trusted rows: lower k or add rows")
+        warn_of_duplicates(trusted, self.k, self.name, "the score near them is the distance to a single row")
         self._index = shared_index(trusted)
         return {"pool": trusted}
 

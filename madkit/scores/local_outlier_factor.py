@@ -4,6 +4,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from madkit.errors import ConfigError, DataError
+from madkit.scores.common.duplicates import warn_of_duplicates
 from madkit.scores.common.neighbours import NeighbourIndex, index_on_device, shared_index
 from madkit.scores.common.score import Score
 from madkit.streaming.pool import Pool
@@ -22,7 +23,10 @@ class LocalOutlierFactor(Score):
 
     Blind to: distance as such: beside a sparse cluster a row may be far off and ordinary. Features of large variance
     drown the others, and with very many features all distances are about equal. A group of more than k anomalies among
-    the trusted rows is normal to it.
+    the trusted rows is normal to it. Duplicates: where more than k trusted rows are equal, their density is without
+    bound (1e10 stands for it), so that a row beside them gets about its distance times 1e10, however near, while a far
+    row whose neighbours are others keeps an ordinary score. Such numbers say nothing, they rule the mean over sites,
+    and a warning names them when the score is fitted.
 
     Use when: the trusted prompts are several clusters of different density, and some hundreds or more.
 
@@ -69,6 +73,7 @@ class LocalOutlierFactor(Score):
         if self.k >= len(trusted):
             raise DataError(f"k={self.k} is not less than the {len(trusted)} trusted rows: lower k or add rows")
         self._index = shared_index(trusted)
+        warn_of_duplicates(trusted, self.k, self.name, "rows beside them get scores without bound")
         distances, neighbours = self._index.nearest_others(self.k)
         reach = distances[:, -1].clone()
         return {"pool": trusted, "reach": reach, "density": self._density(distances, reach[neighbours])}

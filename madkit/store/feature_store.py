@@ -33,9 +33,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from madkit.errors import StoreError
+from madkit.errors import ConfigError, StoreError
 from madkit.runs.atomic import write_json
 from madkit.runs.fingerprints import digest
+from madkit.runs.naming import folder_name
 from madkit.runs.tables import write_parquet
 from madkit.store.checksums import file_checksum
 from madkit.store.shards import Shard
@@ -81,6 +82,11 @@ class FeatureStore:
             )
         if not all(isinstance(manifest.get(part), kind) for part, kind in _PARTS.items()):
             raise self._damaged_manifest()
+        try:
+            for site in manifest["sites"]:
+                folder_name(site, "site")
+        except ConfigError as error:
+            raise StoreError(f"store {str(folder)!r}: {error}; `{self.command}` did not write it") from None
         self.manifest: dict[str, Any] = manifest
 
     def _damaged_manifest(self) -> StoreError:

@@ -227,3 +227,20 @@ def test_a_cost_is_reading_and_scoring_where_both_were_measured(tmp_path: Path) 
     assert pd.read_csv(StringIO(sheets["table1.csv"]))["milliseconds_per_prompt"].isna().all()
     assert "not measured for 2 of the detectors" in sheets["table1.md"].markdown()
     assert other.is_dir()
+
+
+def test_names_of_others_break_no_table_and_no_figure(tmp_path: Path) -> None:
+    model, dataset = "=1+1 | <img src=x onerror=f> [a](b)", "a$b^$c_%#&~{}"
+    write_run(tmp_path / "runs", model, dataset, layers=2, n=80)
+    written = {path.name: path for path in draw([tmp_path / "runs"], tmp_path / "out", formats=("svg",))}
+    assert any(name.startswith("training_") or name.startswith("fig") for name in written)
+    table = pd.read_csv(written["table1.csv"])
+    assert set(table["model"]) == {f"'{model}"} and set(table["datasets"]) == {dataset}
+    assert pd.api.types.is_float_dtype(table["low_all"])
+    text, _, origin = written["table1.md"].read_text().rpartition("<!--")
+    assert origin.count("-->") == 1
+    assert "<img" not in text and "](b)" not in text and model.split(" |")[0] in text
+    rows = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in rows}) == 1
+    origin, *body = written["table1.tex"].read_text().splitlines()
+    assert origin.startswith("% Drawn by") and body[0].startswith("% needs")

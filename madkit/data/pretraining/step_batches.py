@@ -84,13 +84,16 @@ def ready_batches(batches: Sequence[Any]) -> DataLoader[Any]:
 
 
 def text_batch(
-    texts: Sequence[Sequence[int]], pad_id: int, learned: Sequence[Sequence[int]] | None = None, min_width: int = 1
+    texts: Sequence[Sequence[int]],
+    pad_id: int | None,
+    learned: Sequence[Sequence[int]] | None = None,
+    min_width: int = 1,
 ) -> dict[str, Tensor]:
     """Put texts into a rectangle, padded on the right, where a causal model does not see it.
 
     Args:
         texts: b lists of token ids.
-        pad_id: What to pad with.
+        pad_id: What to pad with; None for any token, as the padding is masked.
         learned: For each text the positions of the tokens with loss; None for a batch without labels.
         min_width: The smallest width.
 
@@ -102,7 +105,7 @@ def text_batch(
         [[-100, 6], [7, -100]]
     """
     width = max([min_width, *map(len, texts)])
-    input_ids = np.full((len(texts), width), pad_id, dtype=np.int64)
+    input_ids = np.full((len(texts), width), pad_id or 0, dtype=np.int64)
     mask = np.zeros_like(input_ids)
     for row, ids in enumerate(texts):
         input_ids[row, : len(ids)], mask[row, : len(ids)] = ids, 1

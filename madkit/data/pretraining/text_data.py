@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
 from typing_extensions import override
@@ -16,6 +18,8 @@ from madkit.errors import ConfigError, DataError
 
 Batch = dict[str, Tensor]
 
+#: Columns of text, as `datasets` writes their type.
+_TEXTS = {f"Value('{kind}')" for kind in ("string", "large_string", "string_view")}
 #: The suffix of a file: its format, as `datasets` calls it.
 FORMATS = {".txt": "text", ".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 
@@ -87,12 +91,20 @@ class TextData(StepwiseData):
             ) from error
         if column not in texts.column_names:
             raise ConfigError(f"column={column!r} is not in {source!r}; choose from {', '.join(texts.column_names)}")
+        if (kind := str(texts.features[column])) not in _TEXTS:
+            raise ConfigError(f"column={column!r} of {source!r} holds {kind[:80]}: name a column of text")
         return texts
 
     @cached_property
     def _parts(self) -> tuple[np.ndarray, np.ndarray]:
         """Texts to learn from, and those held out."""
         order = np.random.default_rng(self.seed).permutation(len(self.texts))
+        present = pc.is_valid(self.texts.data.column(self.column)).to_numpy()
+        if not present.all():
+            rank_zero_warn(
+                f"source={self.source!r}: {int((~present).sum())} of {len(order)} texts are missing and left out"
+            )
+            order = order[present[order]]
         if len(order) < self.n_validation + self.batch_size:
             raise DataError(
                 f"source={self.source!r} has {len(order)} texts: too few for n_validation={self.n_validation} "

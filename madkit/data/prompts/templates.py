@@ -61,12 +61,21 @@ class Template:
             ConfigError: The braces do not pair, or hold something else than a plain name.
         """
         try:
-            names = [field for _, field, _, _ in string.Formatter().parse(self.text) if field is not None]
+            fields = [part for part in string.Formatter().parse(self.text) if part[1] is not None]
         except ValueError as error:
-            raise ConfigError(f"template {self.text!r} is malformed: {error}") from None
-        for field in names:
-            if not field.isidentifier():
-                raise ConfigError(f"template {self.text!r} has the field {{{field}}}: use a plain name")
+            raise ConfigError(
+                f"template {self.text!r} is malformed: {error}; braces that are text are doubled"
+            ) from None
+        names = set()
+        for _, name, form, conversion in fields:
+            # Attributes, conversions and formats reach more than the value, and can make gigabytes of it.
+            if name is None or not name.isidentifier() or form or conversion:
+                written = f"{name}{f'!{conversion}' if conversion else ''}{f':{form}' if form else ''}"
+                raise ConfigError(
+                    f"template {self.text!r} has the field {{{written}}}: use a plain name, without a dot, brackets, a "
+                    "conversion or a format; braces that are text are doubled"
+                )
+            names.add(name)
         return frozenset(names)
 
     def render(self, name: str, values: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 
 from madkit.figures.drawing import style
 from madkit.figures.drawing.panel_page import PanelBlock, panel_page

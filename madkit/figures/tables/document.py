@@ -44,11 +44,11 @@ class Document:
 
 
 def without_html(text: str) -> str:
-    """Markdown in which names bring neither tags nor links of their own.
+    r"""Markdown in which names bring neither tags nor links of their own.
 
     Example:
         >>> without_html("a<img src=x> [b](c), p < 0.05")
-        'a&lt;img src=x> [b]\\\\(c), p < 0.05'
+        'a&lt;img src=x> [b]\\(c), p < 0.05'
     """
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text).replace("](", "]\\(")
 

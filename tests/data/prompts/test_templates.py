@@ -118,6 +118,22 @@ def test_user_templates(tmp_path):
         ("template: 'Is {op1} even?'\nchoices: [' No', ' Yes']", "does not name the speaker"),
         ("template: '{name} {op3}'\nchoices: [' No', ' Yes']", r"needs \['op3'\].*offers only.*'op1'"),
         ("template: '{name} {op1.real}'\nchoices: [' No', ' Yes']", "plain name"),
+        *(
+            (f"template: '{{name}} {field}'\nchoices: [' No', ' Yes']", "plain name, without a dot, brackets, a conv")
+            for field in (
+                "{op1:d}",
+                "{op1!r}",
+                "{op1:{op2}}",
+                "{op1:2000000000}",
+                "{op1:{op2.__class__}}",
+                "{op1[0]}",
+                "{0}",
+                "{op1:>9}",
+                "{op1!s:5}",
+                "{ op1}",
+                "{op1:{op2!r}}",
+            )
+        ),
         ("template: '{name} {}'\nchoices: [' No', ' Yes']", "plain name"),
         ("template: '{name'\nchoices: [' No', ' Yes']", "malformed"),
         ("template: '{name}'\nchoices: [' No', ' No']", "two different answers"),
