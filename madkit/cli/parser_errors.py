@@ -45,7 +45,8 @@ def one_line(message: str, options: Sequence[str] = ()) -> str:
     if missing := re.search(r'Key "([\w.]+)" is required', message):
         return f"{missing.group(1)} is missing: give it in the recipe, or as an option"
     reasons, value = _reasons(message), _value(message)
-    reason = reasons[0] if reasons else " ".join(message.split())
+    telling = [reason for reason in reasons if not re.match(r"Expected an? <class", reason)]
+    reason = (telling or reasons or [" ".join(message.split())])[0]
     if option := re.search(r"Option '([\w.]+)' is not accepted", reason):
         owner = classes[-1] if classes else where
         if inner := re.search(r"class_path='([\w.]+)'", reason):

@@ -4,11 +4,11 @@ import lightning as L
 import pandas as pd
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
 from torch.utils.data import DataLoader, TensorDataset
 
-from madkit.errors import ConfigError
+from madkit.errors import ConfigError, DataError
 from madkit.training.training_module import TrainingModule
 
 ROWS = torch.randn(24, 3, generator=torch.Generator().manual_seed(0))
@@ -112,6 +112,35 @@ def test_a_loss_scale_is_taken_out_before_clipping(tmp_path):
         assert len(module.norms) == 6 and all(abs(norm - 0.5) < 0.01 for norm in module.norms)
         results.append(module.line.weight)
     torch.testing.assert_close(results[0], results[1])
+
+
+def test_a_monitor_of_nothing_is_found_before_the_first_step(tmp_path):
+    for callback in (ModelCheckpoint(tmp_path, monitor="val/biass"), EarlyStopping("val/biass")):
+        module = LineFit()
+        with pytest.raises(ConfigError, match=r"monitor='val/biass' is logged by nothing; did you mean 'val/bias'"):
+            fit(module, tmp_path, [ModelCheckpoint(tmp_path / "last"), callback])
+        assert not module.losses
+
+
+@pytest.mark.parametrize("options", [{}, {"limit_val_batches": 0}])
+def test_a_loss_that_is_not_finite_ends_the_training(tmp_path, options):
+    class Diverging(LineFit):
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch, batch_idx) * (1.0 if batch_idx < 2 else float("nan"))
+
+        def record_loss(self, loss):
+            super().record_loss(loss if len(self.losses) < 3 else loss * float("nan"))
+
+    with pytest.raises(DataError, match="training loss is NaN or infinite after step 4"):
+        fit(Diverging(), tmp_path, **options)
+    assert not (tmp_path / "line").exists()
+
+
+def test_an_optimizer_that_does_not_take_its_options_is_one_line(tmp_path):
+    module = LineFit()
+    module.optimizer = lambda parameters: torch.optim.AdamW(parameters, lr=-1.0)
+    with pytest.raises(ConfigError, match="model.optimizer does not take its options .*Invalid learning rate: -1.0"):
+        fit(module, tmp_path)
 
 
 def test_the_best_weights_are_exported(tmp_path):
