@@ -70,7 +70,7 @@ def behaviour(prompts: pd.DataFrame, answers: FeatureStore | None) -> pd.DataFra
     prompts = prompts.copy()
     prompts["agree"] = prompts["alice_label"].astype(bool) == prompts["bob_label"].astype(bool)
     logits = np.full((len(prompts), 2), np.nan)
-    if answers is not None:
+    if answers is not None and answers.count("test"):
         rows, x = answers.read("logits", "test")
         logits = pd.DataFrame(x.double().numpy(), index=rows.numpy()).loc[prompts["row"]].to_numpy()
     prompts["logit_no"], prompts["logit_yes"] = logits.T

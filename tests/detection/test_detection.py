@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from madkit.detection.data import StoreData
 from madkit.detection.detection import Detection
 from madkit.detection.detector import Detector
+from madkit.detection.output import behaviour
 from madkit.errors import ConfigError, StoreError
 from madkit.scores import KNearestNeighbours, Mahalanobis
 from madkit.store.feature_store import FeatureStore
@@ -112,6 +113,14 @@ def test_own_answer_is_a_control_of_every_run(run):
     assert set(results["answers_from"]) == {"log_odds"}
     scores = pd.read_parquet(run / "detection" / "scores.parquet")
     assert set(scores["feature"]) == {"activations"}
+
+
+def test_answers_stored_for_other_splits_alone_are_none():
+    class NoTest:
+        def count(self, split):
+            return 0 if split == "test" else 40
+
+    assert behaviour(prompts(), NoTest())["log_odds"].isna().all()
 
 
 def test_another_recipe_leaves_nothing_of_the_one_before(run):

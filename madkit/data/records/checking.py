@@ -11,7 +11,7 @@ from madkit.data.prompts.characters import CHARACTERS
 from madkit.data.records.columns import LABELS, REQUIRED, arrow_table, as_numbers, flat_frame
 from madkit.data.records.consistency import repeated_ids
 from madkit.data.tasks.base import rank_quantiles
-from madkit.errors import DataError
+from madkit.errors import ConfigError, DataError
 from madkit.statistics.hashing import stable_hash
 
 if TYPE_CHECKING:
@@ -39,12 +39,15 @@ def check_records(records: DatasetDict, requantile: Requantile = True) -> Datase
         The same splits, the columns in plain types: labels bool, difficulty and quantile float.
 
     Raises:
+        ConfigError: There is no such way to compute quantiles.
         DataError: A column is missing; a label is not 0 or 1; a character is neither Alice nor Bob; a
             label is not that of its character; a difficulty is not a number. The message names the first
             problem; `madkit data check` names all of them.
     """
     from datasets import DatasetDict
 
+    if requantile not in (True, False, "balanced"):
+        raise ConfigError(f"requantile={requantile!r} is unknown: use true, false or balanced")
     frames, problems = find_problems(records, requantile)
     if problems:
         more = f" (and {len(problems) - 1} more: see `madkit data check`)" if len(problems) > 1 else ""

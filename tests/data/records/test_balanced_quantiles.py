@@ -8,6 +8,7 @@ from madkit.data.quirky.answer_shares import answer_shares, confounding
 from madkit.data.quirky.quirky_data import QuirkyData
 from madkit.data.records.checking import check_records
 from madkit.data.tasks.table_task import TableTask
+from madkit.errors import ConfigError
 
 
 class EasyIfTrue(TableTask):
@@ -47,6 +48,11 @@ def test_the_same_records_in_another_order_have_the_same_quantiles():
     records["train"] = records["train"].shuffle(seed=1)
     there = frames(check_records(records, "balanced"))["train"].set_index("id")["difficulty_quantile"]
     pd.testing.assert_series_equal(here.sort_index(), there.sort_index())
+
+
+def test_another_way_to_rank_is_refused():
+    with pytest.raises(ConfigError, match="requantile='within' is unknown: use true, false or balanced"):
+        check_records(EasyIfTrue(n_train=40, n_validation=40, n_test=0).records(0), "within")
 
 
 def test_says_where_the_answer_tells_the_prompts_apart():
