@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from madkit.errors import ConfigError, MadkitError
 from madkit.lm import forward
@@ -21,6 +22,7 @@ LENGTHS = (7, 4)
 TOLERANCES = {True: (1e-3, 1e-2), False: (5e-2, 0.25)}
 #: Architectures that have been checked, and whether they can read padded batches.
 _CHECKED: dict[tuple[str, ...], bool] = {}
+_CACHING: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
 
 @torch.inference_mode(False)
@@ -46,7 +48,7 @@ def check_forward(lm: PreTrainedModel, argument: str, name: str) -> None:
             with on_cpu(lm):
                 _CHECKED[key] = _is_right(lm)
         except MadkitError as error:
-            raise ConfigError(f"{argument}={name!r}: {error}") from error
+            raise ConfigError(f"{argument}={name!r}: {str(error).removeprefix('model.base: ')}") from error
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
@@ -82,7 +84,38 @@ def _is_right(lm: PreTrainedModel) -> bool:
         (ours, torch.cat(theirs))
         for ours, *theirs in zip(states[skipped:], *(states for _, states in reports), strict=False)
     ]
-    return all(_difference(ours, theirs) <= padded for ours, theirs in pairs)
+    if not all(_difference(ours, theirs) <= padded for ours, theirs in pairs):
+        return False
+    # In half precision, what padding does may be less than what rounding does: so it is asked what it holds, too.
+    filled = torch.cat([prompts[0][:, -gap:], prompts[1]], dim=1)
+    again, _ = _read(lm, torch.cat([prompts[0], filled]), mask)
+    return _difference(again, logits) <= same
+
+
+@torch.no_grad()
+def can_cache(lm: PreTrainedModel) -> bool:
+    """Whether a prompt can be read in two parts, the first of them kept as keys and values; found out once."""
+    if lm not in _CACHING:
+        try:
+            _CACHING[lm] = _caches_rightly(lm)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # a model with a state has no such cache, and says so in many ways
+            _CACHING[lm] = False
+    return _CACHING[lm]
+
+
+def _caches_rightly(lm: PreTrainedModel) -> bool:
+    same, _ = TOLERANCES[lm.dtype in (torch.float32, torch.float64)]
+    ids, cache = _prompts(lm)[0], DynamicCache()
+    whole = forward.decode(lm, input_ids=ids, use_cache=False)
+    where = torch.arange(ids.shape[1], device=ids.device)[None]
+    for part in (slice(0, -1), slice(-1, None)):
+        inputs = {"input_ids": ids[:, part], "position_ids": where[:, part]}
+        hidden = forward.decode(lm, **inputs, past_key_values=cache, use_cache=True)
+    right = _difference(hidden[:, -1], whole[:, -1]) <= same and cache.get_seq_length() == ids.shape[1]
+    cache.crop(-1)
+    return right and cache.get_seq_length() == ids.shape[1] - 1
 
 
 def _prompts(lm: PreTrainedModel) -> list[Tensor]:

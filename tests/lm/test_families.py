@@ -9,8 +9,9 @@ from madkit.extraction.forward_pass import trace
 from madkit.features import Activations, Answers, Attribution
 from madkit.lm import forward
 from madkit.lm.attention import output_projection
-from madkit.lm.probe import check_forward
+from madkit.lm.probe import can_cache, check_forward
 from madkit.lm.text_decoder import layer_names
+from madkit.poser.measure.repeated_batch import RepeatedBatch
 from madkit.volume.lm.divergence import original_logits
 
 SIZE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
@@ -198,3 +199,12 @@ def test_names_of_layers_are_those_of_the_language_model():
     """A tower that sees may have as many layers, and stands first."""
     assert layer_names(make("gemma3"))[1] == "model.language_model.layers.1"
     assert layer_names(make("opt"))[1] == "model.decoder.layers.1"
+
+
+@pytest.mark.parametrize(("family", "caches"), [("gemma2", True), ("bloom", True), ("gptj", True), ("mamba", False)])
+def test_answers_are_the_same_with_and_without_a_cache(family, caches):
+    lm, batch = make(family), batch_of()
+    assert can_cache(lm) is caches
+    ours, theirs = (RepeatedBatch(lm, batch, cached=cached) for cached in (True, False))
+    assert (ours.cache is not None) is caches
+    close(ours.baseline, theirs.baseline)

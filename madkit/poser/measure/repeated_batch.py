@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from madkit.lm import forward
+from madkit.lm.probe import can_cache
 from madkit.poser.measure.output_shift import shifted_outputs
 from madkit.poser.measure.scenario_batches import Batch
 from madkit.volume import kl_divergence
@@ -37,8 +38,8 @@ class RepeatedBatch:
         lm: the plain transformers model.
         batch: ``input_ids`` and ``attention_mask`` (B, T), padded on the left; ``choices`` (B, 2), the tokens of the
             benign and the misaligned answer.
-        cached: keep keys and values; otherwise every run goes through the complete prompts, as perturbations of all
-            tokens need.
+        cached: keep keys and values, where the model has them; otherwise every run goes through the complete prompts,
+            as perturbations of all tokens need.
     """
 
     def __init__(self, lm: PreTrainedModel, batch: Batch, *, cached: bool) -> None:
@@ -46,7 +47,7 @@ class RepeatedBatch:
         self.mask: Tensor = batch["attention_mask"]
         self.padded = forward.checked_padding(lm, batch)
         self.cache: Any = None
-        if cached and self.mask.shape[1] > 1:
+        if cached and self.mask.shape[1] > 1 and can_cache(lm):
             self.cache = DynamicCache()
             with torch.no_grad():
                 self._run(slice(0, -1), self.mask[:, :-1])
