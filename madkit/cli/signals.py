@@ -102,6 +102,20 @@ class _Watchdog:
 _watchdogs: list[_Watchdog] = []
 
 
+_ENDING = {signal.SIGTERM, signal.SIGINT}
+
+
+def _before_fork() -> None:
+    """A signal that comes while a process is forked waits until it is clear whose it is."""
+    if _watchdogs:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+
+
+def _in_parent() -> None:
+    if _watchdogs:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+
+
 def _in_child() -> None:
     """What is forked, such as a worker that draws or loads data, ends when its parent says so."""
     if _watchdogs:
@@ -109,6 +123,7 @@ def _in_child() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _watchdogs.clear()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)

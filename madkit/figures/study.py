@@ -109,7 +109,7 @@ def _draw_all(
     sources |= {sheet.name: [folder.as_posix() for folder in everything] for _, sheet in texts}
     note(write_sources(out, sources), everything, "the report")
     # Table 1 comes last: a build that sees it knows that everything is drawn.
-    for family, sheet in sorted(texts, key=lambda pair: pair[1].name == "table1.md"):
+    for family, sheet in sorted(texts, key=lambda pair: pair[1].name.startswith("table1.")):
         note(write_text(sheet, out, everything), everything, family.name)
     return [file.path for file in written.values()]
 

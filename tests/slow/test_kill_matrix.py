@@ -38,6 +38,8 @@ STAGES = {
 }
 #: What holds times, absolute paths or the time of day.
 VARYING = ("tensorboard", "checkpoints", "predict.json", "summary.json", "fit.yaml", "predict.yaml", "test.yaml")
+#: What no reader sees.
+UNSEEN = (".lock", ".partial", "-costs.json")
 CHANGES = ("os.rename", "os.remove")
 
 
@@ -62,7 +64,7 @@ def at_change(number, then, *, renames=False):
             if event not in (CHANGES[:1] if renames else CHANGES):
                 return
             path = str(Path(str(arguments[1] if event == "os.rename" else arguments[0])).absolute())
-            if f"{Path.cwd()}/runs/" in path and "/tensorboard/" not in path and not path.endswith(".lock"):
+            if f"{Path.cwd()}/runs/" in path and "/tensorboard/" not in path and not path.endswith(UNSEEN):
                 seen += 1
                 if seen == number + 1:
                     then(path)
