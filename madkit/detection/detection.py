@@ -86,7 +86,10 @@ class Detection(L.LightningModule):
         if not keys:
             raise ConfigError("model.detectors=[] is empty; list at least one feature and score")
         if len(set(keys)) < len(keys):
-            raise ConfigError(f"model.detectors lists a pair of feature and score twice: {sorted(keys)}")
+            twice = sorted({f"{variant.feature} {name}" for variant, name in keys if keys.count((variant, name)) > 1})
+            raise ConfigError(f"model.detectors lists {', '.join(twice)} twice: list each feature and score once")
+        if len(set(self.aggregations)) < len(self.aggregations):
+            raise ConfigError(f"model.aggregations={self.aggregations}: list each of them once")
         if unknown := set(self.aggregations) - set(AGGREGATIONS):
             raise ConfigError(
                 f"model.aggregations={self.aggregations}: unknown {sorted(unknown)}; "

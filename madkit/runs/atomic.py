@@ -26,6 +26,7 @@ _WAYS_OUT = {
     errno.ENOTDIR: "a file stands where a folder should be: name another folder, or remove the file",
     errno.EEXIST: "a file stands where a folder should be: name another folder, or remove the file",
     errno.EISDIR: "a folder stands where a file should be: remove it",
+    errno.ENOENT: "no folder can be made there: name another one",
     errno.EIO: "the disk or the network drive is failing: name another folder",
 }
 

@@ -5,7 +5,7 @@ features that were read with the adapter switched off:
 
 ``manifest.json``
     what made it (model, adapter, tokenizer, prompts, sites), its shards, whether it is complete, and the checksums of
-    the other files;
+    the other files and of all that it says itself;
 ``rows.parquet``
     one line per prompt, in row order;
 ``shard-00000.safetensors``
@@ -47,6 +47,17 @@ from madkit.streaming.validation import sparse_rows
 _PARTS = {"identity": dict, "sites": list, "layers": list, "widths": dict, "shards": list, "rows": str}
 
 
+def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    """Write what a manifest says, with the checksum of it all."""
+    write_json(path, {**manifest, "checksum": _checksum_of(manifest)})
+
+
+def _checksum_of(manifest: dict[str, Any]) -> str:
+    """Of a manifest as it reads from JSON, where tuples are lists and keys are text."""
+    said = {key: value for key, value in manifest.items() if key != "checksum"}
+    return digest(json.loads(json.dumps(said)))
+
+
 class FeatureStore:
     """One feature of one run, on disk.
 
@@ -82,12 +93,17 @@ class FeatureStore:
             )
         if not all(isinstance(manifest.get(part), kind) for part, kind in _PARTS.items()):
             raise self._damaged_manifest()
+        if manifest.get("checksum") != _checksum_of(manifest):
+            raise self._damaged_manifest()
         try:
             for site in manifest["sites"]:
                 folder_name(site, "site")
         except ConfigError as error:
             raise StoreError(f"store {str(folder)!r}: {error}; `{self.command}` did not write it") from None
         self.manifest: dict[str, Any] = manifest
+
+    def _save_manifest(self) -> None:
+        write_manifest(self.folder / "manifest.json", self.manifest)
 
     def _damaged_manifest(self) -> StoreError:
         path = self.folder / "manifest.json"
@@ -131,7 +147,7 @@ class FeatureStore:
                 "format": cls.FORMAT, "identity": identity, "sites": sites, "layers": layers or [None] * len(sites),
                 "widths": widths or {}, "shards": layout, "rows": file_checksum(table), "complete": False,
             }  # fmt: skip
-            write_json(folder / "manifest.json", manifest)
+            write_manifest(folder / "manifest.json", manifest)
             store = cls(folder)
         current = root / "current.json"
         if current.exists() and _key_in(current) != folder.name:
@@ -246,7 +262,7 @@ class FeatureStore:
         self.manifest["complete"] = False
         if write:
             (self.folder.parent / "current.json").unlink(missing_ok=True)
-            write_json(self.folder / "manifest.json", self.manifest)
+            self._save_manifest()
 
     def finish(self) -> None:
         """Declare the store complete and current; it may have been complete before.
@@ -262,7 +278,7 @@ class FeatureStore:
         self.manifest["complete"] = False  # the checksums that it holds may be those of shards that were made again
         shards = [{**s, "checksum": self._open(s["index"]).checksum} for s in self.manifest["shards"]]
         self.manifest |= {"shards": shards, "complete": True}
-        write_json(self.folder / "manifest.json", self.manifest)
+        self._save_manifest()
         write_json(self.folder.parent / "current.json", {"key": self.folder.name})
 
     def count(self, split: str) -> int:

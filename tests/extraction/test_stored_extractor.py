@@ -17,7 +17,7 @@ from madkit.extraction.stored_extractor import StoredExtractor, stored_sites
 from madkit.features import SAE, Activations, Flow
 from madkit.lm import adapters, loading
 from madkit.lm.hooks import Hookpoint
-from madkit.store.feature_store import FeatureStore
+from madkit.store.feature_store import FeatureStore, write_manifest
 
 TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -119,7 +119,7 @@ def test_what_does_not_belong_together_is_refused(copied, bases, capsys, monkeyp
     for part, message in (("dtype", "differ in dtype"), ("adapter", "another adapter"), ("base", "differ in base")):
         content = json.loads(text)
         content["identity"][part] = "other"
-        manifest.write_text(json.dumps(content))
+        write_manifest(manifest, content)
         assert message in refused()
     manifest.write_text(text)
     with monkeypatch.context() as patch:

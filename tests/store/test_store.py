@@ -115,3 +115,21 @@ print(total, peak() - before)
     total, grown = found.stdout.split()
     assert float(total) == 65537 * 1024
     assert int(grown) < 64
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda manifest: manifest["shards"].pop(),
+        lambda manifest: manifest["shards"][0].update(split="test"),
+        lambda manifest: manifest["shards"][0].update(count=-3),
+        lambda manifest: manifest["identity"].update(model="b"),
+    ],
+)
+def test_a_manifest_that_was_edited_is_refused(store, change):
+    path = store.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(StoreError, match="manifest.json"):
+        FeatureStore(store.folder)

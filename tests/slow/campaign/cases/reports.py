@@ -23,7 +23,7 @@ def _same_twice(place):
 
 def results(change):
     """A changed table of results."""
-    return _rows(change, "detection/results.parquet")
+    return _rows(change, "detection/results.parquet", checksums=True)
 
 
 CASES = [
