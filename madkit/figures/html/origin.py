@@ -22,7 +22,9 @@ def origins(results: Results) -> list[dict[str, Any]]:
                 "dataset": dataset,
                 "folder": folder.as_posix(),
                 "versions": _versions(folder, recipes),
-                "recipes": {f"{name}.yaml": path.read_text(encoding="utf-8") for name, path in recipes.items()},
+                "recipes": {
+                    f"{name}.yaml": path.read_text(encoding="utf-8", errors="replace") for name, path in recipes.items()
+                },
                 "commands": [f"madkit {STAGES[name]} --config {path.as_posix()}" for name, path in recipes.items()],
             }
         )
@@ -33,7 +35,11 @@ def _versions(folder: Path, recipes: dict[str, Path]) -> list[str]:
     """What wrote the files: the comments that head each recipe, and the versions that results name."""
     versions = {}
     for name, path in recipes.items():
-        comments = [line[2:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
+        comments = [
+            line[2:].strip()
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+            if line.startswith("# ")
+        ]
         versions[f"{name}.yaml"] = ", ".join(comments)
     for name in ("fit.json", "predict.json", "detection/summary.json"):
         if (folder / name).is_file():
