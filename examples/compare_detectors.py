@@ -3,7 +3,8 @@
     python examples/compare_detectors.py runs/tiny-llama/addition
 
 Nothing is trained and no language model is loaded: the store that `madkit predict` left is all it takes. Scores are
-added up over layers, as in Table 1; the paired test knows that both detectors saw the same prompts.
+added up over layers, as in Table 1; the paired test knows that both detectors saw the same prompts,
+and that prompts share statements and speakers.
 """
 
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from madkit import FeatureStore
 from madkit.scores import LocalOutlierFactor, Mahalanobis
-from madkit.statistics import Comparison, auroc, compare
+from madkit.statistics import Comparison, auroc, compare, prompt_clusters
 
 
 def main(run: str | Path, feature: str = "activations") -> Comparison:
@@ -23,7 +24,9 @@ def main(run: str | Path, feature: str = "activations") -> Comparison:
     """
     store = FeatureStore.current(Path(run) / "features" / feature)
     rows, _ = store.read(store.sites[0], "test")
-    labels = store.rows.set_index("row").loc[rows.numpy(), "anomalous"].to_numpy(dtype=bool)
+    prompts = store.rows.set_index("row").loc[rows.numpy()]
+    labels = prompts["anomalous"].to_numpy(dtype=bool)
+    together = prompt_clusters(prompts["statement"], prompts["name"], labels)
     totals = []
     for score in (Mahalanobis, LocalOutlierFactor):
         total = 0
@@ -32,11 +35,12 @@ def main(run: str | Path, feature: str = "activations") -> Comparison:
             _, test = store.read(site, "test")
             total = total + score().fit(trusted)(test)
         totals.append(total)
-        found = auroc(total, labels)
+        found = auroc(total, labels, clusters=together)
         print(f"{score.__name__:20} AUROC {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]")
-    difference = compare(*totals, labels)
+    difference = compare(*totals, labels, clusters=together)
     print(f"difference {difference.difference:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]", end=" ")
-    print(f"p = {difference.p_value:.2g} (n = {len(labels)}, paired)")
+    n = f"n = {len(labels)} prompts of {prompts['statement'].nunique()} statements"
+    print(f"p = {difference.p_value:.2g} ({n}, paired)")
     return difference
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from madkit import FeatureStore
 from madkit.scores import Score
-from madkit.statistics import Interval, auroc
+from madkit.statistics import Interval, auroc, prompt_clusters
 from madkit.streaming import FeatureStatistics, Variances
 
 
@@ -36,12 +36,15 @@ class Angle(Score):
 def main(run: str | Path) -> dict[str, Interval]:
     """Print the AUROC of the score at each layer of a run folder's activations."""
     store = FeatureStore.current(Path(run) / "features" / "activations")
-    anomalous = store.rows.set_index("row")["anomalous"]
+    prompts = store.rows.set_index("row")
     found = {}
     for site in store.sites:
         score = Angle().fit(store.read(site, "trusted")[1])
         rows, test = store.read(site, "test")
-        found[site] = auroc(score(test), anomalous.loc[rows.numpy()].to_numpy(dtype=bool))
+        part = prompts.loc[rows.numpy()]
+        labels = part["anomalous"].to_numpy(dtype=bool)
+        together = prompt_clusters(part["statement"], part["name"], labels)
+        found[site] = auroc(score(test), labels, clusters=together)
         print(f"{site:24} AUROC {found[site].value:.3f} [{found[site].low:.3f}, {found[site].high:.3f}]")
     return found
 

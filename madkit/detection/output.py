@@ -22,7 +22,7 @@ from madkit.runs.file_digest import file_digest
 from madkit.runs.folder import provenance, root_of
 from madkit.runs.leftovers import partial_name
 from madkit.runs.tables import write_parquet
-from madkit.statistics.prompt_clusters import prompt_clusters
+from madkit.statistics.clustered_prompts import prompt_clusters
 from madkit.store.feature_store import FeatureStore
 from madkit.store.variant import Variant
 from madkit.training.tensorboard import tensorboard_writer

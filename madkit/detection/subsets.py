@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from madkit.statistics.prompt_clusters import prompt_clusters
+from madkit.statistics.clustered_prompts import prompt_clusters
 
 SUBSETS = ("all", "agree", "disagree")
 
@@ -34,7 +34,7 @@ class Subset(NamedTuple):
 def contested(prompts: pd.DataFrame) -> dict[str, Subset]:
     """All prompts, and those on which truth and quirk agree or disagree.
 
-    Which of them belong together, `madkit.statistics.prompt_clusters` says.
+    Which of them belong together, `madkit.statistics.clustered_prompts` says.
 
     Args:
         prompts: row, statement, name, anomalous, alice_label, bob_label.

@@ -2,6 +2,7 @@
 
 from madkit.statistics.aggregation import aggregate
 from madkit.statistics.auroc_interval import auroc
+from madkit.statistics.clustered_prompts import prompt_clusters
 from madkit.statistics.comparison import Comparison, compare, compare_all, holm
 from madkit.statistics.correlation import pearson, r_squared, spearman
 from madkit.statistics.crossed_pairs import crossed_mean, pairwise_wins
@@ -45,6 +46,7 @@ __all__ = [
     "pairwise_wins",
     "partial_auroc",
     "pearson",
+    "prompt_clusters",
     "r_squared",
     "roc",
     "roc_band",

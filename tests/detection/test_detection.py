@@ -154,3 +154,27 @@ def test_a_detector_is_listed_once_for_each_state_of_the_adapter():
         Detection(twice)
     twice[1].adapter = False
     assert len(Detection(twice).detectors) == 2
+
+
+def test_a_store_that_does_not_say_which_prompts_share_a_statement_is_refused(tmp_path, monkeypatch):
+    without = prompts().drop(columns="statement")
+    monkeypatch.setitem(write_store.__globals__, "prompts", lambda: without)
+    run = tmp_path / "runs" / "old" / "addition"
+    write_store(run, Variant("activations"), 1)
+    with pytest.raises(StoreError, match="which prompts share a statement.*madkit predict"):
+        detect(run, Detector("activations", Mahalanobis()))
+
+
+def test_results_count_statements_and_names_where_they_are_enough(run):
+    from madkit.statistics import auroc
+
+    results = detect(run, Detector("activations", Mahalanobis()))
+    stored = pd.read_parquet(run / "detection" / "prompts.parquet")
+    whole = results[(results["subset"] == "all") & (results["site"] == SITE) & (results["score"] == "mahalanobis")]
+    assert whole["n_statements"].tolist() == [20] == [stored["statement"].nunique()]
+    scores = pd.read_parquet(run / "detection" / "scores.parquet")
+    values = scores[(scores["site"] == SITE) & (scores["score"] == "mahalanobis")].set_index("row")["value"]
+    values = values.loc[stored["row"]].to_numpy()
+    found = whole.iloc[0]
+    expected = auroc(values, stored["anomalous"], clusters=stored["statement"])
+    assert (found["auroc"], found["low"], found["high"]) == pytest.approx(tuple(expected))

@@ -15,7 +15,7 @@ from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.naming import count_range, detector_name, score_name, setting_order
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped, ordered_datasets
-from madkit.statistics.prompt_clusters import prompt_clusters
+from madkit.statistics.clustered_prompts import prompt_clusters
 from madkit.statistics.roc_curve import independent_rows, roc, roc_band
 
 _DESCRIBED = 40  # points of a curve that can be pointed at

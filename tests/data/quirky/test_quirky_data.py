@@ -124,6 +124,14 @@ def test_table_shows_the_name_and_the_question(data):
     assert set(data.table["choices"]) == {(" No", " Yes")}
 
 
+def test_prompts_of_one_question_share_a_statement(data):
+    table = data.make_table()
+    # The first line is the speaker's, the rest is the question.
+    question = table["prompt"].str.split("\n", n=1).str[1]
+    assert table.groupby("statement")["name"].nunique().max() > 1
+    assert (pd.factorize(table["statement"])[0] == pd.factorize(question)[0]).all()
+
+
 def test_limits_cut_each_kind(data):
     table = make_data(max_trusted=7, max_untrusted=5, max_test=3, max_calibration=4).make_table()
     assert table.groupby(["split", "anomalous"]).size().to_dict() == {
