@@ -93,13 +93,13 @@ class FeatureStore:
             )
         if not all(isinstance(manifest.get(part), kind) for part, kind in _PARTS.items()):
             raise self._damaged_manifest()
-        if manifest.get("checksum") != _checksum_of(manifest):
-            raise self._damaged_manifest()
         try:
             for site in manifest["sites"]:
                 folder_name(site, "site")
         except ConfigError as error:
             raise StoreError(f"store {str(folder)!r}: {error}; `{self.command}` did not write it") from None
+        if manifest.get("checksum") != _checksum_of(manifest):
+            raise self._damaged_manifest()
         self.manifest: dict[str, Any] = manifest
 
     def _save_manifest(self) -> None:
