@@ -128,7 +128,7 @@ The difficulty of sciq, sentiment and nli is the mean loss of a list of models. 
 
 ```sh
 madkit data build sciq --raw allenai/sciq --out sciq
-madkit data difficulty sciq --models EleutherAI/pythia-160m EleutherAI/pythia-410m --out sciq-scored
+madkit data difficulty --source sciq --models EleutherAI/pythia-160m EleutherAI/pythia-410m --out sciq-scored
 madkit fit --config recipes/llama.yaml --data.dataset sciq --data.source sciq-scored
 ```
 """

@@ -1,0 +1,72 @@
+"""Every command that the pages show is understood: its options exist, and its recipes are there and fit together."""
+
+import functools
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from madkit.cli import stages
+from madkit.cli.command import STAGES, main
+from madkit.cli.commands import COMMANDS
+from madkit.cli.function_command import run_function
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ("README.md", "docs/data.md", "docs/local_volume.md", "recipes/README.md")
+#: What stands for a value in a loop of the shell.
+VALUES = {"$dataset": "addition"}
+
+
+def commands():
+    """The commands in blocks and in running text; those of one word only name what they are about."""
+    found = {}
+    for page in PAGES:
+        outside, fenced = [], False
+        for line in (ROOT / page).read_text().replace("\\\n", " ").splitlines():
+            if line.startswith("```"):
+                fenced = not fenced
+            elif not fenced:
+                outside.append(line)
+            elif line.strip().startswith("madkit "):
+                found.setdefault(line.partition(" #")[0].strip(), page)
+        for span in re.findall(r"`(madkit [^`]+)`", "\n".join(outside)):
+            if " --" in span and "help" not in span:
+                found.setdefault(span, page)
+    return {" ".join(line.split()): page for line, page in found.items()}
+
+
+def test_the_pages_show_commands():
+    lines = list(commands())
+    assert len(lines) > 20 and {line.split()[1] for line in lines} >= {*STAGES} - {"validate"} | {"data", "figures"}
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if line.split()[1] not in STAGES])
+def test_other_commands(line, monkeypatch):
+    words = [VALUES.get(word, word) for word in shlex.split(line)[1:]]
+    name = max((name for name in COMMANDS if words[: len(name.split())] == name.split()), key=len)
+    path, summary = COMMANDS[name]
+    module, _, attribute = path.rpartition(".")
+    function = getattr(importlib.import_module(module), attribute)
+    called = []
+    recorded = functools.wraps(function)(lambda **options: called.append(options) or 0)
+    monkeypatch.setattr(f"{module}.{attribute}", recorded)
+    assert run_function(name, path, summary, words[len(name.split()) :]) == 0
+    assert called
+    if name == "data difficulty":
+        assert called[0]["source"] and called[0]["models"] and called[0]["out"]
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if line.split()[1] in STAGES])
+def test_stages(line, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    made = []
+    monkeypatch.setattr(stages.Stages, "instantiate_classes", lambda self: made.append(self.config))
+    monkeypatch.setattr(stages.Stages, "_run_subcommand", lambda self, subcommand: None)
+    words = [VALUES.get(word, word) for word in shlex.split(line)[1:]]
+    if words[0] == "predict":
+        # What is in the run folder otherwise, which only the stage before would make.
+        words += ["--lm", f"recipes/{Path(words[words.index('--run') + 1]).name}.yaml"]
+    assert main(words) == 0, capsys.readouterr().err
+    assert made
