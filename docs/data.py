@@ -91,6 +91,13 @@ place of `template_args` each field may be a column, as in a CSV file. A row may
 `test`), and `name`, who speaks; otherwise names are drawn. Without splits, a quarter of the questions validates, chosen
 by a hash of the question, so that it does not change when rows are added.
 
+Files are UTF-8, with or without a byte-order mark. Prompts show numbers as the file has them: in JSON, whole numbers
+beyond 64 bits and numbers with more digits than float64 become text, and so do columns of which some numbers are whole
+and some are not. Two questions are the same if the templates show the same of them. If more than one in a hundred has
+two answers, the records are refused; fewer, a question in two splits, ids that occur again, and a quirk that differs
+from the truth in less than 2% of the records are warnings of `fit` and `predict`, and problems to `data check`. A prompt
+that `max_length` would cut until nobody speaks is an error. The dataset's name is that of one folder: no separators.
+
 | column of a record | is |
 |---|---|
 | `id` | text; by it names and templates are drawn |
@@ -108,15 +115,16 @@ truth and quirk, so that each quarter is true as often as the others, by either 
 compare `auroc_within` in the results: AUROC over prompts with the same answer.
 
 The template is YAML, here `mine.yaml`: one mapping, or a list of them of which each record draws one. `{{name}}` is who
-speaks; published templates say `{{character}}`, which means the same. The choices are false, then true, with the space
+speaks; published templates say `{{character}}`, which means the same. A field is a plain name, without a format or an
+attribute; braces that are text are doubled. The choices are false, then true, with the space
 that comes before them.
 
 ```yaml
 {template}```
 
 `madkit data check mine.jsonl --template mine.yaml --tokenizer meta-llama/Llama-3.1-8B` says everything that is wrong
-(exit status 2): missing columns, wrong types, one-sided labels, questions in two splits, a template that does not fit
-or names nobody, answers that begin with the same token. With {n} rows like these it prints
+(exit status 2): missing columns, wrong types, one-sided or contradictory labels, questions in two splits, a template
+that does not fit or names nobody, answers that begin with the same token or become an unknown one. With {n} rows like these it prints
 
 ```text
 {output}```
