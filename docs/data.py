@@ -95,8 +95,9 @@ Files are UTF-8, with or without a byte-order mark. Prompts show numbers as the 
 beyond 64 bits and numbers with more digits than float64 become text, and so do columns of which some numbers are whole
 and some are not. Two questions are the same if the templates show the same of them. If more than one in a hundred has
 two answers, the records are refused; fewer, a question in two splits, ids that occur again, and a quirk that differs
-from the truth in less than 2% of the records are warnings of `fit` and `predict`, and problems to `data check`. A prompt
-that `max_length` would cut until nobody speaks is an error. The dataset's name is that of one folder: no separators.
+from the truth in less than 2% of the records are warnings of `fit` and `predict`, and problems to `data check`. A
+prompt that `max_length` would cut until nobody speaks is an error. The dataset's name is that of one folder: no
+separators.
 
 | column of a record | is |
 |---|---|
@@ -124,7 +125,8 @@ that comes before them.
 
 `madkit data check mine.jsonl --template mine.yaml --tokenizer meta-llama/Llama-3.1-8B` says everything that is wrong
 (exit status 2): missing columns, wrong types, one-sided or contradictory labels, questions in two splits, a template
-that does not fit or names nobody, answers that begin with the same token or become an unknown one. With {n} rows like these it prints
+that does not fit or names nobody, answers that begin with the same token or become an unknown one. With {n} rows like
+these it prints
 
 ```text
 {output}```
