@@ -52,6 +52,8 @@ def read_splits(source: str) -> dict[str, Dataset]:
         splits = _read_hub(source)
     if len(splits) == 1:
         splits = _split_by_column(source, *splits.items())
+    if not any(map(len, splits.values())):
+        raise DataError(f"source={source!r} holds no rows: give a table with a row for each question or record")
     return {split: dataset for split, dataset in splits.items() if len(dataset)}
 
 

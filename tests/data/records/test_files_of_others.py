@@ -144,6 +144,8 @@ def test_large_ids_and_difficulties(tmp_path):
         ("q.jsonl", lambda r: lines(r).replace('"b"', '"a"'), "line 1 is not JSON .*'a' occurs twice"),
         ("q.jsonl", lambda r: "", "q.jsonl' is empty"),
         ("q.csv", lambda r: "", "is malformed: No columns"),
+        ("q.csv", lambda r: "a,alice_label,bob_label,difficulty\n", "holds no rows"),
+        ("q.csv", lambda r: "a,alice_label,bob_label,difficulty,split\n", "holds no rows"),
         ("q.json", lambda r: "[]", "its list is empty"),
         ("q.jsonl", lambda r: "[" * 100_000, "is not JSON"),
         ("q.jsonl", lambda r: "[1, 2]\n[3, 4]\n", "must be an object.*line 1 is a list"),
