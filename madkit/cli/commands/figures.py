@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from madkit.errors import ConfigError
 from madkit.figures import draw
 from madkit.runs.leftovers import sweep
 from madkit.runs.lock import locked
@@ -27,6 +28,8 @@ def figures(
         jobs: Processes; by default one per core.
         with_: Python files, or modules by name, with figures of your own, drawn with the rest.
     """
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"jobs={jobs} must be at least 1")
     with locked(Path(out) / ".lock", "madkit figures"):
         sweep(Path(out))
         draw(

@@ -31,6 +31,9 @@ def show(
     """
     from madkit.data.quirky.quirky_data import QuirkyData
 
+    if count < 1:
+        raise ConfigError(f"count={count} must be at least 1")
+
     table = QuirkyData(dataset, template, source, task_options, seed=seed).make_table()
     rows = table[table["split"] == split]
     if not len(rows):

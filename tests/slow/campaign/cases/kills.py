@@ -14,16 +14,16 @@ _STAGES = {"fit": (fit, FITTED, None), "predict": (predict, PREDICTED, "fitted")
 #: A part of the name of what is written, and the how many-th time.
 _WRITES = {
     "fit": [
-        ("fit.yaml", 1), ("last.ckpt", 1), ("last.ckpt", 2), ("best.ckpt", 1), ("history.parquet", 1), ("adapter", 1),
+        ("last.ckpt", 1), ("best.ckpt", 1), ("history.parquet", 1), ("adapter", 1),
         ("fit.json", 1),
     ],
     "predict": [
-        ("rows.parquet", 1), ("manifest.json", 1), ("shard-00000", 1), ("shard-00004", 1), ("current.json", 1),
-        ("current.json", 3), ("predict.json", 1), ("predict.yaml", 1),
+        ("rows.parquet", 1), ("shard-00000", 1), ("shard-00004", 1), ("current.json", 1),
+        ("predict.json", 1),
     ],
     "test": [
-        ("state.safetensors", 1), ("config.json", 2), ("results.parquet", 1), ("scores.parquet", 1),
-        ("prompts.parquet", 1), ("summary.json", 1), ("test.yaml", 1),
+        ("state.safetensors", 1), ("results.parquet", 1),
+        ("summary.json", 1),
     ],
 }  # fmt: skip
 
