@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm, t
 
 from madkit.statistics.clusters import Codes
 
@@ -47,6 +48,23 @@ def clustered_masses(
         np.cumsum(out, axis=1, out=out)
         masses.append(out / out[:, -1:])
     return masses[0], masses[1]
+
+
+def clustered_level(anomalous: NDArray[np.bool_], groupings: Sequence[Codes], fpr: float) -> float:
+    """The share of the draws that is left out at each end of the interval: 2.5% where many clusters decide.
+
+    The normal rows at the high end, which decide on the threshold, may be of few clusters. Then it is as much as a
+    normal distribution has beyond Student's t, with one degree of freedom less than these clusters.
+
+    Args:
+        anomalous: (n + m,) labels in descending order of the scores.
+        groupings: (n + m,) clusters in that order.
+        fpr: the share of normal rows that matters.
+    """
+    n = int((~anomalous).sum())
+    end = min(n, max(_END, int(np.ceil(fpr * n))))
+    fewest = min(len(np.unique(codes[~anomalous][:end])) for codes in groupings)
+    return float(norm.cdf(-t.ppf(0.975, max(fewest, 2) - 1)))
 
 
 def _clump(codes: Codes) -> float:

@@ -60,8 +60,8 @@ def _sums(rates: WinRates, anomalous: NDArray[np.bool_], codes: Codes) -> NDArra
     count = int(codes.max()) + 1
     total = np.zeros((len(rates.values), count))
     for kind in (anomalous, ~anomalous):
-        share = np.bincount(codes[kind], rates.weight[kind], count)
-        share /= share.sum()
+        weights = np.bincount(codes[kind], rates.weight[kind], count)
+        share = weights / weights.sum()
         sums = np.stack([np.bincount(codes[kind], row, count) for row in rates.influence[:, kind]])
         with np.errstate(invalid="ignore", divide="ignore"):
             total += np.where(share < 1 - 1e-12, sums / np.sqrt(1 - share), np.nan)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from madkit.errors import ConfigError
-from madkit.statistics.clustered_masses import clustered_masses
+from madkit.statistics.clustered_masses import clustered_level, clustered_masses
 from madkit.statistics.clusters import Clusters, cluster_codes
 from madkit.statistics.interval import Interval
 from madkit.statistics.labelled_scores import check_scores
@@ -91,6 +91,7 @@ def low_fpr(
     size = max(1, BLOCK // len(row))
     order = np.argsort(-row, kind="stable")
     clusters_of = [codes[order] for codes in groupings]
+    level = clustered_level(anomalous[order], clusters_of, fpr) if groupings else 0.025
     low: list[np.ndarray] = []
     high: list[np.ndarray] = []
     for first in range(0, draws, size):
@@ -102,8 +103,8 @@ def low_fpr(
             other = _masses(count, m, generator)
         for at, blocks in ((low_at, low), (high_at, high)):
             blocks.append(_statistics(normal.take(at[0], 1), other.take(at[1], 1), fpr, n / m))
-    lower = np.minimum(value, np.quantile(np.concatenate(low), 0.025, axis=0))
-    upper = np.maximum(value, np.quantile(np.concatenate(high), 0.975, axis=0))
+    lower = np.minimum(value, np.quantile(np.concatenate(low), level, axis=0))
+    upper = np.maximum(value, np.quantile(np.concatenate(high), 1 - level, axis=0))
     return LowFPRStatistics(
         *(Interval(*ends) for ends in zip(value.tolist(), lower.tolist(), upper.tolist(), strict=True))
     )

@@ -56,7 +56,7 @@ def detection_splits(
         *template_args(records["validation"], table.loc[~from_train, "record"].to_numpy(), constants),
     ]
     table = table.drop(columns="record")
-    table.insert(table.columns.get_loc("id") + 1, "statement", [statement_id(values) for values in args])
+    table.insert(list(table.columns).index("id") + 1, "statement", [statement_id(values) for values in args])
     prompts, choices = render_prompts(templates, table["id"].tolist(), table["name"].tolist(), args, seed)
     return table.assign(prompt=prompts, choices=pd.Series(choices, index=table.index, dtype=object))
 
