@@ -44,15 +44,19 @@ class CheckpointFiles(TorchCheckpointIO):
         return load(Path(path))
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, *, mapped: bool = False) -> dict[str, Any]:
     """Read a checkpoint onto the CPU; no code that a pickle names is run.
+
+    Args:
+        path: the file.
+        mapped: leave the tensors on the disk until they are used.
 
     Raises:
         StoreError: it is missing or damaged, or holds more than tensors and plain values.
     """
     try:
         require_intact(path)
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
             raise StoreError(f"{str(path)!r} holds no state_dict, so it is no checkpoint: name another --ckpt_path")
     except StoreError:
@@ -97,7 +101,7 @@ def to_continue(folder: Path, *, remove: bool) -> Path | None:
     usable: dict[Path, dict[str, Any]] = {}
     for path in paths:
         try:
-            checkpoint = load(path)
+            checkpoint = load(path, mapped=True)
             for best in _mentioned(checkpoint, "best_model_path"):
                 require_intact(folder / best)
         except StoreError as error:
