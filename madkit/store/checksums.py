@@ -23,7 +23,7 @@ def tensor_checksum(x: Tensor) -> str:
         >>> tensor_checksum(torch.tensor([1.0, 2.0])), tensor_checksum(torch.tensor([1.0, 2.0]).bfloat16())
         ('2e3fa576', '95f68a1a')
     """
-    return f"{zlib.crc32(x.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()):08x}"
+    return f"{zlib.crc32(x.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data):08x}"
 
 
 def file_checksum(path: Path, start: int = 0, stop: int | None = None) -> str:

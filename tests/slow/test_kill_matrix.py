@@ -8,6 +8,7 @@ The same command follows, and everything must be there, to the bit, and nothing 
 import errno
 import importlib
 import os
+import re
 import signal
 import sys
 import time
@@ -105,6 +106,8 @@ class Stage:
     def left(self):
         """A digest of each file, and the names of those that vary."""
         runs = self.place.root / "runs"
+        for path in runs.rglob("fit.json"):  # whoever commits meanwhile changes nothing else
+            path.write_text(re.sub(r'"commit": .*', "", path.read_text()))
         found = {name: ("" if any(v in name for v in VARYING) else x) for name, x in digests(runs, ("**/*",)).items()}
         return {name: x for name, x in found.items() if "/tensorboard/" not in name}
 
