@@ -34,7 +34,7 @@ def given_states(lm: PreTrainedModel, hidden: Tensor, head: nn.Module | None = N
         hidden: final hidden states (B, T, d).
         head: computes in place of the model's unembedding, such as a copy of it in another number format.
     """
-    output = _GivenOutput(last_hidden_state=hidden)  # type: ignore[arg-type]
+    output = _GivenOutput(last_hidden_state=hidden)
     parts = layer_names(lm)[0].split(".")[:-2]
     with ExitStack() as stack:
         # Some families call the innermost decoder, some the module around it.
