@@ -39,8 +39,10 @@ def answer_shares(table: pd.DataFrame) -> AnswerShares:
         (1.0, 0.0, 0.5)
     """
     test, bob = table["split"] == "test", table["anomalous"].astype(bool)
-    parts = [table.loc[rows, "label"].astype(float) for rows in (table["split"] == "trusted", test & ~bob, test & bob)]
-    return AnswerShares(*(float(part.mean()) for part in parts), *map(len, parts))
+    chosen = (table["split"] == "trusted", test & ~bob, test & bob)
+    trusted, alice, quirky = (table.loc[rows, "label"].astype(float) for rows in chosen)
+    shares = float(trusted.mean()), float(alice.mean()), float(quirky.mean())
+    return AnswerShares(*shares, len(trusted), len(alice), len(quirky))
 
 
 def confounding(table: pd.DataFrame) -> str | None:

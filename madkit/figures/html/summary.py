@@ -94,7 +94,7 @@ def _answers(results: Results, rows: pd.DataFrame) -> Iterator[str]:
         yield f"**{model}**: its own answer, as a score by the better sign, has AUROC {low:.3f} to {high:.3f}{note}."
     rows = rows[rows["setting"] != "ceiling"]
     for (model,), part in grouped(rows[differing(rows)], "model"):
-        gap = part.loc[part["within_difference"].abs().idxmax()]
+        gap = part.iloc[int(part["within_difference"].abs().to_numpy().argmax())]
         of = len(rows[rows["model"] == model])
         yield (
             f"**{model}**: AUROC within answers differs from the plain one by more than chance for {len(part)} of {of} "
