@@ -83,7 +83,7 @@ def recipe(bases, tmp_path):
         ({"model__init_args__optimizer__init_args__rate": 1}, "AdamW has no option 'rate'"),
         ({"model__init_args__warmup": 2.0}, "warmup=2.0"),
         ({"model__init_args__dtype": "bf17"}, "dtype='bf17' is not supported"),
-        ({"model__init_args__lora": {"r": 8, "target_modules": ["q_prj"]}}, "does not fit this model"),
+        ({"model__init_args__lora": {"r": 8, "target_modules": ["q_prj"]}}, "q_prj match nothing in LlamaForCausalLM"),
         ({"data": "nowhere.yaml"}, "nowhere.yaml"),
     ],
 )
