@@ -82,8 +82,8 @@ def answer_warning(results: pd.DataFrame) -> str | None:
     alone = own[own["score"] == (LOG_ODDS if LOG_ODDS in set(own["score"]) else own["score"].iloc[0])].iloc[0]
     return (
         f"AUROC within answers differs by more than chance for {len(found)} of {len(rows)} detectors ({named}; "
-        f"{found['within_share'].iloc[0]:.0%} of the pairs): part of what they find is the answer, which alone has "
-        f"AUROC {alone['auroc']:.3f}. Of detectors without such a part 1 in 20 differs as much. Report auroc_within"
+        f"{found['within_share'].iloc[0]:.0%} of the pairs): their scores depend on the answer, which alone has "
+        f"AUROC {alone['auroc']:.3f}. Of detectors that do not 1 in 20 differs as much. Report auroc_within"
     )
 
 
