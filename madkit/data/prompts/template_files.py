@@ -6,6 +6,7 @@ is expected, the path of another YAML file can be given.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,7 @@ import yaml
 from madkit.data.prompts.templates import NAME_FIELDS, Template, without_name
 from madkit.data.tables.text_files import read_text
 from madkit.errors import ConfigError, DataError
+from madkit.runs.plain_files import parse_yaml
 
 
 def load_templates(template: str, dataset: str, fields: Iterable[str], named: bool = True) -> list[Template]:
@@ -142,20 +144,18 @@ def _named(template: str, dataset: str) -> Any:
 
 def _read_yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(read_text(path))
+        text = read_text(path)
     except (ConfigError, DataError) as error:
-        raise ConfigError(f"template: {str(error).partition(';')[0]}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"template={str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"template: {str(error).partition(';')[0]}; name a YAML file in UTF-8") from None
+    return parse_yaml(text, f"template={str(path)!r}")
 
 
 def _parse(entry: Any, origin: str, named: bool) -> Template:
+    shown = reprlib.repr(entry)  # aliases can make an entry of a short file endless
     if not isinstance(entry, Mapping) or set(entry) != {"template", "choices"}:
-        raise ConfigError(f"template={origin!r}: {entry!r} must have exactly the keys `template` and `choices`")
+        raise ConfigError(f"template={origin!r}: {shown} must have exactly the keys `template` and `choices`")
     text, choices = entry["template"], entry["choices"]
     pair = isinstance(choices, list) and len(choices) == 2 and all(isinstance(c, str) for c in choices)
     if not isinstance(text, str) or not pair:
-        raise ConfigError(
-            f"template={origin!r}: {entry!r} needs a text and two quoted choices, such as [' No', ' Yes']"
-        )
+        raise ConfigError(f"template={origin!r}: {shown} needs a text and two quoted choices, such as [' No', ' Yes']")
     return Template(text, (choices[0], choices[1]), named)

@@ -143,8 +143,9 @@ def test_user_templates(tmp_path):
         ("template: '{name}'\nchoices: [' Yes']", "two quoted choices"),
         ("template: '{name}'", "must have exactly the keys"),
         ("template: '{name}'\nchoices: [' No', ' Yes']\nname: x", "must have exactly the keys"),
+        ("template: '{name}'\nchoices: [' No', ' Yes']\nchoices: [' A', ' B']", "'choices' twice"),
         ("[]", "must hold a list"),
-        ("template: [", "is not YAML"),
+        ("template: [", "is no YAML"),
     ],
 )
 def test_mistakes_in_a_template_are_named_in_one_line(tmp_path, text, message):
