@@ -217,14 +217,18 @@ class Stages(LightningCLI):
         """Run a stage, alone in its run folder: another one that begins there meanwhile is refused."""
         with ExitStack() as stack:
             folder = root_of(self.trainer)
-            alone = not (isinstance(self.model, _SharesRun) and self.model.shares_run)
-            if alone and self.trainer.is_global_zero and subcommand != "validate" and not is_trial(self.trainer):
+            shared = isinstance(self.model, _SharesRun) and self.model.shares_run
+            writes = subcommand != "validate" and not is_trial(self.trainer)
+            alone = not shared and writes and self.trainer.is_global_zero
+            if alone:
                 stack.enter_context(locked(folder / ".lock", f"madkit {subcommand}"))
                 sweep(folder)
             try:
                 super()._run_subcommand(subcommand)
             except Interrupted:
                 end_children(self.trainer)
+                if alone:
+                    sweep(folder)  # what this process has half-written, too
                 raise
 
     @property
