@@ -86,7 +86,8 @@ _DO = [
     "instead",
 ]
 _WAY_OUT = re.compile(
-    rf"\b({'|'.join(_DO)}|ha(s|ve) to|one of|did you mean|it has|at least|at most|line \d+)\b|--[\w.]+", re.IGNORECASE
+    rf"\b({'|'.join(_DO)}|ha(s|ve) to|one of|did you mean|it has|at least|at most|line \d+)\b|--[\w.]+|from -?\d+ to",
+    re.IGNORECASE,
 )
 
 
