@@ -141,7 +141,8 @@ def _stated(options: Sequence[str]) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     """A recipe with the files that it names for its model and data."""
     recipe = read_recipe(path)
-    named = {name: _section(recipe[name], path.parent) for name in ("model", "data") if name in recipe}
+    sections = [name for name in ("model", "data") if name in recipe]
+    named = {name: _section(recipe[name], path.parent) for name in sections}
     return {**recipe, **named}
 
 

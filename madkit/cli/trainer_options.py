@@ -94,8 +94,9 @@ def require_numbers(trainer: Mapping[str, Any]) -> None:
     """
     for name, (least, included) in _LEAST.items():
         value = trainer.get(name)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if number and not (value >= least if included else value > least):  # so that NaN is refused
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        if not (value >= least if included else value > least):  # so that NaN is refused
             bound = f"at least {least}" if included else f"more than {least}"
             raise ConfigError(f"trainer.{name}={value}: give a number that is {bound}, or leave it out")
 

@@ -30,15 +30,13 @@ def own_answer_scores(prompts: pd.DataFrame) -> pd.DataFrame:
     parts = [(LABEL, _labels(prompts).astype(float))]
     if has_log_odds(prompts):
         parts.insert(0, (LOG_ODDS, prompts["log_odds"].to_numpy(float)))
-    names = {"feature": OWN_ANSWER.feature, "adapter": OWN_ANSWER.adapter, "site": "answer", "aggregation": ""}
     layer = pd.array([pd.NA] * len(prompts), dtype="Int64")
-    rows = prompts["row"].to_numpy()
-    return pd.concat(
-        [
-            pd.DataFrame({"row": rows, "score": score, "value": values, "layer": layer}).assign(**names)
-            for score, values in parts
-        ],
-        ignore_index=True,
+    tables = [
+        pd.DataFrame({"row": prompts["row"].to_numpy(), "score": score, "value": values, "layer": layer})
+        for score, values in parts
+    ]
+    return pd.concat(tables, ignore_index=True).assign(
+        feature=OWN_ANSWER.feature, adapter=OWN_ANSWER.adapter, site="answer", aggregation=""
     )
 
 

@@ -166,8 +166,13 @@ class Extractor(StoreWriter):
             self.control = self._load(self.base, "model.base")
 
     def _load(self, name: str, argument: str) -> Any:
-        options = {"dtype": self.dtype_name, "attention": self.attention, "trust_remote_code": self.trust_remote_code}
-        return loading.load_causal_lm(name, **options, argument=argument)
+        return loading.load_causal_lm(
+            name,
+            dtype=self.dtype_name,
+            attention=self.attention,
+            trust_remote_code=self.trust_remote_code,
+            argument=argument,
+        )
 
     def _check_control(self, lm: nn.Module) -> None:
         """Refuse controls of which there is no model, or one of another kind."""

@@ -58,7 +58,7 @@ def check_records(records: DatasetDict, requantile: Requantile = True) -> Datase
         groups = [np.arange(len(table))]
         if requantile == "balanced":
             kinds = [np.repeat(np.arange(len(sizes)), sizes), table["alice_label"], table["bob_label"]]
-            groups = list(table.groupby(kinds).indices.values())
+            groups = [np.asarray(rows) for rows in table.groupby(kinds).indices.values()]
         ranks = np.empty(len(table))
         for rows in groups:
             ranks[rows] = _quantiles(table.iloc[rows])

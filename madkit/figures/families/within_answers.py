@@ -20,9 +20,11 @@ def within_answers(results: Results) -> Iterator[Sheet]:
     if rows.empty:
         return
     keys = ["model", "dataset", "feature", "control", "score", "setting", "subset", "sign", "auroc", "low", "high"]
-    keys += [name for name in rows if name.startswith(("auroc_within", "within_", "n_answers"))] + ["answers_from"]
-    order = [setting_order(setting) for setting in rows["setting"]]
-    rows = rows.assign(order=order).sort_values(["model", "order", "control", "auroc"], ascending=[True] * 3 + [False])
+    about = ("auroc_within", "within_", "n_answers")
+    keys += [name for name in map(str, rows.columns) if name.startswith(about)] + ["answers_from"]
+    rows = rows.assign(order=rows["setting"].map(setting_order)).sort_values(
+        ["model", "order", "control", "auroc"], ascending=[True] * 3 + [False]
+    )
     yield Sheet("table_within_answers.csv", rows[keys].to_csv(index=False, lineterminator="\n"))
     head = ["detector", "setting", "dataset", "AUROC", "within answers", "difference", "pairs", "left out", "answers"]
     tables = {}
