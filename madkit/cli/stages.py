@@ -239,11 +239,12 @@ class Stages(LightningCLI):
         """Continue an interrupted fit of the same recipe; do nothing where it has been finished."""
         if is_trial(self.trainer):
             return
-        if not self.trainer.limit_val_batches:
-            raise ConfigError(
-                "trainer.limit_val_batches=0: the best weights are chosen and reported by a validation; leave it out, "
-                "or give a few batches"
-            )
+        for name, why in (
+            ("limit_val_batches", "the best weights are chosen and reported by a validation"),
+            ("limit_train_batches", "nothing would be trained"),
+        ):
+            if not getattr(self.trainer, name):
+                raise ConfigError(f"trainer.{name}=0: {why}; leave it out, or give a few batches")
         checkpoints = root_of(self.trainer).absolute() / "checkpoints" / self._key
         for callback in self.trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
@@ -281,8 +282,22 @@ class Stages(LightningCLI):
             summary = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
             print(f"{self._marker.path.parent / model.export_name}: {summary}", file=sys.stderr)
 
+    def before_predict(self) -> None:
+        """Refuse to store some of the prompts; a trial stores none."""
+        if not is_trial(self.trainer):
+            why = "a store holds all prompts; for fewer set --data.max_test and its like"
+            self._require_all("limit_predict_batches", why)
+
+    def _require_all(self, name: str, why: str) -> None:
+        value = getattr(self.trainer, name)
+        if value != 1.0 or isinstance(value, int):
+            raise ConfigError(f"trainer.{name}={value}: {why}; leave this option out")
+
     def before_test(self) -> None:
         """Begin without the curves of the detectors that an earlier recipe listed."""
+        if is_trial(self.trainer):
+            raise ConfigError("trainer.fast_dev_run: detectors are fitted on all prompts or on none; leave it out")
+        self._require_all("limit_test_batches", "detectors are fitted on all prompts")
         self._forget_curves()
 
     def test(self, model: L.LightningModule, **kwargs: Any) -> None:

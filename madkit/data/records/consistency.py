@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 #: Below this share of questions on which truth and quirk differ, a model learns no quirk and a test has few anomalies.
 FEWEST_DIFFERENT = 0.02
-#: Above this share of questions with several answers, something is wrong with the records and not with a few of them.
-_MOST_CONTRADICTIONS = 0.01
+#: Above these shares of questions with several answers, or in another split too, something is wrong with the records
+#: and not with a few of them.
+_MOST_CONTRADICTIONS, _MOST_SHARED = 0.01, 0.05
 _NOT_OF_THE_QUESTION = ("name", "character")
 
 
@@ -34,7 +35,7 @@ def find_inconsistencies(records: DatasetDict, fields: Collection[str] | None = 
         return []
     found = {column: _contradictions(table, column) for column in LABELS[1:]}
     lines = [_line(table, column, questions) for column, questions in found.items() if questions]
-    return [*lines, *_shared(table), *_few_different(table), *_repeated(table)]
+    return [*lines, *_shared(table), *_few_different(table), *_of_one_difficulty(table), *_repeated(table)]
 
 
 def report_inconsistencies(records: DatasetDict, fields: Collection[str] | None = None) -> None:
@@ -45,7 +46,8 @@ def report_inconsistencies(records: DatasetDict, fields: Collection[str] | None 
         fields: As there.
 
     Raises:
-        DataError: More than one in a hundred questions has two truths, or two quirks.
+        DataError: More than one in a hundred questions has two truths, or two quirks; more than one in twenty is in
+            another split too; or truth and quirk hardly differ.
     """
     table = _questions(records, fields)
     if table.empty:
@@ -54,6 +56,8 @@ def report_inconsistencies(records: DatasetDict, fields: Collection[str] | None 
         contradictions = _contradictions(table, column)
         if len(contradictions) > _MOST_CONTRADICTIONS * table["question"].nunique():
             raise DataError(_line(table, column, contradictions))
+    for line in (*_shared(table, _MOST_SHARED), *_few_different(table)):
+        raise DataError(line)
     for line in find_inconsistencies(records, fields):
         rank_zero_warn(line)
 
@@ -94,15 +98,18 @@ def _line(table: pd.DataFrame, column: str, questions: list[str]) -> str:
     )
 
 
-def _shared(table: pd.DataFrame) -> list[str]:
+def _shared(table: pd.DataFrame, most: float = 0.0) -> list[str]:
+    """Pairs of splits that have more than a share of the smaller one's questions in common."""
     sets = {split: set(part["question"]) for split, part in table.groupby("split", sort=False)}
     splits = list(sets)
     lines = []
     for i, first in enumerate(splits):
         for second in splits[i + 1 :]:
-            if common := sets[first] & sets[second]:
+            common = sets[first] & sets[second]
+            if len(common) > most * min(len(sets[first]), len(sets[second])):
                 lines.append(
-                    f"{len(common)} questions are in the splits {first!r} and {second!r}, such as {_example(common)}"
+                    f"{len(common)} questions are in the splits {first!r} and {second!r}, such as {_example(common)}: "
+                    "leave them out of one of the two"
                 )
     return lines
 
@@ -116,11 +123,23 @@ def _few_different(table: pd.DataFrame) -> list[str]:
         if 0 < different.mean() < FEWEST_DIFFERENT:
             lines.append(
                 f"split {split!r}: truth and quirk differ in {different.mean():.1%} of {len(part)} records only, so "
-                "there is next to no quirk to learn and to find"
+                "there is next to no quirk to learn and to find: add questions on which they differ"
             )
         elif not different.any():
-            lines.append(f"split {split!r}: truth and quirk never differ, so there is no quirk to learn")
+            lines.append(
+                f"split {split!r}: truth and quirk never differ, so there is no quirk to learn: add questions on "
+                "which they differ"
+            )
     return lines
+
+
+def _of_one_difficulty(table: pd.DataFrame) -> list[str]:
+    if "difficulty" not in table or table["difficulty"].nunique() != 1:
+        return []
+    return [
+        f"column 'difficulty' is {table['difficulty'].iloc[0]} in all {len(table)} records: give the same number to "
+        "questions that are equally hard only, as trusted prompts are easy ones and test prompts hard ones"
+    ]
 
 
 def _repeated(table: pd.DataFrame) -> list[str]:

@@ -222,15 +222,17 @@ def test_many_questions_with_two_answers_are_refused_and_few_are_told(tmp_path, 
         report(quirky(tmp_path, rows + other[:2]))
 
 
-def test_a_question_in_two_splits_is_told(tmp_path):
-    rows = [{**row, "split": "train" if i % 4 else "validation"} for i, row in enumerate(questions())]
-    rows += [{**rows[i], "split": "train"} for i in (0, 4)]
+def test_many_questions_in_two_splits_are_refused_and_few_are_told(tmp_path):
+    rows = [{**row, "split": "train" if i % 4 else "validation"} for i, row in enumerate(questions(n=1000))]
+    both = [{**row, "split": "train"} for row in rows[::4]]
+    with pytest.raises(DataError, match="13 questions are in the splits 'train' and 'validation', such as"):
+        report(quirky(tmp_path, rows + both[:13]))
     with pytest.warns(UserWarning, match="2 questions are in the splits 'train' and 'validation', such as 'a=0, b=0'"):
-        report(quirky(tmp_path, rows))
+        report(quirky(tmp_path, rows + both[:2]))
 
 
 @pytest.mark.parametrize(("n", "message"), [(4, r"differ in \d\.\d% of \d+ records only"), (0, "never differ")])
-def test_a_quirk_that_is_nearly_the_truth_is_told(tmp_path, n, message):
+def test_a_quirk_that_is_nearly_the_truth_is_refused(tmp_path, n, message):
     rows = [{**row, "bob_label": row["alice_label"] ^ (i < n)} for i, row in enumerate(questions(n=400))]
-    with pytest.warns(UserWarning, match=message):
+    with pytest.raises(DataError, match=message):
         report(quirky(tmp_path, rows))

@@ -157,7 +157,7 @@ CASES = [
     ),
     Case("predict with devices 0", (predict(Refused("devices", "0"), "--trainer.devices", "0"),), start="fitted"),
     Case("test with an unknown strategy", (test(Refused("strategy", "dp9"), "--trainer.strategy", "dp9"),), start="predicted"),
-    Case("test with limit_test_batches", (test(Refused("limit_test_batches", "1"), "--trainer.limit_test_batches", "1"),), start="predicted"),
-    Case("predict with limit_predict_batches", (predict(Refused("limit_predict_batches", "1"), "--trainer.limit_predict_batches", "1"),), start="fitted"),
+    Case("test with limit_test_batches", (test(Refused("limit_test_batches", "2"), "--trainer.limit_test_batches", "2"),), start="predicted"),
+    Case("predict with limit_predict_batches", (predict(Refused("limit_predict_batches", "0.5"), "--trainer.limit_predict_batches", "0.5"),), start="fitted"),
     Case("test with fast_dev_run", (test(Either(Refused("fast_dev_run"), Accepted()), "--trainer.fast_dev_run", "true"),), start="predicted"),
 ]  # fmt: skip

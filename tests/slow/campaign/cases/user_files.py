@@ -85,6 +85,18 @@ def checked(name, content, *says, file="mine.jsonl"):
     )
 
 
+def told(name, content, *says):
+    """`data check` prints a problem that holds the patterns; `fit` goes on, as it is one of many, and says it too."""
+    return Case(
+        name,
+        (
+            command(Listed(*says), "data", "check", "mine.jsonl", "--template", "mine.yaml"),
+            own(Accepted(says=says[-1]), "mine.jsonl"),
+        ),
+        (put(content),),
+    )
+
+
 class Listed:
     """`madkit data check` lists the problem and says that there is one."""
 
@@ -234,7 +246,7 @@ CASES = [
     bad("a difficulty of NaN", lines(ROWS).replace('"difficulty": 7}', '"difficulty": NaN}'), "difficulty", "NaN|null|missing|JSON"),
     bad("a difficulty of infinity", lines(ROWS).replace('"difficulty": 7}', '"difficulty": 1e999}'), "difficulty", "inf|finite|1e999"),
     bad("a difficulty of words", lines(changed(lambda i, r: {**r, "difficulty": "hard"})), "difficulty", "hard|number|text"),
-    Case("one difficulty for all", (command(Refused("difficulty", "same|one|equal|constant|1"), "data", "show", "mine", "--source", "mine.jsonl", "--template", "mine.yaml"),), (put(lines(changed(_set(difficulty=1)))),)),
+    Case("one difficulty for all", (command(Listed("difficulty", "same|one|equal|constant|1"), "data", "check", "mine.jsonl", "--template", "mine.yaml"),), (put(lines(changed(_set(difficulty=1)))),)),
     bad("an unknown split", lines(changed(lambda i, r: {**r, "split": "dev" if i % 4 == 0 else "train"})), "split", "dev"),
     good("a column of splits that says train throughout", lines(changed(_set(split="train")))),
     bad("a question without the template's field", lines(changed(lambda i, r: {**r, "template_args": {"n": i}})), "number", r"\bn\b"),
@@ -249,9 +261,9 @@ CASES = [
     checked("a quirk that differs in 1%", _labels(lambda i, r: r["alice_label"] != (i % 100 == 0)), "quirk|bob_label|truth", "2%|1%|1\\.0%|4 of|differ"),
     checked("a quirk that differs in three questions", _labels(lambda i, r: r["alice_label"] != (i in (5, 105, 205))), "quirk|bob_label|truth", "2%|0?\\.[0-9]+%|3 of|differ"),
     checked("a question in both splits", lines(changed(lambda i, r: {**r, "split": "train"}) + changed(lambda i, r: {**r, "split": "validation"})[:80]), "split|validation", "both|two|also|share"),
-    checked("one question in both splits", lines([*changed(lambda i, r: {**r, "split": "train" if i % 4 else "validation"}), {**ROWS[4], "split": "train"}]), "split|validation", "both|two|also|share"),
+    told("one question in both splits", lines([*changed(lambda i, r: {**r, "split": "train" if i % 4 else "validation"}), {**ROWS[4], "split": "train"}]), "split|validation", "both|two|also|share"),
     checked("contradictory truth", lines(ROWS + changed(lambda i, r: {**r, "alice_label": not r["alice_label"]})[:100]), "alice_label|truth|label", "contradict|both|differ|true and false|two"),
-    checked("one contradictory question", lines([*ROWS, {**ROWS[7], "alice_label": not ROWS[7]["alice_label"]}]), "alice_label|truth|label", "contradict|both|differ|true and false|two"),
+    told("one contradictory question", lines([*ROWS, {**ROWS[7], "alice_label": not ROWS[7]["alice_label"]}]), "alice_label|truth|label", "contradict|both|differ|true and false|two"),
     checked("a contradictory quirk", lines(ROWS + changed(lambda i, r: {**r, "bob_label": not r["bob_label"]})[:50]), "bob_label|quirk|label", "contradict|both|differ|true and false|two"),
     big("integers of 72 bits", _WIDE),
     big("integers of 72 bits in a JSON list", _WIDE, json.dumps(_WIDE), "mine.json"),
