@@ -152,13 +152,14 @@ def main(words: Sequence[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(description="Try bad inputs and faults on the madkit command.")
     parser.add_argument("--only", default="", help="a regular expression for category/name")
+    parser.add_argument("--every", type=int, default=1, help="one case in so many, of each category")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
     parser.add_argument("--keep", metavar="FOLDER", help="leave all folders there, to look at")
     parser.add_argument("--all", action="store_true", help="a line for each case, also where all is well")
     parser.add_argument("--json", metavar="FILE", help="write all outcomes there")
     options = parser.parse_args(words)
     import_everything()
-    cases = [(c, case) for c, case in all_cases() if re.search(options.only, f"{c}/{case.name}")]
+    cases = [(c, case) for c, case in all_cases() if re.search(options.only, f"{c}/{case.name}")][:: options.every]
     folder = Path(options.keep or tempfile.mkdtemp(prefix="madkit-campaign-"))
     try:
         templates = Templates(folder / "templates")
