@@ -451,6 +451,9 @@ class Letters:
         ids = [[ord(letter) for letter in text] for text in texts]
         return {"input_ids": ids, "special_tokens_mask": [[0] * len(x) for x in ids]}
 
+    def decode(self, ids, **kwargs):
+        return "".join(map(chr, ids))
+
 
 def test_answers_are_taken_whole():
     item = tokenize_answers(Letters(), ["ab"], [("cd", "cef")])[0]

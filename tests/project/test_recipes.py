@@ -152,6 +152,9 @@ def test_results_are_tidy_and_have_intervals(finished):
         "flow",
         "sae",
         "own_answer",
+        "conditional_studentised",
+        "delta",
+        "paired",
     }
     named = {"online": {""}, "offline": {"untrusted split"}, "ceiling": {""}, "own answer": {""}}
     assert results.groupby("setting")["untrusted"].agg(set).to_dict() == named
@@ -307,7 +310,7 @@ def test_a_store_of_another_adapter_is_refused(finished, capsys, tmp_path):
     path = copy / "adapter" / "adapter_model.safetensors"
     save_file({name: value + 1 for name, value in load_file(path).items()}, path)
     assert main(["test", *configs("test"), "--run", str(copy.parent)]) == 2
-    assert "another adapter" in capsys.readouterr().err
+    assert "adapter_model.safetensors' is not the file that" in capsys.readouterr().err
 
 
 def contents(folder, name):
