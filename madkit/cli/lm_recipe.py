@@ -28,6 +28,10 @@ _LM_OPTIONS = ("base", "dtype", "attention", "trust_remote_code")
 _SECTIONS: dict[str, type] = {"model": L.LightningModule, "data": L.LightningDataModule}
 
 
+#: What a recipe may hold, besides options of the Trainer's methods.
+SECTIONS = ("run", "model", "data", "trainer", "seed_everything", "ckpt_path")
+
+
 def with_lm_recipe(words: Sequence[str]) -> list[str]:
     """Put what the language model's recipe decides before all that a command line says.
 
@@ -141,6 +145,13 @@ def _stated(options: Sequence[str]) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     """A recipe with the files that it names for its model and data."""
     recipe = read_recipe(path)
+    for key, value in recipe.items():
+        # Whatever an unknown section holds, the parser refuses; one that holds nothing it passes over.
+        if value == {} and key not in SECTIONS:
+            raise ConfigError(
+                f"recipe={str(path)!r} has a section {key!r} that holds nothing and that no stage knows; "
+                f"the sections are {', '.join(SECTIONS)}: correct its name or leave it out"
+            )
     sections = [name for name in ("model", "data") if name in recipe]
     named = {name: _section(recipe[name], path.parent) for name in sections}
     return {**recipe, **named}

@@ -54,7 +54,7 @@ def parse_yaml(text: str, named: str, error: type[MadkitError] = ConfigError) ->
         require_single_keys(text, named, error)
         return yaml.safe_load(text)
     except yaml.YAMLError as reason:
-        raise error(f"{named} is no YAML: {yaml_reason(reason)}") from None
+        raise error(f"{named} is no YAML: {yaml_reason(reason)}: correct it there") from None
     except RecursionError:
         raise error(f"{named} is no YAML that can be read: it is nested too deep") from None
     except ValueError as reason:  # a date that is none, a number with thousands of digits
@@ -158,4 +158,4 @@ def _text(path: Path, named: str, error: type[MadkitError]) -> str:
     except UnicodeDecodeError as reason:
         raise error(f"{named} is no UTF-8 text (byte {reason.start}: {reason.reason}): save it as UTF-8") from None
     except OSError as reason:
-        raise error(f"{named} cannot be read: {reason.strerror or reason}") from None
+        raise error(f"{named} cannot be read: {reason.strerror or reason}: name a file that can be") from None

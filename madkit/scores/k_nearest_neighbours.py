@@ -1,5 +1,7 @@
 """Distance to the nearest trusted rows."""
 
+from numbers import Integral
+
 from torch import Tensor
 from typing_extensions import override
 
@@ -54,8 +56,8 @@ class KNearestNeighbours(Score):
 
     def __init__(self, k: int = 20, metric: str = "euclidean", reduce: str = "kth") -> None:
         super().__init__()
-        if k < 1:
-            raise ConfigError(f"k={k} is out of range: give at least 1 neighbour")
+        if not isinstance(k, Integral) or k < 1:
+            raise ConfigError(f"k={k} is out of range: give a whole number of neighbours, at least 1")
         if metric not in ("euclidean", "cosine"):
             raise ConfigError(f"metric={metric!r} is unknown: give 'euclidean' or 'cosine'")
         if reduce not in ("kth", "mean"):

@@ -1,5 +1,7 @@
 """Local outlier factor: how much sparser a row lies than its trusted neighbours do."""
 
+from numbers import Integral
+
 from torch import Tensor
 from typing_extensions import override
 
@@ -60,8 +62,8 @@ class LocalOutlierFactor(Score):
 
     def __init__(self, k: int = 20, variant: str = "breunig") -> None:
         super().__init__()
-        if k < 1:
-            raise ConfigError(f"k={k} is out of range: give at least 1 neighbour")
+        if not isinstance(k, Integral) or k < 1:
+            raise ConfigError(f"k={k} is out of range: give a whole number of neighbours, at least 1")
         if variant not in ("breunig", "simplified"):
             raise ConfigError(f"variant={variant!r} is unknown: give 'breunig' or 'simplified'")
         self.k, self.variant = k, variant

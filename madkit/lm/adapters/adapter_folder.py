@@ -140,7 +140,7 @@ class AdapterFolder:
         if bad:
             raise ConfigError(
                 f"{str(file)!r}: {len(bad)} of its {len(tensors)} tensors are NaN or infinite ({bad[0]}, ...): its "
-                "training diverged, or the file is damaged"
+                "training diverged, or the file is damaged: train it again, or restore the file"
             )
         return tensors
 

@@ -12,12 +12,18 @@ W, C = "adapter/adapter_model.safetensors", "adapter/adapter_config.json"
 
 def bad(name, prepare, *says, more=()):
     """An adapter that is refused."""
-    return Case(name, (predict(Refused(*says), *more),), (prepare,), "fitted")
+    return Case(name, (predict(Refused(*says), *more),), (prepare, _of_strangers), "fitted")
 
 
 def read(name, prepare):
     """An adapter whose names can be paired in one way: refused, or read as what it was."""
-    return Case(name, (predict(Either(Refused("adapter"), Accepted())),), (prepare,), "fitted")
+    return Case(name, (predict(Either(Refused("adapter"), Accepted())),), (prepare, _of_strangers), "fitted")
+
+
+def _of_strangers(place):
+    """Without traces of the fit, which would see at once that the files are not its own."""
+    (place.run / "fit.json").unlink()
+    shutil.rmtree(place.run / "checkpoints")
 
 
 def _renamed(old, new):

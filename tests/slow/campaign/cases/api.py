@@ -226,7 +226,7 @@ def _r_squared():
     from madkit.statistics import r_squared
 
     rng = np.random.default_rng(0)
-    holds = sum(r_squared(rng.normal(size=18), rng.normal(size=18), draws=200).low <= 0 for _ in range(40))
+    holds = sum(r_squared(rng.normal(size=18), rng.normal(size=18)).low <= 0 for _ in range(40))
     return None if holds >= 34 else f"0 is in {holds} of 40 intervals of independent columns"
 
 
