@@ -48,7 +48,7 @@ class Template:
         if self.named and not self.fields.intersection(NAME_FIELDS):
             raise ConfigError(f"template {self.text!r} does not name the speaker: put {{name}} in it")
         false, true = (choice.strip().lower() for choice in self.choices)
-        if not false or not true or self.choices[0] == self.choices[1]:
+        if not false or not true or self.choices[0].strip() == self.choices[1].strip():
             raise ConfigError(f"choices {list(self.choices)} of template {self.text!r} must be two different answers")
         if false in _MEANS_TRUE and true in _MEANS_FALSE:
             raise ConfigError(f"choices {list(self.choices)} of template {self.text!r} are reversed: false comes first")

@@ -98,7 +98,8 @@ def find_problems(records: DatasetDict, requantile: Requantile = True) -> tuple[
 
 def _check_split(split: str, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     problems = []
-    for column in (column for column in LABELS if column in frame):
+    # What a user has given before what was completed from it.
+    for column in (column for column in (*LABELS[1:], LABELS[0]) if column in frame):
         values = as_numbers(frame[column])
         if bad := int((~values.isin([0, 1])).sum()):
             shown = frame[column][~values.isin([0, 1])].astype(object)

@@ -40,12 +40,19 @@ def template_args(
     """The values that templates show, of some rows of a split.
 
     Raises:
-        DataError: A value is missing.
+        DataError: A value is missing, or is no text and no number.
     """
     values = arrow_table(dataset)["template_args"].take(rows).to_pylist()
     for args in values:
         if args is None or any(value is None for value in args.values()):
-            raise DataError(f"column 'template_args' has a row with a missing value: {args}")
+            raise DataError(
+                f"column 'template_args' has a row with a missing value: {args}; fill it in or drop the row"
+            )
+        if inner := [name for name, value in args.items() if isinstance(value, list | dict)]:
+            held = type(args[inner[0]]).__name__
+            raise DataError(
+                f"field {inner[0]!r} of 'template_args' holds a {held}, {args[inner[0]]}: give text or a number"
+            )
     return [{**(constants or {}), **args} for args in values]
 
 

@@ -137,7 +137,9 @@ def _errors_name(file: Path) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, EOFError) as error:
         reason = str(error).partition("\n")[0]
-        raise DataError(f"source={str(file.parent)!r}: {file.name} is malformed: {reason}") from None
+        raise DataError(
+            f"source={str(file.parent)!r}: {file.name} is malformed: {reason.rstrip('.')}: write or copy it again"
+        ) from None
 
 
 def _split_by_column(source: str, item: tuple[str, Dataset]) -> dict[str, Dataset]:
