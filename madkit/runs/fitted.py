@@ -12,6 +12,8 @@ from madkit.runs.atomic import write_json
 from madkit.runs.file_digest import file_digest
 
 _NAME = "fit.json"
+#: What a fit leaves beside its result.
+_TABLES = ("history.parquet",)
 
 
 class FitMarker:
@@ -36,7 +38,9 @@ class FitMarker:
     def holds(self, key: str) -> bool:
         """Whether the recipe with this key has been fitted, and what it left is still whole."""
         content = self.read()
-        return content is not None and content["key"] == key and self._difference(content) is None
+        if content is None or content["key"] != key or self._difference(content) is not None:
+            return False
+        return all((self.path.parent / name).is_file() for name in content.get("tables", []))
 
     def write(self, key: str, result: str, **more: Any) -> None:
         """Declare the recipe with this key fitted.
@@ -47,7 +51,8 @@ class FitMarker:
             more: what else to say.
         """
         files = {result: folder_digests(self.path.parent / result)}
-        write_json(self.path, {"key": key, "result": result, "files": files, **more})
+        tables = [name for name in _TABLES if (self.path.parent / name).is_file()]
+        write_json(self.path, {"key": key, "result": result, "files": files, "tables": tables, **more})
 
     def touch(self) -> None:
         """Declare it up to date as of now, which is what `make` looks at."""

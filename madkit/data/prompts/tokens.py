@@ -131,6 +131,12 @@ def tokenize_prompts(
             f"as {text[:40]!r}: raise it to {longest}, or leave such questions out"
         )
     if n_unknown:
+        different, left = len(set(prompts)), len({tuple(part) for part in parts})
+        if 2 * left < different:
+            raise ConfigError(
+                f"the tokenizer knows so few words that {different} different prompts become {left}, as all others are "
+                f"{tokenizer.unk_token!r} to it: take the tokenizer of the model, or prompts in its words"
+            )
         rank_zero_warn(
             f"{n_unknown} of {len(prompts)} prompts hold words that the tokenizer does not know, and become "
             f"{tokenizer.unk_token!r}: the model cannot tell them apart"
