@@ -55,7 +55,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-test: $(READY) ## the test suite (about 14 minutes on two cores)
+test: $(READY) ## the test suite (about 16 minutes on two cores)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## ruff, mypy and the order of imports
@@ -88,7 +88,7 @@ clean: ## remove runs, figures and the environment
 
 RESULTS := $(foreach m,$(MODELS),$(foreach d,$(DATASETS),$(RUNS)/$(m)/$(d)/detection/results.parquet))
 
-figures: $(OUT)/table1.md ## train, detect and draw (under 30 minutes on two cores)
+figures: $(OUT)/table1.md ## train, detect and draw (half an hour to forty minutes on two cores)
 PAIRED := $(POSER:%=$(RUNS)/%/poser/results.parquet)
 $(OUT)/table1.md: $(RESULTS) $(PAIRED) | $(READY)
 	$(BIN)/madkit figures $(addprefix $(RUNS)/,$(MODELS) $(POSER)) --out $(OUT)

@@ -53,7 +53,7 @@ def one_line(message: str, options: Sequence[str] = ()) -> str:
             owner = inner.group(1).split(".")[-1]
         keys = where.split(".")
         see = f"; its options: madkit fit --{keys[0]}.help {classes[0]}" if classes and len(keys) == 1 else ""
-        return f"{where}: {owner} has no option {option.group(1)!r}{see}"
+        return f"{where}: {owner} has no option {option.group(1)!r}: correct its name, or leave it out{see}"
     shown = f"{where}={value}" if value is not None and len(value) < 60 else where
     if expected := _expected(reasons):
         return f"{shown}: expected {expected}"

@@ -211,7 +211,7 @@ class Stages(LightningCLI):
                 raise cause from error
             parsed = "Does not validate" in str(error) or "Parser key" in str(error)
             reason = one_line(str(error)) if parsed else first_sentences(error)
-            raise ConfigError(f"a class of the recipe cannot be made: {reason}") from error
+            raise ConfigError(f"a class of the recipe cannot be made, correct its options: {reason}") from error
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run a stage, alone in its run folder: another one that begins there meanwhile is refused."""
