@@ -17,6 +17,10 @@ ARCHITECTURES = {
 SIZE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 5, "num_attention_heads": 4}
 
 
+def pytest_addoption(parser):
+    parser.addoption("--every-change", action="store_true", help="kill the stages before each change they make on disk")
+
+
 def pytest_collection_modifyitems(items):
     """Files whose tests run a language model first: with a file to a worker, none is left alone with one at the end."""
     with_models = {item.path for item in items if "bases" in getattr(item, "fixturenames", ())}

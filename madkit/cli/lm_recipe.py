@@ -153,7 +153,7 @@ def _read(path: Path) -> dict[str, Any]:
                 f"the sections are {', '.join(SECTIONS)}: correct its name or leave it out"
             )
     sections = [name for name in ("model", "data") if name in recipe]
-    named = {name: _section(recipe[name], path.parent) for name in sections}
+    named: dict[str, Any] = {name: _section(recipe[name], path.parent) for name in sections}
     return {**recipe, **named}
 
 

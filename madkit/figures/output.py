@@ -90,9 +90,11 @@ def _lay_out(figure: Figure) -> None:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in figure.axes:
-        axes.set_position([round(x, 6) for x in axes.get_position(original=True).bounds])
+        left, bottom, width, height = (round(x, 6) for x in axes.get_position(original=True).bounds)
+        axes.set_position((left, bottom, width, height))
     for text in figure.texts:
-        text.set_position(tuple(round(x, 6) for x in text.get_position()))
+        x, y = text.get_position()
+        text.set_position((round(x, 6), round(y, 6)))
 
 
 def _with_counted_identifiers(svg: bytes) -> bytes:

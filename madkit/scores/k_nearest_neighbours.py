@@ -1,7 +1,5 @@
 """Distance to the nearest trusted rows."""
 
-from numbers import Integral
-
 from torch import Tensor
 from typing_extensions import override
 
@@ -56,7 +54,7 @@ class KNearestNeighbours(Score):
 
     def __init__(self, k: int = 20, metric: str = "euclidean", reduce: str = "kth") -> None:
         super().__init__()
-        if not isinstance(k, Integral) or k < 1:
+        if k < 1 or k % 1:
             raise ConfigError(f"k={k} is out of range: give a whole number of neighbours, at least 1")
         if metric not in ("euclidean", "cosine"):
             raise ConfigError(f"metric={metric!r} is unknown: give 'euclidean' or 'cosine'")

@@ -1,7 +1,5 @@
 """Local outlier factor: how much sparser a row lies than its trusted neighbours do."""
 
-from numbers import Integral
-
 from torch import Tensor
 from typing_extensions import override
 
@@ -62,7 +60,7 @@ class LocalOutlierFactor(Score):
 
     def __init__(self, k: int = 20, variant: str = "breunig") -> None:
         super().__init__()
-        if not isinstance(k, Integral) or k < 1:
+        if k < 1 or k % 1:
             raise ConfigError(f"k={k} is out of range: give a whole number of neighbours, at least 1")
         if variant not in ("breunig", "simplified"):
             raise ConfigError(f"variant={variant!r} is unknown: give 'breunig' or 'simplified'")
