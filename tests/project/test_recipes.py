@@ -304,13 +304,21 @@ def test_a_store_of_another_adapter_is_refused(finished, capsys, tmp_path):
 
     from safetensors.torch import load_file, save_file
 
+    from madkit.runs.file_digest import file_digest
+
     model, _, folder = finished
     copy = tmp_path / model / "addition"
     shutil.copytree(folder, copy)
     path = copy / "adapter" / "adapter_model.safetensors"
     save_file({name: value + 1 for name, value in load_file(path).items()}, path)
     assert main(["test", *configs("test"), "--run", str(copy.parent)]) == 2
-    assert "adapter_model.safetensors' is not the file that" in capsys.readouterr().err
+    assert "adapter_model.safetensors' is missing or not what `madkit fit` has written" in capsys.readouterr().err
+    # As if it had been tuned again.
+    fit = json.loads((copy / "fit.json").read_text())
+    fit["files"]["adapter"]["adapter_model.safetensors"] = file_digest(path)
+    (copy / "fit.json").write_text(json.dumps(fit))
+    assert main(["test", *configs("test"), "--run", str(copy.parent)]) == 2
+    assert "another adapter" in capsys.readouterr().err
 
 
 def contents(folder, name):
