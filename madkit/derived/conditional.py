@@ -9,10 +9,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from madkit.derived.model_difference import ModelDifference
-from madkit.errors import ConfigError
 from madkit.streaming.covariance import CovarianceStatistics
 from madkit.streaming.moments import Moments
-from madkit.streaming.ridge import RidgeRegression, ridge_regression
+from madkit.streaming.ridge import RidgeRegression, require_penalty, ridge_regression
 
 
 class Conditional(ModelDifference):
@@ -45,34 +44,20 @@ class Conditional(ModelDifference):
     """
 
     accumulator = Moments
-    x_mean: Tensor
-    y_mean: Tensor
-    coefficients: Tensor
-    whitening: Tensor
-    n: Tensor
 
     def __init__(self, feature: str = "activations", studentised: bool = False, penalty: float | None = None) -> None:
         super().__init__(feature)
-        if penalty is not None and not 0 < penalty < float("inf"):
-            raise ConfigError(f"penalty={penalty} is out of range: give a positive number such as 1e-3, or null")
         self.studentised = studentised
-        self.penalty = penalty
+        self.penalty = require_penalty(penalty)
 
     @override
     def estimate(self, statistics: CovarianceStatistics, widths: Sequence[int]) -> dict[str, Tensor]:
-        ridge = ridge_regression(statistics.varied(self.short), widths[0], self.penalty)
-        return {
-            "n": ridge.x_mean.new_tensor(ridge.n),
-            "x_mean": ridge.x_mean,
-            "y_mean": ridge.y_mean,
-            "coefficients": ridge.coefficients,
-            "whitening": ridge.whitening,
-        }
+        return ridge_regression(statistics.varied(self.short), widths[0], self.penalty).tensors()
 
     @override
     def vectors(self, sources: Sequence[Tensor], trusted: bool) -> Tensor:
         base, tuned = sources
-        ridge = RidgeRegression(int(self.n), 0.0, self.x_mean, self.y_mean, self.coefficients, self.whitening)
+        ridge = RidgeRegression.of_module(self)
         residuals, leverages = ridge.residuals(base, tuned), ridge.leverages(base)[:, None]
         if not trusted:
             return residuals / torch.sqrt(1 + leverages) if self.studentised else residuals

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from madkit.errors import ConfigError, DataError
+from madkit.errors import DataError
 from madkit.scores.common.score import Score
 from madkit.streaming.covariance import CovarianceStatistics
 from madkit.streaming.moments import Moments
-from madkit.streaming.ridge import RidgeRegression, ridge_regression
+from madkit.streaming.ridge import RidgeRegression, require_penalty, ridge_regression
 
 
 class ConditionalT(Score):
@@ -47,19 +47,12 @@ class ConditionalT(Score):
 
     accumulator = Moments
     short = "conditional_t"
-    x_mean: Tensor
-    y_mean: Tensor
-    coefficients: Tensor
-    whitening: Tensor
     root: Tensor
-    n: Tensor
     constant: Tensor
 
     def __init__(self, penalty: float | None = None) -> None:
         super().__init__()
-        if penalty is not None and not 0 < penalty < float("inf"):
-            raise ConfigError(f"penalty={penalty} is out of range: give a positive number such as 1e-3, or null")
-        self.penalty = penalty
+        self.penalty = require_penalty(penalty)
 
     @override
     def estimate(self, trusted: CovarianceStatistics, untrusted: None) -> dict[str, Tensor]:
@@ -85,19 +78,15 @@ class ConditionalT(Score):
             + float(root.diagonal().log().sum())
         )
         return {
-            "n": root.new_tensor(n),
-            "x_mean": ridge.x_mean,
-            "y_mean": ridge.y_mean,
-            "coefficients": ridge.coefficients,
-            "whitening": ridge.whitening,
+            **ridge.tensors(),
             "root": root,
             "constant": root.new_tensor(constant),
         }
 
     @override
     def score(self, x: Tensor) -> Tensor:
-        n, p = int(self.n), len(self.y_mean)
-        ridge = RidgeRegression(n, 0.0, self.x_mean, self.y_mean, self.coefficients, self.whitening)
+        ridge = RidgeRegression.of_module(self)
+        n, p = ridge.n, len(ridge.y_mean)
         base, tuned = x[:, :p], x[:, p:]
         spread = 1 + ridge.leverages(base)
         whitened = torch.linalg.solve_triangular(self.root, ridge.residuals(base, tuned).T, upper=False)

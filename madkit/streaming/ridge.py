@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from madkit.errors import ConfigError
 from madkit.streaming.covariance import CovarianceStatistics
 
 #: Penalties that are tried, as powers of ten of the mean variance that x has in a direction.
@@ -29,6 +30,17 @@ class RidgeRegression(NamedTuple):
     whitening: Tensor
     """(p, p): the leverage of x is 1 / n + |whitening (x - x_mean)|^2."""
 
+    def tensors(self) -> dict[str, Tensor]:
+        """What a fitted module keeps of it as buffers; `of_module` reads them again."""
+        plain = {"n": self.x_mean.new_tensor(self.n), "ridge_penalty": self.x_mean.new_tensor(self.penalty)}
+        return {**plain, **{name: getattr(self, name) for name in ("x_mean", "y_mean", "coefficients", "whitening")}}
+
+    @classmethod
+    def of_module(cls, module: Any) -> RidgeRegression:
+        """The regression whose `tensors` a module has as buffers."""
+        fitted = (module.x_mean, module.y_mean, module.coefficients, module.whitening)
+        return cls(int(module.n), float(module.ridge_penalty), *fitted)
+
     def residuals(self, x: Tensor, y: Tensor) -> Tensor:
         """What of y (b, q) the prediction from x (b, p) leaves: (b, q)."""
         return y - self.y_mean - (x - self.x_mean) @ self.coefficients
@@ -40,6 +52,17 @@ class RidgeRegression(NamedTuple):
         been left out (Allen 1974; Golub, Heath and Wahba 1979, section 2).
         """
         return 1 / self.n + ((x - self.x_mean) @ self.whitening.T).square().sum(1)
+
+
+def require_penalty(penalty: float | None) -> float | None:
+    """The penalty, as `ridge_regression` takes it.
+
+    Raises:
+        ConfigError: it is not positive.
+    """
+    if penalty is not None and not 0 < penalty < float("inf"):
+        raise ConfigError(f"penalty={penalty} is out of range: give a positive number such as 1e-3, or null")
+    return penalty
 
 
 def ridge_regression(statistics: CovarianceStatistics, p: int, penalty: float | None = None) -> RidgeRegression:
