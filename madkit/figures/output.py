@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
+import numpy as np
+from matplotlib.figure import Figure, SubFigure
+from numpy.typing import ArrayLike
 
 import madkit
 from madkit.figures.drawing.tooltips import data_points
@@ -89,12 +91,26 @@ def _lay_out(figure: Figure) -> None:
     """
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    for axes in figure.axes:
-        left, bottom, width, height = (round(x, 6) for x in axes.get_position(original=True).bounds)
-        axes.set_position((left, bottom, width, height))
-    for text in figure.texts:
-        x, y = text.get_position()
-        text.set_position((round(x, 6), round(y, 6)))
+    _round_positions(figure)
+
+
+def _round_positions(part: Figure | SubFigure) -> None:
+    """Round where its subfigures, axes and texts lie; the layout has placed all three."""
+    for inner in part.subfigs:
+        box = inner.bbox_relative
+        box.p0, box.p1 = _rounded(box.p0), _rounded(box.p1)
+        _round_positions(inner)
+    for axes in part.axes:
+        if axes.figure is part:
+            left, bottom, width, height = _rounded(axes.get_position(original=True).bounds)
+            axes.set_position((left, bottom, width, height))
+    for text in part.texts:
+        text.set_position(_rounded(text.get_position()))
+
+
+def _rounded(shares: ArrayLike) -> Any:
+    # A share such as 0.0109375 lies in the middle of two. Rounded a little beside the middle, it goes one way.
+    return np.round(np.asarray(shares, dtype=float) + 1.3e-7, 6)
 
 
 def _with_counted_identifiers(svg: bytes) -> bytes:

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from fabricated import sheets_of, write_run
+from matplotlib.figure import SubFigure
+from matplotlib.transforms import Bbox
 
 from madkit.errors import ConfigError, MadkitError, StoreError
 from madkit.figures import draw
@@ -193,6 +195,23 @@ def test_same_results_give_the_same_bytes(tmp_path: Path) -> None:
         assert int(done.stdout.split()[-1]) == 14 * 2 + len(TABLES) + len(BESIDES)
     for path in (tmp_path / "1").iterdir():
         assert (tmp_path / "2" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_noise_of_the_layout_does_not_reach_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = write_run(tmp_path, "m", "addition", layers=2, n=60)
+    calm = draw([run], tmp_path / "calm", formats=("pdf",))
+    place, random = SubFigure._redo_transform_rel_fig, np.random.default_rng(0)  # type: ignore[attr-defined]
+
+    def place_nearby(part: SubFigure, bbox: Bbox | None = None) -> None:
+        if bbox is not None:
+            bbox = Bbox(np.asarray(bbox.get_points()) + random.normal(0, 1e-10, (2, 2)))
+        place(part, bbox)
+
+    monkeypatch.setattr(SubFigure, "_redo_transform_rel_fig", place_nearby)
+    for path in draw([run], tmp_path / "noisy", formats=("pdf",)):
+        if path.suffix == ".pdf":
+            assert path.read_bytes() == (tmp_path / "calm" / path.name).read_bytes(), path.name
+    assert any(path.suffix == ".pdf" for path in calm)
 
 
 def test_importing_is_quick() -> None:
