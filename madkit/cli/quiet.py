@@ -16,6 +16,7 @@ _NOISE = (
     ".*is smaller than the logging interval.*",
     ".*Total length of `DataLoader` across ranks is zero.*",
     ".*Starting from v1.9.0, `tensorboardX` has been removed.*",
+    ".*The `srun` command is available on your system but is not used.*",  # as on every login node
 )
 
 
