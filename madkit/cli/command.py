@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import madkit
@@ -23,6 +24,7 @@ HELP = """\
 madkit: fine-tune a language model to hide a quirk, and see whether a detector would have noticed.
 
 usage: madkit STAGE --config RECIPE.yaml [--option value ...]
+       madkit run STAGE [option ...] then STAGE [option ...]
 
 The stages, in order; each reads and writes the run folder <run>/<dataset>:
   fit        train a small base LM, or tune a quirky LM        -> model/ or adapter/
@@ -37,6 +39,7 @@ The stages, in order; each reads and writes the run folder <run>/<dataset>:
              madkit figures runs/ --out figures/
 
 Also:
+  run        stages one after another with one start-up, as if each were given alone: madkit run --help
   data       make, look at and check the records of a dataset: madkit data --help
   validate   repeat the validation of a fitted quirky LM
   monitor    watch runs in TensorBoard: madkit monitor runs/
@@ -78,7 +81,7 @@ def main(args: Sequence[str] | None = None) -> int:
     command, *options = [word for word in given if word != "--debug"] or [""]
     begin()
     try:
-        with interruptible():
+        with nullcontext() if command == "run" else interruptible():  # a chain passes signals on
             return _run(command, options, debug)
     except Interrupted as interruption:
         say_interrupted()
@@ -95,6 +98,10 @@ def main(args: Sequence[str] | None = None) -> int:
 def _run(command: str, options: list[str], debug: bool) -> int:
     # Lightning starts its other processes by repeating the command line, so that is where the arguments have to be.
     sys.argv = [sys.argv[0], command, *options, *(["--debug"] if debug else [])]
+    if command == "run":
+        from madkit.cli.chain import run_chain
+
+        return run_chain(options, lambda stage: main([*stage, *(["--debug"] if debug else [])]))
     if command != "figures":  # which has such an option of its own
         options = list_modules(options)
     if command in STAGES:
@@ -106,7 +113,7 @@ def _run(command: str, options: list[str], debug: bool) -> int:
             return 0
         command, options = f"{command} {options[0]}", options[1:]
     if command not in COMMANDS:
-        choices = ", ".join([*STAGES, *COMMANDS])
+        choices = ", ".join([*STAGES, "run", *COMMANDS])
         raise ConfigError(f"{command!r} is not a command of madkit; choose from {choices}")
     if command.startswith("data "):
         from madkit.cli.extensions import load_tasks

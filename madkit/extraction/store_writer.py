@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -156,6 +157,11 @@ class StoreWriter(L.LightningModule):
             for store in self.stores.values():
                 store.finish()
             self.sign({str(variant): store.folder.name for variant, store in self.stores.items()})
+            data: ShardedPrompts = datamodule_of(self, ShardedPrompts)
+            if len(data.done_shards) == len(data.shards):
+                folder = root_of(self.trainer) / "features"
+                message = "this recipe's features have already been computed; delete a store below to do it again"
+                print(f"{folder}: {message}", file=sys.stderr)
 
     def sign(self, keys: dict[str, str]) -> None:
         """Write ``predict.json``, whose presence says that the stage is complete.
