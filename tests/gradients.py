@@ -6,7 +6,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from madkit.extraction.forward_pass import trace
-from madkit.lm import forward
+from madkit.lm import adapters, forward
 
 SIZE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 5, "num_attention_heads": 4, "vocab_size": 300}
 SHAPES = {
@@ -36,6 +36,18 @@ def make_model(shape, monkeypatch=None, scale=6.0):
     for kind in {type(m) for m in lm.modules() if type(m).__name__.endswith("RMSNorm")}:
         monkeypatch.setattr(kind, "forward", _norm)
     return lm.double()
+
+
+def with_lora(lm, options, seed=0):
+    """A model with a LoRA of random weights inside it; ``peft_model`` is what PEFT makes of it."""
+    torch.manual_seed(seed)
+    model = adapters.attach_lora(lm, options).eval()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if "lora_" in name:
+                p.normal_(std=0.3)
+    object.__setattr__(lm, "peft_model", model)  # not a module of the model that it wraps
+    return lm
 
 
 def make_batch(n=6, length=9, padded=True):

@@ -256,8 +256,8 @@ class Detection(L.LightningModule):
 
     def _assumptions(self, detector: Detector) -> Assumptions:
         if detector.score.offline:
-            return Assumptions("offline", UNTRUSTED[self.untrusted], detector.needs)
-        return Assumptions("online", "", detector.needs)
+            return Assumptions("offline", UNTRUSTED[self.untrusted], detector.needs(self.data.stores))
+        return Assumptions("online", "", detector.needs(self.data.stores))
 
 
 @torch.inference_mode(False)

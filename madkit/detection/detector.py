@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from madkit.derived import DerivedFeature
 from madkit.errors import ConfigError
 from madkit.scores import Score
-from madkit.store.variant import Variant
+from madkit.store.feature_store import FeatureStore
+from madkit.store.variant import ADAPTER_WEIGHTS, BASE_MODEL, Variant
+
+#: What a detector may need, in the order in which results name it.
+_NEEDS = ("trusted prompts", BASE_MODEL, ADAPTER_WEIGHTS, "untrusted prompts")
 
 
 class Assumptions(NamedTuple):
@@ -58,10 +63,24 @@ class Detector:
         return Variant(self.feature if isinstance(self.feature, str) else self.feature.name, self.adapter)
 
     @property
-    def needs(self) -> str:
-        """What it needs besides the model that is watched, as results name it."""
-        needs = ["trusted prompts", *(self.derived.needs if self.derived is not None else [])]
-        return ", ".join([*needs, "untrusted prompts"] if self.score.offline else needs)
+    def reads(self) -> list[Variant]:
+        """The stored features that it is made of."""
+        return [self.variant] if self.derived is None else self.derived.variants()
+
+    def needs(self, stored: Mapping[Variant, FeatureStore]) -> str:
+        """What it needs besides the model that is watched, as results name it.
+
+        Args:
+            stored: the stores of what it `reads`, which know what their features need.
+        """
+        needs = {"trusted prompts", *(self.derived.needs if self.derived is not None else ())}
+        for variant in self.reads:
+            needs.update(stored[variant].identity["feature"].get("needs", ()))
+            if not variant.adapter:
+                needs.add(BASE_MODEL)
+        if self.score.offline:
+            needs.add("untrusted prompts")
+        return ", ".join(sorted(needs, key=lambda need: (_NEEDS.index(need) if need in _NEEDS else len(_NEEDS), need)))
 
     @property
     def key(self) -> tuple[Variant, str]:

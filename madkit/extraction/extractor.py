@@ -25,7 +25,7 @@ from madkit.lm import adapters, loading
 from madkit.runs import fingerprints
 from madkit.runs.cost import measured
 from madkit.runs.folder import root_of
-from madkit.store.variant import Variant
+from madkit.store.variant import ADAPTER_WEIGHTS, Variant
 from madkit.training.lightning_internals import datamodule_of, is_trial
 
 
@@ -129,7 +129,7 @@ class Extractor(StoreWriter):
         }
         if self.reference is not None:
             model["reference"] = fingerprints.fingerprint(self.reference)
-        self.open_stores(lm, model)
+        self.open_stores(lm, model, self._adapted(lm))
         # Asked here, because every process has to come to the same answer before one of them has learned anything.
         self._to_learn = {
             variant: feature
@@ -145,6 +145,12 @@ class Extractor(StoreWriter):
                     store.path(store.shards[0].index).unlink()
         self.trainer.strategy.barrier()
         self.find_missing()
+
+    def _adapted(self, lm: nn.Module) -> nn.Module | None:
+        """A skeleton with the adapter's modules, where a feature looks at them."""
+        if self.adapter_name is None or not any(ADAPTER_WEIGHTS in f.needs for f in self.features.values()):
+            return None
+        return adapters.adapted_skeleton(lm, self.adapter_name)
 
     def configure_model(self) -> None:
         """Load base and adapter, unless everything has been computed."""

@@ -22,7 +22,7 @@ from madkit.runs.atomic import write_json
 from madkit.runs.folder import provenance, root_of
 from madkit.store.feature_store import FeatureStore
 from madkit.store.shards import Shard
-from madkit.store.variant import Variant
+from madkit.store.variant import ADAPTER_WEIGHTS, Variant
 from madkit.training.lightning_internals import datamodule_of, is_trial
 
 #: The parts of a store's identity that are its feature's; the others say which model read which prompts.
@@ -71,19 +71,25 @@ class StoreWriter(L.LightningModule):
         self.stores: dict[Variant, FeatureStore] = {}
         self._collected: dict[Variant, list[dict[str, Tensor]]] = {}
 
-    def open_stores(self, lm: nn.Module, model: Mapping[str, Any]) -> None:
+    def open_stores(self, lm: nn.Module, model: Mapping[str, Any], adapted: nn.Module | None = None) -> None:
         """Prepare the features, open their stores, and tell the data which shards are done.
 
         Args:
             lm: a skeleton of the base model.
             model: which model reads which prompts: the part of a store's identity that all features share.
+            adapted: a skeleton with the adapter's modules, for the features that need its weights; None if none does.
         """
         data: ShardedPrompts = datamodule_of(self, ShardedPrompts)
         run = root_of(self.trainer)
+        skeletons = {
+            feature.name: adapted if adapted is not None and ADAPTER_WEIGHTS in feature.needs else lm
+            for feature in self.features.values()
+        }
         for feature in self.features.values():
-            feature.prepare(lm, str(model["base"]), run)
-        self.hookpoints = {feature.name: feature.hookpoints(lm) for feature in self.features.values()}
+            feature.prepare(skeletons[feature.name], str(model["base"]), run)
+        self.hookpoints = {name: self.features[Variant(name)].hookpoints(lm) for name, lm in skeletons.items()}
         for variant, feature in self.features.items():
+            lm = skeletons[feature.name]
             sites = feature.sites(lm)
             identity = {**model, "feature": feature.identity(), "control": not variant.adapter, "sites": sites}
             shards = [s for s in data.shards if s.split in feature.splits]

@@ -22,6 +22,7 @@ from madkit.lm.text_decoder import layer_names, residual_width
 from madkit.runs.file_digest import file_digest
 from madkit.runs.fingerprints import digest, local_folder
 from madkit.runs.fitted import require_fitted
+from madkit.store.variant import BASE_MODEL
 
 
 class EncoderFeature(Feature):
@@ -32,6 +33,8 @@ class EncoderFeature(Feature):
             ``<run>/sae/encoder``, beside the datasets' folders.
         subfolders: which of them to use; null for all.
     """
+
+    needs = (BASE_MODEL,)
 
     def __init__(self, encoder: str | None = None, subfolders: list[str] | None = None) -> None:
         self.encoder = encoder

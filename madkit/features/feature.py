@@ -40,6 +40,8 @@ class Feature(Configured, ABC):
     Class attributes:
         short: the stem of ``name``; the class name in snake case unless given.
         in_name: the options that ``name`` mentions when they are not at their default.
+        needs: what it needs besides the tuned model and trusted prompts: ``base model``, ``adapter weights``. Where the
+            latter, the skeletons that it is given have the adapter's modules in them.
         needs_logits: whether the forward pass has to run to the end.
         needs_gradients: whether a backward pass has to follow it, from the log odds to the hookpoints.
 
@@ -48,6 +50,7 @@ class Feature(Configured, ABC):
     """
 
     in_name: ClassVar[tuple[str, ...]] = ()
+    needs: tuple[str, ...] = ()
     needs_logits: ClassVar[bool] = False
     needs_gradients: ClassVar[bool] = False
     splits: Sequence[str] = SPLITS
@@ -64,7 +67,8 @@ class Feature(Configured, ABC):
 
     def identity(self) -> dict[str, Any]:
         """Everything that decides the vectors besides the LM and the prompts, as plain data; see `prepare`."""
-        return {"class": type(self).__name__, "source": self.source(), "options": self.config}
+        plain = {"class": type(self).__name__, "source": self.source(), "options": self.config}
+        return {**plain, "needs": list(self.needs)} if self.needs else plain
 
     @classmethod
     def source(cls) -> str:

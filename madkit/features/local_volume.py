@@ -12,6 +12,7 @@ from typing_extensions import override
 from madkit.features.feature import Feature
 from madkit.features.trace import Trace
 from madkit.lm.hooks import Hookpoint
+from madkit.store.variant import ADAPTER_WEIGHTS
 from madkit.volume.estimation.volume_estimate import require_settings
 from madkit.volume.lm.divergence import At, require_at
 from madkit.volume.prompt_volumes import PromptRadii, PromptVolumes
@@ -57,6 +58,7 @@ class VolumeFeature(Feature):
         self.directions = directions
         self.seed = seed
         self.tolerance = tolerance
+        self.needs = (ADAPTER_WEIGHTS,) if self.weights == "lora" else ()
         self._volumes: PromptVolumes | None = None
 
     @property

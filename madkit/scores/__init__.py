@@ -20,6 +20,7 @@ from madkit.scores.novel_latents import NovelLatents
 from madkit.scores.principal_residual import PrincipalResidual
 from madkit.scores.quantum_entropy import QuantumEntropy
 from madkit.scores.sklearn_estimator import SklearnEstimator
+from madkit.scores.trusted_range import TrustedRange
 
 __all__ = [
     "AnswerMahalanobis",
@@ -42,5 +43,6 @@ __all__ = [
     "Score",
     "ScoreCollection",
     "SklearnEstimator",
+    "TrustedRange",
     "load_score",
 ]

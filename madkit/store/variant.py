@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from madkit.runs.naming import folder_name
 
+#: What a feature may need besides the model and trusted prompts.
+ADAPTER_WEIGHTS, BASE_MODEL = "adapter weights", "base model"
+
 
 class Variant(NamedTuple):
     """A feature, read with the adapter of the LM switched on or off.

@@ -2,6 +2,7 @@
 
 from madkit.streaming.accumulator import Accumulator, merge_processes
 from madkit.streaming.covariance import CovarianceStatistics, Spectrum
+from madkit.streaming.extremes import Extremes, Range
 from madkit.streaming.moments import Moments
 from madkit.streaming.pool import Pool
 from madkit.streaming.row_count import RowCount
@@ -12,9 +13,11 @@ from madkit.streaming.variances import FeatureStatistics, Variances
 __all__ = [
     "Accumulator",
     "CovarianceStatistics",
+    "Extremes",
     "FeatureStatistics",
     "Moments",
     "Pool",
+    "Range",
     "RowCount",
     "Spectrum",
     "UsedFeatures",

@@ -85,7 +85,8 @@ def test_two_features_with_a_site_of_one_name_keep_their_own_layers(run):
 def test_a_control_is_the_same_feature_with_the_adapter_off(run):
     results = detect(run, Detector("activations", Mahalanobis()), Detector("activations", Mahalanobis(), adapter=False))
     assert set(results["feature"]) == {"activations", "own_answer"}
-    assert set(results.loc[results["feature"] == "activations", "needs"]) == {"trusted prompts"}
+    needs = results[results["feature"] == "activations"].groupby("adapter")["needs"].unique().map(list).to_dict()
+    assert needs == {True: ["trusted prompts"], False: ["trusted prompts, base model"]}
     auroc = results[(results["site"] == SITE) & (results["subset"] == "all")].set_index("adapter")["auroc"]
     assert auroc[True] > 0.9 and abs(auroc[False] - 0.5) < 0.25
     cost = json.loads((run / "detection" / "summary.json").read_text())["cost"]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from gradients import make_batch, make_model, rows
+from gradients import make_batch, make_model, rows, with_lora
 
 from madkit import features
 from madkit.encoders.encoder_site import EncoderSite
@@ -20,13 +20,16 @@ from madkit.features import (
     Flow,
     LocalVolume,
     LocalVolumeRadii,
+    LoraActivity,
     ProbeShift,
+    UpdateDirections,
 )
-from madkit.lm import loading
-from madkit.store.variant import Variant
+from madkit.lm import adapters, loading
+from madkit.store.variant import ADAPTER_WEIGHTS, Variant
 from madkit.streaming.validation import sparse_rows
 
 OTHER_ATTRIBUTION = {"reference": "mean", "k": 3, "first": 2, "step": 1}
+OTHER_DIRECTIONS = {"k": 2, "side": "input", "modules": ["down_proj"]}
 VOLUME = {"directions": 2, "tolerance": 1e-5}
 OTHER_VOLUME = {
     "weights": "lora", "at": "last", "cutoff": 0.1, "sigma": 0.1, "directions": 3, "seed": 1, "tolerance": 1e-4,
@@ -42,23 +45,38 @@ CASES = {
     "local_volume": (LocalVolume, VOLUME, OTHER_VOLUME),
     "local_volume_radii": (LocalVolumeRadii, VOLUME, OTHER_VOLUME),
     "local_volume_radii_layer2_answers": (LocalVolumeRadii, {"weights": 2, "at": "answers", **VOLUME}, OTHER_VOLUME),
+    "lora_activity": (LoraActivity, {}, {"modules": ["q_proj"]}),
+    "update_directions": (UpdateDirections, {}, OTHER_DIRECTIONS),
+    "update_directions_input": (UpdateDirections, {"side": "input"}, {**OTHER_DIRECTIONS, "side": "output"}),
     "probe": (ProbeShift, {"step": 2}, {"first": 0, "step": 1}),
     "sae": (SAE, {"encoder": "sae"}, {"encoder": "other-sae", "subfolders": ["layers.1"]}),
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def lm():
+def bare():
     return make_model("grouped")
 
 
 @pytest.fixture(scope="module")
-def folder(lm, tmp_path_factory):
+def adapted():
+    """The same model with a LoRA inside it."""
+    return with_lora(make_model("grouped"), {"r": 2, "target_modules": ["q_proj", "down_proj"]})
+
+
+@pytest.fixture
+def lm(case, bare, adapted):
+    """The model that a feature is computed of."""
+    return adapted if ADAPTER_WEIGHTS in case[1].needs else bare
+
+
+@pytest.fixture(scope="module")
+def folder(bare, tmp_path_factory):
     """A base model's configuration, two folders of flows and two of SAEs."""
     import sparsify
 
     root = tmp_path_factory.mktemp("features")
-    lm.config.save_pretrained(root / "base")
+    bare.config.save_pretrained(root / "base")
     torch.manual_seed(0)
     for name in ("flow", "other-flow"):
         for layer in (1, 3):
@@ -72,8 +90,16 @@ def folder(lm, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def skeleton(folder):
-    return loading.skeleton(str(folder / "base"))
+def skeletons(folder, adapted):
+    """The modules alone, without and with those of the adapter."""
+    adapted.peft_model.save_pretrained(folder / "adapter")
+    skeleton = loading.skeleton(str(folder / "base"))
+    return skeleton, adapters.adapted_skeleton(skeleton, str(folder / "adapter"))
+
+
+@pytest.fixture
+def skeleton(case, skeletons):
+    return skeletons[ADAPTER_WEIGHTS in case[1].needs]
 
 
 def options_of(options, folder):
@@ -81,11 +107,11 @@ def options_of(options, folder):
 
 
 @pytest.fixture(params=CASES)
-def case(request, folder, skeleton):
+def case(request, folder, skeletons):
     """Name, feature, and another value of each of its options."""
     cls, options, others = CASES[request.param]
     feature = cls(**options_of(options, folder))
-    feature.prepare(skeleton, "base", folder / "runs" / "addition")
+    feature.prepare(skeletons[0], "base", folder / "runs" / "addition")
     return request.param, feature, options_of(others, folder)
 
 

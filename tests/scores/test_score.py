@@ -60,6 +60,7 @@ MAKERS = {
     "sklearn_local_outlier_factor_n_neighbors5_novelty": lambda: scores.SklearnEstimator(
         "sklearn.neighbors.LocalOutlierFactor", {"novelty": True, "n_neighbors": 5}
     ),
+    "trusted_range": scores.TrustedRange,
     "pyod_ecod": lambda: scores.SklearnEstimator("pyod.models.ecod.ECOD"),
     "pyod_knn_mean_n_neighbors5": lambda: scores.SklearnEstimator(
         "pyod.models.knn.KNN", {"n_neighbors": 5, "method": "mean"}

@@ -17,11 +17,6 @@ from madkit.figures.tables.latex import latex_tables
 from madkit.figures.tables.significance import LEVEL, significantly_best
 
 SUBSETS = ("all", "agree", "disagree")
-#: What every detector needs goes without saying.
-_NEEDS = {"trusted prompts": "-", "trusted prompts, base model": "base model"}
-_NEEDS |= {
-    f"{needs}, untrusted prompts": f"{short}, untrusted prompts".removeprefix("-, ") for needs, short in _NEEDS.items()
-}
 
 
 @dataclass(frozen=True)
@@ -163,7 +158,8 @@ def _cells(model: str, rows: Sequence[TableRow]) -> tuple[list[str], list[list[s
         cells = [
             row.detector,
             row.setting,
-            _NEEDS.get(row.needs, row.needs),
+            # What every detector needs goes without saying.
+            row.needs.removeprefix("trusted prompts").removeprefix(", ") or "-",
             "/".join(map(str, counts)) or "0",
             *(_bold(with_interval(row.ours[subset]), subset in row.best) for subset in SUBSETS[:1]),
             with_interval(row.caught),

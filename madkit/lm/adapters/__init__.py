@@ -2,6 +2,7 @@
 
 from madkit.lm.adapters.embeddings import load_tokenizer
 from madkit.lm.adapters.fresh_lora import FreshLora, attach_lora
+from madkit.lm.adapters.lora_branches import LoraBranch, adapted_skeleton, lora_branches
 from madkit.lm.adapters.lora_targets import AUTO
 from madkit.lm.adapters.stored_adapter import AdaptedModel, load_adapted, load_adapter, require_readable
 
@@ -9,9 +10,12 @@ __all__ = [
     "AUTO",
     "AdaptedModel",
     "FreshLora",
+    "LoraBranch",
+    "adapted_skeleton",
     "attach_lora",
     "load_adapted",
     "load_adapter",
     "load_tokenizer",
+    "lora_branches",
     "require_readable",
 ]
