@@ -100,6 +100,7 @@ FROM = $(if $(filter $(2),$(TINY)),--$(1).base $(RUNS)/$(2)/base/model)
 # The recipe of a stage (2) for a model (1), with what is laid over it.
 RECIPE = recipes/$(2).yaml $(if $(filter $(1),$(TINY)),$(wildcard recipes/tiny/$(2).yaml))
 CONFIG = $(patsubst %,--config %,$(1))
+LAID_OVER = recipes/$(1)-encoders.yaml recipes/$(1)-lora.yaml
 
 BASES = recipes/tiny/base.yaml $(wildcard recipes/tiny/$(1:tiny-%=%)-base.yaml)
 define BASE
@@ -118,11 +119,11 @@ define STAGES
 $(RUNS)/$(1)/$(2)/fit.json: recipes/$(1).yaml $(if $(filter $(1),$(TINY)),recipes/tiny/prompts.yaml) $(call BASED,$(1)) | $(READY)
 	$$(MADKIT) fit --config $$< --run $$(RUNS)/$(1) $(call FROM,model,$(1)) --data.dataset $(2)
 
-$(RUNS)/$(1)/$(2)/predict.json: $(call RECIPE,$(1),predict) recipes/predict-encoders.yaml $(RUNS)/$(1)/$(2)/fit.json $(ENCODERS:%=$(RUNS)/$(1)/%/fit.json) | $(READY)
-	$$(MADKIT) predict $(call CONFIG,$(call RECIPE,$(1),predict) recipes/predict-encoders.yaml) --run $$(RUNS)/$(1) --data.dataset $(2)
+$(RUNS)/$(1)/$(2)/predict.json: $(call RECIPE,$(1),predict) $(call LAID_OVER,predict) $(RUNS)/$(1)/$(2)/fit.json $(ENCODERS:%=$(RUNS)/$(1)/%/fit.json) | $(READY)
+	$$(MADKIT) predict $(call CONFIG,$(call RECIPE,$(1),predict) $(call LAID_OVER,predict)) --run $$(RUNS)/$(1) --data.dataset $(2)
 
-$(RUNS)/$(1)/$(2)/detection/results.parquet: $(call RECIPE,$(1),test) recipes/test-encoders.yaml $(RUNS)/$(1)/$(2)/predict.json | $(READY)
-	$$(MADKIT) test $(call CONFIG,$(call RECIPE,$(1),test) recipes/test-encoders.yaml) --run $$(RUNS)/$(1) --data.dataset $(2)
+$(RUNS)/$(1)/$(2)/detection/results.parquet: $(call RECIPE,$(1),test) $(call LAID_OVER,test) $(RUNS)/$(1)/$(2)/predict.json | $(READY)
+	$$(MADKIT) test $(call CONFIG,$(call RECIPE,$(1),test) $(call LAID_OVER,test)) --run $$(RUNS)/$(1) --data.dataset $(2)
 endef
 
 $(foreach m,$(TINY),$(eval $(call BASE,$(m))))

@@ -64,6 +64,8 @@ def test_nothing_is_left_to_do(project):
     [
         ("test.yaml", {"test": 18, "figures": 1}),
         ("test-encoders.yaml", {"test": 18, "figures": 1}),
+        ("test-lora.yaml", {"test": 18, "figures": 1}),
+        ("predict-lora.yaml", {"predict": 18, "test": 18, "figures": 1}),
         ("predict-encoders.yaml", {"predict": 18, "test": 18, "figures": 1}),
         ("predict.yaml", {"predict": 18, "test": 18, "figures": 1}),
         ("tiny/predict.yaml", {"predict": 18, "test": 18, "figures": 1}),

@@ -26,8 +26,8 @@ SHORT_FIT = [
 
 
 def recipes(model, stage):
-    """A stage's recipe with that of the encoders laid over it."""
-    return stage_recipes(model, stage, f"{stage}-encoders")
+    """A stage's recipe with those of the encoders and the LoRA laid over it."""
+    return stage_recipes(model, stage, f"{stage}-encoders", f"{stage}-lora")
 
 
 def run(*args):
@@ -38,7 +38,7 @@ def test_every_recipe_is_covered():
     """A new recipe has to be one of these kinds, or needs a test of its own."""
     kinds = {path.relative_to(RECIPES).as_posix() for path in RECIPES.rglob("*.yaml")}
     expected = {f"{name}.yaml" for name in (*MODELS, "predict", "test", "flow", "sae", "encoders-stored")}
-    expected |= {f"{stage}-{part}.yaml" for stage in ("predict", "test") for part in ("encoders", "volume")}
+    expected |= {f"{stage}-{part}.yaml" for stage in ("predict", "test") for part in ("encoders", "lora", "volume")}
     expected |= {f"tiny/{name}.yaml" for name in ("base", "mistral-base", "prompts", "texts", "predict", "flow", "sae")}
     expected |= {"pythia/difficulty.yaml"}  # tests/difficulty/test_difficulty.py
     expected |= {f"poser/{part}.yaml" for part in ("base", "tune", "tiny", "llama-13b")}  # tests/poser/test_module.py
@@ -150,6 +150,8 @@ def test_results_are_tidy_and_have_intervals(finished):
         "probe",
         "answers",
         "flow",
+        "lora_activity",
+        "update_directions",
         "sae",
         "own_answer",
         "conditional_studentised",

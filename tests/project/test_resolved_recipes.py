@@ -96,6 +96,11 @@ DETECTORS = [
     ("activations", "LocalOutlierFactor", {"k": 20}, False),
 ]
 OF_ENCODERS = [("flow", "LaplaceNLL"), ("flow", "Mahalanobis"), ("sae", "DiagonalMahalanobis"), ("sae", "NovelLatents")]
+OF_LORAS = [
+    ("lora_activity", "Mahalanobis"),
+    ("update_directions", "TrustedRange"),
+    ("update_directions", "Mahalanobis"),
+]
 OF_VOLUMES = [("local_volume", "LowValue"), ("local_volume_radii", "Mahalanobis")]
 
 
@@ -172,6 +177,7 @@ def test_what_is_read_of_the_quirky_model(fitted):
     for overlay, more in (
         ([], []),
         (["predict-encoders"], ["Flow", "SAE"]),
+        (["predict-lora"], ["LoraActivity", "UpdateDirections"]),
         (["predict-volume"], ["LocalVolume", "LocalVolumeRadii"]),
     ):
         recipe = resolved("predict", *stage_recipes(model, "predict", *overlay), "--run", runs)
@@ -195,7 +201,7 @@ def test_stored_activations_are_read_in_batches_as_large(fitted):
 
 
 def test_what_is_tested_on_every_model(tmp_path):
-    for overlay, more in (([], []), (["test-encoders"], OF_ENCODERS), (["test-volume"], OF_VOLUMES)):
+    for overlay, more in (([], []), (["test-encoders"], OF_ENCODERS), (["test-lora"], OF_LORAS), (["test-volume"], OF_VOLUMES)):
         recipe = resolved("test", *configs("test", *overlay), "--run", tmp_path)
         detectors = value(recipe, "model.detectors")
         plain = [(feature(item), name(item["score"])) for item in detectors]
