@@ -201,7 +201,12 @@ def test_stored_activations_are_read_in_batches_as_large(fitted):
 
 
 def test_what_is_tested_on_every_model(tmp_path):
-    for overlay, more in (([], []), (["test-encoders"], OF_ENCODERS), (["test-lora"], OF_LORAS), (["test-volume"], OF_VOLUMES)):
+    for overlay, more in (
+        ([], []),
+        (["test-encoders"], OF_ENCODERS),
+        (["test-lora"], OF_LORAS),
+        (["test-volume"], OF_VOLUMES),
+    ):
         recipe = resolved("test", *configs("test", *overlay), "--run", tmp_path)
         detectors = value(recipe, "model.detectors")
         plain = [(feature(item), name(item["score"])) for item in detectors]
