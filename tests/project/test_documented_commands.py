@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from madkit.cli import stages
+from madkit.cli.chain import hand_on, split
 from madkit.cli.command import STAGES, main
 from madkit.cli.commands import COMMANDS
 from madkit.cli.function_command import run_function
@@ -34,7 +35,17 @@ def commands():
         for span in re.findall(r"`(madkit [^`]+)`", "\n".join(outside)):
             if " --" in span and "help" not in span:
                 found.setdefault(span, page)
-    return {" ".join(line.split()): page for line, page in found.items()}
+    return {stage: page for line, page in found.items() for stage in stages_of(line)}
+
+
+def stages_of(line):
+    """The command, or those of which a chain consists."""
+    words = line.split()
+    return (
+        [shlex.join(["madkit", *stage]) for stage in hand_on(split(words[2:]))]
+        if words[1] == "run"
+        else [" ".join(words)]
+    )
 
 
 def test_the_pages_show_commands():
