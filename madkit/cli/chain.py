@@ -6,9 +6,11 @@ begins as a copy of it: what a stage does is what it does alone, and nothing but
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from madkit.cli.slurm import next_stage
 from madkit.cli.stage_process import StageProcess
 from madkit.cli.stated import stated_options
 from madkit.errors import ConfigError
@@ -53,6 +55,7 @@ def run_chain(words: Sequence[str], main: Callable[[Sequence[str]], int]) -> int
         for stage in completed:
             if status := process.run(stage):
                 return status
+            next_stage(os.environ)
     return 0
 
 

@@ -18,6 +18,7 @@ from madkit.cli.last_resort import begin, complain, madkit_cause, unexpected
 from madkit.cli.listed_modules import list_modules
 from madkit.cli.parser_errors import one_line
 from madkit.cli.signals import Interrupted, interruptible, say_interrupted
+from madkit.cli.slurm import settle
 from madkit.errors import ConfigError, MadkitError
 
 HELP = """\
@@ -68,7 +69,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0; 2 after a mistake of the user's, of which one line on standard error says what it is; 1
-        after any other error, of which the line says where its traceback is; 143 or 130 after SIGTERM or Ctrl-C.
+        after any other error, of which the line says where its traceback is; 143 or 130 after SIGTERM or Ctrl-C, 138
+        after SIGUSR1 in a job of Slurm's.
     """
     given = list(sys.argv[1:] if args is None else args)
     if not given or given[0] in ("-h", "--help", "help"):
@@ -79,12 +81,13 @@ def main(args: Sequence[str] | None = None) -> int:
         return 0
     debug = "--debug" in given
     command, *options = [word for word in given if word != "--debug"] or [""]
+    settle(os.environ)
     begin()
     try:
         with nullcontext() if command == "run" else interruptible():  # a chain passes signals on
             return _run(command, options, debug)
     except Interrupted as interruption:
-        say_interrupted()
+        say_interrupted(interruption.signum)
         return interruption.status
     except MadkitError as error:
         return complain(str(error), error, debug)

@@ -11,6 +11,7 @@ import time
 import traceback
 from pathlib import Path
 
+from madkit.cli.slurm import launch_name
 from madkit.errors import MadkitError
 
 #: Set for the processes that a command starts, so that only one of them speaks of what ends them all.
@@ -20,8 +21,8 @@ _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, 
 
 
 def begin() -> None:
-    """Give the command a name that the processes which it starts inherit."""
-    os.environ[_LAUNCH] = _INHERITED or f"{os.getpid()}-{time.time_ns()}"
+    """Give the command a name that the processes which it starts inherit, and that the tasks of a step share."""
+    os.environ[_LAUNCH] = _INHERITED or launch_name(os.environ) or f"{os.getpid()}-{time.time_ns()}"
 
 
 def complain(message: str, error: BaseException | None = None, debug: bool = False, status: int = 2) -> int:

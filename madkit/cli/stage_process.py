@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from madkit.cli.signals import Interrupted, say_interrupted
+from madkit.cli.signals import Interrupted, ending_signals, say_interrupted
 
 
 class StageProcess:
@@ -37,7 +37,7 @@ class StageProcess:
     def __enter__(self) -> StageProcess:
         if threading.current_thread() is threading.main_thread():
             # A command in the background of a script is started with Ctrl-C ignored, and stays so.
-            signals = [s for s in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(s) is not signal.SIG_IGN]
+            signals = [s for s in ending_signals() if signal.getsignal(s) is not signal.SIG_IGN]
             self._before = {s: signal.signal(s, self._pass_on) for s in signals}
         return self
 
@@ -67,7 +67,7 @@ class StageProcess:
         status = wait()
         self._pid = None
         if self._signum is not None and status <= 0:  # the stage has not said so itself
-            say_interrupted()
+            say_interrupted(self._signum)
             return 128 + self._signum
         return status if status >= 0 else 128 - status
 

@@ -225,6 +225,8 @@ class Stages(LightningCLI):
                 sweep(folder)
             try:
                 super()._run_subcommand(subcommand)
+                # Nobody goes on to the next stage before the first process has written what that one reads.
+                self.trainer.strategy.barrier()
             except Interrupted:
                 end_children(self.trainer)
                 if alone:

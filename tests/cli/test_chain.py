@@ -102,7 +102,7 @@ def main(words):
         with interruptible():
             time.sleep(20 if words[0] == "wait" else 0)
     except Interrupted as interruption:
-        say_interrupted()
+        say_interrupted(interruption.signum)
         return interruption.status
     return 0
 
