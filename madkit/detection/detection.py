@@ -18,6 +18,7 @@ from madkit.analysis.streaming_separation import StreamingSeparation
 from madkit.data.prompts.characters import name_order
 from madkit.derived import DerivedFeature
 from madkit.detection import output, own_answer, pca, result_tables
+from madkit.detection.background import fitted_detectors, listed_scores
 from madkit.detection.data import ANSWERS, Feed, StoreData
 from madkit.detection.detector import Assumptions, Detector
 from madkit.detection.supervised_probe import PROBE, SETTING, probe
@@ -97,6 +98,7 @@ class Detection(L.LightningModule):
             )
         if untrusted not in UNTRUSTED:
             raise ConfigError(f"model.untrusted={untrusted!r}: choose from {', '.join(UNTRUSTED)}")
+        self.fitted = fitted_detectors(detectors)
         self.derived = {d.variant: d.derived for d in detectors if d.derived is not None}
         self.sites: dict[result_tables.SiteKey, result_tables.SiteScores] = {}
         self.separations: dict[result_tables.SiteKey, Any] = {}
@@ -117,15 +119,15 @@ class Detection(L.LightningModule):
 
     @property
     def calibrated(self) -> bool:
-        """Whether an aggregation needs the scores of calibration prompts."""
-        return bool(set(self.aggregations) & set(CALIBRATED))
+        """Whether an aggregation, or a background ratio, needs the scores of calibration prompts."""
+        return bool(set(self.aggregations) & set(CALIBRATED)) or any(d.background for d in self.detectors)
 
     def feeds(self, variant: Variant) -> list[Feed]:
         """What the detectors of a feature are fed, in order."""
         feeds = [Feed("trusted", "trusted"), Feed("test", "test")]
         if variant in self.derived and self.derived[variant].accumulator is not None:
             feeds.insert(0, Feed("source", "trusted"))
-        if any(d.score.offline for d in self.detectors if d.variant == variant):
+        if any(d.score.offline for d in self.fitted if d.variant == variant):
             feeds.insert(-1, Feed("untrusted", self.untrusted))
         if self.calibrated:
             feeds.insert(-1, Feed("calibration", "calibration"))
@@ -133,7 +135,7 @@ class Detection(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Open the stores of the features that the detectors name."""
-        self.data.open({detector.variant: self.feeds(detector.variant) for detector in self.detectors}, self.derived)
+        self.data.open({detector.variant: self.feeds(detector.variant) for detector in self.fitted}, self.derived)
 
     def on_test_start(self) -> None:
         """Look up who speaks in each test prompt; only the separation and the ceiling are told."""
@@ -175,7 +177,7 @@ class Detection(L.LightningModule):
 
     @torch.inference_mode(False)
     def _begin_site(self, variant: Variant) -> None:
-        scores = [copy.deepcopy(d.score) for d in self.detectors if d.variant == variant]
+        scores = [copy.deepcopy(d.score) for d in self.fitted if d.variant == variant]
         self._scores = ScoreCollection(scores).to(self.device)
         self._made = copy.deepcopy(self.derived[variant]).to(self.device) if variant in self.derived else None
         self._pools = {name: Pool().to(self.device) for name in ("calibration", "test", "vectors")}
@@ -218,12 +220,26 @@ class Detection(L.LightningModule):
                 cost["seconds_per_prompt"] += self.costs[detector]["seconds_per_prompt"]
             self.costs[detector] = cost
 
+    def _costs(self) -> dict[tuple[Variant, str], Cost]:
+        """What each detector costs; a background ratio, what its two scores do."""
+        costs = {}
+        for detector in self.detectors:
+            if parts := [self.costs[part.key] for part in detector.parts if part.key in self.costs]:
+                seconds = sum(cost["seconds_per_prompt"] for cost in parts)
+                costs[detector.key] = Cost(
+                    seconds_per_prompt=seconds, prompts=parts[0]["prompts"], device=parts[0]["device"]
+                )
+        return costs
+
     def _probe(self, rows: NDArray[np.int64], x: NDArray[np.float64]) -> NDArray[np.float64]:
         prompts = self.prompts.loc[rows]
         return probe(x, prompts["anomalous"].to_numpy(dtype=bool), name_order(prompts["name"].tolist()))
 
     def on_test_epoch_end(self) -> None:
         """Compare with the labels, write and log."""
+        self.sites = listed_scores(self.sites, self.detectors)
+        separations = {key: value for key, value in self.separations.items() if key in self.sites}
+        projections = {key: value for key, value in self.projections.items() if key in self.sites}
         stores = self.data.stores
         layers = {(variant, site.name): site.layer for variant, sites in self.data.sites.items() for site in sites}
         settings = {d.key: self._assumptions(d) for d in self.detectors}
@@ -249,9 +265,9 @@ class Detection(L.LightningModule):
             }
             if self.calibrated:
                 tables["calibration"] = result_tables.calibration_table(self.sites)
-            if self.projections:
-                tables["pca"] = pca.pca_table(self.projections, layers)
-            output.write(self.trainer, stores, tables, prompts, self.separations, layers, self.costs)
+            if projections:
+                tables["pca"] = pca.pca_table(projections, layers)
+            output.write(self.trainer, stores, tables, prompts, separations, layers, self._costs())
         self.trainer.strategy.barrier()
 
     def _assumptions(self, detector: Detector) -> Assumptions:

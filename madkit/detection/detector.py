@@ -36,16 +36,26 @@ class Detector:
         score: how a vector becomes a number.
         adapter: ``false`` for the control: the same feature, read with the adapter switched off, which has to be among
             the ``controls`` of `madkit predict`.
+        background: subtract the same score of the same feature with the adapter off, each of them as a z-score against
+            the calibration prompts (trusted ones that no detector has learned from). What is as unusual for the base
+            model falls out. Such a background is subtracted in Ren et al. (2019), arXiv 1906.02845.
 
     Raises:
-        ConfigError: a control of a derived feature, which says itself what it reads.
+        ConfigError: a control, or a background, of a derived feature, which says itself what it reads; or both at once.
     """
 
     feature: str | DerivedFeature
     score: Score
     adapter: bool = True
+    background: bool = False
 
     def __post_init__(self) -> None:
+        if self.background and (self.derived is not None or not self.adapter):
+            what = f"feature={self.derived.name!r}" if self.derived is not None else "adapter=false"
+            raise ConfigError(
+                f"a detector has {what} and background=true, which compares a stored feature with the adapter on with "
+                "the same off: leave one of them out"
+            )
         if self.derived is not None and not self.adapter:
             raise ConfigError(
                 f"a detector has feature={self.derived.name!r} and adapter=false: a derived feature says itself "
@@ -65,7 +75,16 @@ class Detector:
     @property
     def reads(self) -> list[Variant]:
         """The stored features that it is made of."""
-        return [self.variant] if self.derived is None else self.derived.variants()
+        if self.derived is not None:
+            return self.derived.variants()
+        return [part.variant for part in self.parts]
+
+    @property
+    def parts(self) -> list[Detector]:
+        """The detectors whose scores it is made of: itself, or with a background the two that are compared."""
+        if not self.background:
+            return [self]
+        return [Detector(self.feature, self.score, adapter) for adapter in (True, False)]
 
     def needs(self, stored: Mapping[Variant, FeatureStore]) -> str:
         """What it needs besides the model that is watched, as results name it.
@@ -85,4 +104,4 @@ class Detector:
     @property
     def key(self) -> tuple[Variant, str]:
         """Feature, adapter and the score's name, which must be unique among the detectors of a recipe."""
-        return self.variant, self.score.name
+        return self.variant, self.score.name + ("_background" if self.background else "")
