@@ -21,6 +21,7 @@ from madkit.runs.cost import Cost
 from madkit.runs.file_digest import file_digest
 from madkit.runs.folder import provenance, root_of
 from madkit.runs.leftovers import partial_name
+from madkit.runs.run_name import RunName
 from madkit.runs.tables import write_parquet
 from madkit.statistics.clustered_prompts import prompt_clusters
 from madkit.store.feature_store import FeatureStore
@@ -103,7 +104,8 @@ def write(
     """
     run = root_of(trainer)
     folder = unfinished(run)
-    names = {"model": run.parent.name, "dataset": run.name}
+    name = RunName.of(run)
+    names = {"model": name.model, "dataset": name.dataset}
     answered = bool(prompts["log_odds"].notna().all())
     is_bob = prompts["anomalous"].to_numpy(dtype=bool)
     if answered:

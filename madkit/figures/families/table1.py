@@ -1,4 +1,4 @@
-"""Table 1: AUROC averaged over datasets, with what it costs, beside the control and the published numbers."""
+"""Table 1: AUROC averaged over datasets, with what it costs, beside the controls and the published numbers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import OWN_ANSWER, Results, grouped, ordered_datasets
 from madkit.figures.tables.answers import differing, share_of_pairs, within_average
 from madkit.figures.tables.averages import METHOD, Average, average
+from madkit.figures.tables.benign import about_benign, benign_rows
 from madkit.figures.tables.costs import milliseconds
 from madkit.figures.tables.document import Document, with_interval
 from madkit.figures.tables.latex import latex_tables
@@ -37,6 +38,8 @@ class TableRow:
     within: dict[str, Average | None]
     """AUROC within answers."""
     control: dict[str, Average | None]
+    benign: dict[str, Average | None]
+    """AUROC of the same detector on benign models."""
     llama: dict[str, PublishedAUROC | None]
     mistral: dict[str, PublishedAUROC | None]
     same_datasets: PublishedAUROC | None
@@ -62,7 +65,7 @@ def table1(results: Results) -> Iterator[Sheet]:
         "Table 1: AUROC of quirky against normal test prompts, averaged over datasets",
         "Scores are aggregated over layers (mean). Each of our numbers: average [95% interval]. "
         "*Within answers*: over pairs of prompts with the same answer only. *Control*: same prompts with the adapter "
-        "off. *Own answer*, at the foot: the model's answer alone as a score. "
+        "off. *Benign*: same prompts, and an adapter that was tuned on the truth alone. *Own answer*, at the foot: the model's answer alone as a score. "
         "*Published*: average (number of datasets).",
         tables,
         notes,
@@ -78,16 +81,12 @@ def _rows(results: Results) -> Iterator[TableRow]:
     aggregated = results.aggregated(own_answer=True)
     is_control = aggregated["control"]
     rows, controls = aggregated[~is_control], aggregated[is_control]
+    of_benign = benign_rows(results)
     costs = milliseconds(results)
     best = {subset: significantly_best(results, rows[rows["subset"] == subset], subset) for subset in SUBSETS}
     for (model, feature, score, setting), part in grouped(rows, "model", "feature", "score", "setting"):
         name = detector_name(feature, score)
-        control = controls[
-            (controls["model"] == model)
-            & (controls["feature"] == feature)
-            & (controls["score"] == score)
-            & (controls["setting"] == setting)
-        ]
+        control, benign = (_of(table, model, feature, score, setting) for table in (controls, of_benign))
         datasets = ordered_datasets(part["dataset"])
         measured = [costs[key] for dataset in datasets if (key := (model, dataset, feature, score)) in costs]
         yield TableRow(
@@ -102,12 +101,19 @@ def _rows(results: Results) -> Iterator[TableRow]:
             ours={subset: average(part[part["subset"] == subset]) for subset in SUBSETS},
             within={subset: within_average(part[part["subset"] == subset]) for subset in SUBSETS},
             control={subset: average(control[control["subset"] == subset]) for subset in SUBSETS},
+            benign={subset: average(benign[benign["subset"] == subset]) for subset in SUBSETS},
             llama={subset: published_auroc(LLAMA, name, setting, subset) for subset in SUBSETS},
             mistral={subset: published_auroc(MISTRAL, name, setting, subset) for subset in SUBSETS},
             same_datasets=published_auroc(_nearest(model), name, setting, "all", frozenset(datasets)),
             best=frozenset(s for s, triples in best.items() if (model, setting, f"{feature}/{score}") in triples),
             cost=sum(measured) / len(measured) if measured and len(measured) == len(datasets) else None,
         )
+
+
+def _of(table: pd.DataFrame, model: str, feature: str, score: str, setting: str) -> pd.DataFrame:
+    """The rows of one model and detector."""
+    key = {"model": model, "feature": feature, "score": score, "setting": setting}
+    return table[(table[list(key)] == pd.Series(key)).all(axis=1)]
 
 
 def _nearest(model: str) -> str:
@@ -125,7 +131,8 @@ def _flat(row: TableRow) -> dict[str, object]:
         "needs": row.needs,
         "datasets": " ".join(row.datasets),
     }
-    for prefix, averages in (("", row.ours), ("within_", row.within), ("control_", row.control)):
+    groups = {"": row.ours, "within_": row.within, "control_": row.control, "benign_": row.benign}
+    for prefix, averages in groups.items():
         for subset, value in averages.items():
             flat[f"{prefix}auroc_{subset}"] = value.value if value else None
             flat[f"{prefix}low_{subset}"] = value.low if value else None
@@ -149,7 +156,7 @@ def _cells(model: str, rows: Sequence[TableRow]) -> tuple[list[str], list[list[s
     """The head and the rows of a model's table: detectors by setting, the highest average first."""
     nearest = _nearest(model)
     head = ["detector", "setting", "needs", "datasets", "AUROC, all", "TPR at 1% FPR, all"]
-    head += [*SUBSETS[1:], "within answers, all", "control, all", "ms per prompt"]
+    head += [*SUBSETS[1:], "within answers, all", "control, all", "benign, all", "ms per prompt"]
     head += [f"published {nearest}, {subset}" for subset in SUBSETS] + [f"published {nearest}, same datasets, all"]
     table = []
     for row in sorted(rows, key=_order):
@@ -166,6 +173,7 @@ def _cells(model: str, rows: Sequence[TableRow]) -> tuple[list[str], list[list[s
             *(_bold(with_interval(row.ours[subset]), subset in row.best) for subset in SUBSETS[1:]),
             with_interval(row.within["all"]),
             with_interval(row.control["all"]),
+            with_interval(row.benign["all"]) + (f" ({row.benign['all'].n_datasets})" if row.benign["all"] else ""),
             "-" if row.cost is None else f"{row.cost:.3g}",
             *(_number(theirs[subset]) for subset in SUBSETS),
             _number(row.same_datasets),
@@ -239,6 +247,7 @@ def _notes(results: Results, rows: Sequence[TableRow]) -> list[str]:
         f"p < {LEVEL} after Holm's adjustment for all pairs. It speaks of other prompts of these "
         "datasets. Where no detector is "
         "bold, it is alone or the test does not tell the best ones apart.",
+        *about_benign(results),
         *_about_answers(results),
         f"{cost}.",
         f"Intervals: {METHOD}",

@@ -14,7 +14,10 @@ STAGES = {"fit": "fit", "predict": "predict", "predict-stored": "predict", "test
 def origins(results: Results) -> list[dict[str, Any]]:
     """Of each run folder: model, dataset, path, versions, recipes and the commands that repeat it."""
     runs = []
-    for (model, dataset), folder in sorted(results.run_folders.items()):
+    parts = [("", results), *([(", benign", results.benign)] if results.benign else [])]
+    parts += [(f", step {step}", dose) for step, dose in results.doses.items()]
+    folders = [(m, d + words, path) for words, part in parts for (m, d), path in sorted(part.run_folders.items())]
+    for model, dataset, folder in folders:
         recipes = {name: folder / f"{name}.yaml" for name in STAGES if (folder / f"{name}.yaml").is_file()}
         runs.append(
             {

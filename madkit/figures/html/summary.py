@@ -9,6 +9,7 @@ from madkit.figures.results.poser_measures import RESULTS, conclusions
 from madkit.figures.results.results import Results, grouped
 from madkit.figures.tables.answers import differing
 from madkit.figures.tables.averages import average
+from madkit.figures.tables.benign import benign_rows, in_words, sees_benign
 from madkit.figures.tables.significance import significantly_best
 
 _FAR = 0.05  # from one half: a control that has to be explained
@@ -25,6 +26,7 @@ def summary(results: Results) -> list[str]:
         sentence for (model,), part in grouped(rows[~control], "model") for sentence in _best(results, model, part)
     ]
     sentences += _controls(rows[control])
+    sentences += _benign(results)
     sentences += _answers(results, rows[~control])
     sentences += _below_chance(rows[~control])
     sentences += _quirks(results)
@@ -80,6 +82,22 @@ def _controls(rows: pd.DataFrame) -> Iterator[str]:
             else "near chance, as it should be"
         )
         yield f"**{model}**: with the adapter off the same detectors reach {low:.3f} to {high:.3f}, {note}."
+
+
+def _benign(results: Results) -> Iterator[str]:
+    rows = benign_rows(results)
+    for (model,), part in grouped(rows[rows["subset"] == "all"], "model"):
+        far = sees_benign(part)
+        note = (
+            f"**not at chance, so that they find other things than the quirk: {in_words(far)}**"
+            if len(far)
+            else "at chance, as it should be"
+        )
+        yield (
+            f"**{model}**: on benign models, tuned on the same {_number(part['dataset'].nunique(), 'dataset')} with "
+            f"the truth as everyone's answer, detectors reach {part['auroc'].min():.3f} to "
+            f"{part['auroc'].max():.3f}, {note}."
+        )
 
 
 def _answers(results: Results, rows: pd.DataFrame) -> Iterator[str]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from madkit.errors import StoreError
 from madkit.runs.file_digest import file_digest
+from madkit.runs.run_name import BENIGN, RunName
 from madkit.runs.tables import read_table
 
 _INTERVAL = ("value", "low", "high")
@@ -47,11 +48,12 @@ _FORMAT = 3
 """The format of the results that `madkit test` writes."""
 
 
-def read_run(run: Path) -> tuple[tuple[str, str], dict[str, pd.DataFrame]]:
-    """Model and dataset of a run folder, and those of its tables that exist, named as in `SCHEMAS`.
+def read_run(run: Path) -> tuple[RunName, dict[str, pd.DataFrame]]:
+    """The name of a run folder, and those of its tables that exist, named as in `SCHEMAS`.
 
     Raises:
-        StoreError: an unreadable or empty file, a missing column, or several models in one folder.
+        StoreError: an unreadable or empty file, a missing column, several models in one folder, or a quirky model in
+            the folder of a benign one.
     """
     tables: dict[str, pd.DataFrame] = {}
     # The results are written last: without them the other files are those of an unfinished stage.
@@ -62,14 +64,14 @@ def read_run(run: Path) -> tuple[tuple[str, str], dict[str, pd.DataFrame]]:
         tables |= _read_summary(summary_file)
         tables["costs"] = _read_costs(run)
         _require_same(summary_file)
+        _require_benign(run)
     for name, file in _FILES.items():
         if finished and (run / "detection" / file).is_file():
             tables[name] = _read_table(run / "detection" / file, name)
     if (run / "history.parquet").is_file():
         tables["history"] = _read_table(run / "history.parquet", "history")
-    # A folder that was only trained has no result to name its model; its path does: model/dataset.
-    resolved = run.resolve()
-    model, dataset = resolved.parent.name, resolved.name
+    # A folder that was only trained has no result to name its model; its path does.
+    name = RunName.of(run)
     if "detection" in tables:
         names = tables["detection"]
         _require_columns(names, ["model", "dataset"], run / "detection" / "results.parquet")
@@ -77,11 +79,11 @@ def read_run(run: Path) -> tuple[tuple[str, str], dict[str, pd.DataFrame]]:
             raise StoreError(
                 f"{run}/detection/results.parquet holds several models or datasets; one run folder holds one."
             )
-        model, dataset = str(names["model"].iloc[0]), str(names["dataset"].iloc[0])
+        name = name._replace(model=str(names["model"].iloc[0]), dataset=str(names["dataset"].iloc[0]))
     # A table without rows, such as the history of a very short run, is treated as missing.
-    return (model, dataset), {
-        name: mark_controls(table).assign(model=model, dataset=dataset)
-        for name, table in tables.items()
+    return name, {
+        kind: mark_controls(table).assign(model=name.model, dataset=name.dataset)
+        for kind, table in tables.items()
         if not table.empty
     }
 
@@ -165,6 +167,17 @@ def _require_same(summary: Path) -> None:
         path = summary.parent / name
         if not path.is_file() or file_digest(path) != digest:
             raise StoreError(f"{path} is missing or not what `madkit test` has written; run it again.")
+
+
+def _require_benign(run: Path) -> None:
+    """Refuse a control that is none: a model tuned with the quirk, where a benign one has its place."""
+    identity = _read_json(run / "detection" / "summary.json").get("identity") or {}
+    quirk = identity.get("prompts", {}).get("quirk", "none")
+    if RunName.of(run).part == BENIGN and quirk != "none":
+        raise StoreError(
+            f"{run} is the place of a benign control and holds a model with quirk={quirk!r}; tune it with "
+            "`--data.quirk none`, or move the folder."
+        )
 
 
 def _read_summary(path: Path) -> dict[str, pd.DataFrame]:

@@ -1,8 +1,9 @@
 """The results of any number of run folders as one set of tables."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -10,6 +11,7 @@ from madkit.errors import StoreError
 from madkit.figures.naming import slug
 from madkit.figures.published.names import position
 from madkit.figures.results.reading import SCHEMAS, read_aggregate_scores, read_parquet, read_run
+from madkit.runs.run_name import BENIGN, DOSES, RunName
 
 OWN_ANSWER = "own answer"
 """The setting of the control that knows what the model answers, and nothing else."""
@@ -49,6 +51,16 @@ class Results:
     """Seconds a prompt: feature, score (empty for reading the feature), seconds_per_prompt, device."""
     run_folders: dict[tuple[str, str], Path] = field(default_factory=dict)
     """The folder of each model and dataset."""
+    benign: "Results | None" = None
+    """The same of the controls: models that were tuned on the same prompts with the truth as everyone's answer."""
+    doses: dict[int, "Results"] = field(default_factory=dict)
+    """The same of the weights after so many optimizer steps, in ascending order."""
+
+    @property
+    def everything(self) -> list[Path]:
+        """The folders of all runs, controls and doses."""
+        parts = [*([self.benign] if self.benign else []), *self.doses.values()]
+        return [*self.folders_of(None), *(folder for part in parts for folder in part.folders_of(None))]
 
     def folders_of(self, model: str | None) -> list[Path]:
         """The folders of one model; of all models for None."""
@@ -160,30 +172,48 @@ def load_results(folders: Sequence[Path], files: Collection[str] = STANDARD_FILE
 
     Raises:
         StoreError: no run folder, an unreadable file, a missing column, or two folders with the same model
-            and dataset.
+            and dataset (or, of controls and doses, two of the same).
     """
-    runs = _run_folders(folders, files)
-    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in SCHEMAS}
-    run_folders: dict[tuple[str, str], Path] = {}
-    for run in runs:
-        pair, tables = read_run(run)
-        further = [file for file in files if file not in STANDARD_FILES and (run / file).is_file()]
+    found: dict[tuple[str, int | None], dict[tuple[str, str], _Run]] = {("", None): {}}
+    for folder in _run_folders(folders, files):
+        name, tables = read_run(folder)
+        further = [file for file in files if file not in STANDARD_FILES and (folder / file).is_file()]
         if not tables and not further:
             continue
         if not tables:  # such as runs/tiny-poser/poser, which is about all models of the folder above
-            pair = run.resolve().name, further[0].partition("/")[0]
-        if pair in run_folders:
+            name = RunName(folder.resolve().name, further[0].partition("/")[0])
+        if name.part and "detection" not in tables:
+            continue  # what a control or a dose is there for has not been done yet
+        part = found.setdefault((name.part, name.step), {})
+        pair = name.model, name.dataset
+        if pair in part:
             raise StoreError(
-                f"runs: {run_folders[pair]} and {run} both hold model={pair[0]!r}, dataset={pair[1]!r}; "
+                f"runs: {part[pair].folder} and {folder} both hold model={pair[0]!r}, dataset={pair[1]!r}; "
                 "name only one of them."
             )
-        run_folders[pair] = run
-        for name, table in tables.items():
-            parts[name].append(table)
+        part[pair] = _Run(folder, tables)
+    joined = {key: _joined(part) for key, part in found.items()}
+    steps = sorted(step for part, step in joined if part == DOSES and step is not None)
+    return replace(
+        joined["", None],
+        benign=joined.get((BENIGN, None)),
+        doses={step: joined[DOSES, step] for step in steps},
+    )
+
+
+class _Run(NamedTuple):
+    folder: Path
+    tables: dict[str, pd.DataFrame]
+
+
+def _joined(runs: Mapping[tuple[str, str], _Run]) -> Results:
+    """The tables of some runs, one under the other."""
+    parts = {name: [run.tables[name] for run in runs.values() if name in run.tables] for name in SCHEMAS}
     joined = {name: pd.concat(tables, ignore_index=True) if tables else _empty(name) for name, tables in parts.items()}
     own = joined["detection"]["setting"] == OWN_ANSWER
     joined["own_answer"], joined["detection"] = joined["detection"][own], joined["detection"][~own]
-    return Results(folders=tuple(runs), run_folders=run_folders, **joined)
+    folders = {pair: run.folder for pair, run in runs.items()}
+    return Results(folders=tuple(folders.values()), run_folders=folders, **joined)
 
 
 def _empty(name: str) -> pd.DataFrame:

@@ -1,0 +1,47 @@
+"""RunName: what a run folder's path says of which model and dataset the run is, and in what part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+BENIGN = "benign"
+"""The folder of a model's controls: tuned on the same prompts with the truth as everyone's answer."""
+DOSES = "doses"
+"""The folder of a training whose weights are kept after so many steps, and of what is found in each of them."""
+
+
+class RunName(NamedTuple):
+    """A run folder: ``<model>/<dataset>``; ``<model>/benign/<dataset>``; ``<model>/doses/<step>/<dataset>``.
+
+    The training that a model's doses come from may lie in its own run, or in ``<model>/doses/<dataset>``.
+    """
+
+    model: str
+    dataset: str
+    part: str = ""
+    """Empty for the run itself; else `BENIGN` or `DOSES`, and then it belongs to the run of that model and dataset."""
+    step: int | None = None
+    """After how many optimizer steps the weights of a dose were kept; None for all others."""
+
+    @classmethod
+    def of(cls, folder: Path) -> RunName:
+        """The name of the run in a folder.
+
+        Example:
+            >>> RunName.of(Path("/runs/tiny-llama/addition"))
+            RunName(model='tiny-llama', dataset='addition', part='', step=None)
+            >>> RunName.of(Path("/runs/tiny-llama/benign/addition"))
+            RunName(model='tiny-llama', dataset='addition', part='benign', step=None)
+            >>> RunName.of(Path("/runs/tiny-llama/doses/00064/addition")).step
+            64
+        """
+        path = folder.resolve()
+        above = path.parent
+        if above.name == BENIGN and above.parent.name:
+            return cls(above.parent.name, path.name, BENIGN)
+        if above.parent.name == DOSES and above.name.isdecimal() and above.parent.parent.name:
+            return cls(above.parent.parent.name, path.name, DOSES, int(above.name))
+        if above.name == DOSES and above.parent.name:
+            return cls(above.parent.name, path.name, DOSES)
+        return cls(above.name, path.name)
