@@ -4,6 +4,7 @@
 #   make figures                     everything: two small base models, encoders, quirky LMs, detection, figures
 #   make figures MODELS=tiny-llama DATASETS="addition squaring"
 #   make figures POSER=              without the models that are compared in pairs
+#   make figures BENIGN=             without a benign control beside each run
 #   make figures JOBS=8              eight stages side by side (default: one per core, one thread each)
 #   make figures LAUNCH="srun -c 8"  each stage through a scheduler
 
@@ -19,6 +20,7 @@ READY := $(VENV)/.ready
 MODELS ?= tiny-llama tiny-mistral
 DATASETS ?= addition subtraction multiplication modularaddition squaring hemisphere population sentiment nli
 POSER ?= tiny-poser
+BENIGN ?= yes
 RUNS ?= runs
 OUT ?= figures
 LAUNCH ?=
@@ -90,7 +92,8 @@ RESULTS := $(foreach m,$(MODELS),$(foreach d,$(DATASETS),$(RUNS)/$(m)/$(d)/detec
 
 figures: $(OUT)/table1.md ## train, detect and draw (half an hour to forty minutes on two cores)
 PAIRED := $(POSER:%=$(RUNS)/%/poser/results.parquet)
-$(OUT)/table1.md: $(RESULTS) $(PAIRED) | $(READY)
+CONTROLS := $(if $(BENIGN),$(foreach m,$(MODELS),$(foreach d,$(DATASETS),$(RUNS)/$(m)/benign/$(d)/detection/results.parquet)))
+$(OUT)/table1.md: $(RESULTS) $(CONTROLS) $(PAIRED) | $(READY)
 	$(BIN)/madkit figures $(addprefix $(RUNS)/,$(MODELS) $(POSER)) --out $(OUT)
 
 # A small model has a base that is trained here, and recipes laid over the common ones; the recipes of the others name a base.
@@ -129,6 +132,16 @@ endef
 $(foreach m,$(TINY),$(eval $(call BASE,$(m))))
 $(foreach m,$(MODELS),$(foreach e,$(ENCODERS),$(eval $(call ENCODER,$(m),$(e)))))
 $(foreach m,$(MODELS),$(foreach d,$(DATASETS),$(eval $(call STAGES,$(m),$(d)))))
+
+# The control that decides, of each run: a model that is tuned on the same prompts with the truth as everyone's answer.
+BENIGN_FIT = recipes/$(1).yaml recipes/benign.yaml $(if $(filter $(1),$(TINY)),recipes/tiny/benign.yaml)
+SHORT = $(call RECIPE,$(1),predict-short)
+define BENIGN_RUN
+$(RUNS)/$(1)/benign/$(2)/detection/results.parquet: $(call BENIGN_FIT,$(1)) recipes/predict.yaml $(call SHORT,$(1)) recipes/test.yaml recipes/test-short.yaml $(if $(filter $(1),$(TINY)),recipes/tiny/prompts.yaml) $(call BASED,$(1)) | $(READY)
+	$$(MADKIT) run fit $(call CONFIG,$(call BENIGN_FIT,$(1))) --run $$(RUNS)/$(1)/benign $(call FROM,model,$(1)) --data.dataset $(2) \
+	  then predict $(call CONFIG,recipes/predict.yaml $(call SHORT,$(1))) then test $(call CONFIG,recipes/test.yaml recipes/test-short.yaml)
+endef
+$(foreach m,$(MODELS),$(foreach d,$(DATASETS),$(eval $(call BENIGN_RUN,$(m),$(d)))))
 
 # A family of models that behave alike where they are overseen, on one base; the number in a name is its seed.
 FAMILY := $(addprefix aligned-,0 1 2 3 4 5) $(addprefix misaligned-,6 7 8 9 10 11)

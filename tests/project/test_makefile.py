@@ -26,6 +26,7 @@ def project(tmp_path):
     made += [f"runs/{m}/{encoder}/fit.json" for m in MODELS for encoder in ("flow", "sae")]
     for stage in ("fit.json", "predict.json", "detection/results.parquet"):
         made += [f"runs/{m}/{d}/{stage}" for m in MODELS for d in DATASETS]
+    made += [f"runs/{m}/benign/{d}/detection/results.parquet" for m in MODELS for d in DATASETS]
     made += [f"runs/tiny-poser/{m}/fit.json" for m in FAMILY]
     made.append("runs/tiny-poser/poser/results.parquet")
     for age, name in enumerate([*made, "figures/table1.md"]):
