@@ -63,20 +63,25 @@ def test_nothing_is_left_to_do(project):
 @pytest.mark.parametrize(
     ("recipe", "expected"),
     [
-        ("test.yaml", {"test": 18, "figures": 1}),
+        ("test.yaml", {"test": 18, "run": 18, "figures": 1}),
+        ("benign.yaml", {"run": 18, "figures": 1}),
+        ("tiny/benign.yaml", {"run": 18, "figures": 1}),
+        ("predict-short.yaml", {"run": 18, "figures": 1}),
+        ("tiny/predict-short.yaml", {"run": 18, "figures": 1}),
+        ("test-short.yaml", {"run": 18, "figures": 1}),
         ("test-encoders.yaml", {"test": 18, "figures": 1}),
         ("test-lora.yaml", {"test": 18, "figures": 1}),
         ("predict-lora.yaml", {"predict": 18, "test": 18, "figures": 1}),
         ("predict-encoders.yaml", {"predict": 18, "test": 18, "figures": 1}),
-        ("predict.yaml", {"predict": 18, "test": 18, "figures": 1}),
+        ("predict.yaml", {"run": 18, "predict": 18, "test": 18, "figures": 1}),
         ("tiny/predict.yaml", {"predict": 18, "test": 18, "figures": 1}),
-        ("tiny-mistral.yaml", {"fit": 11, "predict": 9, "test": 9, "figures": 1}),
-        ("tiny/prompts.yaml", {"fit": 18, "predict": 18, "test": 18, "figures": 1}),
+        ("tiny-mistral.yaml", {"run": 9, "fit": 11, "predict": 9, "test": 9, "figures": 1}),
+        ("tiny/prompts.yaml", {"run": 18, "fit": 18, "predict": 18, "test": 18, "figures": 1}),
         ("flow.yaml", {"fit": 2, "predict": 18, "test": 18, "figures": 1}),
         ("tiny/flow.yaml", {"fit": 2, "predict": 18, "test": 18, "figures": 1}),
         ("tiny/texts.yaml", {"fit": 4, "predict": 18, "test": 18, "figures": 1}),
-        ("tiny/base.yaml", {"fit": 24, "predict": 18, "test": 18, "figures": 1}),
-        ("tiny/mistral-base.yaml", {"fit": 12, "predict": 9, "test": 9, "figures": 1}),
+        ("tiny/base.yaml", {"run": 18, "fit": 24, "predict": 18, "test": 18, "figures": 1}),
+        ("tiny/mistral-base.yaml", {"run": 9, "fit": 12, "predict": 9, "test": 9, "figures": 1}),
     ],
 )
 def test_a_touched_recipe_redoes_what_depends_on_it(project, recipe, expected):
@@ -97,7 +102,7 @@ def test_recipes_that_do_not_exist_are_not_named(project):
 
 def test_a_model_of_the_hub_takes_the_common_recipes(project):
     commands = plan(project, "MODELS=llama", "DATASETS=addition", "POSER=")
-    assert [stage for stage, _ in commands] == ["fit", "fit", "fit", "predict", "test", "figures"]
+    assert [stage for stage, _ in commands] == ["fit", "fit", "fit", "predict", "test", "run", "figures"]
     lines = [" ".join(words) for _, words in commands]
     assert not any("tiny" in line for line in lines)
     flow = next(line for line in lines if "recipes/flow.yaml" in line)
@@ -131,7 +136,7 @@ def test_launch_goes_before_every_stage(project):
 def test_models_and_datasets_can_be_chosen(project):
     touch(project, "recipes/test.yaml")
     commands = plan(project, "MODELS=tiny-llama", "DATASETS=addition squaring")
-    assert [stage for stage, _ in commands] == ["test", "test", "figures"]
+    assert [stage for stage, _ in commands] == ["test", "test", "run", "run", "figures"]
 
 
 def make(project, *words):
