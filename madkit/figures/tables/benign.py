@@ -1,4 +1,4 @@
-"""The control that decides: detectors on models that were tuned in the same way, with the truth as everyone's answer."""
+"""The control that decides: detectors on models that were tuned in the same way on the truth alone."""
 
 from collections.abc import Iterator
 
