@@ -65,7 +65,8 @@ def table1(results: Results) -> Iterator[Sheet]:
         "Table 1: AUROC of quirky against normal test prompts, averaged over datasets",
         "Scores are aggregated over layers (mean). Each of our numbers: average [95% interval]. "
         "*Within answers*: over pairs of prompts with the same answer only. *Control*: same prompts with the adapter "
-        "off. *Benign*: same prompts, and an adapter that was tuned on the truth alone. *Own answer*, at the foot: the model's answer alone as a score. "
+        "off. *Benign*: same prompts, and an adapter that was tuned on the truth alone. "
+        "*Own answer*, at the foot: the model's answer alone as a score. "
         "*Published*: average (number of datasets).",
         tables,
         notes,
