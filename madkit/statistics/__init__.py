@@ -16,6 +16,12 @@ from madkit.statistics.low_fpr_statistics import (
     partial_auroc,
     tpr_at_fpr,
 )
+from madkit.statistics.nested_seeds import (
+    VarianceComponents,
+    nested_mean_comparison,
+    nested_mean_interval,
+    variance_components,
+)
 from madkit.statistics.rank_comparison import RankComparison, cliques, compare_ranks
 from madkit.statistics.roc_curve import RocCurve, independent_rows, roc, roc_band
 from madkit.statistics.stratification import StratifiedAUROC, stratified_auroc
@@ -29,6 +35,7 @@ __all__ = [
     "RankComparison",
     "RocCurve",
     "StratifiedAUROC",
+    "VarianceComponents",
     "aggregate",
     "auroc",
     "average_precision",
@@ -43,6 +50,8 @@ __all__ = [
     "low_fpr",
     "mean_comparison",
     "mean_interval",
+    "nested_mean_comparison",
+    "nested_mean_interval",
     "pairwise_wins",
     "partial_auroc",
     "pearson",
@@ -53,5 +62,6 @@ __all__ = [
     "spearman",
     "stratified_auroc",
     "tpr_at_fpr",
+    "variance_components",
     "wilson_interval",
 ]

@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "scontrol")
+PROGRAMS = ("setpriv", "munged", "slurmctld", "slurmd", "srun", "sbatch", "scontrol")
 CONFIGURATION = """\
 ClusterName=madkit
 SlurmctldHost={host}(127.0.0.1)
@@ -23,7 +23,6 @@ StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
-SlurmctldParameters=enable_configless
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -123,6 +122,8 @@ class Cluster:
 
     def _start(self, *words):
         with (self.folder / f"{words[0]}.log").open("w") as log:
+            # They end with this process, however it ends.
+            words = ("setpriv", "--pdeathsig", "TERM", *words)
             self._daemons.append(subprocess.Popen(words, env=self.environment, stdout=log, stderr=log))
 
     def _succeeds(self, *words):

@@ -67,6 +67,6 @@ def commands():
 
 def environment(project, cluster):
     """That of a shell in the project, with its environment activated and a cluster at hand."""
-    settings = {"POSER": "", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    settings = {"POSER": "", "BENIGN": "", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     path = f"{project}/.venv/bin{os.pathsep}{cluster.environment['PATH']}"
     return {**cluster.environment, **settings, "PATH": path}
