@@ -1,6 +1,7 @@
 """Percentile bootstrap, seeded."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -46,6 +47,30 @@ def resampled_statistic(
 ) -> np.ndarray:
     """`function` applied to blocks (b, n, c) of resampled rows (n, c) -> (draws,)."""
     return np.concatenate([function(rows[index]) for index in resamples(len(rows), draws, generator)])
+
+
+def grouped_statistic(
+    rows: np.ndarray,
+    function: Callable[[np.ndarray], np.ndarray],
+    groups: Sequence[object],
+    draws: int,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """`function` applied to blocks (b, m, c) of rows (n, c) whose groups were drawn with replacement -> (draws,).
+
+    Draws of as many rows m go into one call. NaN where fewer than three rows were drawn.
+    """
+    samples = np.full(draws, np.nan)
+    drawn = enumerate(group_resamples(groups, len(rows), draws, generator))
+    for block in iter(lambda: list(islice(drawn, max(1, BLOCK // len(rows)))), []):
+        of_length: dict[int, list[tuple[int, np.ndarray]]] = {}
+        for draw, index in block:
+            of_length.setdefault(len(index), []).append((draw, index))
+        for length, alike in of_length.items():
+            if length > 2:
+                places, indices = zip(*alike, strict=True)
+                samples[list(places)] = function(rows[np.stack(indices)])
+    return samples
 
 
 def percentile_interval(value: float, samples: np.ndarray) -> Interval:

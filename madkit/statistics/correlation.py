@@ -8,7 +8,7 @@ from scipy.stats import rankdata
 
 from madkit.arrays import float_array
 from madkit.errors import DataError
-from madkit.statistics.bootstrap import group_resamples, percentile_interval, resampled_statistic
+from madkit.statistics.bootstrap import grouped_statistic, percentile_interval, resampled_statistic
 from madkit.statistics.explained_variance import explained_interval
 from madkit.statistics.interval import Interval
 
@@ -95,8 +95,7 @@ def _bootstrapped(
     if groups is None:
         samples = resampled_statistic(rows, function, draws, generator)
     else:
-        drawn = group_resamples(groups, len(rows), draws, generator)
-        samples = np.array([function(rows[index][None])[0] if len(index) > 2 else np.nan for index in drawn])
+        samples = grouped_statistic(rows, function, groups, draws, generator)
     if np.isnan(samples).all():
         return Interval(float(function(rows[None])[0]), float("nan"), float("nan"))
     return percentile_interval(float(function(rows[None])[0]), samples)
