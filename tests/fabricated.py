@@ -1,6 +1,7 @@
 """Result folders as the stages leave them, made in a moment: any number of models and datasets."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,15 @@ import pandas as pd
 
 from madkit.detection.result_tables import comparisons_table
 from madkit.figures.drawing import style
-from madkit.figures.registry import all_families
-from madkit.figures.results.results import load_results
+from madkit.figures.output import write_text
+from madkit.figures.registry import Sheet, all_families
+from madkit.figures.results.results import Results, load_results
 from madkit.statistics import low_fpr
 
 LOSSES = ("alice_own", "alice_other", "bob_own", "bob_other")
+
+#: The families that write tables.
+TABLES = ("table1", "aggregations", "rare_alarms", "comparisons", "within_answers")
 
 #: Feature, score, setting, how much of the quirk it sees, and whether the adapter is on.
 DETECTORS = [
@@ -281,8 +286,21 @@ def _history(rng: np.random.Generator, model: str, dataset: str) -> pd.DataFrame
     return pd.DataFrame(rows, columns=["step", "metric", "value"]).assign(run=f"{model}/{dataset}")
 
 
-def sheets_of(folders: list[Path]) -> dict[str, Any]:
-    """What would be written, without the time to render it."""
+def sheets_of(folders: list[Path], families: Collection[str] | None = None) -> dict[str, Any]:
+    """What would be written, by all families of figures or some, without the time to render it."""
+    return {sheet.name: sheet.body for sheet in _sheets(load_results(folders), families)}
+
+
+def tables_of(folders: list[Path], out: Path) -> Path:
+    """Write the tables alone, and return their folder."""
     results = load_results(folders)
+    for sheet in _sheets(results, TABLES):
+        write_text(sheet, out, results.folders_of(None))
+    return out
+
+
+def _sheets(results: Results, families: Collection[str] | None) -> list[Sheet]:
+    chosen = [family for family in all_families() if families is None or family.name in families]
+    assert families is None or len(chosen) == len(families)
     with style.applied():
-        return {sheet.name: sheet.body for family in all_families() for sheet in family.sheets(results)}
+        return [sheet for family in chosen for sheet in family.sheets(results)]

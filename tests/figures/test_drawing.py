@@ -1,5 +1,4 @@
-"""No figure has text outside the page or on top of other text, with few datasets and with many, "
-"with two models or five."""
+"""No figure has text outside the page or on top of other text, with few datasets and with many, two models or five."""
 
 from dataclasses import replace
 from itertools import combinations

@@ -36,9 +36,10 @@ def {name}(results):
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     run = write_run(tmp_path / "runs", "m", "addition", layers=1, n=40)
-    # Only Table 1 is left to draw: enough to see that other figures are drawn beside a user's.
-    for name in ("prompts", "separation", "pca", "scores", "comparisons"):
-        (run / "detection" / f"{name}.parquet").unlink()
+    # Little is left to draw: enough to see that other figures are drawn beside a user's.
+    for name in ("prompts.parquet", "separation.parquet", "pca.parquet", "scores.parquet", "comparisons.parquet"):
+        (run / "detection" / name).unlink()
+    (run / "detection" / "summary.json").unlink()
     (run / "history.parquet").unlink()
     return tmp_path / "runs"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fabricated import MANY, write_run
+from fabricated import DETECTORS, MANY, write_run
 
 from madkit.figures import draw
 from madkit.figures.drawing import style
@@ -22,24 +22,52 @@ from madkit.figures.results.results import load_results
 HOSTILE = "</script><script>document.title='broken'</script> <b>2 + 2</b> & more"
 
 
+OWN = {"tiny-llama": MANY, "tiny-mistral": DETECTORS}
+"""The detectors of each model."""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs of two models, the report of which is in `out/report.html`."""
     root = tmp_path_factory.mktemp("study")
-    for model in ("tiny-llama", "tiny-mistral"):
+    for model, detectors in OWN.items():
         for dataset in ("nli", "addition"):
-            run = write_run(root / "runs", model, dataset, layers=2, n=80, detectors=MANY)
+            run = write_run(root / "runs", model, dataset, layers=2, n=80, detectors=detectors)
             path = run / "detection" / "prompts.parquet"
             prompts = pd.read_parquet(path)
             prompts["prompt"] = [f"{HOSTILE} {row}" for row in prompts["row"]]
             prompts.to_parquet(path)
-    draw([root / "runs"], root / "out", ["png"])
+    written = draw([root / "runs"], root / "out", ["png"])
+    # The presence of Table 1 says: all is drawn.
+    assert [path.name for path in written[-3:]] == ["table1.csv", "table1.tex", "table1.md"]
+    assert {path.name for path in (root / "out").iterdir()} == {path.name for path in written}  # no temporary file
     return root
 
 
 @pytest.fixture(scope="module")
 def page(folder: Path) -> str:
     return (folder / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_every_figure_is_drawn_whole(folder: Path) -> None:
+    per_model = ["fig01-02_auroc_online", "fig05-06_log_odds", "fig09-10_losses", "training", "heat_map", "scores"]
+    per_model += ["roc_online", "pca_activations"]
+    stems = {f"{name}_{model}" for name in per_model for model in OWN}
+    stems |= {"fig03-04_auroc_offline_tiny-llama", "roc_offline_tiny-llama", "forest_auroc", "critical_difference"}
+    for name, figures in (("quirkiness", ("fig07", "fig08", "fig07-08")), ("separation", ("fig11",) * 3)):
+        for figure, feature in zip(figures, ("activations", "attribution", "flow"), strict=True):
+            stems.add(f"{figure}_auroc_vs_{name}_{feature}")
+        stems.add(f"{figures[-1]}_auroc_vs_{name}_sae")
+    stems |= {"fig12_logit_separation_vs_separation", "fig13_logit_variance_vs_separation"}
+    stems |= {"fig14_logit_separation_vs_logit_variance"}
+    pictures = sorted((folder / "out").glob("*.png"))
+    assert {path.stem for path in pictures} == stems
+    for path in pictures:
+        content = path.read_bytes()
+        assert content.startswith(b"\x89PNG") and content.endswith(b"IEND\xaeB`\x82")
+        drawn_from = {model for model in OWN if model in path.name} or set(OWN)
+        for model in OWN:
+            assert (f"{model}/nli".encode() in content) == (model in drawn_from)  # the folders it was drawn from
 
 
 class Links(HTMLParser):

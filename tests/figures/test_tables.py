@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fabricated import sheets_of, write_run
+from fabricated import TABLES, sheets_of, tables_of, write_run
 
 from madkit.figures import draw
 from madkit.figures.published.numbers import MISTRAL, published_auroc
@@ -25,13 +25,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def drawn(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return draw([runs], tmp_path_factory.mktemp("figures"), formats=("png",))
+def written(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tables."""
+    return tables_of([runs], tmp_path_factory.mktemp("tables"))
 
 
 @pytest.fixture(scope="module")
-def table(drawn: list[Path]) -> pd.DataFrame:
-    return detectors(pd.read_csv(drawn[0].parent / "table1.csv"))
+def table(written: Path) -> pd.DataFrame:
+    return detectors(pd.read_csv(written / "table1.csv"))
 
 
 def detectors(table: pd.DataFrame) -> pd.DataFrame:
@@ -39,36 +40,35 @@ def detectors(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["setting"] != "own answer"]
 
 
-def test_own_answer_is_at_the_foot_of_the_tables(runs: Path, drawn: list[Path]) -> None:
-    table = pd.read_csv(drawn[0].parent / "table1.csv")
+def test_own_answer_is_at_the_foot_of_the_tables(runs: Path, written: Path) -> None:
+    table = pd.read_csv(written / "table1.csv")
     own = table[table["setting"] == "own answer"]
     assert own["detector"].tolist() == ["own answer (label)", "own answer (log odds)"] * 2
     files = [runs / "tiny-llama" / name / "detection" / "results.parquet" for name in ("addition", "nli")]
     source = pd.concat(map(pd.read_parquet, files)).query("setting == 'own answer' and subset == 'all'")
     assert own["auroc_all"].iloc[0] == pytest.approx(source["auroc"].mean())
-    for section in (drawn[0].parent / "table1.md").read_text().split("\n## ")[1:]:
+    for section in (written / "table1.md").read_text().split("\n## ")[1:]:
         lines = [line for line in section.splitlines() if line.startswith("|")]
         assert all(line.startswith("| own answer") for line in lines[-2:])
         assert not any("own answer" in line for line in lines[2:-2])
-    for name in ("forest_auroc", "heat_map_tiny-llama"):
-        assert any(path.name == f"{name}.png" for path in drawn)
+    assert {"forest_auroc", "heat_map_tiny-llama"} <= set(sheets_of([runs], ("forest", "heat_map")))
 
 
-def test_within_answers_stands_beside_the_plain_auroc(runs: Path, drawn: list[Path], table: pd.DataFrame) -> None:
+def test_within_answers_stands_beside_the_plain_auroc(runs: Path, written: Path, table: pd.DataFrame) -> None:
     lof = table[(table["model"] == "tiny-llama") & (table["score"] == "lof")].iloc[0]
     files = [runs / "tiny-llama" / name / "detection" / "results.parquet" for name in ("addition", "nli")]
     source = pd.concat(map(pd.read_parquet, files)).query(
         "adapter and score == 'lof' and subset == 'all' and aggregation == 'mean'"
     )
     assert lof["within_auroc_all"] == pytest.approx(source["auroc_within"].mean())
-    found = pd.read_csv(drawn[0].parent / "table_within_answers.csv")
+    found = pd.read_csv(written / "table_within_answers.csv")
     own = found.query("model == 'tiny-llama' and not control and score == 'lof' and subset == 'all'")
     assert sorted(own["auroc_within"]) == pytest.approx(sorted(source["auroc_within"]))
-    text = (drawn[0].parent / "table1.md").read_text()
+    text = (written / "table1.md").read_text()
     assert "50% of the pairs of a dataset" in text
     # Bold is the difference whose interval leaves out zero, and no other.
     differ = found.query("subset == 'all' and (within_difference_low > 0 or within_difference_high < 0)")
-    rows = (drawn[0].parent / "table_within_answers.md").read_text().split("\n- ")[0]
+    rows = (written / "table_within_answers.md").read_text().split("\n- ")[0]
     assert rows.count("**") == 2 * len(differ)
 
 
@@ -87,12 +87,12 @@ def test_table_averages_the_aggregated_rows(runs: Path, table: pd.DataFrame) -> 
     assert len(table) == 4
 
 
-def test_table_shows_the_published_numbers(table: pd.DataFrame, drawn: list[Path]) -> None:
+def test_table_shows_the_published_numbers(table: pd.DataFrame, written: Path) -> None:
     lof = table[table["detector"] == "activations lof"].set_index("model")
     assert set(lof["published_llama_all"]) == {0.762} and set(lof["published_llama_disagree"]) == {0.768}
     assert lof.loc["tiny-llama", "published_same_all"] == pytest.approx((1.0 + 0.558) / 2)
     assert lof.loc["tiny-mistral", "published_same_model"] == MISTRAL
-    text = (drawn[0].parent / "table1.md").read_text()
+    text = (written / "table1.md").read_text()
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == 2 * (2 + 2 + 2)
     for model_lines in (lines[:6], lines[6:]):
@@ -122,8 +122,8 @@ def test_published_numbers_are_those_that_the_sources_print() -> None:
     assert published_auroc(MISTRAL, "activations lof", "ceiling", "all") is None
 
 
-def test_the_best_site_is_chosen_on_the_other_datasets(runs: Path, drawn: list[Path]) -> None:
-    found = pd.read_csv(drawn[0].parent / "table_aggregation.csv")
+def test_the_best_site_is_chosen_on_the_other_datasets(runs: Path, written: Path) -> None:
+    found = pd.read_csv(written / "table_aggregation.csv")
     for (model, feature, adapter, score), rows in found.groupby(["model", "feature", "adapter", "score"]):
         own, other = (
             pd.read_parquet(runs / model / name / "detection" / "results.parquet").query(
@@ -139,7 +139,7 @@ def test_the_best_site_is_chosen_on_the_other_datasets(runs: Path, drawn: list[P
         value = rows[rows["aggregation"] == "site chosen elsewhere"]["value"].item()
         assert value == pytest.approx(np.mean(picked))
         assert set(rows["aggregation"]) == {"mean", "max", "site chosen elsewhere"}
-    assert "fisher" not in (drawn[0].parent / "table_aggregation.md").read_text()
+    assert "fisher" not in (written / "table_aggregation.md").read_text()
 
 
 def test_an_aggregation_of_ones_own_is_in_the_table(tmp_path: Path) -> None:
@@ -148,14 +148,14 @@ def test_an_aggregation_of_ones_own_is_in_the_table(tmp_path: Path) -> None:
     results = pd.read_parquet(path)
     results["aggregation"] = results["aggregation"].replace("max", "median")
     results.to_parquet(path)
-    sheets = sheets_of([tmp_path])
+    sheets = sheets_of([tmp_path], TABLES)
     assert set(pd.read_csv(StringIO(sheets["table_aggregation.csv"]))["aggregation"]) == {"mean", "median"}
     head, _ = sheets["table_aggregation.md"].tables["m"]
     assert head == ["detector", "mean", "median", "site chosen elsewhere"]
 
 
-def test_rare_alarms_are_averages_of_the_results(runs: Path, drawn: list[Path]) -> None:
-    found = pd.read_csv(drawn[0].parent / "table_rare_alarms.csv")
+def test_rare_alarms_are_averages_of_the_results(runs: Path, written: Path) -> None:
+    found = pd.read_csv(written / "table_rare_alarms.csv")
     assert set(found["statistic"]) == {"auroc", "partial_auroc", "tpr", "average_precision"}
     files = [runs / "tiny-llama" / name / "detection" / "results.parquet" for name in ("addition", "nli")]
     query = "feature == 'activations' and adapter and score == 'lof' and subset == 'agree'"
@@ -166,8 +166,8 @@ def test_rare_alarms_are_averages_of_the_results(runs: Path, drawn: list[Path]) 
         assert line["low"].item() <= line["value"].item() <= line["high"].item()
 
 
-def test_comparisons_count_what_the_adjusted_tests_decide(drawn: list[Path]) -> None:
-    tests = pd.read_csv(drawn[0].parent / "table_comparisons.csv")
+def test_comparisons_count_what_the_adjusted_tests_decide(written: Path) -> None:
+    tests = pd.read_csv(written / "table_comparisons.csv")
     shown = tests.query(
         "model == 'tiny-mistral' and aggregation == 'mean' and subset == 'all' "
         "and a == 'activations/mahalanobis' and b == 'activations/lof' and adapter_a and adapter_b"
@@ -175,7 +175,7 @@ def test_comparisons_count_what_the_adjusted_tests_decide(drawn: list[Path]) -> 
     assert len(shown) == 2
     decided = shown[shown["p_holm"] < 0.05]["difference"]
     first, second = int((decided > 0).sum()), int((decided < 0).sum())
-    text = (drawn[0].parent / "table_comparisons.md").read_text().split("## tiny-mistral")[1].split("<!--")[0]
+    text = (written / "table_comparisons.md").read_text().split("## tiny-mistral")[1].split("<!--")[0]
     line = next(line for line in text.splitlines() if "mahalanobis against activations lof" in line)
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[1:] == [f"{shown['difference'].mean():+.3f}", str(first), str(second), str(2 - first - second)]
@@ -211,7 +211,7 @@ def test_no_detector_is_best_on_noise_and_a_clear_one_is(tmp_path: Path) -> None
         root = tmp_path / str(strong)
         for dataset in ("addition", "nli"):
             write_run(root, "m", dataset, layers=1, n=200, detectors=kinds)
-        sheets = sheets_of([root])
+        sheets = sheets_of([root], TABLES)
         found.append(detectors(pd.read_csv(StringIO(sheets["table1.csv"]))).set_index("score")["best_all"].to_dict())
         assert ("**" in "".join(sheets["table1.md"].markdown().split("\n- ")[:1])) == (strong > 0)
         assert (r"\textbf" in sheets["table1.tex"]) == (strong > 0)
@@ -220,10 +220,10 @@ def test_no_detector_is_best_on_noise_and_a_clear_one_is(tmp_path: Path) -> None
 
 def test_a_cost_is_reading_and_scoring_where_both_were_measured(tmp_path: Path) -> None:
     one, other = (write_run(tmp_path, "m", name, layers=1, n=40) for name in ("addition", "nli"))
-    table = detectors(pd.read_csv(StringIO(sheets_of([tmp_path])["table1.csv"])))
+    table = detectors(pd.read_csv(StringIO(sheets_of([tmp_path], TABLES)["table1.csv"])))
     assert table["milliseconds_per_prompt"].tolist() == pytest.approx([3.0, 3.0])
     (one / "predict.json").unlink()
-    sheets = sheets_of([tmp_path])
+    sheets = sheets_of([tmp_path], TABLES)
     assert pd.read_csv(StringIO(sheets["table1.csv"]))["milliseconds_per_prompt"].isna().all()
     assert "not measured for 2 of the detectors" in sheets["table1.md"].markdown()
     assert other.is_dir()
