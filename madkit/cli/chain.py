@@ -13,6 +13,7 @@ from typing import Any
 from madkit.cli.slurm import next_stage
 from madkit.cli.stage_process import StageProcess
 from madkit.cli.stated import stated_options
+from madkit.cli.uncollected import uncollected
 from madkit.errors import ConfigError
 
 HELP = """\
@@ -50,8 +51,9 @@ def run_chain(words: Sequence[str], main: Callable[[Sequence[str]], int]) -> int
         return 0
     stages = split(words)
     with StageProcess(main) as process:
-        completed = hand_on(stages)
-        _import_stages()
+        with uncollected():
+            completed = hand_on(stages)
+            _import_stages()
         for stage in completed:
             if status := process.run(stage):
                 return status

@@ -19,6 +19,7 @@ from madkit.cli.listed_modules import list_modules
 from madkit.cli.parser_errors import one_line
 from madkit.cli.signals import Interrupted, interruptible, say_interrupted
 from madkit.cli.slurm import settle
+from madkit.cli.uncollected import uncollected
 from madkit.errors import ConfigError, MadkitError
 
 HELP = """\
@@ -126,11 +127,12 @@ def _run(command: str, options: list[str], debug: bool) -> int:
 
 
 def _stage(words: list[str]) -> int:
-    from jsonargparse import ArgumentError
+    with uncollected():
+        from jsonargparse import ArgumentError
 
-    import madkit.cli.registry  # noqa: F401 - the classes that it imports need no long paths in recipes
-    from madkit.cli.stages import Stages
-    from madkit.cli.trainer_options import trainer_options
+        import madkit.cli.registry  # noqa: F401 - the classes that it imports need no long paths in recipes
+        from madkit.cli.stages import Stages
+        from madkit.cli.trainer_options import trainer_options
 
     try:
         Stages(words)
