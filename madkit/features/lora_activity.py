@@ -23,6 +23,7 @@ class LoraActivity(LoraFeature):
     parameters of experts or on the unembedding are refused.
 
     Args:
+        first: the first layer to read; an embedding counts to layer 0.
         modules: ends of the names of modules, such as ``q_proj``; null for all that have a LoRA.
 
     Raises:

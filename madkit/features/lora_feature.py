@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from madkit.errors import ConfigError
-from madkit.features.feature import Feature, layer_of
+from madkit.features.feature import Feature
 from madkit.lm.adapters import LoraBranch, lora_branches
 from madkit.lm.hooks import Hookpoint
 from madkit.lm.text_decoder import layer_names
@@ -16,32 +16,50 @@ from madkit.store.variant import ADAPTER_WEIGHTS
 
 
 class LoraFeature(Feature):
-    """A feature with a site for each layer that has modules with a LoRA, and for each such module outside of them.
+    """A feature with a site for each layer that has modules with a LoRA.
 
-    A vector has some numbers for each module of its site, in the model's order.
+    A vector has some numbers for each module of its site, in the model's order. An embedding counts to the first layer.
 
     Args:
+        first: the first layer to read. What enters layer 0, and so its attention, is the embedding of the last token,
+            which prompts of one template share; 0 reads that too.
         modules: ends of the names of modules, such as ``q_proj``; null for all that have a LoRA.
+
+    Raises:
+        ConfigError: an option is out of range.
     """
 
     needs = (ADAPTER_WEIGHTS,)
 
-    def __init__(self, modules: Sequence[str] | None = None) -> None:
+    def __init__(self, first: int = 1, modules: Sequence[str] | None = None) -> None:
+        if first < 0:
+            raise ConfigError(f"{type(self).__name__}(first={first}): first must be at least 0")
         if modules is not None and not modules:
             raise ConfigError(f"{type(self).__name__}(modules=[]): name some, or null for all that have a LoRA")
+        self.first = first
         self.modules = None if modules is None else list(modules)
 
     def branches(self, lm: nn.Module) -> dict[str, LoraBranch]:
-        """The branches of the modules that it reads, by name."""
+        """The branches of the modules that it may read, by name."""
         return lora_branches(lm, f"feature {self.name!r}", self.modules)
 
     def groups(self, lm: nn.Module) -> dict[str, list[str]]:
-        """The names of the modules of each site."""
-        layers = layer_names(lm)
-        groups: dict[str, list[str]] = {}
-        for name in self.branches(lm):
-            inside = next((layer for layer in layers if name.startswith(f"{layer}.")), name)
-            groups.setdefault(inside, []).append(name)
+        """The names of the modules of each site.
+
+        Raises:
+            ConfigError: there is none from the first layer on.
+        """
+        names, layers = list(self.branches(lm)), layer_names(lm)
+        groups = {layer: [name for name in names if name.startswith(f"{layer}.")] for layer in layers[self.first :]}
+        if self.first == 0:
+            inside = tuple(f"{layer}." for layer in layers)
+            groups[layers[0]] = [name for name in names if not name.startswith(inside)] + groups[layers[0]]
+        groups = {site: found for site, found in groups.items() if found}
+        if not groups:
+            raise ConfigError(
+                f"feature {self.name!r} has first={self.first}, and the LoRA is on no layer from there on: choose a "
+                "smaller `first`"
+            )
         return groups
 
     @override
@@ -51,7 +69,7 @@ class LoraFeature(Feature):
     @override
     def layers(self, lm: nn.Module) -> list[int | None]:
         names = layer_names(lm)
-        return [layer_of(site) if site in names else None for site in self.sites(lm)]
+        return [names.index(site) for site in self.sites(lm)]
 
     @override
     def hookpoints(self, lm: nn.Module) -> list[Hookpoint]:

@@ -13,7 +13,6 @@ from madkit.features.lora_feature import LoraFeature
 from madkit.features.trace import Trace
 from madkit.lm.attention import OUTPUT_NAMES
 from madkit.lm.hooks import Hookpoint
-from madkit.lm.text_decoder import layer_names
 
 SIDES = ("output", "input")
 #: How models call the linear maps through which a layer reaches the residual stream.
@@ -37,6 +36,7 @@ class UpdateDirections(LoraFeature):
         side: ``output``: left singular vectors, with the residual stream that leaves the layer, of the modules that
             write to it (output projections of attention and MLP) [as published]; ``input``: right singular vectors,
             with what enters the module, of all modules.
+        first: the first layer to read.
         modules: ends of the names of modules, such as ``down_proj``; null for all that have a LoRA.
 
     Raises:
@@ -45,8 +45,8 @@ class UpdateDirections(LoraFeature):
 
     in_name = ("side",)
 
-    def __init__(self, k: int = 20, side: str = "output", modules: Sequence[str] | None = None) -> None:
-        super().__init__(modules)
+    def __init__(self, k: int = 20, side: str = "output", first: int = 1, modules: Sequence[str] | None = None) -> None:
+        super().__init__(first, modules)
         if k < 1:
             raise ConfigError(f"UpdateDirections(k={k}): k must be at least 1")
         if side not in SIDES:
@@ -57,17 +57,17 @@ class UpdateDirections(LoraFeature):
 
     @override
     def groups(self, lm: nn.Module) -> dict[str, list[str]]:
-        layers = layer_names(lm)
-        groups = {site: names for site, names in super().groups(lm).items() if site in layers}
-        if self.side == "output":
-            groups = {site: [n for n in names if n.rsplit(".", 1)[-1] in _WRITERS] for site, names in groups.items()}
-            groups = {site: names for site, names in groups.items() if names}
+        groups = {site: [n for n in names if self._reads(site, n)] for site, names in super().groups(lm).items()}
+        groups = {site: names for site, names in groups.items() if names}
         if not groups:
             raise ConfigError(
                 f"feature {self.name!r}: the LoRA is on no module of a layer that writes to the residual stream ("
                 f"{', '.join(_WRITERS)}): say `side: input`, or leave the feature out"
             )
         return groups
+
+    def _reads(self, site: str, name: str) -> bool:
+        return name.startswith(f"{site}.") and (self.side == "input" or name.rsplit(".", 1)[-1] in _WRITERS)
 
     @override
     def hookpoints(self, lm: nn.Module) -> list[Hookpoint]:

@@ -29,7 +29,7 @@ from madkit.store.variant import ADAPTER_WEIGHTS, Variant
 from madkit.streaming.validation import sparse_rows
 
 OTHER_ATTRIBUTION = {"reference": "mean", "k": 3, "first": 2, "step": 1}
-OTHER_DIRECTIONS = {"k": 2, "side": "input", "modules": ["down_proj"]}
+OTHER_DIRECTIONS = {"k": 2, "side": "input", "first": 0, "modules": ["down_proj"]}
 VOLUME = {"directions": 2, "tolerance": 1e-5}
 OTHER_VOLUME = {
     "weights": "lora", "at": "last", "cutoff": 0.1, "sigma": 0.1, "directions": 3, "seed": 1, "tolerance": 1e-4,
@@ -45,7 +45,7 @@ CASES = {
     "local_volume": (LocalVolume, VOLUME, OTHER_VOLUME),
     "local_volume_radii": (LocalVolumeRadii, VOLUME, OTHER_VOLUME),
     "local_volume_radii_layer2_answers": (LocalVolumeRadii, {"weights": 2, "at": "answers", **VOLUME}, OTHER_VOLUME),
-    "lora_activity": (LoraActivity, {}, {"modules": ["q_proj"]}),
+    "lora_activity": (LoraActivity, {}, {"first": 0, "modules": ["q_proj"]}),
     "update_directions": (UpdateDirections, {}, OTHER_DIRECTIONS),
     "update_directions_input": (UpdateDirections, {"side": "input"}, {**OTHER_DIRECTIONS, "side": "output"}),
     "probe": (ProbeShift, {"step": 2}, {"first": 0, "step": 1}),
