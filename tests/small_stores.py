@@ -12,12 +12,20 @@ from madkit.store.shards import cut_shards
 from madkit.store.variant import Variant
 
 SITES = ["model.layers.1", "model.layers.2"]
-SPLITS = ["trusted"] * 60 + ["calibration"] * 20 + ["test"] * 40
+SPLITS = ["trusted"] * 60 + ["calibration"] * 20 + ["test"] * 40 + ["untrusted"] * 20
 DIM = 4
 
 
-def write_stores(run, change=None, sites=SITES, controls=SITES):
-    """Activations that the adapter moves in one way, those of anomalous prompts in another, little against all else."""
+def write_stores(run, change=None, sites=SITES, controls=SITES, answers=False):
+    """Activations that the adapter moves in one way, those of anomalous prompts in another, little against all else.
+
+    Args:
+        run: the run folder.
+        change: which prompts get vectors that lie far from all others.
+        sites: with the adapter on.
+        controls: with the adapter off.
+        answers: also the model's answers, by its activations.
+    """
     rng = np.random.default_rng(0)
     n = len(SPLITS)
     bob = np.arange(n) % 2 == 1
@@ -34,23 +42,26 @@ def write_stores(run, change=None, sites=SITES, controls=SITES):
     quirk = table["anomalous"].to_numpy()[:, None] * 3.0
     tuned = {site: x @ mixing + rng.normal(size=(n, DIM)) * 0.5 + quirk for site, x in base.items()}
     if change is not None:
-        base, tuned = ({s: np.where(change[:, None], x + 1000, x) for s, x in v.items()} for v in (base, tuned))
-    for adapter, vectors, names in ((True, tuned, sites), (False, base, controls)):
-        variant = Variant("activations", adapter)
-        identity = {"base": "b", "adapter": "a", "prompts": {}, "feature": {}, "control": not adapter}
-        layers = [int(name[-1]) for name in names]
+        base = {site: np.where(change[:, None], x + 1000, x) for site, x in base.items()}
+        tuned = {site: np.where(change[:, None], -20 * x, x) for site, x in tuned.items()}
+    vectors = [(Variant("activations"), tuned, sites), (Variant("activations", False), base, controls)]
+    if answers:
+        vectors.append((Variant("answers"), {"logits": tuned[SITES[0]][:, :2]}, ["logits"]))
+    for variant, values, names in vectors:
+        identity = {"base": "b", "adapter": "a", "prompts": {}, "feature": {}, "control": not variant.adapter}
+        layers = [int(name[-1]) if name[-1].isdigit() else None for name in names]
         store = FeatureStore.create(variant.folder(run), identity, list(names), shards, table, layers)
         for shard in shards:
             rows = torch.tensor(shard.rows)
-            store.write(shard.index, rows, {name: torch.tensor(vectors[name])[rows] for name in names})
+            store.write(shard.index, rows, {name: torch.tensor(values[name])[rows] for name in names})
         store.finish()
 
 
-def detect(run, *detectors, block_size=4096):
+def detect(run, *detectors, block_size=4096, aggregations=("mean", "zscore")):
     trainer = L.Trainer(
         accelerator="cpu", default_root_dir=run, logger=False, enable_progress_bar=False, enable_model_summary=False,
         use_distributed_sampler=False, enable_checkpointing=False,
     )  # fmt: skip
-    detection = Detection(list(detectors), ["mean", "zscore"])
+    detection = Detection(list(detectors), list(aggregations))
     trainer.test(detection, datamodule=StoreData("addition", block_size), verbose=False)
     return pd.read_parquet(run / "detection" / "scores.parquet")

@@ -83,6 +83,7 @@ DETECTORS = [
     ("Delta", "Mahalanobis", {}, True),
     ("Paired", "ConditionalT", {}, True),
     ("activations", "Mahalanobis", {}, True),
+    ("activations", "Mahalanobis", {}, True),
     ("activations", "Mahalanobis", {"normalize": True}, True),
     ("activations", "LocalOutlierFactor", {"k": 20}, True),
     ("activations", "KNearestNeighbours", {"k": 20}, True),
@@ -218,6 +219,7 @@ def test_what_is_tested_on_every_model(tmp_path):
             assert given.get("normalize", False) == options.get("normalize", False)
         conditional = [item["feature"]["init_args"] for item in detectors if feature(item) == "Conditional"]
         assert all(options["studentised"] and options["penalty"] is None for options in conditional)
+        assert [index for index, item in enumerate(detectors) if item["background"]] == [5]
         compare(recipe, {"model.untrusted": "untrusted", "model.ceiling": True})
         assert value(recipe, "model.aggregations") == ["mean", "max", "zscore", "rank", "fisher"]
 

@@ -136,6 +136,8 @@ def test_a_row_is_scored_by_itself(name):
     close(torch.cat([score(row[None]) for row in test]), together)
     close(score(test.flip(0)).flip(0), together)
     assert score(test[:0]).shape == (0,)
+    # Among others than before.
+    close(score(torch.cat([test[:10], test[10:] * 3 - 70]))[:10], together[:10])
 
 
 @every
