@@ -252,7 +252,7 @@ class Detection(L.LightningModule):
         for message in (answers_missing(results), answer_warning(results)):
             if message:
                 rank_zero_warn(message)
-        output.log_auroc(self.trainer, scores, self.prompts)
+        output.log_auroc(self.trainer, results[results["setting"] != own_answer.SETTING])
         overall = results[(results["site"] == "aggregate") & (results["subset"] == "all")]
         line: Any
         for line in overall.itertuples():

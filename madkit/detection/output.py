@@ -9,13 +9,10 @@ from typing import Any
 import lightning as L
 import numpy as np
 import pandas as pd
-import torch
-from torchmetrics.classification import BinaryAUROC
 
 from madkit.analysis.quirkiness import accuracy, losses, quirkiness_coefficient
 from madkit.analysis.state_separation import separation
-from madkit.detection.result_tables import RESULT_KEYS, SiteKey
-from madkit.detection.subsets import contested
+from madkit.detection.result_tables import SiteKey
 from madkit.runs.atomic import complete, write_json
 from madkit.runs.cost import Cost
 from madkit.runs.file_digest import file_digest
@@ -42,28 +39,21 @@ def unfinished(run: Path) -> Path:
     return run / partial_name("detection")
 
 
-def log_auroc(trainer: L.Trainer, scores: pd.DataFrame, prompts: pd.DataFrame) -> None:
+def log_auroc(trainer: L.Trainer, results: pd.DataFrame) -> None:
     """AUROC to TensorBoard: a curve over layers per detector and subset, and a point for each aggregate.
 
-    The table is complete on every process, so the metric must not add the processes up once more.
+    Args:
+        trainer: has the logger.
+        results: of detectors, see `madkit.detection.result_tables.results_table`.
     """
     writer = tensorboard_writer(trainer)
     if writer is None:
         return
-    subsets = contested(prompts)
-    key: Any
-    for key, group in scores.groupby(RESULT_KEYS, sort=False, dropna=False):
-        feature, adapter, score, _, layer, aggregation = key
-        by_row = group.set_index("row")["value"]
-        for name, (rows, labels, _) in subsets.items():
-            metric = BinaryAUROC(thresholds=None, normalization=None, sync_on_compute=False)
-            metric.update(
-                torch.from_numpy(by_row.loc[rows].to_numpy(copy=True)),
-                torch.from_numpy(labels.astype(np.int64)),
-            )
-            tag = f"auroc_{aggregation}" if aggregation else "auroc_by_layer"
-            step = int(layer) if pd.notna(layer) else 0
-            writer.add_scalar(f"{tag}/{Variant(feature, adapter)}/{score}/{name}", metric.compute(), step)
+    line: Any
+    for line in results.itertuples():
+        tag = f"auroc_{line.aggregation}" if line.aggregation else "auroc_by_layer"
+        step = int(line.layer) if pd.notna(line.layer) else 0
+        writer.add_scalar(f"{tag}/{Variant(line.feature, line.adapter)}/{line.score}/{line.subset}", line.auroc, step)
 
 
 def behaviour(prompts: pd.DataFrame, answers: FeatureStore | None) -> pd.DataFrame:

@@ -17,20 +17,23 @@ from numpy.typing import NDArray
 from madkit.detection.detector import Assumptions
 from madkit.detection.own_answer import SETTING as OWN_SETTING
 from madkit.detection.own_answer import answers_of
-from madkit.detection.subsets import contested
+from madkit.detection.subsets import Subset, contested
 from madkit.detection.supervised_probe import PROBE
 from madkit.detection.within_answers import within_answers
 from madkit.errors import DataError
 from madkit.statistics.aggregation import CALIBRATED, aggregate
-from madkit.statistics.auroc_interval import auroc
+from madkit.statistics.auroc_interval import auroc_all
 from madkit.statistics.comparison import compare_all
 from madkit.statistics.interval import Interval
-from madkit.statistics.low_fpr_statistics import low_fpr
+from madkit.statistics.low_fpr_statistics import low_fpr_all
 from madkit.store.variant import Variant
 
 RESULT_KEYS = ["feature", "adapter", "score", "site", "layer", "aggregation"]
 #: The false positive rate of the statistics for rare alarms.
 LOW = 0.01
+
+#: Scores of prompts that are judged at once: 32 MiB.
+BLOCK = 2**22
 
 #: A feature and one of its sites. Sites of two features may have the same name.
 SiteKey = tuple[Variant, str]
@@ -116,35 +119,59 @@ def results_table(
         )
     subsets = contested(prompts)
     answers, answers_from = answers_of(prompts)
-    lines = []
-    key: Any
+    keys, values = _by_detector(scores, prompts["row"].to_numpy())
+    lines: list[dict[str, dict[str, Any]]] = [{} for _ in keys]
+    for name, subset in subsets.items():
+        members = np.flatnonzero(np.isin(prompts["row"].to_numpy(), subset.rows))
+        counts = subset.counts
+        step = max(1, BLOCK // len(members))
+        for first in range(0, len(keys), step):
+            chunk = slice(first, first + step)
+            told = [settings[Variant(key[0], bool(key[1])), key[2]] for key in keys[chunk]]
+            own = [assumptions.setting == OWN_SETTING for assumptions in told]
+            judged = _judged(values[chunk][:, members], own, subset, answers, answers_from)
+            for line, key, assumptions, columns in zip(lines[chunk], keys[chunk], told, judged, strict=True):
+                keyed = dict(zip(RESULT_KEYS, key, strict=True))
+                line[name] = {**keyed, **assumptions._asdict(), "subset": name, **columns, **counts}
+    table = pd.DataFrame([line[name] for line in lines for name in subsets])
+    return table.astype({"adapter": bool, "layer": "Int64"})
+
+
+def _by_detector(scores: pd.DataFrame, rows: NDArray[np.int64]) -> tuple[list[Any], NDArray[np.float64]]:
+    """The `RESULT_KEYS` of each detector and site or aggregate, and its scores (s, n) of prompts `rows` (n,)."""
+    keys, values = [], []
     for key, group in scores.groupby(RESULT_KEYS, sort=False, dropna=False):
-        by_row = group.set_index("row")["value"]
-        feature, adapter, score = key[:3]
-        assumptions = settings[Variant(feature, bool(adapter)), score]
-        for name, subset in subsets.items():
-            values = by_row.loc[subset.rows].to_numpy()
-            area = auroc(values, subset.labels, clusters=subset.clusters)
-            sign = 1
-            if assumptions.setting == OWN_SETTING and area.value < 0.5:
-                sign, values = -1, -values
-                area = auroc(values, subset.labels, clusters=subset.clusters)
-            rare = low_fpr(values, subset.labels, LOW, clusters=subset.clusters)
-            lines.append(
-                {
-                    **dict(zip(RESULT_KEYS, key, strict=True)),
-                    **assumptions._asdict(),
-                    "subset": name,
-                    **_columns("auroc", area, prefix=""),
-                    "sign": sign,
-                    **within_answers(values, subset, answers, answers_from),
-                    **_columns("partial_auroc", rare.partial_auroc, prefix="partial_auroc_"),
-                    **_columns("tpr", rare.tpr, prefix="tpr_"),
-                    **_columns("average_precision", rare.average_precision, prefix="average_precision_"),
-                    **subset.counts,
-                }
-            )
-    return pd.DataFrame(lines).astype({"adapter": bool, "layer": "Int64"})
+        own, column = group["row"].to_numpy(), group["value"].to_numpy()
+        if not np.array_equal(own, rows):
+            column = pd.Series(column, index=own).loc[rows].to_numpy()
+        keys.append(key)
+        values.append(column)
+    return keys, np.stack(values)
+
+
+def _judged(
+    values: NDArray[np.float64], own: list[bool], subset: Subset, answers: pd.Series, answers_from: str
+) -> list[dict[str, Any]]:
+    """Columns of the results of scores (s, n); the sign of `own` answers may be turned."""
+    areas = auroc_all(values, subset.labels, clusters=subset.clusters)
+    signs = np.array([-1 if free and area.value < 0.5 else 1 for free, area in zip(own, areas, strict=True)])
+    if (turned := np.flatnonzero(signs < 0)).size:
+        values = values * signs[:, None]
+        for i, area in zip(turned, auroc_all(values[turned], subset.labels, clusters=subset.clusters), strict=True):
+            areas[i] = area
+    rare = low_fpr_all(values, subset.labels, LOW, clusters=subset.clusters)
+    within = within_answers(values, subset, answers, answers_from)
+    return [
+        {
+            **_columns("auroc", area, prefix=""),
+            "sign": int(sign),
+            **columns,
+            **_columns("partial_auroc", found.partial_auroc, prefix="partial_auroc_"),
+            **_columns("tpr", found.tpr, prefix="tpr_"),
+            **_columns("average_precision", found.average_precision, prefix="average_precision_"),
+        }
+        for area, sign, columns, found in zip(areas, signs, within, rare, strict=True)
+    ]
 
 
 def comparisons_table(scores: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
@@ -163,7 +190,8 @@ def comparisons_table(scores: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFra
     subsets = contested(prompts)
     aggregated = scores[(scores["site"] == "aggregate") & (scores["score"] != PROBE)]
     for aggregation, group in aggregated.groupby("aggregation", sort=False):
-        detectors = list(dict.fromkeys(zip(group["feature"], group["adapter"], group["score"], strict=True)))
+        named_by = group[["feature", "adapter", "score"]].drop_duplicates()
+        detectors = list(named_by.itertuples(index=False, name=None))
         named = {f"{Variant(f, adapter)}/{score}": (f"{f}/{score}", bool(adapter)) for f, adapter, score in detectors}
         wide = group.pivot(index="row", columns=["feature", "adapter", "score"], values="value")
         for name, subset in subsets.items():

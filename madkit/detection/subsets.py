@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from madkit.statistics.clustered_prompts import prompt_clusters
+from madkit.statistics.clusters import Groupings, cluster_codes
 
 SUBSETS = ("all", "agree", "disagree")
 
@@ -20,7 +21,7 @@ class Subset(NamedTuple):
     """Their row numbers."""
     labels: NDArray[np.bool_]
     """(n,) which are anomalous."""
-    clusters: tuple[NDArray[np.int64], ...]
+    clusters: Groupings
     """(n,) the statement of each, and its speaker where there are names enough; what `auroc` takes as `clusters`."""
 
     @property
@@ -49,6 +50,6 @@ def contested(prompts: pd.DataFrame) -> dict[str, Subset]:
     for subset in SUBSETS:
         part, labels = prompts[members[subset]], anomalous[members[subset]]
         if labels.any() and not labels.all():
-            clusters = prompt_clusters(part["statement"], part["name"], labels)
+            clusters = cluster_codes(prompt_clusters(part["statement"], part["name"], labels), len(labels))
             found[subset] = Subset(pd.Index(part["row"].to_numpy()), labels, clusters)
     return found

@@ -11,41 +11,48 @@ from numpy.typing import NDArray
 from madkit.detection.own_answer import LOG_ODDS, SETTING
 from madkit.detection.subsets import Subset
 from madkit.detection.supervised_probe import SETTING as CEILING
-from madkit.statistics.stratification import stratified_auroc
+from madkit.statistics.stratification import stratified_auroc_all
 
 _NAMED = 3  # detectors in a warning
 
 
 def within_answers(
     values: NDArray[np.float64], subset: Subset, answers: pd.Series, answers_from: str
-) -> dict[str, float | int | str]:
+) -> list[dict[str, float | int | str]]:
     """AUROC over pairs of prompts with the same answer, and how it differs from that over all pairs.
 
     An answer that only one kind of prompt gets takes part in no pair. Where that holds of all answers, there is nothing
     to compare: the numbers are NaN and the share of pairs is 0.
 
     Args:
-        values: (n,) scores of the prompts of the subset, in its order.
+        values: (s, n) scores of the prompts of the subset, in its order.
         subset: which of them are anomalous, and which belong together.
         answers: of each row number, what was answered.
         answers_from: where the answers are from, for the table.
 
     Returns:
-        auroc_within and its interval auroc_within_low, auroc_within_high; within_difference (from auroc), its interval
-        and within_p_value; within_share of the pairs that it rests on; n_answers compared and n_answers_left_out,
-        those of one kind of prompt only; answers_from.
+        Of each of the s scores auroc_within and its interval auroc_within_low, auroc_within_high; within_difference
+        (from auroc), its interval and within_p_value; within_share of the pairs that it rests on; n_answers compared
+        and n_answers_left_out, those of one kind of prompt only; answers_from.
     """
     given = answers.loc[subset.rows].to_numpy()
     kinds = [set(given[subset.labels == kind]) for kind in (False, True)]
     counts = {"n_answers": len(kinds[0] & kinds[1]), "n_answers_left_out": len(kinds[0] ^ kinds[1])}
     names = [f"{name}{end}" for name in ("auroc_within", "within_difference") for end in ("", "_low", "_high")]
-    numbers = [np.nan] * (len(names) + 1)
-    share = 0.0
+    names.append("within_p_value")
+    numbers = [([np.nan] * len(names), 0.0)] * len(values)
     if counts["n_answers"]:
-        found = stratified_auroc(values, subset.labels, given, clusters=subset.clusters)
-        numbers, share = [*found.within, *found.difference], found.share
-    columns = dict(zip([*names, "within_p_value"], numbers, strict=True))
-    return {**columns, "within_share": share, **counts, "answers_from": answers_from}
+        found = stratified_auroc_all(values, subset.labels, given, clusters=subset.clusters)
+        numbers = [([*each.within, *each.difference], each.share) for each in found]
+    return [
+        {
+            **dict(zip(names, columns, strict=True)),
+            "within_share": share,
+            **counts,
+            "answers_from": answers_from,
+        }
+        for columns, share in numbers
+    ]
 
 
 def differing(results: pd.DataFrame) -> pd.Series:

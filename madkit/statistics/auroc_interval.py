@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 from scipy.stats import rankdata, t
 
 from madkit.statistics.clustered_variance import ClusterSums
-from madkit.statistics.clusters import Clusters, Codes, cluster_codes
+from madkit.statistics.clusters import Clusters, Codes, Groupings, cluster_codes
 from madkit.statistics.interval import Z_95, Interval
 from madkit.statistics.labelled_scores import check_scores
 from madkit.statistics.win_rates import WinRates, win_rates
@@ -52,34 +52,68 @@ def auroc(scores: ArrayLike, labels: ArrayLike, *, clusters: Clusters | None = N
         >>> auroc([1.0, 2.0, 2.0, 3.0], [0, 0, 1, 1]).value
         0.875
     """
-    rows, anomalous = check_scores([scores], labels)
+    return auroc_all([scores], labels, clusters=clusters)[0]
+
+
+def auroc_all(scores: Sequence[ArrayLike], labels: ArrayLike, *, clusters: Clusters | None = None) -> list[Interval]:
+    """The same of each of several scores (n,) of the same rows; what they have in common is computed once."""
+    rows, anomalous = check_scores(scores, labels)
     rates = win_rates(rows, anomalous)
     groupings = cluster_codes(clusters, len(anomalous))
+    found: dict[int, Interval] = {}
     if not groupings:
-        variance = ClusterSums(rates, anomalous, [np.arange(len(anomalous))]).variance(np.ones((1, 1)))
-        if variance.freedom[0] >= ENOUGH and 0 < rates.values[0] < 1:
-            (value,), covariance = delong_covariance(rows, anomalous)
-            return logit_interval(value, covariance[0, 0], 1, 1)
-        groupings = [np.arange(len(anomalous))]
-    return clustered_interval(rates, anomalous, groupings, missed_spread(rates, rows[0], anomalous))
+        groupings = Groupings([np.arange(len(anomalous))])
+        freedom = ClusterSums(rates, anomalous, groupings).variance().freedom
+        for i in np.flatnonzero((freedom >= ENOUGH) & (rates.values > 0) & (rates.values < 1)):
+            (value,), covariance = delong_covariance(rows[i : i + 1], anomalous)
+            found[i] = logit_interval(value, covariance[0, 0], 1, 1)
+        if len(found) == len(rows):
+            return list(found.values())
+    clustered = clustered_intervals(rates, anomalous, groupings, rows)
+    return [found.get(i, interval) for i, interval in enumerate(clustered)]
 
 
-def clustered_interval(
-    rates: WinRates, anomalous: np.ndarray, groupings: Sequence[Codes], missed: float = 0.0
-) -> Interval:
-    """The interval of the one AUROC of `rates`, whose rows (n,) belong together as the groupings say.
+def clustered_intervals(
+    rates: WinRates, anomalous: np.ndarray, groupings: Sequence[Codes], scores: np.ndarray | None = None
+) -> list[Interval]:
+    """The interval of each AUROC of `rates`, whose rows (n,) belong together as the groupings say.
 
     Args:
-        rates: of one score.
+        rates: of s scores.
         anomalous: (n,) labels.
         groupings: what belongs together; each row by itself where rows are independent.
-        missed: see `missed_spread`.
+        scores: (s, n) of which `missed_spread` is taken into account; None for that of none.
     """
-    variance, freedom = (float(column[0]) for column in ClusterSums(rates, anomalous, groupings).variance(np.eye(1)))
+    variances = ClusterSums(rates, anomalous, groupings).variance()
     sizes = effective_sizes(rates, anomalous, groupings[0])
+    quantiles = student(variances.freedom)
+    return [
+        _clustered_interval(
+            float(variances.value[i]),
+            float(variances.freedom[i]),
+            float(quantiles[i]),
+            rates._replace(values=rates.values[i : i + 1], influence=rates.influence[i : i + 1]),
+            anomalous,
+            sizes,
+            None if scores is None else scores[i],
+        )
+        for i in range(len(rates.values))
+    ]
+
+
+def _clustered_interval(
+    variance: float,
+    freedom: float,
+    quantile: float,
+    rates: WinRates,
+    anomalous: np.ndarray,
+    sizes: tuple[float, float],
+    scores: np.ndarray | None,
+) -> Interval:
     value = float(rates.values[0])
     if freedom >= ENOUGH or not 0 < value < 1 or np.isnan(variance):
-        return logit_interval(value, variance, *sizes, quantile=student(freedom))
+        return logit_interval(value, variance, *sizes, quantile=quantile)
+    missed = 0.0 if scores is None else missed_spread(rates, scores, anomalous)
     alone = float((rates.influence**2).sum())
     if alone > 1e-18:
         # As if a cluster of the others' size had been missed.
@@ -90,7 +124,7 @@ def clustered_interval(
         variance, freedom = missed * len(anomalous) / sum(sizes), np.inf
     if not variance > 1e-18:
         return newcombe_interval(value, *sizes)
-    return few_rows_interval(value, variance, anomalous, student(freedom))
+    return few_rows_interval(value, variance, anomalous, float(student(np.array([freedom]))[0]))
 
 
 def few_rows_interval(value: float, variance: float, anomalous: np.ndarray, quantile: float) -> Interval:
@@ -131,9 +165,10 @@ def effective_sizes(rates: WinRates, anomalous: np.ndarray, codes: Codes) -> tup
     return sizes[0], sizes[1]
 
 
-def student(freedom: float) -> float:
-    """How many standard errors make a 95% interval; of unknown degrees of freedom, as of many."""
-    return float(t.ppf(0.975, freedom)) if np.isfinite(freedom) else Z_95
+def student(freedom: np.ndarray) -> np.ndarray:
+    """How many standard errors make a 95% interval (k,); of unknown degrees of freedom (k,), as of many."""
+    known = np.isfinite(freedom)
+    return np.where(known, t.ppf(0.975, np.where(known, freedom, 1.0)), Z_95)
 
 
 def logit_interval(value: float, variance: float, m: float, n: float, quantile: float = Z_95) -> Interval:

@@ -40,15 +40,19 @@ class ClusterSums:
         self.sums = [_sums(rates, anomalous, codes) for codes in groupings]
         self.cells = _sums(rates, anomalous, intersection(groupings)) if len(groupings) > 1 else None
 
-    def variance(self, contrast: NDArray[np.float64]) -> Variance:
-        """The variances of combinations (k, s) of the s AUROCs; NaN where a class has all its rows in one cluster."""
-        main = _squares(contrast @ self.sums[0])
+    def variance(self, contrast: NDArray[np.float64] | None = None) -> Variance:
+        """The variances of combinations (k, s) of the s AUROCs, or of each by itself, where none are given.
+
+        NaN where a class has all its rows in one cluster.
+        """
+        combined = (lambda sums: sums) if contrast is None else (lambda sums: contrast @ sums)
+        main = _squares(combined(self.sums[0]))
         if self.cells is None:
             return main
-        cells = _squares(contrast @ self.cells).value
+        cells = _squares(combined(self.cells)).value
         value, noise = main.value.copy(), main.value**2 / main.freedom
         for sums in self.sums[1:]:
-            other = _squares(contrast @ sums)
+            other = _squares(combined(sums))
             value += np.maximum(0, np.nan_to_num(other.value - cells))
             noise += np.nan_to_num(other.value**2 / other.freedom)
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,7 +1,7 @@
 """Rows that belong together: several prompts of one statement, several statements of one speaker."""
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import cached_property, reduce
 from typing import TypeAlias
 
 import numpy as np
@@ -15,11 +15,24 @@ Clusters: TypeAlias = ArrayLike | Sequence[object] | Sequence[ArrayLike] | pd.Se
 Codes: TypeAlias = NDArray[np.int64]
 
 
-def cluster_codes(clusters: Clusters | None, n: int) -> list[Codes]:
+class Groupings(tuple[Codes, ...]):
+    """Groupings of the same rows as `cluster_codes` numbers them, checked; what follows from them is computed once.
+
+    Statistics that are given these as their `clusters` take them as they are, so that many scores of the same rows
+    share the work.
+    """
+
+    @cached_property
+    def cells(self) -> Codes:
+        """Rows that belong together by all groupings at once."""
+        return reduce(lambda a, b: np.unique(a * (int(b.max()) + 1) + b, return_inverse=True)[1], self)
+
+
+def cluster_codes(clusters: Clusters | None, n: int) -> Groupings:
     """Each grouping as numbers 0, 1, ... in the order in which its ids appear; no grouping for None.
 
     Args:
-        clusters: (n,) ids of any kind, or several such lists.
+        clusters: (n,) ids of any kind, or several such lists; or what this function has returned for them.
         n: number of rows.
 
     Raises:
@@ -30,7 +43,9 @@ def cluster_codes(clusters: Clusters | None, n: int) -> list[Codes]:
         [[0, 1, 0], [0, 0, 1]]
     """
     if clusters is None:
-        return []
+        return Groupings()
+    if isinstance(clusters, Groupings) and all(len(codes) == n for codes in clusters):
+        return clusters
     groupings: Sequence[object]
     if _is_one(clusters):
         groupings = [clusters]
@@ -38,12 +53,12 @@ def cluster_codes(clusters: Clusters | None, n: int) -> list[Codes]:
         groupings = list(clusters)  # type: ignore[arg-type]
         if not groupings:
             raise DataError("clusters is empty: give one id per row, or None where rows are independent")
-    return [_codes(ids, n) for ids in groupings]
+    return Groupings(_codes(ids, n) for ids in groupings)
 
 
 def intersection(groupings: Sequence[Codes]) -> Codes:
     """Rows that belong together by all groupings at once."""
-    return reduce(lambda a, b: np.unique(a * (int(b.max()) + 1) + b, return_inverse=True)[1], groupings)
+    return (groupings if isinstance(groupings, Groupings) else Groupings(groupings)).cells
 
 
 def _is_one(clusters: object) -> bool:

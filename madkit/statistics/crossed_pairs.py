@@ -73,7 +73,9 @@ def crossed_mean(wins: ArrayLike, negative: Sequence[Hashable], positive: Sequen
     _, cells = np.unique(sides[0] * counts[1] + sides[1], return_inverse=True)
     both = _squared_sums(won - value, cells, int(cells.max()) + 1)
     freedom = total**2 / sum(part**2 / (n - 1) for part, n in zip(through, counts, strict=True))
-    return logit_interval(value, max(total - both, total / 2), counts[1], counts[0], quantile=student(freedom))
+    return logit_interval(
+        value, max(total - both, total / 2), counts[1], counts[0], quantile=float(student(np.asarray(freedom)))
+    )
 
 
 def _integer_codes(names: Sequence[Hashable]) -> NDArray[np.int64]:

@@ -1,16 +1,17 @@
 """How a detector does where false alarms must be rare: partial AUROC, TPR at a low FPR, average precision."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from madkit.errors import ConfigError
-from madkit.statistics.clustered_masses import clustered_level, clustered_masses
 from madkit.statistics.clusters import Clusters, cluster_codes
+from madkit.statistics.drawn_curve import DrawnCurve
+from madkit.statistics.gap_masses import GapMasses
 from madkit.statistics.interval import Interval
 from madkit.statistics.labelled_scores import check_scores
-from madkit.statistics.roc_curve import threshold_counts
 
 # Numbers of a block of draws: one array of it stays in the processor's cache.
 BLOCK = 2**17
@@ -71,43 +72,33 @@ def low_fpr(
         >>> rare.tpr.value, round(rare.average_precision.value, 3)
         (1.0, 0.833)
     """
+    return low_fpr_all([scores], labels, fpr, clusters=clusters, draws=draws, seed=seed)[0]
+
+
+def low_fpr_all(
+    scores: Sequence[ArrayLike],
+    labels: ArrayLike,
+    fpr: float = 0.01,
+    *,
+    clusters: Clusters | None = None,
+    draws: int = 200,
+    seed: int = 0,
+) -> list[LowFPRStatistics]:
+    """The same of each of several scores (n,) of the same rows, all from the same draws, which are made once."""
     if not 0 < fpr <= 1:
         raise ConfigError(f"fpr={fpr} must be above 0 and at most 1: give a rate such as 0.01")
     if draws < 1:
         raise ConfigError(f"draws={draws} must be at least 1: 200 is usual")
-    (row,), anomalous = check_scores([scores], labels)
-    groupings = cluster_codes(clusters, len(row))
-    false, true = threshold_counts(row, anomalous)
-    # Thresholds between which only normal rows lie change none of the three.
-    rises = np.diff(true) > 0
-    bends = np.append(True, rises) | np.append(rises, True)
-    false, true = false[bends], true[bends]
-    n, m = int(false[-1]), int(true[-1])
-    start, end_false, end_true = [0], [n + 1], [m + 1]
-    low_at = np.concatenate([start, false + 1, end_false]), np.concatenate([start, true, end_true])
-    high_at = np.concatenate([start, false, end_false]), np.concatenate([start, true + 1, end_true])
-    value = _statistics(false[None] / n, true[None] / m, fpr, n / m)[0]
+    rows, anomalous = check_scores(scores, labels)
+    groupings = cluster_codes(clusters, len(anomalous))
+    curves = [DrawnCurve(row, anomalous, groupings, fpr) for row in rows]
     generator = np.random.default_rng(seed)
-    size = max(1, BLOCK // len(row))
-    order = np.argsort(-row, kind="stable")
-    clusters_of = [codes[order] for codes in groupings]
-    level = clustered_level(anomalous[order], clusters_of, fpr) if groupings else 0.025
-    low: list[np.ndarray] = []
-    high: list[np.ndarray] = []
+    size = max(1, BLOCK // len(anomalous))
     for first in range(0, draws, size):
-        count = min(size, draws - first)
-        if groupings:
-            normal, other = clustered_masses(count, anomalous[order], clusters_of, fpr, generator)
-        else:
-            normal = _masses(count, n, generator)
-            other = _masses(count, m, generator)
-        for at, blocks in ((low_at, low), (high_at, high)):
-            blocks.append(_statistics(normal.take(at[0], 1), other.take(at[1], 1), fpr, n / m))
-    lower = np.minimum(value, np.quantile(np.concatenate(low), level, axis=0))
-    upper = np.maximum(value, np.quantile(np.concatenate(high), 1 - level, axis=0))
-    return LowFPRStatistics(
-        *(Interval(*ends) for ends in zip(value.tolist(), lower.tolist(), upper.tolist(), strict=True))
-    )
+        masses = GapMasses(min(size, draws - first), anomalous, groupings, generator)
+        for curve in curves:
+            curve.draw(masses)
+    return [LowFPRStatistics(*curve.intervals()) for curve in curves]
 
 
 def partial_auroc(
@@ -202,26 +193,3 @@ def average_precision(
         0.833
     """
     return low_fpr(scores, labels, clusters=clusters, draws=draws, seed=seed).average_precision
-
-
-def _masses(draws: int, n: int, generator: np.random.Generator) -> np.ndarray:
-    """Probability of the first 0 to n + 1 gaps, (draws, n + 2)."""
-    masses = np.zeros((draws, n + 2))
-    np.cumsum(generator.standard_exponential((draws, n + 1)), axis=1, out=masses[:, 1:])
-    return masses / masses[:, -1:]
-
-
-def _statistics(fp: np.ndarray, tp: np.ndarray, fpr: float, odds: float) -> np.ndarray:
-    """Partial AUROC, TPR and average precision (b, 3) of ROC curves with corners (b, k); odds normal to anomalous."""
-    inside = (fp <= fpr).sum(1)
-    stop = min(int(inside.max()) + 1, fp.shape[1])
-    x, y = fp[:, :stop], tp[:, :stop]
-    width, part = np.diff(x), np.diff(np.minimum(x, fpr))
-    rise = np.diff(y) * np.divide(part, width, out=np.zeros_like(part), where=width > 0)
-    area = (part * (y[:, :-1] + rise / 2)).sum(1)
-    chance = fpr**2 / 2
-    partial = (1 + (area - chance) / (fpr - chance)) / 2
-    precision = tp[:, 1:] / (tp[:, 1:] + odds * fp[:, 1:])
-    columns = [partial, tp[np.arange(len(tp)), inside - 1], (np.diff(tp) * precision).sum(1)]
-    # Sums of rates may end a rounding above 1.
-    return np.minimum(np.column_stack(columns), 1)

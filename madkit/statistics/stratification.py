@@ -1,5 +1,6 @@
 """AUROC within strata: what is left of a detector where it compares like with like."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,9 +9,9 @@ from numpy.typing import ArrayLike
 from scipy.stats import norm, t
 
 from madkit.errors import DataError
-from madkit.statistics.auroc_interval import clustered_interval, student
+from madkit.statistics.auroc_interval import clustered_intervals, student
 from madkit.statistics.clustered_variance import ClusterSums
-from madkit.statistics.clusters import Clusters, cluster_codes
+from madkit.statistics.clusters import Clusters, Groupings, cluster_codes
 from madkit.statistics.comparison import Comparison
 from madkit.statistics.interval import Interval
 from madkit.statistics.labelled_scores import check_scores
@@ -55,16 +56,22 @@ def stratified_auroc(
         >>> found.within.value, found.n_pairs, round(found.difference.difference, 3)
         (1.0, 3, 0.167)
     """
-    rows, anomalous = check_scores([scores], labels)
+    return stratified_auroc_all([scores], labels, strata, clusters=clusters)[0]
+
+
+def stratified_auroc_all(
+    scores: Sequence[ArrayLike], labels: ArrayLike, strata: ArrayLike, *, clusters: Clusters | None = None
+) -> list[StratifiedAUROC]:
+    """The same of each of several scores (n,) of the same rows; what they have in common is computed once."""
+    rows, anomalous = check_scores(scores, labels)
     codes, _ = pd.factorize(np.asarray(strata))
     if codes.shape != anomalous.shape or (codes < 0).any():
         raise DataError(f"strata of shape {codes.shape} for {len(anomalous)} rows: give one to each row")
     if not set(codes[anomalous]) & set(codes[~anomalous]):
         raise DataError(f"none of {len(set(codes))} strata has both anomalous and normal rows: nothing is comparable")
-    groupings = cluster_codes(clusters, len(anomalous)) or [np.arange(len(anomalous))]
+    groupings = cluster_codes(clusters, len(anomalous)) or Groupings([np.arange(len(anomalous))])
     within, plain = win_rates(rows, anomalous, codes), win_rates(rows, anomalous)
-    interval = clustered_interval(within, anomalous, groupings)
-    gap = float(within.values[0] - plain.values[0])
+    intervals = clustered_intervals(within, anomalous, groupings)
     # A row's share of its class is not the same in both: the larger one is on the safe side.
     both = WinRates(
         np.concatenate([within.values, plain.values]),
@@ -72,19 +79,27 @@ def stratified_auroc(
         np.maximum(within.weight, plain.weight),
         within.n_pairs,
     )
-    variance, freedom = ClusterSums(both, anomalous, groupings).variance(np.array([[1.0, -1.0]]))
-    return StratifiedAUROC(
-        interval, _compared(gap, float(variance[0]), float(freedom[0])), within.n_pairs, within.n_pairs / plain.n_pairs
-    )
+    each = np.eye(len(rows))
+    variance, freedom = ClusterSums(both, anomalous, groupings).variance(np.concatenate([each, -each], axis=1))
+    compared = _compared(within.values - plain.values, variance, freedom)
+    share = within.n_pairs / plain.n_pairs
+    return [StratifiedAUROC(*pair, within.n_pairs, share) for pair in zip(intervals, compared, strict=True)]
 
 
-def _compared(gap: float, variance: float, freedom: float) -> Comparison:
-    if not variance > 1e-18:
-        unknown = not np.isfinite(variance)
-        if unknown or abs(gap) > 1e-12:
-            return Comparison(gap, -1.0, 1.0, 1.0)
-        return Comparison(gap, gap, gap, 1.0)
-    error, quantile = float(np.sqrt(variance)), student(freedom)
-    size = abs(gap) / error
-    p_value = float(2 * (t.sf(size, freedom) if np.isfinite(freedom) else norm.sf(size)))
-    return Comparison(gap, max(-1.0, gap - quantile * error), min(1.0, gap + quantile * error), p_value)
+def _compared(gaps: np.ndarray, variances: np.ndarray, freedoms: np.ndarray) -> list[Comparison]:
+    errors, quantiles = np.sqrt(np.maximum(variances, 0)), student(freedoms)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sizes = np.abs(gaps) / errors
+    known = np.isfinite(freedoms)
+    p_values = 2 * np.where(known, t.sf(sizes, np.where(known, freedoms, 1.0)), norm.sf(sizes))
+    found = []
+    for gap, variance, reach, p_value in zip(
+        gaps.tolist(), variances.tolist(), (quantiles * errors).tolist(), p_values.tolist(), strict=True
+    ):
+        if variance > 1e-18:
+            found.append(Comparison(gap, max(-1.0, gap - reach), min(1.0, gap + reach), p_value))
+        elif not np.isfinite(variance) or abs(gap) > 1e-12:
+            found.append(Comparison(gap, -1.0, 1.0, 1.0))
+        else:
+            found.append(Comparison(gap, gap, gap, 1.0))
+    return found

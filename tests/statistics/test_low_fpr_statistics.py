@@ -9,7 +9,18 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import madkit.statistics.low_fpr_statistics
 from madkit.errors import ConfigError, DataError
-from madkit.statistics import LowFPRStatistics, auroc, average_precision, low_fpr, partial_auroc, tpr_at_fpr
+from madkit.statistics import (
+    LowFPRStatistics,
+    auroc,
+    average_precision,
+    low_fpr,
+    partial_auroc,
+    stratified_auroc,
+    tpr_at_fpr,
+)
+from madkit.statistics.auroc_interval import auroc_all
+from madkit.statistics.low_fpr_statistics import low_fpr_all
+from madkit.statistics.stratification import stratified_auroc_all
 
 RATES = (0.001, 0.01, 0.05, 0.1, 0.2, 0.25, 0.5, 0.9, 1.0)
 
@@ -224,3 +235,21 @@ def test_bad_arguments_are_named():
                 function([1.0, 2.0], [0, 1], bad)
     with pytest.raises(ConfigError, match="draws=0"):
         average_precision([1.0, 2.0], [0, 1], draws=0)
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_many_scores_at_once_are_each_by_itself(clustered):
+    rng = np.random.default_rng(0)
+    labels = np.arange(240) % 3 == 0
+    scores = rng.normal(size=(6, 240)) + np.array([0, 1, 2, 4, 9, 1])[:, None] * labels
+    scores[5] = scores[5].round()
+    clusters = (rng.integers(60, size=240), rng.integers(9, size=240)) if clustered else None
+    answers = rng.integers(3, size=240)
+    assert low_fpr_all(scores, labels, 0.05, clusters=clusters) == [
+        low_fpr(row, labels, 0.05, clusters=clusters) for row in scores
+    ]
+    assert auroc_all(scores, labels, clusters=clusters) == [auroc(row, labels, clusters=clusters) for row in scores]
+    together = stratified_auroc_all(scores, labels, answers, clusters=clusters)
+    for found, row in zip(together, scores, strict=True):
+        alone = stratified_auroc(row, labels, answers, clusters=clusters)
+        assert found.within == alone.within and found.difference == pytest.approx(alone.difference, rel=1e-12)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,15 +102,17 @@ class Results:
         settings = detectors[[*_DETECTOR, "setting"]].drop_duplicates()
         return scores.merge(settings, on=_DETECTOR).merge(prompts, on="row")
 
-    @property
+    @cached_property
     def models(self) -> list[str]:
         """All models, by name."""
-        return sorted({name for table in self._tables() for name in table["model"]} | {m for m, _ in self.run_folders})
+        return sorted(
+            {name for table in self._tables() for name in table["model"].unique()} | {m for m, _ in self.run_folders}
+        )
 
-    @property
+    @cached_property
     def datasets(self) -> list[str]:
         """All datasets, in the order of the study."""
-        return ordered_datasets(name for table in self._tables() for name in table["dataset"])
+        return ordered_datasets(name for table in self._tables() for name in table["dataset"].unique())
 
     def slug(self, model: str) -> str:
         """The model's part of a file name; two models never share one."""

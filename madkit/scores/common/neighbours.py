@@ -15,10 +15,12 @@ from madkit.scores.common.memo import argument_key, current_memo, shared
 
 # Numbers of one block of work: 64 MiB in float64.
 BLOCK = 2**23
+# Numbers of one block of differences: 1 MiB in float64.
+CACHED = 2**17
 # Candidates beyond k that usually contain everything within rounding error of the k-th.
 SPARE = 16
 # With fewer features than this, a product of chosen pairs saves nothing over differences.
-FEW = 32
+FEW = 128
 # Squared distances below this share of the squared lengths lose too many digits in a product.
 CLOSE = 1e-3
 
@@ -106,18 +108,23 @@ class NeighbourIndex:
     def _squared(self, queries: Tensor, centred: CentredRows, candidates: Tensor, itself: Tensor) -> Tensor:
         """Squared distances (m, w) float64 of queries to their candidates; infinite where `itself`."""
         if queries.shape[1] < FEW:
-            squared = (self.rows[candidates] - queries[:, None]).square().sum(2)
-            return squared.masked_fill(itself, torch.inf)
+            return self._differences(queries, candidates).masked_fill_(itself, torch.inf)
         lengths = centred.squares[:, None] + self.centred.squares[candidates]
         squared = lengths - 2 * chosen_products(centred.rows, self.centred.rows, candidates)
         squared.masked_fill_(itself, torch.inf)
         # Rows with a very near candidate, or with two at the same distance, are done again from differences.
         gaps = squared.sort(dim=1).values.diff(dim=1)
         tied = gaps <= 2 * rounding(queries.shape[1], torch.float64) * lengths.amax(1, keepdim=True)
-        again = (squared < CLOSE * lengths).any(1) | tied.any(1)
-        for i in again.nonzero()[:, 0].tolist():
-            squared[i] = (self.rows[candidates[i]] - queries[i]).square().sum(1)
+        again = ((squared < CLOSE * lengths).any(1) | tied.any(1)).nonzero()[:, 0]
+        squared[again] = self._differences(queries[again], candidates[again])
         return squared.masked_fill_(itself, torch.inf)
+
+    def _differences(self, queries: Tensor, candidates: Tensor) -> Tensor:
+        """Squared distances (m, w) float64 of queries (m, d) to the rows chosen for each, (m, w) indices."""
+        # A few queries at a time, so that the differences stay in the cache.
+        step = max(1, CACHED // max(1, candidates.shape[1] * queries.shape[1]))
+        parts = zip(queries.split(step), candidates.split(step), strict=True)
+        return torch.cat([(self.rows[chosen] - x[:, None]).square_().sum(2) for x, chosen in parts])
 
     def _all(self, query: Tensor, bounds: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:
         """Distances and indices of the nearest to one query among all rows that may be as near as at `distances`."""
