@@ -14,6 +14,8 @@ DOSES = "doses"
 class RunName(NamedTuple):
     """A run folder: ``<model>/<dataset>``; ``<model>/benign/<dataset>``; ``<model>/doses/<step>/<dataset>``.
 
+    Runs that differ from those of a model in their seed alone lie in ``<model>@<seed>``, in the same way.
+
     The training that a model's doses come from may lie in its own run, or in ``<model>/doses/<dataset>``.
     """
 
@@ -23,6 +25,8 @@ class RunName(NamedTuple):
     """Empty for the run itself; else `BENIGN` or `DOSES`, and then it belongs to the run of that model and dataset."""
     step: int | None = None
     """After how many optimizer steps the weights of a dose were kept; None for all others."""
+    seed: int = 0
+    """The number after the model's name; 0 where there is none."""
 
     @classmethod
     def of(cls, folder: Path) -> RunName:
@@ -30,18 +34,23 @@ class RunName(NamedTuple):
 
         Example:
             >>> RunName.of(Path("/runs/tiny-llama/addition"))
-            RunName(model='tiny-llama', dataset='addition', part='', step=None)
+            RunName(model='tiny-llama', dataset='addition', part='', step=None, seed=0)
             >>> RunName.of(Path("/runs/tiny-llama/benign/addition"))
-            RunName(model='tiny-llama', dataset='addition', part='benign', step=None)
+            RunName(model='tiny-llama', dataset='addition', part='benign', step=None, seed=0)
             >>> RunName.of(Path("/runs/tiny-llama/doses/00064/addition")).step
             64
+            >>> RunName.of(Path("/runs/tiny-llama@2/addition"))[::4]
+            ('tiny-llama', 2)
         """
         path = folder.resolve()
         above = path.parent
         if above.name == BENIGN and above.parent.name:
-            return cls(above.parent.name, path.name, BENIGN)
-        if above.parent.name == DOSES and above.name.isdecimal() and above.parent.parent.name:
-            return cls(above.parent.parent.name, path.name, DOSES, int(above.name))
-        if above.name == DOSES and above.parent.name:
-            return cls(above.parent.name, path.name, DOSES)
-        return cls(above.name, path.name)
+            name = cls(above.parent.name, path.name, BENIGN)
+        elif above.parent.name == DOSES and above.name.isdecimal() and above.parent.parent.name:
+            name = cls(above.parent.parent.name, path.name, DOSES, int(above.name))
+        elif above.name == DOSES and above.parent.name:
+            name = cls(above.parent.name, path.name, DOSES)
+        else:
+            name = cls(above.name, path.name)
+        model, at, seed = name.model.rpartition("@")
+        return name._replace(model=model, seed=int(seed)) if at and model and seed.isdecimal() else name

@@ -27,7 +27,8 @@ _EXPLANATIONS = {
 @artist("comparison", after="critical_difference")
 def aggregations(results: Results) -> Iterator[Sheet]:
     """`table_aggregation.md` and `.csv`: AUROC of all prompts, averaged over datasets, for each way to aggregate."""
-    table = results.detection[results.detection["subset"] == "all"]
+    table = results.over_seeds(lambda part: part.detection)
+    table = table[table["subset"] == "all"]
     lines: list[dict[str, object]] = []
     cells: dict[str, list[list[str]]] = {}
     present = set(table["aggregation"]) - {""}
@@ -61,10 +62,10 @@ def chosen_elsewhere(sites: pd.DataFrame) -> pd.DataFrame:
     To report the layer that is best on the same prompts would be to choose the luckiest of many numbers.
 
     Args:
-        sites: rows of one detector, one per dataset and site, with `auroc`.
+        sites: rows of one detector, one per dataset, site and seed, with `auroc`.
 
     Returns:
-        One row per dataset; none where there is only one dataset. The first of equally good sites counts.
+        One row per dataset and seed; none where there is only one dataset. The first of equally good sites counts.
 
     Example:
         >>> rows = [("a", "low", 0.9), ("a", "high", 0.6), ("b", "low", 0.5), ("b", "high", 0.8)]
@@ -72,7 +73,10 @@ def chosen_elsewhere(sites: pd.DataFrame) -> pd.DataFrame:
         >>> chosen_elsewhere(table)[["dataset", "site", "auroc"]].values.tolist()
         [['a', 'high', 0.6], ['b', 'low', 0.5]]
     """
-    wide = sites.pivot(index="dataset", columns="site", values="auroc")[list(dict.fromkeys(sites["site"]))]
+    # Of a dataset's seeds the mean.
+    wide = sites.pivot_table(index="dataset", columns="site", values="auroc", dropna=False)[
+        list(dict.fromkeys(sites["site"]))
+    ]
     rows = []
     for dataset in wide.index if len(wide) > 1 else ():
         # A site that some dataset lacks cannot be compared.

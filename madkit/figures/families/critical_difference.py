@@ -21,7 +21,7 @@ _ROW = 0.19  # inches
 @artist("comparison")
 def critical_difference(results: Results) -> Iterator[Sheet]:
     """One sheet: a panel per model with detectors by average rank; bars join those that cannot be told apart."""
-    rows = results.aggregated()
+    rows = results.over_seeds(Results.aggregated)
     rows = rows[(rows["subset"] == "all") & (rows["setting"] != "ceiling") & ~rows["control"]]
     panels: dict[str, tuple[list[str], RankComparison]] = {}
     for (model,), part in grouped(rows, "model"):

@@ -23,7 +23,7 @@ _ROW = 0.075  # inches for each model of a row
 @artist("detection")
 def forest(results: Results) -> Iterator[Sheet]:
     """One sheet: a row per detector, a point with its interval per model, a faint point per dataset."""
-    rows = results.aggregated(own_answer=True)
+    rows = results.over_seeds(lambda part: part.aggregated(own_answer=True))
     rows = rows[rows["subset"] == "all"]
     if rows.empty:
         return

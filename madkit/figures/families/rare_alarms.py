@@ -21,7 +21,7 @@ _STATISTICS = {
 @artist("comparison", after="aggregations")
 def rare_alarms(results: Results) -> Iterator[Sheet]:
     """`table_rare_alarms.md` and `.csv`: statistics of the mean over sites, averaged over datasets."""
-    table = results.aggregated()
+    table = results.over_seeds(Results.aggregated)
     if "partial_auroc" not in table or table.empty:
         return
     lines: list[dict[str, object]] = []
@@ -32,8 +32,7 @@ def rare_alarms(results: Results) -> Iterator[Sheet]:
         line = [with_setting(with_control(detector_name(feature, score), not adapter), setting)]
         for statistic in _STATISTICS:
             prefix = "" if statistic == "auroc" else f"{statistic}_"
-            ends = {statistic: "auroc", f"{prefix}low": "low", f"{prefix}high": "high"}
-            value = average(part[list(ends)].rename(columns=ends))
+            value = average(part, (statistic, f"{prefix}low", f"{prefix}high"))
             line.append(with_interval(value))
             if value is not None:
                 keys = {"model": model, "feature": feature, "adapter": adapter, "score": score, "setting": setting}

@@ -15,6 +15,7 @@ from madkit.figures.tables.benign import about_benign, benign_rows
 from madkit.figures.tables.costs import milliseconds
 from madkit.figures.tables.document import Document, with_interval
 from madkit.figures.tables.latex import latex_tables
+from madkit.figures.tables.seeds import about_seeds
 from madkit.figures.tables.significance import LEVEL, significantly_best
 
 SUBSETS = ("all", "agree", "disagree")
@@ -79,7 +80,7 @@ def _models(rows: Sequence[TableRow]) -> list[str]:
 
 
 def _rows(results: Results) -> Iterator[TableRow]:
-    aggregated = results.aggregated(own_answer=True)
+    aggregated = results.over_seeds(lambda part: part.aggregated(own_answer=True))
     is_control = aggregated["control"]
     rows, controls = aggregated[~is_control], aggregated[is_control]
     of_benign = benign_rows(results)
@@ -189,10 +190,7 @@ def _order(row: TableRow) -> tuple[tuple[int, str], float, str]:
 
 
 def _caught(rows: pd.DataFrame) -> Average | None:
-    if "tpr" not in rows:
-        return None
-    ends = {"tpr": "auroc", "tpr_low": "low", "tpr_high": "high"}
-    return average(rows[list(ends)].rename(columns=ends))
+    return average(rows, ("tpr", "tpr_low", "tpr_high")) if "tpr" in rows else None
 
 
 def _bold(cell: str, best: bool) -> str:
@@ -252,6 +250,7 @@ def _notes(results: Results, rows: Sequence[TableRow]) -> list[str]:
         *_about_answers(results),
         f"{cost}.",
         f"Intervals: {METHOD}",
+        *about_seeds(results),
         *(f"{model}: {count_prompts(part)} per dataset." for (model,), part in grouped(whole, "model")),
         "*Same datasets*: the published numbers averaged only over the datasets that are also in our row.",
         "The published LOF is the simplified variant (Schubert et al. 2014); the published flow laplace is "

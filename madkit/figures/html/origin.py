@@ -14,8 +14,9 @@ STAGES = {"fit": "fit", "predict": "predict", "predict-stored": "predict", "test
 def origins(results: Results) -> list[dict[str, Any]]:
     """Of each run folder: model, dataset, path, versions, recipes and the commands that repeat it."""
     runs = []
-    parts = [("", results), *([(", benign", results.benign)] if results.benign else [])]
-    parts += [(f", step {step}", dose) for step, dose in results.doses.items()]
+    parts = _parts(results, "")
+    for seed, part in results.seeds.items():
+        parts += _parts(part, f", seed {seed}")
     folders = [(m, d + words, path) for words, part in parts for (m, d), path in sorted(part.run_folders.items())]
     for model, dataset, folder in folders:
         recipes = {name: folder / f"{name}.yaml" for name in STAGES if (folder / f"{name}.yaml").is_file()}
@@ -56,3 +57,9 @@ def _versions(folder: Path, recipes: dict[str, Path]) -> list[str]:
                     f", commit {writer['commit']}" if writer.get("commit") else ""
                 )
     return [f"{name}: {words}" for name, words in versions.items() if words]
+
+
+def _parts(results: Results, words: str) -> list[tuple[str, Results]]:
+    """The runs of one seed, its controls and its doses, and what tells them apart."""
+    parts = [(words, results), *([(f"{words}, benign", results.benign)] if results.benign else [])]
+    return [*parts, *((f"{words}, step {step}", dose) for step, dose in results.doses.items())]

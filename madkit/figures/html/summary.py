@@ -17,8 +17,8 @@ _FAR = 0.05  # from one half: a control that has to be explained
 
 def summary(results: Results) -> list[str]:
     """Sentences, in Markdown, in the order in which they matter."""
-    aggregated = results.aggregated()
-    rows = aggregated[aggregated["subset"] == "all"]
+    rows = results.over_seeds(Results.aggregated)
+    rows = rows[rows["subset"] == "all"]
     control = rows["control"]
     pairs = results.table(RESULTS)
     sentences = [_scope(rows)] if len(rows) else [] if len(pairs) else ["No run has been tested yet."]

@@ -1,6 +1,6 @@
 """The results of any number of run folders as one set of tables."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -56,12 +56,28 @@ class Results:
     """The same of the controls: models that were tuned on the same prompts with the truth as everyone's answer."""
     doses: dict[int, "Results"] = field(default_factory=dict)
     """The same of the weights after so many optimizer steps, in ascending order."""
+    first_seed: int = 0
+    """The seed of these runs: the lowest that there is."""
+    seeds: dict[int, "Results"] = field(default_factory=dict)
+    """The same of the further seeds, in ascending order; all else here is of the first one."""
 
     @property
     def everything(self) -> list[Path]:
         """The folders of all runs, controls and doses."""
-        parts = [*([self.benign] if self.benign else []), *self.doses.values()]
-        return [*self.folders_of(None), *(folder for part in parts for folder in part.folders_of(None))]
+        parts = [*([self.benign] if self.benign else []), *self.doses.values(), *self.seeds.values()]
+        return [*self.folders_of(None), *(folder for part in parts for folder in part.everything)]
+
+    def over_seeds(self, table: Callable[["Results"], pd.DataFrame]) -> pd.DataFrame:
+        """A table of all seeds, one under the other.
+
+        Args:
+            table: makes it of the results of one seed.
+
+        Returns:
+            Its rows, with a column `seed`; averages over datasets take those of a dataset together first.
+        """
+        parts = {self.first_seed: self, **self.seeds}
+        return pd.concat([table(part).assign(seed=seed) for seed, part in parts.items()])
 
     def folders_of(self, model: str | None) -> list[Path]:
         """The folders of one model; of all models for None."""
@@ -174,10 +190,10 @@ def load_results(folders: Sequence[Path], files: Collection[str] = STANDARD_FILE
         files: a folder that has one of these is a run folder.
 
     Raises:
-        StoreError: no run folder, an unreadable file, a missing column, or two folders with the same model
+        StoreError: no run folder, an unreadable file, a missing column, or two folders with the same model, seed
             and dataset (or, of controls and doses, two of the same).
     """
-    found: dict[tuple[str, int | None], dict[tuple[str, str], _Run]] = {("", None): {}}
+    found: dict[int, dict[tuple[str, int | None], dict[tuple[str, str], _Run]]] = {}
     for folder in _run_folders(folders, files):
         name, tables = read_run(folder)
         further = [file for file in files if file not in STANDARD_FILES and (folder / file).is_file()]
@@ -187,7 +203,7 @@ def load_results(folders: Sequence[Path], files: Collection[str] = STANDARD_FILE
             name = RunName(folder.resolve().name, further[0].partition("/")[0])
         if name.part and "detection" not in tables:
             continue  # what a control or a dose is there for has not been done yet
-        part = found.setdefault((name.part, name.step), {})
+        part = found.setdefault(name.seed, {}).setdefault((name.part, name.step), {})
         pair = name.model, name.dataset
         if pair in part:
             raise StoreError(
@@ -195,7 +211,14 @@ def load_results(folders: Sequence[Path], files: Collection[str] = STANDARD_FILE
                 "name only one of them."
             )
         part[pair] = _Run(folder, tables)
-    joined = {key: _joined(part) for key, part in found.items()}
+    first, *others = sorted(found) or [0]
+    seeds = {seed: _of_seed(found[seed]) for seed in others}
+    return replace(_of_seed(found.get(first, {})), first_seed=first, seeds=seeds)
+
+
+def _of_seed(found: Mapping[tuple[str, int | None], Mapping[tuple[str, str], "_Run"]]) -> Results:
+    """The results of the runs of one seed, by part and step."""
+    joined = {key: _joined(part) for key, part in ({("", None): {}} | dict(found)).items()}
     steps = sorted(step for part, step in joined if part == DOSES and step is not None)
     return replace(
         joined["", None],

@@ -12,8 +12,7 @@ def within_average(rows: pd.DataFrame) -> Average | None:
         rows: one row per dataset with auroc_within and its interval; a dataset whose prompts cannot be compared is
             left out.
     """
-    columns = {"auroc_within": "auroc", "auroc_within_low": "low", "auroc_within_high": "high"}
-    return average(rows[list(columns)].rename(columns=columns))
+    return average(rows, ("auroc_within", "auroc_within_low", "auroc_within_high"))
 
 
 def differing(rows: pd.DataFrame) -> pd.Series:

@@ -1,11 +1,15 @@
 """Averages over datasets with an interval."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
-from madkit.statistics.dataset_means import mean_interval
 from madkit.statistics.interval import Interval
+from madkit.statistics.nested_seeds import nested_mean_interval
+
+AUROC = ("auroc", "low", "high")
+"""The columns of an AUROC and its interval."""
 
 METHOD = (
     "95%, by a seeded hierarchical bootstrap: datasets are drawn with replacement, and the number of each "
@@ -24,16 +28,34 @@ class Average(NamedTuple):
     n_datasets: int
 
 
-def average(rows: pd.DataFrame) -> Average | None:
-    """Average one detector over its datasets.
+def average(rows: pd.DataFrame, names: Sequence[str] = AUROC) -> Average | None:
+    """Average one detector over its datasets, and before that over the seeds of each dataset.
 
     Args:
-        rows: one row per dataset with auroc, low, high; a dataset without an AUROC is left out.
+        rows: one row per dataset or, with columns `dataset` and `seed`, one per dataset and seed; a row without the
+            number is left out.
+        names: the columns of the number and of the ends of its interval.
 
     Returns:
         None if no dataset is left.
     """
-    numbers = rows.dropna(subset=["auroc"])[["auroc", "low", "high"]].to_numpy(float)
-    if not len(numbers):
+    rows = rows.dropna(subset=[names[0]])
+    if rows.empty:
         return None
-    return Average(*mean_interval([Interval(*row) for row in numbers.tolist()]), n_datasets=len(numbers))
+    runs = runs_by_dataset(rows, names)
+    return Average(*nested_mean_interval(runs), n_datasets=len(runs))
+
+
+def runs_by_dataset(rows: pd.DataFrame, names: Sequence[str] = AUROC) -> list[list[Interval]]:
+    """The intervals of each dataset, one per seed.
+
+    Args:
+        rows: as `average` takes them.
+        names: the columns of the number and of the ends of its interval.
+    """
+    parts = (
+        [part for _, part in rows.groupby("dataset", sort=False)]
+        if "seed" in rows
+        else [rows[i : i + 1] for i in range(len(rows))]
+    )
+    return [[Interval(*row) for row in part[list(names)].to_numpy(float).tolist()] for part in parts]

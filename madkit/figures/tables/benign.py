@@ -17,9 +17,7 @@ def benign_rows(results: Results) -> pd.DataFrame:
     Returns:
         As `Results.aggregated`; empty where there is no benign model.
     """
-    if results.benign is None:
-        return results.aggregated().iloc[:0]
-    rows = results.benign.aggregated()
+    rows = results.over_seeds(lambda part: part.benign.aggregated() if part.benign else part.aggregated().iloc[:0])
     return rows[~rows["control"] & (rows["setting"] != "ceiling")]
 
 

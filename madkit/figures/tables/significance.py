@@ -7,7 +7,7 @@ import pandas as pd
 
 from madkit.figures.results.results import Results, grouped
 from madkit.statistics.comparison import Comparison, holm
-from madkit.statistics.dataset_means import mean_comparison
+from madkit.statistics.nested_seeds import nested_mean_comparison
 
 LEVEL = 0.05
 
@@ -15,7 +15,8 @@ LEVEL = 0.05
 def significantly_best(results: Results, rows: pd.DataFrame, subset: str) -> set[tuple[str, str, str]]:
     """Of each model and setting the detector that is better than all others, if one is.
 
-    Two detectors are compared on the mean of their differences over the datasets that both have. p-values are
+    Two detectors are compared on the mean of their differences over the datasets that both have (and, before that, over
+    the seeds of each). p-values are
     adjusted by Holm for all pairs of a model and setting. A detector that cannot be compared with one of the
     others, or has no other, is not called the best.
 
@@ -27,7 +28,7 @@ def significantly_best(results: Results, rows: pd.DataFrame, subset: str) -> set
     Returns:
         Triples of model, setting and ``feature/score``.
     """
-    tests = results.comparisons
+    tests = results.over_seeds(lambda part: part.comparisons)
     tests = tests[(tests["aggregation"] == "mean") & (tests["subset"] == subset) & ~tests["control"]]
     best = set()
     for (model, setting), part in grouped(rows[rows["setting"] != "ceiling"], "model", "setting"):
@@ -50,13 +51,14 @@ def significantly_best(results: Results, rows: pd.DataFrame, subset: str) -> set
 
 def _mean_comparisons(tests: pd.DataFrame, names: list[str]) -> dict[tuple[str, str], Comparison]:
     """The mean comparison of each pair of detectors, named in alphabetical order."""
-    by_pair: dict[tuple[str, str], list[Comparison]] = {}
+    by_pair: dict[tuple[str, str], dict[str, list[Comparison]]] = {}
     between_names = tests[tests["a"].isin(names) & tests["b"].isin(names)]
-    columns = between_names[["a", "b", "difference", "low", "high", "p_value"]]
-    for a, b, difference, low, high, p_value in columns.itertuples(index=False):
+    columns = between_names[["dataset", "a", "b", "difference", "low", "high", "p_value"]]
+    for dataset, a, b, difference, low, high, p_value in columns.itertuples(index=False):
         if not np.isfinite(difference):
             continue
         forward = Comparison(difference, low, high, p_value)
         backward = Comparison(-difference, -high, -low, p_value)
-        by_pair.setdefault((min(a, b), max(a, b)), []).append(forward if a < b else backward)
-    return {pair: mean_comparison(comparisons) for pair, comparisons in by_pair.items()}
+        runs = by_pair.setdefault((min(a, b), max(a, b)), {}).setdefault(dataset, [])
+        runs.append(forward if a < b else backward)
+    return {pair: nested_mean_comparison(list(datasets.values())) for pair, datasets in by_pair.items()}
