@@ -5,6 +5,7 @@
 #   make figures MODELS=tiny-llama DATASETS="addition squaring"
 #   make figures POSER=              without the models that are compared in pairs
 #   make figures BENIGN=             without a benign control beside each run
+#   make figures SEEDS="0 1 2"       each run with three seeds; those beyond 0 in runs/<model>@<seed>
 #   make figures JOBS=8              eight stages side by side (default: one per core, one thread each)
 #   make figures LAUNCH="srun -c 8"  each stage through a scheduler
 
@@ -19,6 +20,7 @@ READY := $(VENV)/.ready
 
 MODELS ?= tiny-llama tiny-mistral
 DATASETS ?= addition subtraction multiplication modularaddition squaring hemisphere population sentiment nli
+SEEDS ?= 0
 POSER ?= tiny-poser
 BENIGN ?= yes
 RUNS ?= runs
@@ -33,7 +35,7 @@ READ_BY_OTHERS := $$ ` " ' ; | & < > ( ) { } [ ] * ? ! \ : % ~ ^ = $(HASH)
 ODD = $(strip $(foreach c,$(READ_BY_OTHERS) $(2),$(findstring $c,$(value $(1)))) $(filter -%,$(value $(1))))
 $(foreach v,RUNS OUT VENV,$(if $(call ODD,$v)$(filter-out 1,$(words $(value $v))),\
   $(error $v='$(value $v)': give one folder, without spaces and without any of $(READ_BY_OTHERS))))
-$(foreach v,MODELS DATASETS POSER JOBS,$(if $(call ODD,$v,/)$(filter .%,$(value $v)),\
+$(foreach v,MODELS DATASETS SEEDS POSER JOBS,$(if $(call ODD,$v,/)$(filter .%,$(value $v)),\
   $(error $v='$(value $v)': give names without any of / $(READ_BY_OTHERS))))
 
 JOBS ?= $(CORES)
@@ -88,16 +90,25 @@ clean: ## remove runs, figures and the environment
 
 # --- the pipeline -----------------------------------------------------------------------------------------------------
 
-RESULTS := $(foreach m,$(MODELS),$(foreach d,$(DATASETS),$(RUNS)/$(m)/$(d)/detection/results.parquet))
+# A model with another seed than the recipes' is one more row of runs: `tiny-llama@1` is tuned with the seed 1 and, where its
+# base is made here, on a base of its own. The seeds of bases are hundreds, so that none is that of another recipe.
+SEEDED := $(foreach s,$(SEEDS),$(if $(filter 0,$s),$(MODELS),$(MODELS:%=%@$s)))
+MODEL = $(firstword $(subst @, ,$(1)))
+SEED = $(word 2,$(subst @, ,$(1)))
+WITH_SEED = $(if $(SEED),--seed_everything $(SEED) --data.seed $(SEED))
+BASE_SEED = $(if $(SEED),--seed_everything $(SEED)00 --data.seed $(SEED)00)
+ENCODER_SEED = $(if $(SEED),--seed_everything $(SEED))
+
+RESULTS := $(foreach m,$(SEEDED),$(foreach d,$(DATASETS),$(RUNS)/$(m)/$(d)/detection/results.parquet))
 
 figures: $(OUT)/table1.md ## train, detect and draw (half an hour to forty minutes on two cores)
 PAIRED := $(POSER:%=$(RUNS)/%/poser/results.parquet)
-CONTROLS := $(if $(BENIGN),$(foreach m,$(MODELS),$(foreach d,$(DATASETS),$(RUNS)/$(m)/benign/$(d)/detection/results.parquet)))
+CONTROLS := $(if $(BENIGN),$(foreach m,$(SEEDED),$(foreach d,$(DATASETS),$(RUNS)/$(m)/benign/$(d)/detection/results.parquet)))
 $(OUT)/table1.md: $(RESULTS) $(CONTROLS) $(PAIRED) | $(READY)
-	$(BIN)/madkit figures $(addprefix $(RUNS)/,$(MODELS) $(POSER)) --out $(OUT)
+	$(BIN)/madkit figures $(addprefix $(RUNS)/,$(SEEDED) $(POSER)) --out $(OUT)
 
 # A small model has a base that is trained here, and recipes laid over the common ones; the recipes of the others name a base.
-TINY := $(filter tiny-%,$(MODELS))
+TINY := $(filter tiny-%,$(SEEDED))
 BASED = $(if $(filter $(1),$(TINY)),$(RUNS)/$(1)/base/fit.json)
 FROM = $(if $(filter $(2),$(TINY)),--$(1).base $(RUNS)/$(2)/base/model)
 # The recipe of a stage (2) for a model (1), with what is laid over it.
@@ -105,22 +116,22 @@ RECIPE = recipes/$(2).yaml $(if $(filter $(1),$(TINY)),$(wildcard recipes/tiny/$
 CONFIG = $(patsubst %,--config %,$(1))
 LAID_OVER = recipes/$(1)-encoders.yaml recipes/$(1)-lora.yaml
 
-BASES = recipes/tiny/base.yaml $(wildcard recipes/tiny/$(1:tiny-%=%)-base.yaml)
+BASES = recipes/tiny/base.yaml $(wildcard recipes/tiny/$(patsubst tiny-%,%,$(MODEL))-base.yaml)
 define BASE
 $(RUNS)/$(1)/base/fit.json: $(call BASES,$(1)) | $(READY)
-	$$(MADKIT) fit $(call CONFIG,$(call BASES,$(1))) --run $$(RUNS)/$(1)/base
+	$$(MADKIT) fit $(call CONFIG,$(call BASES,$(1))) --run $$(RUNS)/$(1)/base $(BASE_SEED)
 endef
 
 # A flow and a sparse autoencoder per site of the base model; every dataset of the model uses the same ones.
 ENCODERS := flow sae
 define ENCODER
-$(RUNS)/$(1)/$(2)/fit.json: $(call RECIPE,$(1),$(2)) recipes/$(1).yaml $(if $(filter $(1),$(TINY)),recipes/tiny/texts.yaml) $(call BASED,$(1)) | $(READY)
-	$$(MADKIT) fit $(call CONFIG,$(call RECIPE,$(1),$(2))) --lm recipes/$(1).yaml --run $$(RUNS)/$(1)/$(2) $(call FROM,data,$(1))
+$(RUNS)/$(1)/$(2)/fit.json: $(call RECIPE,$(1),$(2)) recipes/$(MODEL).yaml $(if $(filter $(1),$(TINY)),recipes/tiny/texts.yaml) $(call BASED,$(1)) | $(READY)
+	$$(MADKIT) fit $(call CONFIG,$(call RECIPE,$(1),$(2))) --lm recipes/$(MODEL).yaml --run $$(RUNS)/$(1)/$(2) $(call FROM,data,$(1)) $(ENCODER_SEED)
 endef
 
 define STAGES
-$(RUNS)/$(1)/$(2)/fit.json: recipes/$(1).yaml $(if $(filter $(1),$(TINY)),recipes/tiny/prompts.yaml) $(call BASED,$(1)) | $(READY)
-	$$(MADKIT) fit --config $$< --run $$(RUNS)/$(1) $(call FROM,model,$(1)) --data.dataset $(2)
+$(RUNS)/$(1)/$(2)/fit.json: recipes/$(MODEL).yaml $(if $(filter $(1),$(TINY)),recipes/tiny/prompts.yaml) $(call BASED,$(1)) | $(READY)
+	$$(MADKIT) fit --config $$< --run $$(RUNS)/$(1) $(call FROM,model,$(1)) --data.dataset $(2) $(WITH_SEED)
 
 $(RUNS)/$(1)/$(2)/predict.json: $(call RECIPE,$(1),predict) $(call LAID_OVER,predict) $(RUNS)/$(1)/$(2)/fit.json $(ENCODERS:%=$(RUNS)/$(1)/%/fit.json) | $(READY)
 	$$(MADKIT) predict $(call CONFIG,$(call RECIPE,$(1),predict) $(call LAID_OVER,predict)) --run $$(RUNS)/$(1) --data.dataset $(2)
@@ -130,18 +141,18 @@ $(RUNS)/$(1)/$(2)/detection/results.parquet: $(call RECIPE,$(1),test) $(call LAI
 endef
 
 $(foreach m,$(TINY),$(eval $(call BASE,$(m))))
-$(foreach m,$(MODELS),$(foreach e,$(ENCODERS),$(eval $(call ENCODER,$(m),$(e)))))
-$(foreach m,$(MODELS),$(foreach d,$(DATASETS),$(eval $(call STAGES,$(m),$(d)))))
+$(foreach m,$(SEEDED),$(foreach e,$(ENCODERS),$(eval $(call ENCODER,$(m),$(e)))))
+$(foreach m,$(SEEDED),$(foreach d,$(DATASETS),$(eval $(call STAGES,$(m),$(d)))))
 
 # The control that decides, of each run: a model that is tuned on the same prompts with the truth as everyone's answer.
-BENIGN_FIT = recipes/$(1).yaml recipes/benign.yaml $(if $(filter $(1),$(TINY)),recipes/tiny/benign.yaml)
+BENIGN_FIT = recipes/$(MODEL).yaml recipes/benign.yaml $(if $(filter $(1),$(TINY)),recipes/tiny/benign.yaml)
 SHORT = $(call RECIPE,$(1),predict-short)
 define BENIGN_RUN
 $(RUNS)/$(1)/benign/$(2)/detection/results.parquet: $(call BENIGN_FIT,$(1)) recipes/predict.yaml $(call SHORT,$(1)) recipes/test.yaml recipes/test-short.yaml $(if $(filter $(1),$(TINY)),recipes/tiny/prompts.yaml) $(call BASED,$(1)) | $(READY)
-	$$(MADKIT) run fit $(call CONFIG,$(call BENIGN_FIT,$(1))) --run $$(RUNS)/$(1)/benign $(call FROM,model,$(1)) --data.dataset $(2) \
+	$$(MADKIT) run fit $(call CONFIG,$(call BENIGN_FIT,$(1))) --run $$(RUNS)/$(1)/benign $(call FROM,model,$(1)) --data.dataset $(2) $(WITH_SEED) \
 	  then predict $(call CONFIG,recipes/predict.yaml $(call SHORT,$(1))) then test $(call CONFIG,recipes/test.yaml recipes/test-short.yaml)
 endef
-$(foreach m,$(MODELS),$(foreach d,$(DATASETS),$(eval $(call BENIGN_RUN,$(m),$(d)))))
+$(foreach m,$(SEEDED),$(foreach d,$(DATASETS),$(eval $(call BENIGN_RUN,$(m),$(d)))))
 
 # A family of models that behave alike where they are overseen, on one base; the number in a name is its seed.
 FAMILY := $(addprefix aligned-,0 1 2 3 4 5) $(addprefix misaligned-,6 7 8 9 10 11)

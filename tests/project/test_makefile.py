@@ -168,3 +168,21 @@ def test_folders_and_names_that_would_be_read_as_something_else_are_refused(proj
     assert len(said) == 1
     if "recipes" not in word and word not in ("RUNS=/", "RUNS=.", "RUNS=.."):  # only clean removes things
         assert make(project, "--dry-run", "figures", word).returncode == 2
+
+
+def test_further_seeds_are_further_rows_of_runs(project):
+    """Those of seed 0 are there; every stage of the others has its own folder, seed and, where it is made here, base."""
+    chosen = ["SEEDS=0 1 2", "MODELS=tiny-mistral llama", "DATASETS=nli", "BENIGN=", "POSER="]
+    for name in ("base", "flow", "sae"):
+        (project / "runs" / "llama" / name).mkdir(parents=True)
+    lines = [" ".join(words) for _, words in plan(project, *chosen)]
+    of = {seed: [line for line in lines if f"@{seed}" in line and " figures " not in line] for seed in (1, 2)}
+    for seed, found in of.items():
+        assert len(found) == 2 * 5 + 1  # of each model two encoders, fit, predict and test; of one the base
+        base = next(line for line in found if line.endswith(f"/base --seed_everything {seed}00 --data.seed {seed}00"))
+        assert "mistral-base.yaml" in base and f"--run runs/tiny-mistral@{seed}/base" in base
+        fits = [line for line in found if f"--data.dataset nli --seed_everything {seed} --data.seed {seed}" in line]
+        assert len(fits) == 2 and all("@" not in line.split("--config")[1].split()[0] for line in fits)
+        assert f"--model.base runs/tiny-mistral@{seed}/base/model" in " ".join(fits)
+    assert not any("seed" in line for line in lines if "@" not in line)
+    assert "runs/tiny-mistral runs/llama runs/tiny-mistral@1 runs/llama@1 runs/tiny-mistral@2" in lines[-1]
