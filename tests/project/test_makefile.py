@@ -171,7 +171,7 @@ def test_folders_and_names_that_would_be_read_as_something_else_are_refused(proj
 
 
 def test_further_seeds_are_further_rows_of_runs(project):
-    """Those of seed 0 are there; every stage of the others has its own folder, seed and, where it is made here, base."""
+    """Those of seed 0 as ever; each of the others has its own folder, seed and, where it is made here, base."""
     chosen = ["SEEDS=0 1 2", "MODELS=tiny-mistral llama", "DATASETS=nli", "BENIGN=", "POSER="]
     for name in ("base", "flow", "sae"):
         (project / "runs" / "llama" / name).mkdir(parents=True)
