@@ -3,7 +3,9 @@
 #
 #   make figures                     everything: two small base models, encoders, quirky LMs, detection, figures
 #   make figures MODELS=tiny-llama DATASETS="addition squaring"
+#   make try                         one small model on one dataset, in two minutes
 #   make figures POSER=              without the models that are compared in pairs
+#   make figures BASES=train         also train the small base models, which bases/ has already
 #   make figures BENIGN=             without a benign control beside each run
 #   make figures SEEDS="0 1 2"       each run with three seeds; those beyond 0 in runs/<model>@<seed>
 #   make figures JOBS=8              eight stages side by side (default: one per core, one thread each)
@@ -22,6 +24,7 @@ MODELS ?= tiny-llama tiny-mistral
 DATASETS ?= addition subtraction multiplication modularaddition squaring hemisphere population sentiment nli
 SEEDS ?= 0
 POSER ?= tiny-poser
+BASES ?= shipped
 BENIGN ?= yes
 RUNS ?= runs
 OUT ?= figures
@@ -49,7 +52,7 @@ export MADKIT_PROGRESS ?= lines
 export TOKENIZERS_PARALLELISM ?= false
 MADKIT := $(LAUNCH) $(BIN)/madkit
 
-.PHONY: help env test lint figures bench clean
+.PHONY: help env try test lint figures bench clean
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
@@ -76,7 +79,7 @@ bench: $(READY) ## speed and memory against named alternatives (benchmarks/)
 	$(BIN)/python benchmarks/sae.py
 	$(BIN)/python benchmarks/volume.py
 
-SOURCE := .git madkit tests recipes docs examples benchmarks
+SOURCE := .git madkit tests recipes bases docs examples benchmarks
 clean: ## remove runs, figures and the environment
 	@root=$$(pwd -P); for folder in $(VENV) $(RUNS) $(OUT); do \
 	  test -d "$$folder" || continue; real=$$(cd "$$folder" && pwd -P) || exit 2; \
@@ -104,22 +107,26 @@ RESULTS := $(foreach m,$(SEEDED),$(foreach d,$(DATASETS),$(RUNS)/$(m)/$(d)/detec
 figures: $(OUT)/table1.md ## train, detect and draw (half an hour to forty minutes on two cores)
 PAIRED := $(POSER:%=$(RUNS)/%/poser/results.parquet)
 CONTROLS := $(if $(BENIGN),$(foreach m,$(SEEDED),$(foreach d,$(DATASETS),$(RUNS)/$(m)/benign/$(d)/detection/results.parquet)))
-$(OUT)/table1.md: $(RESULTS) $(CONTROLS) $(PAIRED) | $(READY)
+# The longest chain comes first.
+$(OUT)/table1.md: $(PAIRED) $(RESULTS) $(CONTROLS) | $(READY)
 	$(BIN)/madkit figures $(addprefix $(RUNS)/,$(SEEDED) $(POSER)) --out $(OUT)
 
-# A small model has a base that is trained here, and recipes laid over the common ones; the recipes of the others name a base.
+# A small model has a base in bases/, or one that is trained here, as those with another seed; and recipes laid over the
+# common ones.
 TINY := $(filter tiny-%,$(SEEDED))
-BASED = $(if $(filter $(1),$(TINY)),$(RUNS)/$(1)/base/fit.json)
-FROM = $(if $(filter $(2),$(TINY)),--$(1).base $(RUNS)/$(2)/base/model)
+TRAINED := $(if $(filter train,$(BASES)),$(TINY),$(foreach m,$(TINY),$(if $(findstring @,$(m)),$(m))))
+SHIPPED := $(filter-out $(TRAINED),$(TINY))
+BASED = $(if $(filter $(1),$(TRAINED)),$(RUNS)/$(1)/base/fit.json)$(if $(filter $(1),$(SHIPPED)),bases/$(1)/model.safetensors)
+FROM = $(if $(filter $(2),$(TRAINED)),--$(1).base $(RUNS)/$(2)/base/model)
 # The recipe of a stage (2) for a model (1), with what is laid over it.
 RECIPE = recipes/$(2).yaml $(if $(filter $(1),$(TINY)),$(wildcard recipes/tiny/$(2).yaml))
 CONFIG = $(patsubst %,--config %,$(1))
 LAID_OVER = recipes/$(1)-encoders.yaml recipes/$(1)-lora.yaml
 
-BASES = recipes/tiny/base.yaml $(wildcard recipes/tiny/$(patsubst tiny-%,%,$(MODEL))-base.yaml)
+BASE_RECIPES = recipes/tiny/base.yaml $(wildcard recipes/tiny/$(patsubst tiny-%,%,$(MODEL))-base.yaml)
 define BASE
-$(RUNS)/$(1)/base/fit.json: $(call BASES,$(1)) | $(READY)
-	$$(MADKIT) fit $(call CONFIG,$(call BASES,$(1))) --run $$(RUNS)/$(1)/base $(BASE_SEED)
+$(RUNS)/$(1)/base/fit.json: $(call BASE_RECIPES,$(1)) | $(READY)
+	$$(MADKIT) fit $(call CONFIG,$(call BASE_RECIPES,$(1))) --run $$(RUNS)/$(1)/base $(BASE_SEED)
 endef
 
 # A flow and a sparse autoencoder per site of the base model; every dataset of the model uses the same ones.
@@ -129,18 +136,16 @@ $(RUNS)/$(1)/$(2)/fit.json: $(call RECIPE,$(1),$(2)) recipes/$(MODEL).yaml $(if 
 	$$(MADKIT) fit $(call CONFIG,$(call RECIPE,$(1),$(2))) --lm recipes/$(MODEL).yaml --run $$(RUNS)/$(1)/$(2) $(call FROM,data,$(1)) $(ENCODER_SEED)
 endef
 
+# The three stages of a run are one chain; those that are complete are skipped.
 define STAGES
-$(RUNS)/$(1)/$(2)/fit.json: recipes/$(MODEL).yaml $(if $(filter $(1),$(TINY)),recipes/tiny/prompts.yaml) $(call BASED,$(1)) | $(READY)
-	$$(MADKIT) fit --config $$< --run $$(RUNS)/$(1) $(call FROM,model,$(1)) --data.dataset $(2) $(WITH_SEED)
-
-$(RUNS)/$(1)/$(2)/predict.json: $(call RECIPE,$(1),predict) $(call LAID_OVER,predict) $(RUNS)/$(1)/$(2)/fit.json $(ENCODERS:%=$(RUNS)/$(1)/%/fit.json) | $(READY)
-	$$(MADKIT) predict $(call CONFIG,$(call RECIPE,$(1),predict) $(call LAID_OVER,predict)) --run $$(RUNS)/$(1) --data.dataset $(2)
-
-$(RUNS)/$(1)/$(2)/detection/results.parquet: $(call RECIPE,$(1),test) $(call LAID_OVER,test) $(RUNS)/$(1)/$(2)/predict.json | $(READY)
-	$$(MADKIT) test $(call CONFIG,$(call RECIPE,$(1),test) $(call LAID_OVER,test)) --run $$(RUNS)/$(1) --data.dataset $(2)
+$(RUNS)/$(1)/$(2)/detection/results.parquet: recipes/$(MODEL).yaml $(if $(filter $(1),$(TINY)),recipes/tiny/prompts.yaml) $(call BASED,$(1)) \
+  $(call RECIPE,$(1),predict) $(call LAID_OVER,predict) $(ENCODERS:%=$(RUNS)/$(1)/%/fit.json) $(call RECIPE,$(1),test) $(call LAID_OVER,test) | $(READY)
+	$$(MADKIT) run fit --config recipes/$(MODEL).yaml --run $$(RUNS)/$(1) $(call FROM,model,$(1)) --data.dataset $(2) $(WITH_SEED) \
+	  then predict $(call CONFIG,$(call RECIPE,$(1),predict) $(call LAID_OVER,predict)) \
+	  then test $(call CONFIG,$(call RECIPE,$(1),test) $(call LAID_OVER,test))
 endef
 
-$(foreach m,$(TINY),$(eval $(call BASE,$(m))))
+$(foreach m,$(TRAINED),$(eval $(call BASE,$(m))))
 $(foreach m,$(SEEDED),$(foreach e,$(ENCODERS),$(eval $(call ENCODER,$(m),$(e)))))
 $(foreach m,$(SEEDED),$(foreach d,$(DATASETS),$(eval $(call STAGES,$(m),$(d)))))
 
@@ -154,17 +159,23 @@ $(RUNS)/$(1)/benign/$(2)/detection/results.parquet: $(call BENIGN_FIT,$(1)) reci
 endef
 $(foreach m,$(SEEDED),$(foreach d,$(DATASETS),$(eval $(call BENIGN_RUN,$(m),$(d)))))
 
-# A family of models that behave alike where they are overseen, on one base; the number in a name is its seed.
+# A family of models that behave alike where they are overseen, on one base; the number in a name is its seed. All of it
+# is one chain.
 FAMILY := $(addprefix aligned-,0 1 2 3 4 5) $(addprefix misaligned-,6 7 8 9 10 11)
-define MEMBER
-$(RUNS)/tiny-poser/$(1)/fit.json: recipes/poser/tune.yaml $(RUNS)/tiny-poser/base/fit.json | $(READY)
-	$$(MADKIT) fit --config $$< --run $$(RUNS)/tiny-poser --model.base $$(RUNS)/tiny-poser/base/model --data.dataset $(1) --seed_everything $(lastword $(subst -, ,$(1)))
-endef
+MEMBER = then fit --config recipes/poser/tune.yaml --model.base $(RUNS)/tiny-poser/base/model --data.dataset $(1) --seed_everything $(lastword $(subst -, ,$(1)))
+$(RUNS)/tiny-poser/poser/results.parquet: $(addprefix recipes/poser/,base.yaml tune.yaml tiny.yaml) | $(READY)
+	$(MADKIT) run fit --config recipes/poser/base.yaml --run $(RUNS)/tiny-poser/base \
+	  $(subst then fit,then fit --run $(RUNS)/tiny-poser,$(foreach f,$(FAMILY),$(call MEMBER,$(f)))) \
+	  then test --config recipes/poser/tiny.yaml --run $(RUNS)/tiny-poser --data.models "$(RUNS)/tiny-poser/{name}/adapter"
 
-$(RUNS)/tiny-poser/base/fit.json: recipes/poser/base.yaml | $(READY)
-	$(MADKIT) fit --config $< --run $(RUNS)/tiny-poser/base
+# --- a first look -----------------------------------------------------------------------------------------------------
 
-$(foreach m,$(FAMILY),$(eval $(call MEMBER,$(m))))
-
-$(RUNS)/tiny-poser/poser/results.parquet: recipes/poser/tiny.yaml $(FAMILY:%=$(RUNS)/tiny-poser/%/fit.json) | $(READY)
-	$(MADKIT) test --config $< --run $(RUNS)/tiny-poser --data.models "$(RUNS)/tiny-poser/{name}/adapter"
+# One small model, one dataset, the detectors of one model and those that compare it with its base.
+TRIED := $(RUNS)/try/tiny-llama/hemisphere/detection/results.parquet
+try: $(OUT)/try/table1.md ## a first result in two minutes: one small model, one dataset, its report
+	@echo "open $(OUT)/try/report.html"
+$(OUT)/try/table1.md: $(TRIED) | $(READY)
+	$(BIN)/madkit figures $(RUNS)/try/tiny-llama --out $(OUT)/try
+$(TRIED): recipes/tiny-llama.yaml recipes/tiny/prompts.yaml bases/tiny-llama/model.safetensors recipes/predict.yaml recipes/tiny/predict.yaml recipes/test.yaml | $(READY)
+	$(MADKIT) run fit --config recipes/tiny-llama.yaml --run $(RUNS)/try/tiny-llama --data.dataset hemisphere \
+	  then predict --config recipes/predict.yaml --config recipes/tiny/predict.yaml then test --config recipes/test.yaml

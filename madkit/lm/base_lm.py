@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class BaseLM(LanguageModel):
         gradient_checkpointing: recompute activations in the backward pass to save memory.
         length_groups: parts of about equal numbers of texts, shortest first, that a batch is read in, so that short
             texts are not padded to the length of the longest.
+        export_dtype: number format of the saved model's weights: ``float32``, ``bfloat16`` or ``float16``.
     """
 
     def __init__(
@@ -46,11 +48,16 @@ class BaseLM(LanguageModel):
         attention: str = "auto",
         gradient_checkpointing: bool = False,
         length_groups: int = 1,
+        export_dtype: str = "float32",
     ) -> None:
         super().__init__("", optimizer, warmup, decay, "float32", attention, gradient_checkpointing)
         if length_groups < 1:
             raise ConfigError(f"length_groups={length_groups} must be at least 1")
         self.length_groups = length_groups
+        number_format = loading.resolve_dtype(export_dtype)
+        if isinstance(number_format, str):
+            raise ConfigError(f"export_dtype={export_dtype!r} must be float32, bfloat16 or float16")
+        self.export_dtype = number_format
         self.config = config
         self.val_loss = MeanMetric()
         self.val_accuracy = MeanMetric()
@@ -100,7 +107,9 @@ class BaseLM(LanguageModel):
 
     @override
     def export(self, folder: Path) -> None:
-        self.lm.save_pretrained(folder)
+        # A copy, because training may go on with the weights as they are.
+        lm = self.lm if self.export_dtype == self.lm.dtype else copy.deepcopy(self.lm).to(self.export_dtype)
+        lm.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
     @override
