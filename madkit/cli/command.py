@@ -127,6 +127,17 @@ def _run(command: str, options: list[str], debug: bool) -> int:
 
 
 def _stage(words: list[str]) -> int:
+    if "lightning" not in sys.modules:  # else the parser says it at once
+        from madkit.cli.early_errors import refuse_early
+        from madkit.cli.stored_help import help_of
+
+        stage, *options = words
+        asked = [word for word in options if word in ("-h", "--help") or word.endswith(".help")]
+        if options in (["-h"], ["--help"]) and (text := help_of(stage)) is not None:
+            print(text, end="")
+            return 0
+        if not asked:
+            refuse_early(stage, options)
     with uncollected():
         from jsonargparse import ArgumentError
 

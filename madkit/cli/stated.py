@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +23,28 @@ def stated_options(options: Sequence[str]) -> dict[str, Any]:
         {'run': 'runs/llama', 'data': {'init_args': {'dataset': 'addition'}}, 'model': {'class_path': 'Extractor'}}
     """
     stated: dict[str, Any] = {}
+    for layer in stated_layers(options):
+        _merge(stated, layer)
+    return stated
+
+
+def stated_layers(options: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The trees of the recipes and options of a command line, in the order in which they are laid over each other."""
     words = [part for word in options for part in (word.split("=", 1) if word.startswith("--") else [word])]
     for option, value in itertools.pairwise(words):
         if option in ("-c", "--config"):
-            _merge(stated, parse_yaml(value, option) if value.startswith("{") else read_layered(Path(value)))
+            yield parse_yaml(value, option) if value.startswith("{") else read_layered(Path(value))
         elif option.startswith("--"):
             section, *keys = option[2:].removesuffix("+").split(".")
             if section in ("model", "data") and not keys:
-                _merge(stated, {section: _section(value, Path())})
+                yield {section: _section(value, Path())}
                 continue
             if section in ("model", "data") and keys[0] not in ("class_path", "init_args"):
                 keys.insert(0, "init_args")
             branch: Any = value
             for key in reversed(keys):
                 branch = {key: branch}
-            _merge(stated, {section: branch})
-    return stated
+            yield {section: branch}
 
 
 def read_layered(path: Path) -> dict[str, Any]:

@@ -1,0 +1,110 @@
+"""Mistakes that can be seen before anything is imported that would understand the recipe, which takes seconds.
+
+What is refused here the parser refuses too, in the same words; what is not, it sees. So nothing is judged of which the
+parser might know more: classes of the user's own, or another version of Lightning.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from madkit.cli.parser_errors import one_line
+from madkit.cli.source_classes import options_of, source_of
+from madkit.cli.stated import stated_layers, stated_options
+from madkit.cli.stored_help import STAGES, known_classes, known_numbers, known_options
+from madkit.errors import ConfigError
+from madkit.plugins import listed_modules
+
+#: How alike a name has to be to one that madkit knows, so that it is sure to be that one with a slip.
+_ALIKE = 0.85
+#: Words that YAML or Python may read as no word.
+_NUMBERS = ("null", "none", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf", "infinity")
+
+
+def refuse_early(stage: str, options: Sequence[str]) -> None:
+    """Refuse a command line of which something is wrong for certain.
+
+    Args:
+        stage: the stage.
+        options: its options.
+
+    Raises:
+        ConfigError: a recipe cannot be read; an option does not exist; a class of madkit's is misspelt, or has no such
+            option; no run folder is named.
+    """
+    layers = list(stated_layers(options))
+    known = known_options(stage)
+    if not known:
+        return
+    for word, following in itertools.zip_longest(options, options[1:], fillvalue=""):
+        if word.startswith("--") and word != "--" and not _exists(word[2:].partition("=")[0], known):
+            value = "" if "=" in word or following.startswith("--") else f" {following}"
+            raise ConfigError(one_line(f"Unrecognized arguments: {word}{value}".rstrip(), sorted(known)))
+    for layer in layers:
+        for option in _stated(layer):
+            if not _exists(option, known):
+                raise ConfigError(one_line(f"Subcommand {stage!r} does not accept option {option!r}", sorted(known)))
+        _require_numbers(stage, layer.get("trainer"))
+    for section in ("model", "data"):
+        _require_class(stage, section, layers)
+    printed = any(word.startswith("--print_config") for word in options)
+    tree = stated_options(options)
+    trainer = tree.get("trainer") or {}
+    if stage == "predict" or printed or tree.get("run") is not None or not isinstance(trainer, Mapping):
+        return
+    if trainer.get("default_root_dir") is None and "trainer.default_root_dir" not in tree:
+        raise ConfigError("run=None: say where results go with `--run runs/<name>`, in the recipe or as an option")
+
+
+def _exists(option: str, known: frozenset[str]) -> bool:
+    section, *keys = option.removesuffix("+").split(".")
+    if section == "trainer" and keys:
+        return keys[0] == "help" or f"trainer.{keys[0].removesuffix('+')}" in known
+    return section in ("model", "data", *STAGES) or section in known
+
+
+def _stated(layer: Mapping[str, Any]) -> list[str]:
+    """The options of a recipe, those of the trainer one by one; what holds nothing is passed over."""
+    stated = [str(key) for key, value in layer.items() if key != "trainer" and value is not None]
+    trainer = layer.get("trainer")
+    return [*stated, *(f"trainer.{key}" for key in (trainer if isinstance(trainer, Mapping) else ()))]
+
+
+def _require_numbers(stage: str, trainer: Any) -> None:
+    """Refuse a word where the trainer takes a number."""
+    for option, value in trainer.items() if isinstance(trainer, Mapping) else ():
+        kind = known_numbers(stage).get(f"trainer.{option}")
+        word = isinstance(value, str) and re.fullmatch("[A-Za-z]+", value) is not None
+        if kind is not None and word and value.lower() not in _NUMBERS:
+            raise ConfigError(f"trainer.{option}={value}: expected {kind}")
+
+
+def _require_class(stage: str, section: str, layers: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a class of madkit's with a slip in its name or in one of its options' names."""
+    parts = [layer[section] for layer in layers if isinstance(layer.get(section), Mapping)]
+    names = [str(part["class_path"]) for part in parts if "class_path" in part]
+    if not names or listed_modules():
+        return
+    name = names[-1]
+    definition = source_of(name) if "." not in name or name.startswith("madkit.") else None
+    if definition is None:
+        close = difflib.get_close_matches(name, sorted(known_classes(stage, section)), n=1, cutoff=_ALIKE)
+        if "." not in name and close and name not in known_classes(stage, section):
+            raise ConfigError(f"{section}: there is no class {name!r}; did you mean {close[0]!r}?")
+        return
+    accepted = options_of(definition)
+    if accepted is None or len(set(names)) > 1:  # of a class that another one replaces the parser drops options
+        return
+    stated = [part.get("init_args") for part in parts]
+    options = [str(key) for part in stated if isinstance(part, Mapping) for key in part]
+    for option in options:
+        if option.partition(".")[0].removesuffix("+") not in (*accepted, "help"):
+            cls = definition.name
+            raise ConfigError(
+                f"{section}: {cls} has no option {option!r}: correct its name, or leave it out; "
+                f"its options: madkit fit --{section}.help {cls}"
+            )

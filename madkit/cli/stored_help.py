@@ -1,0 +1,76 @@
+"""The help of the stages, as the parser prints it, kept in files: it takes no imports, and says what options there are.
+
+``python -m madkit.cli.stored_help`` writes the files. They belong to one version of Lightning; with another one nothing
+is known beforehand, and the parser says it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+STAGES = ("fit", "validate", "test", "predict")
+_FOLDER = Path(__file__).with_name("known")
+_COLUMNS = "120"
+_VERSION = "lightning-version"
+
+
+@cache
+def help_of(stage: str) -> str | None:
+    """What ``madkit STAGE --help`` prints; None where that is not known beforehand."""
+    if (_FOLDER / _VERSION).read_text(encoding="utf-8").strip() != version("lightning"):
+        return None
+    return (_FOLDER / f"{stage}.txt").read_text(encoding="utf-8")
+
+
+@cache
+def known_options(stage: str) -> frozenset[str]:
+    """The names of a stage's options, such as ``trainer.max_epochs``, without those of classes; empty if unknown."""
+    lines = [line for line in (help_of(stage) or "").splitlines() if line.lstrip().startswith("-")]
+    return frozenset(name for line in lines for name in re.findall(r"(?<!\S)--([\w.]+)", line))
+
+
+@cache
+def known_numbers(stage: str) -> Mapping[str, str]:
+    """The type, ``int`` or ``float``, of each option that takes a number and nothing else (but null)."""
+    text = " ".join((help_of(stage) or "").split())
+    kinds = re.findall(r" --([\w.]+) [A-Z_]+ (?:(?! --).)*?\(type: (?:Optional\[)?(int|float)\]?, default: ", text)
+    return dict(kinds)
+
+
+@cache
+def known_classes(stage: str, section: str) -> frozenset[str]:
+    """The names of the classes that the model or the data of a stage may be; empty if unknown."""
+    text = " ".join((help_of(stage) or "").split())
+    listed = re.search(rf" --{section} CONFIG .*?known subclasses: ([^)]*)\)", text)
+    return frozenset(path.rpartition(".")[2] for path in listed.group(1).split(", ")) if listed else frozenset()
+
+
+def made() -> Iterator[tuple[str, str]]:
+    """The name of each file and what belongs in it."""
+    import madkit.cli.registry  # noqa: F401 - with it there, the parser says what it knows, and not these files
+    from madkit.cli.command import main
+
+    for stage in STAGES:
+        yield f"{stage}.txt", _printed(lambda stage=stage: main([stage, "--help"]))  # type: ignore[misc]
+    yield _VERSION, version("lightning") + "\n"
+
+
+def _printed(run: Callable[[], object]) -> str:
+    from unittest.mock import patch
+
+    text = io.StringIO()
+    with patch.dict(os.environ, COLUMNS=_COLUMNS), contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        run()
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    for name, text in made():
+        (_FOLDER / name).write_text(text, encoding="utf-8")

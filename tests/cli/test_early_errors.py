@@ -1,0 +1,131 @@
+"""What is refused before anything is imported is what the parser refuses, in its words; and help is what it prints."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from stage_words import MODELS, RECIPES, configs, stage_recipes
+
+from madkit.cli import early_errors, stored_help
+from madkit.cli.command import main
+from madkit.cli.early_errors import refuse_early
+from madkit.cli.source_classes import options_of, source_of
+from madkit.cli.stored_help import STAGES, known_numbers, known_options, made
+from madkit.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def files():
+    return dict(made())
+
+
+def options(text):
+    return {word for line in text.splitlines() if line.lstrip().startswith("-") for word in line.split()[:1]}
+
+
+def test_what_is_stored_is_what_the_parser_knows(files):
+    """Tests define classes as well, which the parser lists; the texts are compared where there are none."""
+    for name, made_now in files.items():
+        stored = (stored_help._FOLDER / name).read_text()
+        same = options(stored) == options(made_now) if name.endswith(".txt") else stored == made_now
+        assert same, "python -m madkit.cli.stored_help"
+
+
+def test_a_new_class_is_none_that_is_misspelt(monkeypatch):
+    definition = source_of("madkit.lm.quirky_lm.QuirkyLM")
+    assert definition is not None and {"base", "lora"} <= options_of(definition)
+    monkeypatch.setattr(early_errors, "source_of", lambda name: definition)
+    refuse_early("fit", recipe(model={"class_path": "QuirkLM", "init_args": {"base": "none"}}))
+
+
+def test_numbers_are_those_of_the_trainer():
+    for stage in STAGES:
+        numbers = known_numbers(stage)
+        assert numbers["trainer.max_epochs"] == "int" and numbers["trainer.num_nodes"] == "int"
+        assert not {"trainer.devices", "trainer.limit_val_batches", "trainer.precision"} & numbers.keys()
+
+
+def recipe(**changes):
+    content = {"run": "runs", "model": {"class_path": "QuirkyLM", "init_args": {"base": "none"}}}
+    content |= {
+        "data": {"class_path": "QuirkyData", "init_args": {"dataset": "addition"}},
+        "trainer": {"max_epochs": 1},
+    }
+    return ["--config", json.dumps({**content, **changes})]
+
+
+CACHED = (stored_help.help_of, stored_help.known_classes, known_options, known_numbers)
+MISTAKES = [
+    [*recipe(), "--foo", "3"],
+    [*recipe(), "--trainer.max_epoch", "3"],
+    [*recipe(), "--traner.max_epochs=3"],
+    [*recipe(), "--model.warmupp", "1"],
+    [*recipe(), "--data.batchsize=3"],
+    [*recipe(), "--model", "QuirkLM"],
+    [*recipe(), "--trainer.max_epochs", "many"],
+    recipe(modle={"class_path": "QuirkyLM"}),
+    recipe(trainer={"max_epoch": 1}),
+    recipe(trainer={"max_steps": "few"}),
+    recipe(model={"class_path": "QuirkyLM", "init_args": {"base": "none", "warmupp": 1}}),
+    recipe(model={"class_path": "madkit.lm.quirky_lm.QuirkyLM", "init_args": {"base": "none", "rank": 1}}),
+    recipe(data={"class_path": "QuirkyDat"}),
+    ["--config", "nowhere.yaml"],
+    ["--config", "{a: b: c}"],
+]
+
+
+@pytest.mark.parametrize("words", MISTAKES, ids=lambda words: " ".join(words[-2:])[-60:])
+def test_the_words_are_those_of_the_parser(words, capsys):
+    with pytest.raises(ConfigError) as early:
+        refuse_early("fit", words)
+    capsys.readouterr()
+    assert main(["fit", *words]) == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1] == f"madkit: {early.value}"
+
+
+def test_a_run_folder_is_asked_for(tmp_path):
+    with pytest.raises(ConfigError, match="run=None: say where results go"):
+        refuse_early("test", configs("test"))
+    refuse_early("test", [*configs("test"), "--trainer.default_root_dir", str(tmp_path)])
+    refuse_early("test", [*configs("test"), "--print_config"])
+
+
+def test_every_recipe_passes(monkeypatch):
+    monkeypatch.chdir(RECIPES.parent)
+    for model in MODELS:
+        refuse_early("fit", configs(model))
+        for stage, overlay in (("predict", "predict-encoders"), ("test", "test-encoders")):
+            refuse_early(stage, [*stage_recipes(model, stage, overlay), "--run", "r", "--trainer.devices=2"])
+    for path in [*RECIPES.glob("poser/*.yaml"), *RECIPES.glob("tiny/*base.yaml")]:
+        refuse_early("test" if path.stem in ("tiny", "llama-13b") else "fit", ["--config", str(path), "--run", "r"])
+
+
+def test_what_the_parser_may_know_better_is_left_to_it(monkeypatch):
+    for words in (
+        [*recipe(), "--data", "StoredActivations"],  # of which the parser drops the options of the other class
+        recipe(model={"class_path": "my_module.QuirkLM"}),
+        recipe(model={"class_path": "MyModel"}),
+        [*recipe(), "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/loss"],
+        [*recipe(), "--trainer.max_epochs", "null", "--print_config=skip_null"],
+    ):
+        refuse_early("fit", words)
+    monkeypatch.setattr(stored_help, "version", lambda name: "0.0")
+    for cached in CACHED:
+        cached.cache_clear()
+    refuse_early("fit", [*recipe(), "--foo", "3"])  # of another Lightning nothing is known beforehand
+    for cached in CACHED:
+        cached.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [(["fit", "--help"], 0), (["test", *configs("test")], 2), (["fit", *recipe(), "--foo", "3"], 2)],
+)
+def test_neither_imports_torch(words, status):
+    script = (
+        "import sys; from madkit.cli.command import main; status = main(sys.argv[1:]); "
+        "sys.exit('imported torch' if 'torch' in sys.modules else status)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
