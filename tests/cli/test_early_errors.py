@@ -35,7 +35,7 @@ def test_what_is_stored_is_what_the_parser_knows(files):
 def test_a_new_class_is_none_that_is_misspelt(monkeypatch):
     definition = source_of("madkit.lm.quirky_lm.QuirkyLM")
     assert definition is not None and {"base", "lora"} <= options_of(definition)
-    monkeypatch.setattr(early_errors, "source_of", lambda name: definition)
+    monkeypatch.setattr(early_errors, "source_of", lambda name: definition if name == "QuirkLM" else source_of(name))
     refuse_early("fit", recipe(model={"class_path": "QuirkLM", "init_args": {"base": "none"}}))
 
 
