@@ -65,9 +65,9 @@ def read_run(run: Path) -> tuple[RunName, dict[str, pd.DataFrame]]:
         tables["costs"] = _read_costs(run)
         _require_same(summary_file)
         _require_benign(run)
-    for name, file in _FILES.items():
+    for kind, file in _FILES.items():
         if finished and (run / "detection" / file).is_file():
-            tables[name] = _read_table(run / "detection" / file, name)
+            tables[kind] = _read_table(run / "detection" / file, kind)
     if (run / "history.parquet").is_file():
         tables["history"] = _read_table(run / "history.parquet", "history")
     # A folder that was only trained has no result to name its model; its path does.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -218,7 +218,7 @@ def load_results(folders: Sequence[Path], files: Collection[str] = STANDARD_FILE
 
 def _of_seed(found: Mapping[tuple[str, int | None], Mapping[tuple[str, str], "_Run"]]) -> Results:
     """The results of the runs of one seed, by part and step."""
-    joined = {key: _joined(part) for key, part in ({("", None): {}} | dict(found)).items()}
+    joined = {key: _joined(found.get(key, {})) for key in {("", None), *found}}
     steps = sorted(step for part, step in joined if part == DOSES and step is not None)
     return replace(
         joined["", None],
@@ -235,7 +235,9 @@ class _Run(NamedTuple):
 def _joined(runs: Mapping[tuple[str, str], _Run]) -> Results:
     """The tables of some runs, one under the other."""
     parts = {name: [run.tables[name] for run in runs.values() if name in run.tables] for name in SCHEMAS}
-    joined = {name: pd.concat(tables, ignore_index=True) if tables else _empty(name) for name, tables in parts.items()}
+    joined: dict[str, Any] = {
+        name: pd.concat(tables, ignore_index=True) if tables else _empty(name) for name, tables in parts.items()
+    }
     own = joined["detection"]["setting"] == OWN_ANSWER
     joined["own_answer"], joined["detection"] = joined["detection"][own], joined["detection"][~own]
     folders = {pair: run.folder for pair, run in runs.items()}
