@@ -162,14 +162,15 @@ class StoreData(L.LightningDataModule):
         return rows[rows["split"] == "test"].sort_values("row").reset_index(drop=True)
 
     def test_dataloader(self) -> list[DataLoader[dict[str, Any]]]:
-        """One loader per feature and site."""
+        """One loader per feature and site; those that are made of the same stored vectors come one after another."""
         trainer: Any = self.trainer
         rank, world = trainer.global_rank, trainer.world_size
-        return [
-            DataLoader(SiteBlocks(variant, site, self.stores, feeds, self.block_size, rank, world), batch_size=None)
-            for variant, feeds in self.feeds.items()
-            for site in self.sites[variant]
-        ]
+        alike: dict[Any, list[SiteBlocks]] = {}
+        for variant, feeds in self.feeds.items():
+            for site in self.sites[variant]:
+                blocks = SiteBlocks(variant, site, self.stores, feeds, self.block_size, rank, world)
+                alike.setdefault(site.sources, []).append(blocks)
+        return [DataLoader(blocks, batch_size=None) for group in alike.values() for blocks in group]
 
 
 def _stored_sites(variant: Variant, store: FeatureStore) -> list[DerivedSite]:

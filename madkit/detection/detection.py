@@ -237,11 +237,12 @@ class Detection(L.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Compare with the labels, write and log."""
-        self.sites = listed_scores(self.sites, self.detectors)
-        separations = {key: value for key, value in self.separations.items() if key in self.sites}
-        projections = {key: value for key, value in self.projections.items() if key in self.sites}
-        stores = self.data.stores
         layers = {(variant, site.name): site.layer for variant, sites in self.data.sites.items() for site in sites}
+        # They came by what they are made of; tables have them by feature.
+        self.sites = listed_scores({key: self.sites[key] for key in layers}, self.detectors)
+        separations = {key: self.separations[key] for key in layers if key in self.sites}
+        projections = {key: self.projections[key] for key in layers if key in self.sites and key in self.projections}
+        stores = self.data.stores
         settings = {d.key: self._assumptions(d) for d in self.detectors}
         settings |= {(d.variant, PROBE): Assumptions(SETTING, "", "labels") for d in self.detectors}
         scores = result_tables.scores_table(self.sites, self.aggregations, layers)

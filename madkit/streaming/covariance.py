@@ -1,8 +1,10 @@
 """Mean and covariance of rows, and the directions in which they vary."""
 
+import hashlib
 from functools import cached_property
 from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,6 +49,13 @@ class CovarianceStatistics:
         if self.n < 2 or not self.diagonal.any():
             raise DataError(f"{score} has n={self.n} rows without variance: give two different rows or more")
         return self
+
+    def digest(self) -> tuple[str, bytes]:
+        """What tells these statistics from those of other rows, and the device that they are on."""
+        told = hashlib.blake2b(str((self.n, self._centred is None)).encode())
+        for part in (self.mean, self._m2 if self._centred is None else self._centred):
+            told.update(np.ascontiguousarray(cast(Tensor, part).cpu().numpy()))
+        return str(self.mean.device), told.digest()
 
     @cached_property
     def covariance(self) -> Tensor:

@@ -13,6 +13,9 @@ from madkit.streaming.covariance import CovarianceStatistics
 #: Penalties that are tried, as powers of ten of the mean variance that x has in a direction.
 _POWERS = torch.linspace(-9, 2, 89, dtype=torch.float64)
 
+#: The last regression, and what it was of.
+_last: dict[str, Any] = {}
+
 
 class RidgeRegression(NamedTuple):
     """Least squares of y (q,) on x (p,) with a penalty on the coefficients and none on the intercept, float64."""
@@ -74,6 +77,15 @@ def ridge_regression(statistics: CovarianceStatistics, p: int, penalty: float | 
         penalty: as a share of the mean of the eigenvalues of the sum of products of x; None chooses it from a grid by
             generalised cross-validation (Golub, Heath and Wahba 1979, eq. 1.4), which sees the rows of `statistics`.
     """
+    # Detectors that regress the same rows come one after another: the last regression serves them all.
+    key = statistics.digest(), p, penalty
+    if _last.get("key") != key:
+        _last.update(key=key, ridge=_regressed(statistics, p, penalty))
+    ridge: RidgeRegression = _last["ridge"]
+    return ridge
+
+
+def _regressed(statistics: CovarianceStatistics, p: int, penalty: float | None) -> RidgeRegression:
     products = statistics.covariance * (statistics.n - 1)
     xx, xy = products[:p, :p], products[:p, p:]
     values, vectors = torch.linalg.eigh(xx)
