@@ -21,10 +21,27 @@ def pytest_addoption(parser):
     parser.addoption("--every-change", action="store_true", help="kill the stages before each change they make on disk")
 
 
+#: What takes longest, and therefore begins first: then no worker is left alone with it at the end.
+SLOWEST = ("project/test_recipes.py", "project/test_processes.py", "poser/test_module.py", "figures/")
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups at its turn
 def pytest_collection_modifyitems(items):
-    """Files whose tests run a language model first: with a file to a worker, none is left alone with one at the end."""
+    """Say which tests stay on one worker, and in which order files begin.
+
+    Those of a file do, as they share what its fixtures made; but where a fixture `finished` makes a run for each of
+    several models, those of a model.
+    """
+    for item in items:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        item.add_marker(pytest.mark.xdist_group("-".join([item.location[0], *filter(None, [params.get("finished")])])))
     with_models = {item.path for item in items if "bases" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: item.path not in with_models)
+
+    def turn(item):
+        slow = [place for place, name in enumerate(SLOWEST) if f"tests/{name}" in item.path.as_posix()]
+        return (slow or [len(SLOWEST) + (item.path not in with_models)])[0]
+
+    items.sort(key=turn)
 
 
 def byte_level_tokenizer(texts):

@@ -132,7 +132,7 @@ def test_a_killed_fit_continues_to_the_same_encoders(trained, bases, tmp_path, k
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / kind / "fit.json").exists()
-    run(kind, tmp_path, bases["llama"])
+    assert main(words(kind, tmp_path, bases["llama"])) == 0
     compare(trained / kind, tmp_path / kind, rtol=1e-5, atol=1e-6)
 
 

@@ -297,6 +297,11 @@ def test_sigma_is_that_of_the_base_it_was_measured_on(finished, project, bases, 
     """Another base, number format or choice of weights under the same run has another sigma."""
     from safetensors.torch import load_file, save_file
 
+    # One pair, and of the perturbations as good as nothing.
+    noise = [{"class_path": "GaussianNoise", "init_args": {"coefficients": [0, 1]}}]
+    one = {"aligned": ["kind-0"], "misaligned": ["sly-0"], "valid_data": "kind_and_sly.json"}
+    few = ["--data.pairs", json.dumps(one), "--model.perturbations", json.dumps(noise)]
+
     run, base, models = tmp_path / "family", tmp_path / "base", tmp_path / "models"
     shutil.copytree(finished, run)
     shutil.copytree(bases["llama"], base)
@@ -306,15 +311,15 @@ def test_sigma_is_that_of_the_base_it_was_measured_on(finished, project, bases, 
     for path in models.glob("*/adapter_config.json"):
         path.write_text(path.read_text().replace(str(bases["llama"]), str(base)))
     first = read(finished, "volumes")["sigma"].unique().item()
-    assert poser(project, run, "--data.models", models / "{name}") == 0
+    assert poser(project, run, *few, "--data.models", models / "{name}") == 0
     assert read(run, "volumes")["sigma"].unique().item() == pytest.approx(2 * first, rel=1e-6)
-    assert poser(project, run) == 0
+    assert poser(project, run, *few) == 0
     assert read(run, "volumes")["sigma"].unique().item() == first
     other = [{"weights": 3, "directions": 3, "tolerance": 0.05, "n_prompts": 4, "label": "volume layer 2"}]
-    assert poser(project, run, "--model.volumes", json.dumps(other)) == 0
+    assert poser(project, run, *few, "--model.volumes", json.dumps(other)) == 0
     third = read(run, "volumes")["sigma"].unique().item()
     assert third != first
-    assert poser(project, run, "--model.volumes", json.dumps(other), "--model.dtype", "bfloat16") == 0
+    assert poser(project, run, *few, "--model.volumes", json.dumps(other), "--model.dtype", "bfloat16") == 0
     assert read(run, "volumes")["sigma"].unique().item() not in (first, third)
 
 

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from stage_words import configs, lm_recipe
 
+from madkit.cli.command import main
 from madkit.store.feature_store import FeatureStore
 
 DATA = ["--data.task_options", json.dumps({"n_train": 1200, "n_validation": 400}), "--data.shard_size", "40"]
@@ -27,9 +28,9 @@ TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.acceler
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def command(stage, runs, base, *options):
+def words(stage, runs, base, *options):
     recipes = configs("llama") if stage == "fit" else configs(stage, f"{stage}-encoders")
-    line = [sys.executable, "-m", "madkit", stage, *recipes, "--run", str(runs)]
+    line = [stage, *recipes, "--run", str(runs)]
     if stage == "predict":
         line += lm_recipe("llama")  # in some of these runs nothing was fitted
     if stage != "test":
@@ -41,8 +42,18 @@ def command(stage, runs, base, *options):
     return [*line, *options]
 
 
+def command(*args):
+    return [sys.executable, "-m", "madkit", *words(*args)]
+
+
 def run(*args):
-    done = subprocess.run(command(*args), env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    """A stage in this process."""
+    assert main(words(*args)) == 0
+
+
+def run_two(*args):
+    """A stage in two processes."""
+    done = subprocess.run(command(*args, *TWO), env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -62,7 +73,7 @@ def kill_when(condition, *args, timeout=120):
 
 @pytest.fixture(scope="module")
 def alone(bases, fit_encoders, tmp_path_factory):
-    """All stages in one undisturbed process each."""
+    """All stages undisturbed in one process."""
     runs = tmp_path_factory.mktemp("alone") / "llama"
     fit_encoders("llama", bases["llama"], runs)
     for stage in ("fit", "predict", "test"):
@@ -93,7 +104,7 @@ def results(folder):
 
 
 def test_two_processes_train_the_same_adapter(alone, bases, tmp_path):
-    run("fit", tmp_path / "llama", bases["llama"], *TWO)
+    run_two("fit", tmp_path / "llama", bases["llama"])
     one, two = history(alone), history(tmp_path / "llama" / "addition")
     assert one[["step", "metric"]].equals(two[["step", "metric"]])
     np.testing.assert_allclose(two["value"], one["value"], rtol=1e-4, atol=1e-5)
@@ -112,7 +123,7 @@ def test_two_processes_write_the_same_store_and_find_the_same_auroc(alone, bases
     copy = tmp_path / "llama" / "addition"
     copy.mkdir(parents=True)
     share(alone, copy)
-    run("predict", tmp_path / "llama", bases["llama"], *TWO)
+    run_two("predict", tmp_path / "llama", bases["llama"])
     ours, theirs = vectors(alone), vectors(copy)
     assert ours.keys() == theirs.keys()
     for key in ours:
@@ -124,7 +135,7 @@ def test_two_processes_write_the_same_store_and_find_the_same_auroc(alone, bases
             # Means over trusted prompts are added up in another order: the same but for the last bits of float64.
             scale = float(ours[key][1].abs().max())
             torch.testing.assert_close(theirs[key][1], ours[key][1], rtol=1e-5, atol=1e-6 * scale)
-    run("test", tmp_path / "llama", bases["llama"], *TWO)
+    run_two("test", tmp_path / "llama", bases["llama"])
     one, two = results(alone), results(copy)
     keys = [c for c in one.columns if c not in ("auroc", "low", "high")]
     assert one[keys].equals(two[keys])
