@@ -12,6 +12,9 @@ from madkit.detection.result_tables import SiteKey, SiteScores
 from madkit.detection.supervised_probe import PROBE
 from madkit.errors import DataError, StoreError
 
+#: Scores of test and of calibration prompts.
+_Column = tuple[NDArray[np.float64], NDArray[np.float64]]
+
 
 def fitted_detectors(detectors: Sequence[Detector]) -> list[Detector]:
     """What has to be fitted for some detectors: a ratio takes its score with the adapter on and with it off."""
@@ -32,11 +35,11 @@ def listed_scores(sites: Mapping[SiteKey, SiteScores], detectors: Sequence[Detec
     """
     listed = {}
     for (variant, site), scores in sites.items():
-        columns = {}
+        columns: dict[str, _Column] = {}
         for detector in detectors:
             if detector.variant == variant:
                 parts = [_column(sites, part, site) for part in detector.parts]
-                columns[detector.key[1]] = parts[0] if len(parts) == 1 else _difference(*parts, detector, site)
+                columns[detector.key[1]] = _difference(parts, detector, site) if detector.background else parts[0]
         if columns and PROBE in scores.names:
             index = scores.names.index(PROBE)
             columns[PROBE] = scores.values[:, index], scores.calibration[:, index]
@@ -46,11 +49,8 @@ def listed_scores(sites: Mapping[SiteKey, SiteScores], detectors: Sequence[Detec
     return listed
 
 
-_Column = tuple[NDArray[np.float64], NDArray[np.float64]]
-
-
 def _column(sites: Mapping[SiteKey, SiteScores], part: Detector, site: str) -> _Column:
-    """Scores of test and calibration prompts."""
+    """The scores of a part at a site."""
     if (part.variant, site) not in sites:
         raise StoreError(f"feature {str(part.variant)!r} has no site {site!r}, which a background ratio needs")
     scores = sites[part.variant, site]
@@ -58,10 +58,10 @@ def _column(sites: Mapping[SiteKey, SiteScores], part: Detector, site: str) -> _
     return scores.values[:, index], scores.calibration[:, index]
 
 
-def _difference(tuned: _Column, base: _Column, detector: Detector, site: str) -> _Column:
-    """Z-scores of the one minus those of the other."""
+def _difference(parts: Sequence[_Column], detector: Detector, site: str) -> _Column:
+    """Z-scores of the first part minus those of the second."""
     zscores = []
-    for values, calibration in (tuned, base):
+    for values, calibration in parts:
         spread = calibration.std(ddof=1) if len(calibration) > 1 else 0.0
         if not spread > 0:
             raise DataError(

@@ -130,7 +130,8 @@ def lora_branches(lm: nn.Module, reader: str, modules: Sequence[str] | None = No
             f"{', '.join(sorted({name.rsplit('.', 1)[-1] for name in layers}))}"
         )
     chosen = {name: layer for name, layer in layers.items() if any(_ends(name, end) for end in ends)}
-    head = lm.get_output_embeddings() if hasattr(lm, "get_output_embeddings") else None
+    unembedding: Any = getattr(lm, "get_output_embeddings", lambda: None)
+    head = unembedding()
     for name, layer in chosen.items():
         if reason := _unread(name, layer, head):
             raise ConfigError(f"{reader} cannot read {name}, {reason}: name others in `modules`, or leave it out")
