@@ -16,6 +16,7 @@ _NOISE = (
     ".*is smaller than the logging interval.*",
     ".*Total length of `DataLoader` across ranks is zero.*",
     ".*Starting from v1.9.0, `tensorboardX` has been removed.*",
+    ".*It is recommended to use `self.log.*sync_dist=True.*",  # what is logged is of all processes already
     ".*The `srun` command is available on your system but is not used.*",  # as on every login node
 )
 
