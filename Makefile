@@ -72,6 +72,7 @@ lint: $(READY) ## ruff, mypy and the order of imports
 	$(BIN)/lint-imports
 
 bench: $(READY) ## speed and memory against named alternatives (benchmarks/)
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/tuning.py
 	$(BIN)/python benchmarks/scores.py
 	$(BIN)/python benchmarks/attribution.py

@@ -1,32 +1,30 @@
 """The help of the stages, as the parser prints it, kept in files: it takes no imports, and says what options there are.
 
-``python -m madkit.cli.stored_help`` writes the files. They belong to one version of Lightning; with another one nothing
+``python -m madkit.cli.store_help`` writes the files. They belong to one version of Lightning; with another one nothing
 is known beforehand, and the parser says it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 STAGES = ("fit", "validate", "test", "predict")
-_FOLDER = Path(__file__).with_name("known")
-_COLUMNS = "120"
-_VERSION = "lightning-version"
+#: Where the files are.
+FOLDER = Path(__file__).with_name("known")
+#: The file that names the version of Lightning that they belong to.
+VERSION = "lightning-version"
 
 
 @cache
 def help_of(stage: str) -> str | None:
     """What ``madkit STAGE --help`` prints; None where that is not known beforehand."""
-    if (_FOLDER / _VERSION).read_text(encoding="utf-8").strip() != version("lightning"):
+    if (FOLDER / VERSION).read_text(encoding="utf-8").strip() != version("lightning"):
         return None
-    return (_FOLDER / f"{stage}.txt").read_text(encoding="utf-8")
+    return (FOLDER / f"{stage}.txt").read_text(encoding="utf-8")
 
 
 @cache
@@ -50,27 +48,3 @@ def known_classes(stage: str, section: str) -> frozenset[str]:
     text = " ".join((help_of(stage) or "").split())
     listed = re.search(rf" --{section} CONFIG .*?known subclasses: ([^)]*)\)", text)
     return frozenset(path.rpartition(".")[2] for path in listed.group(1).split(", ")) if listed else frozenset()
-
-
-def made() -> Iterator[tuple[str, str]]:
-    """The name of each file and what belongs in it."""
-    import madkit.cli.registry  # noqa: F401 - with it there, the parser says what it knows, and not these files
-    from madkit.cli.command import main
-
-    for stage in STAGES:
-        yield f"{stage}.txt", _printed(lambda stage=stage: main([stage, "--help"]))  # type: ignore[misc]
-    yield _VERSION, version("lightning") + "\n"
-
-
-def _printed(run: Callable[[], object]) -> str:
-    from unittest.mock import patch
-
-    text = io.StringIO()
-    with patch.dict(os.environ, COLUMNS=_COLUMNS), contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        run()
-    return text.getvalue()
-
-
-if __name__ == "__main__":
-    for name, text in made():
-        (_FOLDER / name).write_text(text, encoding="utf-8")

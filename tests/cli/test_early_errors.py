@@ -11,7 +11,8 @@ from madkit.cli import early_errors, stored_help
 from madkit.cli.command import main
 from madkit.cli.early_errors import refuse_early
 from madkit.cli.source_classes import options_of, source_of
-from madkit.cli.stored_help import STAGES, known_numbers, known_options, made
+from madkit.cli.store_help import made
+from madkit.cli.stored_help import STAGES, known_numbers, known_options
 from madkit.errors import ConfigError
 
 
@@ -27,9 +28,9 @@ def options(text):
 def test_what_is_stored_is_what_the_parser_knows(files):
     """Tests define classes as well, which the parser lists; the texts are compared where there are none."""
     for name, made_now in files.items():
-        stored = (stored_help._FOLDER / name).read_text()
+        stored = (stored_help.FOLDER / name).read_text()
         same = options(stored) == options(made_now) if name.endswith(".txt") else stored == made_now
-        assert same, "python -m madkit.cli.stored_help"
+        assert same, "python -m madkit.cli.store_help"
 
 
 def test_a_new_class_is_none_that_is_misspelt(monkeypatch):
