@@ -24,6 +24,7 @@ import madkit.poser.measure.perturbations
 import madkit.poser.measure.weight_volume
 import madkit.poser.module
 import madkit.scores
+import madkit.training.log_spaced_checkpoints
 from madkit.cli.extensions import load_extensions
 
 load_extensions()
