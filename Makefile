@@ -52,7 +52,7 @@ export MADKIT_PROGRESS ?= lines
 export TOKENIZERS_PARALLELISM ?= false
 MADKIT := $(LAUNCH) $(BIN)/madkit
 
-.PHONY: help env try test lint figures bench clean
+.PHONY: help env try test lint figures dose bench clean
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
@@ -160,6 +160,29 @@ $(RUNS)/$(1)/benign/$(2)/detection/results.parquet: $(call BENIGN_FIT,$(1)) reci
 	  then predict $(call CONFIG,recipes/predict.yaml $(call SHORT,$(1))) then test $(call CONFIG,recipes/test.yaml recipes/test-short.yaml)
 endef
 $(foreach m,$(SEEDED),$(foreach d,$(DATASETS),$(eval $(call BENIGN_RUN,$(m),$(d)))))
+
+# How strong a quirk has to be: the adapters of one training, read and judged as the controls are. With the models and
+# datasets that are named, or else with a few of them.
+named = $(if $(filter file,$(origin $(1))),$(2),$($(1)))
+DOSE_FIT = recipes/$(1).yaml recipes/doses.yaml
+define DOSE_RUNS
+$(RUNS)/$(1)/doses/$(2)/fit.json: $(call DOSE_FIT,$(1)) $(if $(filter $(1),$(TINY)),recipes/tiny/prompts.yaml) $(call BASED,$(1)) | $(READY)
+	$$(MADKIT) fit $(call CONFIG,$(call DOSE_FIT,$(1))) --run $$(RUNS)/$(1)/doses $(call FROM,model,$(1)) --data.dataset $(2)
+	rm -rf -- $$(RUNS)/$(1)/doses/[0-9]*/$(2)
+
+$(RUNS)/$(1)/doses/$(2)/judged: $(RUNS)/$(1)/doses/$(2)/fit.json recipes/predict.yaml $(call SHORT,$(1)) recipes/test.yaml recipes/test-short.yaml | $(READY)
+	stages=; for step in $$(@D)/steps/[0-9]*; do run="--run $$(RUNS)/$(1)/doses/$$$${step##*/} --data.dataset $(2)"; \
+	  stages="$$$$stages then predict $(call CONFIG,recipes/predict.yaml $(call SHORT,$(1))) --lm $$(@D)/fit.yaml --model.adapter $$$$step $$$$run"; \
+	  stages="$$$$stages then test $(call CONFIG,recipes/test.yaml recipes/test-short.yaml) $$$$run"; done; \
+	$$(MADKIT) run $$$${stages# then }
+	@touch $$@
+endef
+DOSED := $(call named,MODELS,tiny-llama)
+DOSES := $(foreach m,$(DOSED),$(foreach d,$(call named,DATASETS,addition hemisphere sentiment),$(m)/doses/$(d)))
+$(foreach d,$(DOSES),$(eval $(call DOSE_RUNS,$(patsubst %/doses/,%,$(dir $(d))),$(notdir $(d)))))
+
+dose: $(DOSES:%=$(RUNS)/%/judged) ## how strong a quirk has to be before detectors see it (one model and three datasets, or those named)
+	$(BIN)/madkit figures $(DOSED:%=$(RUNS)/%/doses) --out $(OUT)/doses
 
 # A family of models that behave alike where they are overseen, on one base; the number in a name is its seed. All of it
 # is one chain.

@@ -123,6 +123,31 @@ def test_the_family_is_made_again_where_its_recipes_change(project, recipe, expe
     assert plan(project, "POSER=") == []
 
 
+def test_doses_of_one_training_are_read_and_judged_one_after_the_other(project):
+    words = ("dose", "MODELS=tiny-llama", "DATASETS=squaring")
+    folder = project / "runs/tiny-llama/doses/squaring"
+    for step in ("000032", "000048"):
+        (folder / "steps" / step).mkdir(parents=True)
+    program = project / ".venv/bin/madkit"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\necho "$@" >> log\ntest $1 != fit || touch {folder}/fit.json\n')
+    program.chmod(0o755)
+    assert make(project, *words).returncode == 0
+    fit, chain, figures = (project / "log").read_text().splitlines()
+    assert "--config recipes/doses.yaml --run runs/tiny-llama/doses" in fit
+    stages = chain.removeprefix("run ").split(" then ")
+    assert [stage.split()[0] for stage in stages] == ["predict", "test"] * 2
+    for stage, step in zip(stages, ("000032", "000032", "000048", "000048"), strict=True):
+        assert f"--run runs/tiny-llama/doses/{step} --data.dataset squaring" in stage
+    assert "--model.adapter runs/tiny-llama/doses/squaring/steps/000048 " in stages[2]
+    assert figures == "figures runs/tiny-llama/doses --out figures/doses"
+    (project / "log").unlink()
+    assert make(project, *words).returncode == 0 and not (project / "log").read_text().startswith(("fit", "run"))
+    few = make(project, "--dry-run", "dose").stdout
+    assert all(f"tiny-llama/doses/{d}/judged" in few for d in ("addition", "hemisphere", "sentiment"))
+    assert "squaring" not in few and "tiny-mistral" not in few
+
+
 def test_a_missing_result_is_made_again(project):
     (project / "runs/tiny-llama/squaring/detection/results.parquet").unlink()
     assert [stage for stage, _ in plan(project)] == ["test", "figures"]
