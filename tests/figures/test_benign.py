@@ -37,7 +37,7 @@ def test_a_control_is_no_dataset(runs: Path) -> None:
     assert found.datasets == ["addition", "nli"] and found.models == ["m"]
     assert set(found.run_folders) == {("m", "addition"), ("m", "nli")}
     assert found.benign is not None and set(found.benign.run_folders) == {("m", "addition")}
-    assert runs / "m" / "benign" / "addition" in found.everything
+    assert runs / "m" / "benign" / "addition" in found.folders_of("m")
 
 
 def test_the_table_shows_it_and_the_report_warns(runs: Path, tmp_path: Path) -> None:

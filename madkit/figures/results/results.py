@@ -61,12 +61,6 @@ class Results:
     seeds: dict[int, "Results"] = field(default_factory=dict)
     """The same of the further seeds, in ascending order; all else here is of the first one."""
 
-    @property
-    def everything(self) -> list[Path]:
-        """The folders of all runs, controls and doses."""
-        parts = [*([self.benign] if self.benign else []), *self.doses.values(), *self.seeds.values()]
-        return [*self.folders_of(None), *(folder for part in parts for folder in part.everything)]
-
     def over_seeds(self, table: Callable[["Results"], pd.DataFrame]) -> pd.DataFrame:
         """A table of all seeds, one under the other.
 
@@ -80,8 +74,10 @@ class Results:
         return pd.concat([table(part).assign(seed=seed) for seed, part in parts.items()])
 
     def folders_of(self, model: str | None) -> list[Path]:
-        """The folders of one model; of all models for None."""
-        return [folder for (name, _), folder in sorted(self.run_folders.items()) if model in (None, name)]
+        """The folders of one model, then those of its controls, doses and further seeds; of all models for None."""
+        own = [folder for (name, _), folder in sorted(self.run_folders.items()) if model in (None, name)]
+        parts = [*([self.benign] if self.benign else []), *self.doses.values(), *self.seeds.values()]
+        return own + [folder for part in parts for folder in part.folders_of(model)]
 
     def table(self, file: str) -> pd.DataFrame:
         """A table that only some folders have, of all of them, with `model` and `dataset`.
@@ -121,9 +117,8 @@ class Results:
     @cached_property
     def models(self) -> list[str]:
         """All models, by name."""
-        return sorted(
-            {name for table in self._tables() for name in table["model"].unique()} | {m for m, _ in self.run_folders}
-        )
+        own = {name for table in self._tables() for name in table["model"].unique()} | {m for m, _ in self.run_folders}
+        return sorted(own.union(*(part.models for part in self.doses.values())))
 
     @cached_property
     def datasets(self) -> list[str]:
