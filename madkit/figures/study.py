@@ -102,7 +102,7 @@ def _draw_all(
         texts += [(family, sheet) for sheet in sheets]
     if not figures and not texts:
         raise StoreError(f"runs={', '.join(map(str, runs))}: the results there are empty; run `madkit test` again.")
-    everything = results.folders_of(None)
+    everything = results.everything
     titled = [(family.title, sheet) for family, sheet in texts]
     note(write_report(out / "report.html", results, figures, titled), everything, "the report")
     sources = {name: file.folders for name, file in written.items()}

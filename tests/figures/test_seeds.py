@@ -76,7 +76,7 @@ def test_what_is_drawn_of_single_runs_is_of_the_first_seed(runs: Path) -> None:
     results = load_results([runs])
     assert results.models == ["tiny-llama"] and set(results.seeds) == {1, 2}
     assert {folder.parent.name for folder in results.folders_of(None)} == {"tiny-llama"}
-    assert len(results.folders_of(None)) == 9
+    assert len(results.everything) == 9
     alone = load_results([runs / "tiny-llama@1"])
     assert alone.first_seed == 1 and not alone.seeds and alone.models == ["tiny-llama"]
 

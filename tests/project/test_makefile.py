@@ -129,7 +129,11 @@ def test_doses_of_one_training_are_read_and_judged_one_after_the_other(project):
     for step in ("000032", "000048"):
         (folder / "steps" / step).mkdir(parents=True)
     program = project / ".venv/bin/madkit"
-    program.parent.mkdir(parents=True)
+    program.parent.mkdir(parents=True, exist_ok=True)
+    base = project / "bases/tiny-llama/model.safetensors"
+    if not base.exists():
+        base.parent.mkdir(parents=True)
+        base.touch()
     program.write_text(f'#!/bin/sh\necho "$@" >> log\ntest $1 != fit || touch {folder}/fit.json\n')
     program.chmod(0o755)
     assert make(project, *words).returncode == 0

@@ -67,7 +67,7 @@ def write_report(
         sections=[section for section in sections if section["figures"] or section["documents"]],
         datasets=dataset_sections(results),
         origins=origins(results),
-        folders=[folder.as_posix() for folder in results.folders_of(None)],
+        folders=[folder.as_posix() for folder in results.everything],
     )
     return replace_file(path, page.encode("utf-8"))
 

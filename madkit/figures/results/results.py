@@ -61,6 +61,11 @@ class Results:
     seeds: dict[int, "Results"] = field(default_factory=dict)
     """The same of the further seeds, in ascending order; all else here is of the first one."""
 
+    @property
+    def everything(self) -> list[Path]:
+        """The folders of all runs, controls and doses, of all seeds."""
+        return [*self.folders_of(None), *(folder for part in self.seeds.values() for folder in part.everything)]
+
     def over_seeds(self, table: Callable[["Results"], pd.DataFrame]) -> pd.DataFrame:
         """A table of all seeds, one under the other.
 
@@ -74,9 +79,9 @@ class Results:
         return pd.concat([table(part).assign(seed=seed) for seed, part in parts.items()])
 
     def folders_of(self, model: str | None) -> list[Path]:
-        """The folders of one model, then those of its controls, doses and further seeds; of all models for None."""
+        """The folders of one model, then those of its controls and doses; of all models for None."""
         own = [folder for (name, _), folder in sorted(self.run_folders.items()) if model in (None, name)]
-        parts = [*([self.benign] if self.benign else []), *self.doses.values(), *self.seeds.values()]
+        parts = [*([self.benign] if self.benign else []), *self.doses.values()]
         return own + [folder for part in parts for folder in part.folders_of(model)]
 
     def table(self, file: str) -> pd.DataFrame:
