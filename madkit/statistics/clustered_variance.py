@@ -45,7 +45,10 @@ class ClusterSums:
 
         NaN where a class has all its rows in one cluster.
         """
-        combined = (lambda sums: sums) if contrast is None else (lambda sums: contrast @ sums)
+
+        def combined(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+            return sums if contrast is None else contrast @ sums
+
         main = _squares(combined(self.sums[0]))
         if self.cells is None:
             return main

@@ -68,7 +68,8 @@ class GapMasses:
         else:
             # Whatever the order, the first row has the first weight: all scores have the same gaps.
             n, m = int((~anomalous).sum()), int(anomalous.sum())
-            self.gaps = tuple(_cumulated(generator.standard_exponential((draws, k + 1))) for k in (n, m))
+            normal, other = (_cumulated(generator.standard_exponential((draws, k + 1))) for k in (n, m))
+            self.gaps = normal, other
 
     def in_order(self, order: RowOrder) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Masses of the first 0 to n + 1 gaps between normal rows (draws, n + 2), and so of anomalous ones.
