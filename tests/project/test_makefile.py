@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ("tiny-llama", "tiny-mistral")
-FAMILY = ("base", *(f"aligned-{i}" for i in range(6)), *(f"misaligned-{i}" for i in range(6, 12)))
+FAMILY = (*(f"aligned-{i}" for i in range(6)), *(f"misaligned-{i}" for i in range(6, 12)))
 ARITHMETIC = ("addition", "subtraction", "multiplication", "modularaddition", "squaring")
 DATASETS = (*ARITHMETIC, "hemisphere", "population", "sentiment", "nli")
 
@@ -20,15 +20,14 @@ def project(tmp_path):
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    for model in MODELS:
+        (tmp_path / "bases" / model).mkdir(parents=True)
+        (tmp_path / "bases" / model / "model.safetensors").touch()
     for path in tmp_path.rglob("*"):
         os.utime(path, (1000, 1000))
-    made = [".venv/.ready", *(f"bases/{m}/model.safetensors" for m in MODELS)]
-    made += [f"runs/{m}/base/fit.json" for m in MODELS]
-    made += [f"runs/{m}/{encoder}/fit.json" for m in MODELS for encoder in ("flow", "sae")]
-    for stage in ("fit.json", "predict.json", "detection/results.parquet"):
-        made += [f"runs/{m}/{d}/{stage}" for m in MODELS for d in DATASETS]
+    made = [".venv/.ready", *(f"runs/{m}/{encoder}/fit.json" for m in MODELS for encoder in ("flow", "sae"))]
+    made += [f"runs/{m}/{d}/detection/results.parquet" for m in MODELS for d in DATASETS]
     made += [f"runs/{m}/benign/{d}/detection/results.parquet" for m in MODELS for d in DATASETS]
-    made += [f"runs/tiny-poser/{m}/fit.json" for m in FAMILY]
     made.append("runs/tiny-poser/poser/results.parquet")
     for age, name in enumerate([*made, "figures/table1.md"]):
         path = tmp_path / name
@@ -49,7 +48,7 @@ def plan(project, *options):
         text=True,
         check=True,
     )
-    lines = [line.split() for line in done.stdout.splitlines() if "bin/madkit" in line]
+    lines = [line.split() for line in done.stdout.replace("\\\n", " ").splitlines() if "bin/madkit" in line]
     return [(words[words.index(next(w for w in words if w.endswith("bin/madkit"))) + 1], words) for words in lines]
 
 
@@ -64,25 +63,24 @@ def test_nothing_is_left_to_do(project):
 @pytest.mark.parametrize(
     ("recipe", "expected"),
     [
-        ("test.yaml", {"test": 18, "run": 18, "figures": 1}),
+        ("test.yaml", {"run": 36, "figures": 1}),
         ("benign.yaml", {"run": 18, "figures": 1}),
         ("tiny/benign.yaml", {"run": 18, "figures": 1}),
         ("predict-short.yaml", {"run": 18, "figures": 1}),
         ("tiny/predict-short.yaml", {"run": 18, "figures": 1}),
         ("test-short.yaml", {"run": 18, "figures": 1}),
-        ("test-encoders.yaml", {"test": 18, "figures": 1}),
-        ("test-lora.yaml", {"test": 18, "figures": 1}),
-        ("predict-lora.yaml", {"predict": 18, "test": 18, "figures": 1}),
-        ("predict-encoders.yaml", {"predict": 18, "test": 18, "figures": 1}),
-        ("predict.yaml", {"run": 18, "predict": 18, "test": 18, "figures": 1}),
-        ("tiny/predict.yaml", {"predict": 18, "test": 18, "figures": 1}),
-        ("tiny-mistral.yaml", {"run": 9, "fit": 11, "predict": 9, "test": 9, "figures": 1}),
-        ("tiny/prompts.yaml", {"run": 18, "fit": 18, "predict": 18, "test": 18, "figures": 1}),
-        ("flow.yaml", {"fit": 2, "predict": 18, "test": 18, "figures": 1}),
-        ("tiny/flow.yaml", {"fit": 2, "predict": 18, "test": 18, "figures": 1}),
-        ("tiny/texts.yaml", {"fit": 4, "predict": 18, "test": 18, "figures": 1}),
-        ("tiny/base.yaml", {"run": 18, "fit": 24, "predict": 18, "test": 18, "figures": 1}),
-        ("tiny/mistral-base.yaml", {"run": 9, "fit": 12, "predict": 9, "test": 9, "figures": 1}),
+        ("test-encoders.yaml", {"run": 18, "figures": 1}),
+        ("test-lora.yaml", {"run": 18, "figures": 1}),
+        ("predict-lora.yaml", {"run": 18, "figures": 1}),
+        ("predict-encoders.yaml", {"run": 18, "figures": 1}),
+        ("predict.yaml", {"run": 36, "figures": 1}),
+        ("tiny/predict.yaml", {"run": 18, "figures": 1}),
+        ("tiny-mistral.yaml", {"run": 18, "fit": 2, "figures": 1}),
+        ("tiny/prompts.yaml", {"run": 36, "figures": 1}),
+        ("flow.yaml", {"fit": 2, "run": 18, "figures": 1}),
+        ("tiny/flow.yaml", {"fit": 2, "run": 18, "figures": 1}),
+        ("tiny/texts.yaml", {"fit": 4, "run": 18, "figures": 1}),
+        ("tiny/base.yaml", {}),
     ],
 )
 def test_a_touched_recipe_redoes_what_depends_on_it(project, recipe, expected):
@@ -103,23 +101,42 @@ def test_recipes_that_do_not_exist_are_not_named(project):
 
 def test_a_model_of_the_hub_takes_the_common_recipes(project):
     commands = plan(project, "MODELS=llama", "DATASETS=addition", "POSER=")
-    assert [stage for stage, _ in commands] == ["fit", "fit", "fit", "predict", "test", "run", "figures"]
+    assert [stage for stage, _ in commands] == ["fit", "fit", "run", "run", "figures"]
     lines = [" ".join(words) for _, words in commands]
     assert not any("tiny" in line for line in lines)
     flow = next(line for line in lines if "recipes/flow.yaml" in line)
     assert "--lm recipes/llama.yaml --run runs/llama/flow" in flow
 
 
-@pytest.mark.parametrize(
-    ("recipe", "expected"), [("base", ["fit"] * 13 + ["test", "figures"]), ("tiny", ["test", "figures"])]
-)
-def test_the_family_is_made_again_where_its_recipes_change(project, recipe, expected):
+@pytest.mark.parametrize("recipe", ["tiny/base.yaml", "tiny/mistral-base.yaml"])
+def test_bases_are_trained_on_request(project, recipe):
+    for age, model in enumerate(MODELS):
+        path = project / "runs" / model / "base" / "fit.json"
+        path.parent.mkdir()
+        path.touch()
+        os.utime(path, (1500 + age, 1500 + age))
+    assert plan(project, "BASES=train") == []
+    touch(project, f"recipes/{recipe}")
+    models = MODELS if recipe == "tiny/base.yaml" else ("tiny-mistral",)
+    commands = plan(project, "BASES=train")
+    bases = [words for _, words in commands if any(word.endswith("/base") for word in words)]
+    assert len(bases) == len(models)
+    tuned = [words for stage, words in commands if stage == "run"]
+    assert len(tuned) == 18 * len(models)
+    assert all(any(f"runs/{m}/base/model" in words for m in models) for words in tuned)
+
+
+@pytest.mark.parametrize("recipe", ["base", "tune", "tiny"])
+def test_the_family_is_one_chain(project, recipe):
     touch(project, f"recipes/poser/{recipe}.yaml")
-    commands = plan(project)
-    assert [stage for stage, _ in commands] == expected
-    for _, words in commands[1:-2]:
-        name = words[words.index("--data.dataset") + 1]
-        assert name.endswith("-" + words[words.index("--seed_everything") + 1])
+    (stage, chain), (last, _) = plan(project)
+    assert (stage, last) == ("run", "figures")
+    base, *members, measured = " ".join(chain).split(" then ")
+    assert "poser/base.yaml" in base and "poser/tiny.yaml" in measured
+    names = [words[words.index("--data.dataset") + 1] for words in map(str.split, members)]
+    assert tuple(names) == FAMILY
+    for member, name in zip(members, names, strict=True):
+        assert "--run runs/tiny-poser " in member and member.endswith("--seed_everything " + name.rpartition("-")[2])
     assert plan(project, "POSER=") == []
 
 
@@ -152,9 +169,17 @@ def test_doses_of_one_training_are_read_and_judged_one_after_the_other(project):
     assert "squaring" not in few and "tiny-mistral" not in few
 
 
+def test_a_first_look_needs_no_encoder_and_no_training_of_a_base(project):
+    done = make(project, "--dry-run", "try")
+    commands = [line for line in done.stdout.replace("\\\n", " ").splitlines() if "bin/madkit" in line]
+    assert done.returncode == 0 and len(commands) == 2
+    assert "madkit run fit --config recipes/tiny-llama.yaml --run runs/try/tiny-llama" in commands[0]
+    assert "madkit figures runs/try/tiny-llama" in commands[1]
+
+
 def test_a_missing_result_is_made_again(project):
     (project / "runs/tiny-llama/squaring/detection/results.parquet").unlink()
-    assert [stage for stage, _ in plan(project)] == ["test", "figures"]
+    assert [stage for stage, _ in plan(project)] == ["run", "figures"]
 
 
 def test_launch_goes_before_every_stage(project):
@@ -166,7 +191,7 @@ def test_launch_goes_before_every_stage(project):
 def test_models_and_datasets_can_be_chosen(project):
     touch(project, "recipes/test.yaml")
     commands = plan(project, "MODELS=tiny-llama", "DATASETS=addition squaring")
-    assert [stage for stage, _ in commands] == ["test", "test", "run", "run", "figures"]
+    assert [stage for stage, _ in commands] == ["run"] * 4 + ["figures"]
 
 
 def make(project, *words):
@@ -208,7 +233,7 @@ def test_further_seeds_are_further_rows_of_runs(project):
     lines = [" ".join(words) for _, words in plan(project, *chosen)]
     of = {seed: [line for line in lines if f"@{seed}" in line and " figures " not in line] for seed in (1, 2)}
     for seed, found in of.items():
-        assert len(found) == 2 * 3 + 1  # of each model two encoders and a chain of stages; of one the base
+        assert len(found) == 2 * 3 + 1  # of each model two encoders and a chain; of one the base
         base = next(line for line in found if line.endswith(f"/base --seed_everything {seed}00 --data.seed {seed}00"))
         assert "mistral-base.yaml" in base and f"--run runs/tiny-mistral@{seed}/base" in base
         fits = [line for line in found if f"--data.dataset nli --seed_everything {seed} --data.seed {seed}" in line]
