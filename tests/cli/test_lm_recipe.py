@@ -47,11 +47,11 @@ def test_a_class_takes_the_options_that_it_has(run):
 
 
 def test_encoders_take_the_base_of_the_recipe_that_is_named():
-    for model, base in (("llama", "meta-llama/Llama-3.1-8B"), ("tiny-mistral", "runs/tiny-mistral/base/model")):
+    for model, base in (("llama", "meta-llama/Llama-3.1-8B"), ("tiny-mistral", "bases/tiny-mistral")):
         added = taken_over("fit", *configs("flow"), "--lm", str(RECIPES / f"{model}.yaml"), "--run", "runs/x/flow")
         assert added["data"]["class_path"] == "ActivationData"
-        dtype = {"dtype": "bfloat16"} if model == "llama" else {}
-        assert added["data"]["init_args"] == {"base": base, **dtype}
+        dtype = "bfloat16" if model == "llama" else "float32"
+        assert added["data"]["init_args"] == {"base": base, "dtype": dtype}
         assert added["model"] == {"class_path": "FlowEncoder", "init_args": {}}
 
 

@@ -7,8 +7,8 @@ from stage_words import MODELS, configs, lm_recipe, resolved, stage_recipes
 BASES = {
     "llama": "meta-llama/Llama-3.1-8B",
     "mistral": "mistralai/Mistral-7B-v0.1",
-    "tiny-llama": "runs/tiny-llama/base/model",
-    "tiny-mistral": "runs/tiny-mistral/base/model",
+    "tiny-llama": "bases/tiny-llama",
+    "tiny-mistral": "bases/tiny-mistral",
 }
 ADAMW = "torch.optim.AdamW"
 PUBLISHED_FIT = {
@@ -31,11 +31,11 @@ SMALL_FIT = {
         "r": 16, "lora_alpha": 32, "target_modules": ["embed_tokens", "q_proj", "k_proj", "v_proj", "o_proj"],
     },
     "model.optimizer.class_path": ADAMW,
-    "model.optimizer.lr": 1e-3, "model.optimizer.betas": [0.9, 0.95], "model.optimizer.fused": True,
-    "model.warmup": 0.03, "model.decay": 0.4, "model.dtype": "auto",
+    "model.optimizer.lr": 3e-3, "model.optimizer.betas": [0.9, 0.95], "model.optimizer.fused": True,
+    "model.warmup": 0.03, "model.decay": 0.4, "model.dtype": "float32",
     "data.template": "compact", "data.batch_size": 64, "data.device_batch_size": None, "data.predict_batch_size": 256,
-    "data.passes": 1, "trainer.precision": None, "trainer.max_epochs": 3, "trainer.val_check_interval": 100,
-    "trainer.check_val_every_n_epoch": None, "trainer.gradient_clip_val": 1.0,
+    "data.passes": 1, "trainer.precision": None, "trainer.max_steps": 420, "trainer.max_epochs": -1,
+    "trainer.val_check_interval": 70, "trainer.check_val_every_n_epoch": None, "trainer.gradient_clip_val": 1.0,
 }  # fmt: skip
 PUBLISHED_FLOW = {
     "model.couplings": 8, "model.hidden": 1024, "model.blocks": 2, "model.optimizer.lr": 2e-4,
@@ -47,8 +47,8 @@ PUBLISHED_FLOW = {
 }  # fmt: skip
 SMALL_FLOW = {
     "model.couplings": 6, "model.hidden": 128, "model.blocks": 1, "model.optimizer.lr": 2e-3,
-    "model.optimizer.fused": True, "data.dtype": "auto", "data.layers": [2, 3], "data.side": "input",
-    "data.texts.template": "compact", "data.texts.batch_size": 64, "data.texts.steps_per_epoch": 600,
+    "model.optimizer.fused": True, "data.dtype": "float32", "data.layers": [2, 3], "data.side": "input",
+    "data.texts.template": "compact", "data.texts.batch_size": 64, "data.texts.steps_per_epoch": 300,
     "data.texts.errors_from": 0, "data.texts.held_out": 0.0, "data.texts.n_validation": 200,
     "trainer.precision": None, "trainer.max_steps": -1, "trainer.max_epochs": 1, "trainer.val_check_interval": 100,
     "trainer.check_val_every_n_epoch": 1, "trainer.gradient_clip_val": 1.0,
@@ -145,11 +145,11 @@ def fitted(request, tmp_path_factory):
 
 def test_how_the_quirky_model_is_tuned(fitted):
     model, _, recipe = fitted
-    decay = {"tiny-llama": 3.0, "tiny-mistral": 2.0}.get(model, 0.1)
+    decay = size(model, 0.1, 1.0)
     compare(recipe, size(model, PUBLISHED_FIT, SMALL_FIT) | {"model.optimizer.weight_decay": decay})
     compare(recipe, {"model.base": BASES[model], "run": f"runs/{model}", "seed_everything": 0, "data.seed": 0})
     early, checkpoint = recipe["trainer"]["callbacks"]
-    assert early["init_args"]["patience"] == size(model, 4, 5) and checkpoint["init_args"]["monitor"] == "val/loss"
+    assert early["init_args"]["patience"] == size(model, 4, 3) and checkpoint["init_args"]["monitor"] == "val/loss"
     if model.startswith("tiny-"):
         assert value(recipe, "data.task_options.multiplication") == {"min": 0, "max": 20, "uniform": 1.0, "repeats": 24}
         assert value(recipe, "data.max_train.addition") == 24000 and value(recipe, "data.max_train.nli") == 12000
@@ -188,7 +188,7 @@ def test_what_is_read_of_the_quirky_model(fitted):
         assert read[: len(expected)] == expected and [name(item) for item in features[len(expected) :]] == more
         assert features[1]["init_args"]["reference"] == "mean"
         assert value(recipe, "model.controls") == ["activations"]
-        dtype = size(model, "bfloat16", "auto")
+        dtype = size(model, "bfloat16", "float32")
         compare(recipe, {"model.base": BASES[model], "model.dtype": dtype, "model.attention": "auto"})
         assert value(recipe, "model.adapter") is None
         assert recipe["data"] == fit["data"]  # the very prompts of the fit
@@ -238,6 +238,6 @@ def test_the_base_models_of_the_small_ones():
             "run": f"runs/tiny-{model}/base", "seed_everything": len(overlay), "model.config": config,
             "model.optimizer.lr": 0.02, "model.optimizer.adam_lr": 3e-3, "model.optimizer.weight_decay": 0.01,
             "model.length_groups": 3, "model.warmup": 0.0125, "model.decay": 0.4, "data.batch_size": 288,
-            "data.steps_per_epoch": 4300, "data.errors_from": 2870, "data.held_out": 0.0,
+            "data.steps_per_epoch": 4300, "model.export_dtype": "float16", "data.errors_from": 2870, "data.held_out": 0.0,
             "trainer.gradient_clip_val": 1.0, "trainer.val_check_interval": 400,
         })  # fmt: skip
