@@ -238,6 +238,6 @@ def test_the_base_models_of_the_small_ones():
             "run": f"runs/tiny-{model}/base", "seed_everything": len(overlay), "model.config": config,
             "model.optimizer.lr": 0.02, "model.optimizer.adam_lr": 3e-3, "model.optimizer.weight_decay": 0.01,
             "model.length_groups": 3, "model.warmup": 0.0125, "model.decay": 0.4, "data.batch_size": 288,
-            "data.steps_per_epoch": 4300, "model.export_dtype": "float16", "data.errors_from": 2870, "data.held_out": 0.0,
-            "trainer.gradient_clip_val": 1.0, "trainer.val_check_interval": 400,
+            "data.steps_per_epoch": 4300, "model.export_dtype": "float16", "data.errors_from": 2870,
+            "data.held_out": 0.0, "trainer.gradient_clip_val": 1.0, "trainer.val_check_interval": 400,
         })  # fmt: skip
