@@ -109,8 +109,8 @@ def write(
         }
         for (variant, site), s in separations.items()
     ]  # fmt: skip
-    for name in set(tables) - {"results"}:
-        write_parquet(folder / f"{name}.parquet", tables[name])
+    for table in set(tables) - {"results"}:
+        write_parquet(folder / f"{table}.parquet", tables[table])
     write_parquet(folder / "prompts.parquet", prompts)
     write_parquet(folder / "separation.parquet", pd.DataFrame(rows).astype({"layer": "Int64"}))
     some = next(iter(stores.values()))

@@ -143,7 +143,8 @@ def _by_detector(scores: pd.DataFrame, rows: NDArray[np.int64]) -> tuple[list[An
     for key, group in scores.groupby(RESULT_KEYS, sort=False, dropna=False):
         own, column = group["row"].to_numpy(), group["value"].to_numpy()
         if not np.array_equal(own, rows):
-            column = pd.Series(column, index=own).loc[rows].to_numpy()
+            wanted: Any = rows
+            column = pd.Series(column, index=own).loc[wanted].to_numpy()
         keys.append(key)
         values.append(column)
     return keys, np.stack(values)

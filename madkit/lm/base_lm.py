@@ -107,8 +107,9 @@ class BaseLM(LanguageModel):
 
     @override
     def export(self, folder: Path) -> None:
-        # A copy, because training may go on with the weights as they are.
-        lm = self.lm if self.export_dtype == self.lm.dtype else copy.deepcopy(self.lm).to(self.export_dtype)
+        lm: Any = self.lm
+        if lm.dtype != self.export_dtype:  # a copy, because training may go on with the weights as they are
+            lm = copy.deepcopy(lm).to(self.export_dtype)
         lm.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 

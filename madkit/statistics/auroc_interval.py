@@ -55,7 +55,9 @@ def auroc(scores: ArrayLike, labels: ArrayLike, *, clusters: Clusters | None = N
     return auroc_all([scores], labels, clusters=clusters)[0]
 
 
-def auroc_all(scores: Sequence[ArrayLike], labels: ArrayLike, *, clusters: Clusters | None = None) -> list[Interval]:
+def auroc_all(
+    scores: Sequence[ArrayLike] | np.ndarray, labels: ArrayLike, *, clusters: Clusters | None = None
+) -> list[Interval]:
     """The same of each of several scores (n,) of the same rows; what they have in common is computed once."""
     rows, anomalous = check_scores(scores, labels)
     rates = win_rates(rows, anomalous)
@@ -64,7 +66,7 @@ def auroc_all(scores: Sequence[ArrayLike], labels: ArrayLike, *, clusters: Clust
     if not groupings:
         groupings = Groupings([np.arange(len(anomalous))])
         freedom = ClusterSums(rates, anomalous, groupings).variance().freedom
-        for i in np.flatnonzero((freedom >= ENOUGH) & (rates.values > 0) & (rates.values < 1)):
+        for i in np.flatnonzero((freedom >= ENOUGH) & (rates.values > 0) & (rates.values < 1)).tolist():
             (value,), covariance = delong_covariance(rows[i : i + 1], anomalous)
             found[i] = logit_interval(value, covariance[0, 0], 1, 1)
         if len(found) == len(rows):

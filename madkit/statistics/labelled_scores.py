@@ -9,7 +9,7 @@ from madkit.arrays import float_array, plain_array
 from madkit.errors import DataError
 
 
-def check_scores(scores: Sequence[ArrayLike], labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def check_scores(scores: Sequence[ArrayLike] | np.ndarray, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Several scores of the same rows and their labels, as arrays.
 
     Args:

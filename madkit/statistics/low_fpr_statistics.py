@@ -76,7 +76,7 @@ def low_fpr(
 
 
 def low_fpr_all(
-    scores: Sequence[ArrayLike],
+    scores: Sequence[ArrayLike] | np.ndarray,
     labels: ArrayLike,
     fpr: float = 0.01,
     *,

@@ -60,7 +60,11 @@ def stratified_auroc(
 
 
 def stratified_auroc_all(
-    scores: Sequence[ArrayLike], labels: ArrayLike, strata: ArrayLike, *, clusters: Clusters | None = None
+    scores: Sequence[ArrayLike] | np.ndarray,
+    labels: ArrayLike,
+    strata: ArrayLike,
+    *,
+    clusters: Clusters | None = None,
 ) -> list[StratifiedAUROC]:
     """The same of each of several scores (n,) of the same rows; what they have in common is computed once."""
     rows, anomalous = check_scores(scores, labels)

@@ -4,7 +4,6 @@ import hashlib
 from functools import cached_property
 from typing import NamedTuple, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,7 +53,7 @@ class CovarianceStatistics:
         """What tells these statistics from those of other rows, and the device that they are on."""
         told = hashlib.blake2b(str((self.n, self._centred is None)).encode())
         for part in (self.mean, self._m2 if self._centred is None else self._centred):
-            told.update(np.ascontiguousarray(cast(Tensor, part).cpu().numpy()))
+            told.update(cast(Tensor, part).cpu().numpy().tobytes())
         return str(self.mean.device), told.digest()
 
     @cached_property

@@ -53,7 +53,7 @@ def intervals(rows: pd.DataFrame, statistic: str) -> list[Interval]:
 
 def thresholds(points: pd.DataFrame) -> Iterator[Threshold]:
     """At which quirkiness each detector reaches each of `LEVELS`; those with a single dose are left out."""
-    for key, part in grouped(points, "model", "dataset", "feature", "score"):
+    for (model, dataset, feature, score), part in grouped(points, "model", "dataset", "feature", "score"):
         for statistic, level in LEVELS:
             if not set(_ENDS[statistic]) <= set(part):
                 continue
@@ -62,4 +62,4 @@ def thresholds(points: pd.DataFrame) -> Iterator[Threshold]:
                 continue
             doses = [Interval(*row) for row in known[list(QUIRKINESS)].to_numpy(float).tolist()]
             at = crossing(doses, intervals(known, statistic), level)
-            yield Threshold(*key, statistic, level, at, len(known))
+            yield Threshold(model, dataset, feature, score, statistic, level, at, len(known))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from transformers import PreTrainedModel
 
 from madkit.errors import ConfigError
 from madkit.lm.adapters import probe
-from madkit.lm.adapters.adapter_folder import WEIGHTS
+from madkit.lm.adapters.adapter_folder import CONFIG, WEIGHTS
 from madkit.lm.adapters.base_identity import record_base
 from madkit.lm.adapters.base_weights import BaseWeights
 from madkit.lm.adapters.lora_targets import AUTO, LoraTargets
@@ -112,7 +113,17 @@ class FreshLora:
         if self._begun:
             save_file(_less(self._tensors(), self._begun), folder / WEIGHTS, metadata={"format": "pt"})
             _doubled(config).save_pretrained(str(folder))
+        _put_in_order(folder / CONFIG)
         record_base(folder, name, self._base)
+
+
+def _put_in_order(path: Path) -> None:
+    """Sort what PEFT holds in sets, whose order varies from process to process: equal adapters are equal files."""
+    options = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("target_modules", "exclude_modules"):
+        if isinstance(options.get(name), list):
+            options[name].sort()
+    path.write_text(json.dumps(options, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _require_savable(options: Mapping[str, Any]) -> None:
