@@ -22,7 +22,7 @@ from madkit.figures.results.results import load_results
 
 # ---------------------------------------------------------------- what is drawn
 
-COMPARED = {"table_comparisons.csv", "table_comparisons.md"}
+COMPARED = {f"table_{name}.{kind}" for name in ("comparisons", "detectors") for kind in ("csv", "md")}
 TABLES = COMPARED | {
     f"table{name}.{kind}" for name in ("1", "_aggregation", "_rare_alarms", "_within_answers") for kind in ("csv", "md")
 }
@@ -41,7 +41,7 @@ EVERYTHING = {*FROM_RESULTS.split(), *TABLES, "training"} - {"critical"}  # rank
         ("detection/pca.parquet", "pca"),
         ("detection/separation.parquet", "fig11 fig12 fig13 fig14"),
         ("detection/summary.json", "fig07 fig09-10"),
-        ("detection/comparisons.parquet", "table_comparisons.csv table_comparisons.md"),
+        ("detection/comparisons.parquet", " ".join(COMPARED)),
         ("detection/results.parquet", f"{FROM_RESULTS} {' '.join(TABLES)}"),
     ],
 )

@@ -182,6 +182,27 @@ def test_comparisons_count_what_the_adjusted_tests_decide(written: Path) -> None
     assert "base" not in text
 
 
+def test_detectors_are_measured_against_the_best_published_one(written: Path) -> None:
+    found = pd.read_csv(written / "table_detectors.csv")
+    tests = pd.read_csv(written / "table_comparisons.csv").query("aggregation == 'mean' and subset == 'all'")
+    tests = tests[tests["adapter_a"] & tests["adapter_b"]]
+    for model, lines in found.groupby("model"):
+        (best,) = lines[lines["best_published"]].to_dict("records")
+        assert best["auroc"] == lines[lines["published"]]["auroc"].max() and np.isnan(best["difference"])
+        (other,) = lines[~lines["best_published"]].to_dict("records")
+        pairs = tests[tests["model"] == model]
+        sign = 1 if other["score"] == "mahalanobis" else -1  # the first of each pair
+        differences = sign * pairs["difference"]
+        assert other["difference"] == pytest.approx(differences.mean())
+        assert other["difference"] == pytest.approx(other["auroc"] - best["auroc"])
+        assert other["difference_low"] < other["difference"] < other["difference_high"]
+        decided = pairs["p_holm"] < 0.05
+        counts = [(differences > 0).sum(), (decided & (differences > 0)).sum(), (decided & (differences < 0)).sum()]
+        assert [other[name] for name in ("higher", "better", "worse")] == counts and other["n_runs"] == 2
+    shown = (written / "table_detectors.md").read_text()
+    assert shown.count("| the best published |") == 2 and shown.count(" of 2 |") == 2 * 3
+
+
 def test_best_is_what_the_paired_test_over_datasets_says(runs: Path, table: pd.DataFrame) -> None:
     from scipy.stats import norm
 
