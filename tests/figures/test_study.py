@@ -41,7 +41,7 @@ EVERYTHING = {*FROM_RESULTS.split(), *TABLES, "training"} - {"critical"}  # rank
         ("detection/pca.parquet", "pca"),
         ("detection/separation.parquet", "fig11 fig12 fig13 fig14"),
         ("detection/summary.json", "fig07 fig09-10"),
-        ("detection/comparisons.parquet", " ".join(COMPARED)),
+        ("detection/comparisons.parquet", " ".join(sorted(COMPARED))),
         ("detection/results.parquet", f"{FROM_RESULTS} {' '.join(TABLES)}"),
     ],
 )
