@@ -16,6 +16,12 @@ from madkit.cli.stored_help import STAGES, known_numbers, known_options
 from madkit.errors import ConfigError
 
 
+@pytest.fixture(autouse=True)
+def nothing_listed(monkeypatch):
+    """Classes of the user's own, which other tests of the same process have named, would leave all to the parser."""
+    monkeypatch.setattr(early_errors, "listed_modules", list)
+
+
 @pytest.fixture(scope="module")
 def files():
     return dict(made())

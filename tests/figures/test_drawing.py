@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import combinations
 
+import pandas as pd
 import pytest
 from fabricated import DETECTORS, MANY, write_run
 from matplotlib.figure import Figure
@@ -34,7 +35,7 @@ def part(study: Results, models: int, datasets: int) -> Results:
     tables = {
         name: table[table["model"].isin(chosen[0]) & table["dataset"].isin(chosen[1])]
         for name, table in vars(study).items()
-        if name not in ("folders", "run_folders")
+        if isinstance(table, pd.DataFrame)
     }
     run_folders = {key: path for key, path in study.run_folders.items() if key[0] in chosen[0] and key[1] in chosen[1]}
     return replace(study, run_folders=run_folders, **tables)

@@ -13,9 +13,9 @@ from madkit.figures.registry import SECTIONS, FigureFamily, all_families, artist
 
 ORDER = """
 forest auroc_layers heat_map roc_curves histograms pca table1
-critical_difference aggregations rare_alarms comparisons within_answers
+critical_difference aggregations rare_alarms seeds comparisons detectors within_answers
 log_odds losses
-quirkiness separation logits
+quirkiness separation logits dose_response
 training
 poser_curves poser_roc poser_table
 """

@@ -42,6 +42,9 @@ def test_every_recipe_is_covered():
     expected |= {f"tiny/{name}.yaml" for name in ("base", "mistral-base", "prompts", "texts", "predict", "flow", "sae")}
     expected |= {"pythia/difficulty.yaml"}  # tests/difficulty/test_difficulty.py
     expected |= {f"poser/{part}.yaml" for part in ("base", "tune", "tiny", "llama-13b")}  # tests/poser/test_module.py
+    # tests/project/test_control_recipes.py
+    expected |= {f"{name}.yaml" for name in ("benign", "tiny/benign", "doses", "predict-short", "test-short")}
+    expected |= {"tiny/predict-short.yaml"}
     assert kinds == expected
 
 
