@@ -99,12 +99,14 @@ def _lines(results: Results) -> Iterator[_Line]:
     benign = benign[benign["subset"] == "all"]
     columns = ["model", "feature", "score", "setting"]
     for key, part in grouped(rows, *columns):
+        model, feature, score, setting = key
         auroc = average(part)
         if auroc is None:
             continue
         same = benign[(benign[columns] == pd.Series(key, index=columns)).all(axis=1)]
         caught = average(part, _TPR) if "tpr" in part else None
-        yield _Line(*key, ", ".join(sorted(set(part["needs"]))), auroc, caught, average(same))
+        needs = ", ".join(sorted(set(part["needs"])))
+        yield _Line(model, feature, score, setting, needs, auroc, caught, average(same))
 
 
 def _with_tests(lines: Sequence[_Line], tests: pd.DataFrame) -> list[_Line]:
