@@ -52,6 +52,10 @@ def _shortened(recipe):
         data["init_args"]["batch_size"] = min(32, data["init_args"]["batch_size"])
     if isinstance(model, dict) and "warmup" in model.get("init_args", {}):
         model["init_args"]["warmup"] = 0.1
+    optimizer = model.get("init_args", {}).get("optimizer", {}) if isinstance(model, dict) else {}
+    if "lr" in optimizer.get("init_args", {}):
+        # Larger steps carry the last digits, in which two tasks differ from one, into the first ones.
+        optimizer["init_args"]["lr"] = min(1e-3, optimizer["init_args"]["lr"])
     return recipe
 
 
