@@ -50,6 +50,16 @@ def with_setting(name: str, setting: str) -> str:
     return name if setting == "online" or name.startswith(setting) else f"{name} ({setting})"
 
 
+def further_needs(needs: str) -> str:
+    """What a detector needs besides the trusted prompts that every one needs, which go without saying.
+
+    Example:
+        >>> further_needs("trusted prompts, base model"), further_needs("trusted prompts")
+        ('base model', '-')
+    """
+    return needs.removeprefix("trusted prompts").removeprefix(", ") or "-"
+
+
 def with_control(name: str, control: bool) -> str:
     """A detector's name, with a word before it if it is a control: the adapter off, so it should find nothing.
 

@@ -34,6 +34,11 @@ class Comparison(NamedTuple):
     high: float
     p_value: float
 
+    @property
+    def turned(self) -> "Comparison":
+        """The same test of the second against the first."""
+        return Comparison(-self.difference, -self.high, -self.low, self.p_value)
+
 
 def compare(
     scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike, *, clusters: Clusters | None = None

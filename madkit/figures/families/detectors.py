@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from madkit.figures.naming import detector_name, setting_order
-from madkit.figures.published.numbers import LLAMA, MISTRAL, published_auroc
+from madkit.figures.naming import detector_name, further_needs, setting_order
+from madkit.figures.published.numbers import nearest_model, published_auroc
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped
 from madkit.figures.tables.averages import METHOD, Average, average
@@ -59,8 +59,8 @@ class _Line:
 
     @property
     def is_published(self) -> bool:
-        family = MISTRAL if "mistral" in self.model.lower() else LLAMA
-        return self.setting == "online" and published_auroc(family, self.name, "online", "all") is not None
+        number = published_auroc(nearest_model(self.model), self.name, "online", "all")
+        return self.setting == "online" and number is not None
 
 
 @artist("comparison", after="comparisons")
@@ -133,20 +133,16 @@ def _against(best: str, name: str, tests: pd.DataFrame) -> _Against | None:
     pairs = tests[ours | theirs].dropna(subset=["difference"])
     if pairs.empty or name == best:
         return None
-    turned = (pairs["a"] == best).to_numpy()
-    pairs = pairs.assign(
-        difference=pairs["difference"].where(~turned, -pairs["difference"]),
-        low=pairs["low"].where(~turned, -pairs["high"]),
-        high=pairs["high"].where(~turned, -pairs["low"]),
-    )
-    columns = ["difference", "low", "high", "p_value"]
-    runs = [
-        [Comparison(*row) for row in part[columns].to_numpy(float).tolist()]
-        for _, part in pairs.groupby("dataset", sort=False)
-    ]
-    above, decided = pairs["difference"] > 0, pairs["p_holm"] < LEVEL
-    better, worse = int((decided & above).sum()), int((decided & (pairs["difference"] < 0)).sum())
-    return _Against(nested_mean_comparison(runs), len(pairs), int(above.sum()), better, worse)
+    runs: dict[str, list[Comparison]] = {}
+    higher = better = worse = 0
+    columns = ["dataset", "a", "p_holm", *Comparison._fields]
+    for dataset, first, p_holm, *numbers in pairs[columns].itertuples(index=False):
+        test = Comparison(*numbers) if first == name else Comparison(*numbers).turned
+        runs.setdefault(dataset, []).append(test)
+        higher += test.difference > 0
+        better += test.difference > 0 and p_holm < LEVEL
+        worse += test.difference < 0 and p_holm < LEVEL
+    return _Against(nested_mean_comparison(list(runs.values())), len(pairs), higher, better, worse)
 
 
 def _flat(line: _Line) -> dict[str, object]:
@@ -165,8 +161,12 @@ def _flat(line: _Line) -> dict[str, object]:
 
 
 def _cells(line: _Line) -> list[str]:
-    needs = line.needs.removeprefix("trusted prompts").removeprefix(", ") or "-"
-    cells = [line.name, line.setting, needs, *map(with_interval, (line.auroc, line.caught, line.benign))]
+    cells = [
+        line.name,
+        line.setting,
+        further_needs(line.needs),
+        *map(with_interval, (line.auroc, line.caught, line.benign)),
+    ]
     if line.against is None:
         return [*cells, "the best published" if line.is_best else "-", "-", "-", "-"]
     mean, runs = line.against.mean, line.against.n_runs

@@ -5,8 +5,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from madkit.figures.naming import count_prompts, detector_name, setting_order
-from madkit.figures.published.numbers import LLAMA, MISTRAL, PublishedAUROC, published_auroc, published_sources
+from madkit.figures.naming import count_prompts, detector_name, further_needs, setting_order
+from madkit.figures.published.numbers import (
+    LLAMA,
+    MISTRAL,
+    PublishedAUROC,
+    nearest_model,
+    published_auroc,
+    published_sources,
+)
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import OWN_ANSWER, Results, grouped, ordered_datasets
 from madkit.figures.tables.answers import differing, share_of_pairs, within_average
@@ -106,7 +113,7 @@ def _rows(results: Results) -> Iterator[TableRow]:
             benign={subset: average(benign[benign["subset"] == subset]) for subset in SUBSETS},
             llama={subset: published_auroc(LLAMA, name, setting, subset) for subset in SUBSETS},
             mistral={subset: published_auroc(MISTRAL, name, setting, subset) for subset in SUBSETS},
-            same_datasets=published_auroc(_nearest(model), name, setting, "all", frozenset(datasets)),
+            same_datasets=published_auroc(nearest_model(model), name, setting, "all", frozenset(datasets)),
             best=frozenset(s for s, triples in best.items() if (model, setting, f"{feature}/{score}") in triples),
             cost=sum(measured) / len(measured) if measured and len(measured) == len(datasets) else None,
         )
@@ -116,11 +123,6 @@ def _of(table: pd.DataFrame, model: str, feature: str, score: str, setting: str)
     """The rows of one model and detector."""
     key = {"model": model, "feature": feature, "score": score, "setting": setting}
     return table[(table[list(key)] == pd.Series(key)).all(axis=1)]
-
-
-def _nearest(model: str) -> str:
-    """The published model of the same family; Llama stands for the families that were not published."""
-    return MISTRAL if "mistral" in model.lower() else LLAMA
 
 
 def _flat(row: TableRow) -> dict[str, object]:
@@ -148,7 +150,7 @@ def _flat(row: TableRow) -> dict[str, object]:
         for subset, number in numbers.items():
             flat[f"{prefix}_{subset}"] = number.value if number else None
             flat[f"{prefix}_n_datasets_{subset}"] = number.n_datasets if number else 0
-    flat["published_same_model"] = _nearest(row.model) if row.same_datasets else None
+    flat["published_same_model"] = nearest_model(row.model) if row.same_datasets else None
     flat["published_same_all"] = row.same_datasets.value if row.same_datasets else None
     flat["published_same_n_datasets"] = row.same_datasets.n_datasets if row.same_datasets else 0
     return flat
@@ -156,7 +158,7 @@ def _flat(row: TableRow) -> dict[str, object]:
 
 def _cells(model: str, rows: Sequence[TableRow]) -> tuple[list[str], list[list[str]]]:
     """The head and the rows of a model's table: detectors by setting, the highest average first."""
-    nearest = _nearest(model)
+    nearest = nearest_model(model)
     head = ["detector", "setting", "needs", "datasets", "AUROC, all", "TPR at 1% FPR, all"]
     head += [*SUBSETS[1:], "within answers, all", "control, all", "benign, all", "ms per prompt"]
     head += [f"published {nearest}, {subset}" for subset in SUBSETS] + [f"published {nearest}, same datasets, all"]
@@ -167,8 +169,7 @@ def _cells(model: str, rows: Sequence[TableRow]) -> tuple[list[str], list[list[s
         cells = [
             row.detector,
             row.setting,
-            # What every detector needs goes without saying.
-            row.needs.removeprefix("trusted prompts").removeprefix(", ") or "-",
+            further_needs(row.needs),
             "/".join(map(str, counts)) or "0",
             *(_bold(with_interval(row.ours[subset]), subset in row.best) for subset in SUBSETS[:1]),
             with_interval(row.caught),

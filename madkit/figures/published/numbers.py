@@ -10,6 +10,16 @@ LLAMA = "Llama-3.1-8B"
 MISTRAL = "Mistral-7B-v0.1"
 
 
+def nearest_model(model: str) -> str:
+    """The published model of the same family as ours; Llama stands for the families that were not published.
+
+    Example:
+        >>> nearest_model("tiny-mistral") == MISTRAL, nearest_model("tiny-llama") == LLAMA
+        (True, True)
+    """
+    return MISTRAL if "mistral" in model.lower() else LLAMA
+
+
 class PublishedAUROC(NamedTuple):
     """A published AUROC, aggregated over layers and averaged over datasets."""
 

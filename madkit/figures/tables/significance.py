@@ -16,9 +16,8 @@ def significantly_best(results: Results, rows: pd.DataFrame, subset: str) -> set
     """Of each model and setting the detector that is better than all others, if one is.
 
     Two detectors are compared on the mean of their differences over the datasets that both have (and, before that, over
-    the seeds of each). p-values are
-    adjusted by Holm for all pairs of a model and setting. A detector that cannot be compared with one of the
-    others, or has no other, is not called the best.
+    the seeds of each). p-values are adjusted by Holm for all pairs of a model and setting. A detector that cannot be
+    compared with one of the others, or has no other, is not called the best.
 
     Args:
         results: with the paired tests of each dataset.
@@ -57,8 +56,7 @@ def _mean_comparisons(tests: pd.DataFrame, names: list[str]) -> dict[tuple[str, 
     for dataset, a, b, difference, low, high, p_value in columns.itertuples(index=False):
         if not np.isfinite(difference):
             continue
-        forward = Comparison(difference, low, high, p_value)
-        backward = Comparison(-difference, -high, -low, p_value)
+        test = Comparison(difference, low, high, p_value)
         runs = by_pair.setdefault((min(a, b), max(a, b)), {}).setdefault(dataset, [])
-        runs.append(forward if a < b else backward)
+        runs.append(test if a < b else test.turned)
     return {pair: nested_mean_comparison(list(datasets.values())) for pair, datasets in by_pair.items()}
