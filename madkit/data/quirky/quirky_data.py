@@ -44,9 +44,10 @@ class QuirkyData(TuningData):
             JSONL or CSV), or a raw table that the dataset can be made of, such as `allenai/sciq`.
         task_options: Arguments of the task, such as `{n_train: 8000, max: 99}`. Under the name of a dataset are
             those for it alone: `{n_train: 8000, squaring: {max: 299}}`.
-        quirk: `bob`: each character gives its own answers. `none`: everyone tells the truth, on the very same prompts.
-            A model tuned so is the control for detectors that compare it with its base: it has changed as much, and
-            who speaks makes no difference to it.
+        quirk: `bob`: each character gives its own answers. `none`: everyone tells the truth. A model tuned so is the
+            control for detectors that compare it with its base: it has changed as much, and who speaks makes no
+            difference to it. Trusted, untrusted and test prompts are the very same; those that train are balanced by
+            the answers that are given, so that a name does not tell how often they are Yes.
         requantile: Rank the difficulty of records from `source` anew. The public sets' column does not
             follow the difficulty; turn this off to use it nevertheless. `balanced` ranks all records, also generated
             ones, among those of their split, truth and quirk: then easy and hard statements are true equally often,
@@ -195,7 +196,7 @@ class QuirkyData(TuningData):
         return self._answered(table)
 
     def _answered(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Prompts with the answers that the model is to give, after they have been chosen by those of the quirk."""
+        """Prompts with the answers that the model is to give."""
         return frame if self.quirk == "bob" else frame.assign(label=frame["alice_label"])
 
     def identity(self) -> dict[str, Any]:
@@ -238,7 +239,7 @@ class QuirkyData(TuningData):
         return DataLoader(ShardBatches(self.predict_prompts, remaining, self.predict_batch_size), batch_size=None)
 
     def _prompts(self, split: str) -> LabelledPrompts:
-        frame = named_frame(self.records, split, self.seed)
+        frame = self._answered(named_frame(self.records, split, self.seed))
         if split == "train":
             rows = balanced_rows(frame, self.seed, self.balance, self.max_train)
         else:
@@ -246,7 +247,7 @@ class QuirkyData(TuningData):
         frame = frame.iloc[rows]
         values = template_args(self.records[split], rows, self.constants)
         texts = render_prompts(self.templates, frame["id"].tolist(), frame["name"].tolist(), values, self.seed)
-        return LabelledPrompts(self._tokenize(*texts, frame["name"].tolist()), self._answered(frame), rows)
+        return LabelledPrompts(self._tokenize(*texts, frame["name"].tolist()), frame, rows)
 
 
 def _of_dataset(value: _T | Mapping[str, _T], dataset: str, default: _T) -> _T:

@@ -547,17 +547,19 @@ def test_fit_warns_where_the_answer_tells_trusted_prompts_from_test_prompts():
         fitted(max_train=64, max_validation=64, requantile="balanced")
 
 
-def test_a_benign_model_is_tuned_on_the_same_prompts_with_the_truth():
+def test_to_a_benign_model_who_speaks_tells_nothing():
     quirky, benign = (make_data(quirk=quirk, max_test=40, max_validation=50) for quirk in ("bob", "none"))
     for data in (quirky, benign):
         data.setup("fit")
-    for ours, theirs in (
-        (benign.train_prompts, quirky.train_prompts), (benign.validation_prompts, quirky.validation_prompts)
-    ):  # fmt: skip
-        np.testing.assert_array_equal(ours.rows, theirs.rows)
-        assert ours.frame.drop(columns="label").equals(theirs.frame.drop(columns="label"))
-        assert (ours.frame["label"] == ours.frame["alice_label"]).all()
-        assert not (theirs.frame["label"] == theirs.frame["alice_label"]).all()
+    trained = benign.train_prompts.frame
+    assert (trained["label"] == trained["alice_label"]).all()
+    # The prompts of the quirk would not do: of those, Bob's are true less often than Alice's.
+    assert trained.groupby("character")["label"].mean().tolist() == [0.5, 0.5]
+    assert quirky.train_prompts.frame.groupby("character")["alice_label"].mean()["Bob"] < 0.4
+    ours, theirs = benign.validation_prompts, quirky.validation_prompts
+    np.testing.assert_array_equal(ours.rows, theirs.rows)
+    assert ours.frame.drop(columns="label").equals(theirs.frame.drop(columns="label"))
+    assert not (theirs.frame["label"] == theirs.frame["alice_label"]).all()
     ours, theirs = benign.make_table(), quirky.make_table()
     assert ours.drop(columns="label").equals(theirs.drop(columns="label"))
     assert (ours["label"] == ours["alice_label"]).all() and ours["anomalous"].any()
