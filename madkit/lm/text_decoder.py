@@ -10,6 +10,7 @@ from torch import nn
 
 from madkit.errors import ConfigError
 
+_LAYERS: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 _LIMITS: WeakKeyDictionary[nn.Module, int | None] = WeakKeyDictionary()
 #: Rows that tables of positions have before position 0.
 _MAX_OFFSET = 8
@@ -34,15 +35,28 @@ def layer_names(lm: nn.Module) -> list[str]:
         ['model.layers.0', 'model.layers.1']
     """
     depth = getattr(text_config(lm), "num_hidden_layers", None)
+    known = _LAYERS.get(lm)  # the search takes longer than a small model's forward pass
+    if known is not None and _is_list_of(lm, known, depth):
+        return [f"{known}.{i}" for i in range(depth or 0)]
     lists = [(n, m) for n, m in lm.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
     # A tower that sees or hears may have as many layers.
     find: Any = getattr(lm, "get_decoder", None)
     inside = {id(module) for module in find().modules()} if find is not None else set()
     for name, _ in sorted(lists, key=lambda item: id(item[1]) not in inside):
+        _LAYERS[lm] = name
         return [f"{name}.{i}" for i in range(depth or 0)]
     raise ConfigError(
         f"model.base: {type(lm).__name__} keeps its {depth} layers in no single ModuleList; only such models have sites"
     )
+
+
+def _is_list_of(lm: nn.Module, name: str, depth: int | None) -> bool:
+    """Whether the layers are still where they were found."""
+    try:
+        layers = lm.get_submodule(name)
+    except AttributeError:
+        return False
+    return isinstance(layers, nn.ModuleList) and len(layers) == depth
 
 
 def residual_width(lm: nn.Module) -> int:
