@@ -87,7 +87,12 @@ def _minimise(start: Tensor, z: Tensor, sign: Tensor, kept: Tensor, strength: fl
     scaled = start / size
     scaled.grad = torch.zeros_like(scaled)
     optimizer = torch.optim.LBFGS(
-        [scaled], max_iter=1000, tolerance_grad=1e-7, tolerance_change=0, line_search_fn="strong_wolfe"
+        [scaled],
+        max_iter=1000,
+        tolerance_grad=1e-7,
+        tolerance_change=0,
+        history_size=10,  # of the 100 by default, most of the time would go into sums of short vectors
+        line_search_fn="strong_wolfe",
     )
 
     def loss() -> Tensor:
