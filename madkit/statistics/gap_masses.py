@@ -1,6 +1,7 @@
 """Bayesian bootstrap of rows in the order of a score: the share of all future rows that each gap stands for."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,13 @@ class RowOrder:
             bottom = self.anomalous[len(self.anomalous) - _end(len(self.anomalous), fpr) :]
             self.clumps = [_clump(top, groupings), _clump(bottom, groupings)]
             fewest = min(len(np.unique(codes[top])) for codes in groupings)
-            self.level = float(norm.cdf(-t.ppf(0.975, max(fewest, 2) - 1)))
+            self.level = _level(fewest)
+
+
+@cache
+def _level(clusters: int) -> float:
+    """As much as a normal distribution has beyond the quantile of Student's t; looked up again for every score."""
+    return float(norm.cdf(-t.ppf(0.975, max(clusters, 2) - 1)))
 
 
 class GapMasses:
