@@ -104,6 +104,7 @@ class Detection(L.LightningModule):
         self.separations: dict[result_tables.SiteKey, Any] = {}
         self.projections: dict[result_tables.SiteKey, pca.Projection] = {}
         self.costs: dict[tuple[Variant, str], Cost] = {}
+        self.recalls: dict[tuple[result_tables.SiteKey, str], float] = {}
         self._scores: ScoreCollection
         self._made: DerivedFeature | None = None
         self._pools: dict[str, Pool] = {}
@@ -197,6 +198,9 @@ class Detection(L.LightningModule):
             values = np.column_stack([values, self._probe(vector_rows, vectors)])
             calibration = np.column_stack([calibration, np.full(len(calibration), np.nan)])
             names.append(PROBE)
+        for name, score in self._scores.items():
+            if "recall" in (fitted := dict(score.named_buffers())):
+                self.recalls[key, name] = float(fitted["recall"])
         self.sites[key] = result_tables.SiteScores(names, rows, values, held_out, calibration)
         if self.trainer.is_global_zero:
             folder = output.unfinished(root_of(self.trainer)) / "detectors" / str(variant)
@@ -268,7 +272,7 @@ class Detection(L.LightningModule):
                 tables["calibration"] = result_tables.calibration_table(self.sites)
             if projections:
                 tables["pca"] = pca.pca_table(projections, layers)
-            output.write(self.trainer, stores, tables, prompts, separations, layers, self._costs())
+            output.write(self.trainer, stores, tables, prompts, separations, layers, self._costs(), self.recalls)
         self.trainer.strategy.barrier()
 
     def _assumptions(self, detector: Detector) -> Assumptions:

@@ -77,6 +77,7 @@ def write(
     separations: Mapping[SiteKey, Any],
     layers: Mapping[SiteKey, int | None],
     costs: Mapping[tuple[Variant, str], Cost],
+    recalls: Mapping[tuple[SiteKey, str], float],
 ) -> Path:
     """Write everything that figures are drawn from, replacing all results of an earlier recipe.
 
@@ -88,6 +89,7 @@ def write(
         separations: of each site.
         layers: the layer of each site.
         costs: of each feature and score, at all its sites together.
+        recalls: of each site and score with an approximate search, what share of the neighbours it finds.
 
     Returns:
         The folder, which holds the fitted scores too.
@@ -120,6 +122,10 @@ def write(
         "format": FORMAT,
         "n_test": len(prompts),
         "cost": [{**variant._asdict(), "score": score, **cost} for (variant, score), cost in costs.items()],
+        "recall": [
+            {**variant._asdict(), "score": score, "site": site, "recall": recall}
+            for ((variant, site), score), recall in recalls.items()
+        ],
         "identity": some.identity,
         "features_key": some.folder.name,
         "made_by": provenance(),

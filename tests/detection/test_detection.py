@@ -14,7 +14,7 @@ from madkit.detection.detection import Detection
 from madkit.detection.detector import Detector
 from madkit.detection.output import behaviour
 from madkit.errors import ConfigError, StoreError
-from madkit.scores import KNearestNeighbours, Mahalanobis
+from madkit.scores import KNearestNeighbours, LocalOutlierFactor, Mahalanobis
 from madkit.store.feature_store import FeatureStore
 from madkit.store.shards import cut_shards
 from madkit.store.variant import Variant
@@ -179,3 +179,12 @@ def test_results_count_statements_and_names_where_they_are_enough(run):
     found = whole.iloc[0]
     expected = auroc(values, stored["anomalous"], clusters=stored["statement"])
     assert (found["auroc"], found["low"], found["high"]) == pytest.approx(tuple(expected))
+
+
+def test_results_say_how_many_neighbours_an_approximate_search_finds(run):
+    pytest.importorskip("faiss", reason="the extra `faiss` is not installed")
+    approximate = LocalOutlierFactor(k=5, index="ivf")
+    detect(run, Detector("activations", approximate), Detector("mine", LocalOutlierFactor(k=5)))
+    (told,) = json.loads((run / "detection" / "summary.json").read_text())["recall"]
+    place = {"feature": "activations", "adapter": True, "score": "lof_k5_ivf", "site": SITE}
+    assert told == {**place, "recall": 1.0}  # of 40 rows there is one cell

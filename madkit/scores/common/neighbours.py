@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from madkit.scores.common.distance_bounds import CentredRows, chosen_products, lower_bounds, precisions, rounding
-from madkit.scores.common.memo import argument_key, current_memo, shared
+from madkit.scores.common.memo import argument_key, current_memo
 
 # Numbers of one block of work: 64 MiB in float64.
 BLOCK = 2**23
@@ -73,23 +73,34 @@ class NeighbourIndex:
 
     def search(self, queries: Tensor | None, k: int) -> Neighbours:
         """Find the k rows nearest to each query, or to each row itself (None), without the memo."""
-        rows = self.rows if queries is None else queries
-        centred = self.centred if queries is None else CentredRows(queries - self.centre, self.centred.scale)
-        nearest = Neighbours(rows.new_empty(len(rows), k), rows.new_empty(len(rows), k, dtype=torch.int64))
-        numbers = torch.arange(len(rows), device=rows.device)
-        for block in numbers.split(max(1, BLOCK // len(self.rows))) if len(rows) else ():
+        if queries is None:
+            return self.found(self.rows, self.centred, torch.arange(len(self.rows), device=self.rows.device), k)
+        return self.found(queries, CentredRows(queries - self.centre, self.centred.scale), None, k)
+
+    def found(self, queries: Tensor, centred: CentredRows, itself: Tensor | None, k: int) -> Neighbours:
+        """Find the k rows nearest to each query, a block of queries at a time.
+
+        Args:
+            queries: (m, d) float64.
+            centred: the queries about the centre of the rows.
+            itself: (m,) the row that each query is, which is not its neighbour; None where it is none.
+            k: see `nearest` and `nearest_others`.
+        """
+        nearest = Neighbours(queries.new_empty(len(queries), k), queries.new_empty(len(queries), k, dtype=torch.int64))
+        numbers = torch.arange(len(queries), device=queries.device)
+        for block in numbers.split(max(1, BLOCK // len(self.rows))) if len(queries) else ():
             left = block
-            for dtype in precisions(rows.device):
+            for dtype in precisions(queries.device):
                 low = lower_bounds(centred.part(left), self.centred, dtype)
-                if queries is None:
-                    low[torch.arange(len(left), device=left.device), left] = torch.inf
-                neighbours, sure = self._refined(rows[left], centred.part(left), low, k)
+                if itself is not None:
+                    low[torch.arange(len(left), device=left.device), itself[left]] = torch.inf
+                neighbours, sure = self._refined(queries[left], centred.part(left), low, k)
                 nearest.distances[left], nearest.indices[left] = neighbours
                 left, low = left[~sure], low[~sure]
                 if not len(left):
                     break
             for i, bounds in zip(left.tolist(), low, strict=True):
-                nearest.distances[i], nearest.indices[i] = self._all(rows[i], bounds, nearest.distances[i])
+                nearest.distances[i], nearest.indices[i] = self._all(queries[i], bounds, nearest.distances[i])
         return nearest
 
     def _refined(self, queries: Tensor, centred: CentredRows, low: Tensor, k: int) -> tuple[Neighbours, Tensor]:
@@ -133,14 +144,3 @@ class NeighbourIndex:
         exact = torch.cat([(self.rows[part] - query).square().sum(1) for part in near.split(step)])
         exact, order = exact.sort(stable=True)
         return exact[: len(distances)].sqrt(), near[order[: len(distances)]]
-
-
-@shared
-def shared_index(rows: Tensor) -> NeighbourIndex:
-    """The index of rows (n, d) float64."""
-    return NeighbourIndex(rows)
-
-
-def index_on_device(index: NeighbourIndex | None, rows: Tensor) -> NeighbourIndex:
-    """Return an index of rows, or make one where there is none or the rows have moved to another device."""
-    return index if index is not None and index.rows.device == rows.device else NeighbourIndex(rows)
