@@ -25,10 +25,10 @@ def runs(bases, tmp_path_factory):
     control = configs("tiny-llama", "benign", "tiny/benign")
     run("fit", *control, "--run", runs / "benign", *common, *FIT, "2", "--trainer.max_steps", "4")
     dosed = configs("tiny-llama", "doses")
-    run("fit", *dosed, "--run", runs / "doses", *common, *FIT, "16", "--trainer.max_steps", "33")
-    kept = runs / "doses" / "addition" / "steps" / "000032"
+    run("fit", *dosed, "--run", runs / "doses", *common, *FIT, "2", "--trainer.max_steps", "5")
+    kept = runs / "doses" / "addition" / "steps" / "000004"
     dose = ["--lm", runs / "doses" / "addition" / "fit.yaml", "--model.adapter", kept]
-    for folder, words in ((runs / "benign", []), (runs / "doses" / "000032", dose)):
+    for folder, words in ((runs / "benign", []), (runs / "doses" / "000004", dose)):
         run("predict", *stage_recipes("tiny-llama", "predict")[:2], *short("predict"), "--run", folder, *words)
         run("test", *configs("test"), *short("test"), "--run", folder)
     return runs
@@ -42,7 +42,7 @@ def test_they_are_known_for_what_they_are(runs):
     results = load_results([runs])
     assert results.detection.empty and results.benign is not None
     needs = {"trusted prompts", "trusted prompts, base model"}
-    for part in (results.benign, results.doses[32]):
+    for part in (results.benign, results.doses[4]):
         assert set(part.detection["feature"]) == {"activations", "conditional_studentised", "delta", "paired"}
         assert part.models == ["tiny-llama"] and part.datasets == ["addition"]
         assert {", ".join(sorted(each.split(", "))[::-1]) for each in set(part.detection["needs"])} == needs
