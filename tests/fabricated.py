@@ -60,6 +60,13 @@ def write_run(
     return run
 
 
+def leave_results_alone(run: Path) -> None:
+    """Remove what only some figures read, so that few are drawn."""
+    for name in ("prompts", "separation", "pca", "scores", "comparisons"):
+        (run / "detection" / f"{name}.parquet").unlink()
+    (run / "history.parquet").unlink()
+
+
 def _prompts(rng: np.random.Generator, n: int, strength: float) -> pd.DataFrame:
     bob = np.arange(n) % 2 == 1
     alice_label, agree = rng.random(n) < 0.5, rng.random(n) < 0.5

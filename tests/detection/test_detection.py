@@ -13,7 +13,7 @@ from madkit.detection.data import StoreData
 from madkit.detection.detection import Detection
 from madkit.detection.detector import Detector
 from madkit.detection.output import behaviour
-from madkit.errors import ConfigError, StoreError
+from madkit.errors import ConfigError, DataError, StoreError
 from madkit.scores import KNearestNeighbours, LocalOutlierFactor, Mahalanobis
 from madkit.store.feature_store import FeatureStore
 from madkit.store.shards import cut_shards
@@ -59,12 +59,12 @@ def run(tmp_path):
     return folder
 
 
-def detect(run, *detectors):
+def detect(run, *detectors, aggregations=("mean",)):
     trainer = L.Trainer(
         accelerator="cpu", default_root_dir=run, logger=False, enable_progress_bar=False, enable_model_summary=False,
         use_distributed_sampler=False, enable_checkpointing=False,
     )  # fmt: skip
-    trainer.test(Detection(list(detectors), ["mean"]), datamodule=StoreData("addition"), verbose=False)
+    trainer.test(Detection(list(detectors), list(aggregations)), datamodule=StoreData("addition"), verbose=False)
     return pd.read_parquet(run / "detection" / "results.parquet")
 
 
@@ -134,6 +134,11 @@ def test_another_recipe_leaves_nothing_of_the_one_before(run):
     detect(fresh, Detector("activations", Mahalanobis()))
     assert again == files(fresh / "detection")
     assert not [path for path in run.iterdir() if path.name.startswith(".")]
+
+
+def test_a_store_without_calibration_prompts_names_the_way_out(run):
+    with pytest.raises(DataError, match="no calibration prompts"):
+        detect(run, Detector("activations", Mahalanobis()), aggregations=["mean", "zscore"])
 
 
 def test_a_recipe_that_fails_leaves_the_results_before_it(run):

@@ -2,12 +2,7 @@
 
 import json
 import math
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +11,7 @@ import pytest
 import torch
 from conftest import ARCHITECTURES, SIZE
 from datasets import Dataset, DatasetDict
+from forked import kill_when, run_two
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,7 +36,6 @@ choices: [" Contradict", " Imply"]
 """
 WORDS = "a dog cat sleeps runs in the red house park quickly two people watch it and laugh at home".split()  # noqa: SIM905
 PLACE = ["--accelerator", "cpu", "--batch_tokens", "300", "--shard_size", "16"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
 def sentence_pairs(n=40, seed=0, first=0):
@@ -262,22 +257,14 @@ def test_what_was_begun_otherwise_is_refused(source, models, tmp_path, capsys):
 
 
 def command(source, out, models, *options):
-    line = [sys.executable, "-m", "madkit", "data", "difficulty", "--source", str(source), "--out", str(out)]
+    line = ["data", "difficulty", "--source", str(source), "--out", str(out)]
     return [*line, "--template", str(source / "nli.yaml"), *PLACE, "--dtype", "float64", "--models", *models, *options]
 
 
 def test_killed_and_started_again_gives_the_same_numbers(source, scored, models, tmp_path):
     out = tmp_path / "out"
     line = command(source, out, models.values(), "--batch_tokens", "1")
-    process = subprocess.Popen(line, env=ENVIRONMENT, start_new_session=True, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 240
-    try:
-        while not list(out.rglob("shard-00001.safetensors")):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.005)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    kill_when(lambda: list(out.rglob("shard-00001.safetensors")), line, tmp_path)
     assert not (out / "losses.parquet").exists()
     done = {p: p.stat().st_mtime_ns for p in out.rglob("shard-*.safetensors")}
     assert 2 <= len(done) < 10
@@ -288,10 +275,9 @@ def test_killed_and_started_again_gives_the_same_numbers(source, scored, models,
 
 
 def test_two_processes_give_the_same_numbers(source, scored, models, tmp_path):
-    line = command(source, tmp_path / "out", models.values(), "--devices", "2")
-    done = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.strip() == str(tmp_path / "out")
+    line = command(source, tmp_path / "out", models.values())
+    said = run_two(line, tmp_path, options=["--devices", "2"])
+    assert said.count(str(tmp_path / "out")) == 1 and said.rstrip().endswith(str(tmp_path / "out"))
     found, expected = (pd.read_parquet(folder / "losses.parquet") for folder in (tmp_path / "out", scored))
     pd.testing.assert_frame_equal(found, expected)
 

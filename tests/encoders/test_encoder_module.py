@@ -1,16 +1,12 @@
 """Encoders are trained by the real command, resumed, shared out over processes, and used only where they belong."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from forked import kill_when, run_two
 from safetensors.torch import load_file
 from stage_words import RECIPES, lm_recipe, stage_recipes
 
@@ -26,20 +22,12 @@ SHORT = [
     "--data.texts.n_validation", "8", "--data.statistics_batches", "3", "--trainer.val_check_interval", "4",
     "--trainer.log_every_n_steps", "1",
 ]  # fmt: skip
-TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 KINDS = ("flow", "sae")
 
 
 def words(kind, runs, base, *options):
     recipes = [*stage_recipes("tiny-llama", kind), *lm_recipe("tiny-llama")]
     return ["fit", *recipes, "--run", str(runs / kind), "--data.base", str(base), *SHORT, *options]
-
-
-def run(*args):
-    line = [sys.executable, "-m", "madkit", *words(*args)]
-    done = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.fixture(scope="module")
@@ -116,21 +104,14 @@ def test_validate_repeats_the_numbers_of_fit(trained, bases, capsys, kind, metri
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_train_the_same_encoders(trained, bases, tmp_path, kind):
-    run(kind, tmp_path, bases["llama"], *TWO)
+    run_two(words(kind, tmp_path, bases["llama"]), tmp_path)
     compare(trained / kind, tmp_path / kind, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_fit_continues_to_the_same_encoders(trained, bases, tmp_path, kind):
-    line = [sys.executable, "-m", "madkit", *words(kind, tmp_path, bases["llama"])]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(line, env=ENVIRONMENT, start_new_session=True, **quiet)
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / kind).glob("checkpoints/*/last.ckpt")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    line = words(kind, tmp_path, bases["llama"])
+    kill_when(lambda: list((tmp_path / kind).glob("checkpoints/*/last.ckpt")), line, tmp_path)
     assert not (tmp_path / kind / "fit.json").exists()
     assert main(words(kind, tmp_path, bases["llama"])) == 0
     compare(trained / kind, tmp_path / kind, rtol=1e-5, atol=1e-6)

@@ -1,14 +1,12 @@
 """Features of stored activations: shared out, continued, refused where something does not belong together."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from forked import run_two
 from stage_words import configs
 
 from madkit.cli.command import main
@@ -19,8 +17,6 @@ from madkit.lm import adapters, loading
 from madkit.lm.hooks import Hookpoint
 from madkit.store.feature_store import FeatureStore, write_manifest
 
-TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 STORES = [folder / kind for folder in (Path("features"), Path("controls")) for kind in ("flow", "sae")]
 
 
@@ -79,15 +75,9 @@ def files(runs, store):
     return {path.relative_to(folder.parent): path.read_bytes() for path in folder.iterdir()}
 
 
-def command(words):
-    line = [sys.executable, "-m", "madkit", *words]
-    return subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-
-
 def test_two_processes_continue_and_write_the_same_files(whole, copied, bases):
-    done = command(stored(copied, bases["llama"], *TWO))
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "[tiny-llama/addition predict]" in done.stderr
+    said = run_two(stored(copied, bases["llama"]), copied.parent)
+    assert "[tiny-llama/addition predict]" in said
     for name in STORES:
         assert files(whole, name) == files(copied, name), name
     sae = Path("controls") / "sae"

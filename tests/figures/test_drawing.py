@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pandas as pd
 import pytest
-from fabricated import DETECTORS, MANY, write_run
+from fabricated import DETECTORS, MANY, TABLES, write_run
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -19,14 +19,34 @@ NAMES = ["tiny-llama", "tiny-mistral", "meta-llama-Llama-3.1-8B", "pythia-6.9b",
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """Five models on twelve datasets."""
+    """Five models on twelve datasets. The others have the numbers of the first one, each on another dataset."""
     root = tmp_path_factory.mktemp("study")
-    for model in NAMES:
-        for dataset in DATASETS:
-            # Two models have everything; the others make only the pages fuller that show all models.
-            detectors = MANY if model in NAMES[:2] else DETECTORS
-            write_run(root, model, dataset, layers=3, n=40, detectors=detectors)
-    return load_results([root], result_files())
+    for dataset in DATASETS:
+        write_run(root, NAMES[0], dataset, layers=3, n=40, detectors=MANY)
+    return like_the_first(load_results([root], result_files()))
+
+
+def like_the_first(results: Results) -> Results:
+    """Two models have everything; the others make only the pages fuller that show all models."""
+    beyond = {(feature, score) for feature, score, *_ in MANY} - {(feature, score) for feature, score, *_ in DETECTORS}
+    other = {feature for feature, _ in beyond} - {"activations"}
+    turned = {name: {d: DATASETS[i - n] for i, d in enumerate(DATASETS)} for n, name in enumerate(NAMES)}
+
+    def of(name: str, table: pd.DataFrame) -> pd.DataFrame:
+        if name not in NAMES[:2] and "feature" in table:
+            table = table[~table["feature"].isin(other)]
+            if "score" in table:
+                table = table[[key not in beyond for key in zip(table["feature"], table["score"], strict=True)]]
+        return table.assign(model=name, dataset=table["dataset"].map(turned[name]))
+
+    tables = {
+        key: pd.concat([of(name, table) for name in NAMES], ignore_index=True)
+        for key, table in vars(results).items()
+        if isinstance(table, pd.DataFrame)
+    }
+    found = results.run_folders.items()
+    folders = {(name, turned[name][dataset]): path for name in NAMES for (_, dataset), path in found}
+    return replace(results, run_folders=folders, **tables)
 
 
 def part(study: Results, models: int, datasets: int) -> Results:
@@ -45,7 +65,7 @@ def sheets(results: Results, per_model: bool | None) -> list[Sheet]:
     """The figures, of families that draw a page per model, or of those that draw all models on one."""
     found = []
     with style.applied():
-        for family in all_families():
+        for family in (family for family in all_families() if family.name not in TABLES):
             for sheet in family.sheets(results):
                 if isinstance(sheet.body, Figure) and per_model in (None, sheet.model is not None):
                     found.append(sheet)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fabricated import write_run
+from fabricated import DETECTORS, leave_results_alone, write_run
 
 from madkit.errors import ConfigError
 from madkit.figures import draw
@@ -35,12 +35,8 @@ def {name}(results):
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    run = write_run(tmp_path / "runs", "m", "addition", layers=1, n=40)
     # Little is left to draw: enough to see that other figures are drawn beside a user's.
-    for name in ("prompts.parquet", "separation.parquet", "pca.parquet", "scores.parquet", "comparisons.parquet"):
-        (run / "detection" / name).unlink()
-    (run / "detection" / "summary.json").unlink()
-    (run / "history.parquet").unlink()
+    leave_results_alone(write_run(tmp_path / "runs", "m", "addition", layers=1, n=40, detectors=DETECTORS[:1]))
     return tmp_path / "runs"
 
 

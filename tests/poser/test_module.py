@@ -2,10 +2,7 @@
 
 import copy
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from forked import run_two
 from scenario_rows import TYPED, row
 
 from madkit.cli.command import main
@@ -381,8 +379,6 @@ SHORT = ["--data.n_prompts", "6", "--data.contrast", "4", "--data.batch_size", "
 
 @pytest.mark.parametrize("recipe", ["tiny", "llama-13b"])
 def test_the_recipes_run_and_are_drawn(family, project, recipe, tmp_path):
-    from madkit.figures import draw
-
     run = tmp_path / "runs" / recipe
     volumes = [{"weights": w, "directions": 2, "tolerance": 0.1, "n_prompts": 2} for w in ("all", 1)]
     pairs = {"aligned": ["aligned-0"], "misaligned": ["misaligned-6"]}
@@ -403,12 +399,19 @@ def test_the_recipes_run_and_are_drawn(family, project, recipe, tmp_path):
     assert main(["test", "--config", str(RECIPES / "poser" / f"{recipe}.yaml"), "--run", str(run), *options]) == 0
     behaviour = read(run, "behaviour")
     assert behaviour["n"].eq(6).all() and set(behaviour["lm"]) == {"aligned-0", "misaligned-6"}
-    written = {p.name for p in draw([run], tmp_path / "figures", formats=("png",))}
+    if recipe == "tiny":  # the results of both look alike
+        check_what_is_drawn(run, tmp_path / "figures")
+
+
+def check_what_is_drawn(run, out):
+    from madkit.figures import draw
+
+    written = {p.name for p in draw([run], out, formats=("png",))}
     assert {"table_poser.md", "table_poser.csv"} <= written
     assert any(n.startswith("poser_curves") for n in written) and any(n.startswith("poser_roc") for n in written)
-    assert "0.27" in (tmp_path / "figures" / "table_poser.md").read_text()
-    said = (tmp_path / "figures" / "table_poser.md").read_text().partition("What was found:\n\n")[2].splitlines()[0]
-    report = (tmp_path / "figures" / "report.html").read_text()
+    assert "0.27" in (out / "table_poser.md").read_text()
+    said = (out / "table_poser.md").read_text().partition("What was found:\n\n")[2].splitlines()[0]
+    report = (out / "report.html").read_text()
     assert said.partition(": ")[2].partition(":")[0] in report.partition("Summary</h2>")[2].partition("</section>")[0]
 
 
@@ -425,10 +428,7 @@ def test_tensorboard_has_a_curve_for_each_model(finished):
 def test_two_processes_give_the_numbers_of_one(finished, project, tmp_path):
     run = tmp_path / "family"
     words = ["test", "--config", str(project / "small.yaml"), "--run", str(run)]
-    words += ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, "-m", "madkit", *words], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_two(words, tmp_path)
     for name in ("curves", "results", "behaviour"):
         pd.testing.assert_frame_equal(read(run, name), read(finished, name), rtol=1e-9)
     # Where a search ends depends on the last bit of a divergence, within its tolerance.

@@ -1,16 +1,12 @@
 """One process, two processes, and a process that is killed and started again all end in the same numbers."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from forked import TWO, kill_when, run_launched, run_two
 from safetensors.torch import load_file
 from stage_words import configs, lm_recipe
 
@@ -24,8 +20,6 @@ FIT = [
     "--trainer.precision", "32-true", "--model.dtype", "float32", "--trainer.log_every_n_steps", "1",
     "--model.optimizer.lr", "1e-3",
 ]  # fmt: skip
-TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
 def words(stage, runs, base, *options):
@@ -42,33 +36,9 @@ def words(stage, runs, base, *options):
     return [*line, *options]
 
 
-def command(*args):
-    return [sys.executable, "-m", "madkit", *words(*args)]
-
-
 def run(*args):
     """A stage in this process."""
     assert main(words(*args)) == 0
-
-
-def run_two(*args):
-    """A stage in two processes."""
-    done = subprocess.run(command(*args, *TWO), env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
-def kill_when(condition, *args, timeout=120):
-    """Start a stage and kill it, with everything it started, as soon as the condition holds."""
-    process = subprocess.Popen(
-        command(*args), env=ENVIRONMENT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert process.poll() is None, "the stage ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +74,7 @@ def results(folder):
 
 
 def test_two_processes_train_the_same_adapter(alone, bases, tmp_path):
-    run_two("fit", tmp_path / "llama", bases["llama"])
+    run_launched(words("fit", tmp_path / "llama", bases["llama"], *TWO))  # which starts the second one itself
     one, two = history(alone), history(tmp_path / "llama" / "addition")
     assert one[["step", "metric"]].equals(two[["step", "metric"]])
     np.testing.assert_allclose(two["value"], one["value"], rtol=1e-4, atol=1e-5)
@@ -123,7 +93,7 @@ def test_two_processes_write_the_same_store_and_find_the_same_auroc(alone, bases
     copy = tmp_path / "llama" / "addition"
     copy.mkdir(parents=True)
     share(alone, copy)
-    run_two("predict", tmp_path / "llama", bases["llama"])
+    run_two(words("predict", tmp_path / "llama", bases["llama"]), tmp_path)
     ours, theirs = vectors(alone), vectors(copy)
     assert ours.keys() == theirs.keys()
     for key in ours:
@@ -135,7 +105,7 @@ def test_two_processes_write_the_same_store_and_find_the_same_auroc(alone, bases
             # Means over trusted prompts are added up in another order: the same but for the last bits of float64.
             scale = float(ours[key][1].abs().max())
             torch.testing.assert_close(theirs[key][1], ours[key][1], rtol=1e-5, atol=1e-6 * scale)
-    run_two("test", tmp_path / "llama", bases["llama"])
+    run_two(words("test", tmp_path / "llama", bases["llama"]), tmp_path)
     one, two = results(alone), results(copy)
     keys = [c for c in one.columns if c not in ("auroc", "low", "high")]
     assert one[keys].equals(two[keys])
@@ -147,7 +117,7 @@ def test_two_processes_write_the_same_store_and_find_the_same_auroc(alone, bases
 def test_a_killed_fit_continues_to_the_same_adapter(alone, bases, tmp_path):
     runs = tmp_path / "llama"
     folder = runs / "addition"
-    kill_when(lambda: list(folder.glob("checkpoints/*/last.ckpt")), "fit", runs, bases["llama"])
+    kill_when(lambda: list(folder.glob("checkpoints/*/last.ckpt")), words("fit", runs, bases["llama"]), tmp_path)
     assert not (folder / "fit.json").exists()
     run("fit", runs, bases["llama"])
     pd.testing.assert_frame_equal(history(folder), history(alone), rtol=1e-6)
@@ -165,9 +135,8 @@ def test_a_killed_predict_continues_to_the_same_store(alone, bases, tmp_path, pa
     share(alone, folder)
     kill_when(
         lambda: len(list(folder.glob(f"features/{pattern}"))) >= count,
-        "predict",
-        tmp_path / "llama",
-        bases["llama"],
+        words("predict", tmp_path / "llama", bases["llama"]),
+        tmp_path,
     )
     assert not (folder / "features" / "activations" / "current.json").exists()
     written = {p: p.stat().st_mtime_ns for p in folder.glob(f"features/{pattern}")}

@@ -1,0 +1,117 @@
+"""The command in processes of its own that begin as copies of this one: none of them imports everything again."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import torch
+
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
+#: A process that has used a GPU cannot be copied.
+CAN_FORK = hasattr(os, "fork") and not torch.cuda.is_available()
+
+
+class _Copy:
+    """A copy of this process that runs the command, in a session of its own."""
+
+    def __init__(self, words, log, environment):
+        self.pid, self.status = os.fork(), None
+        if self.pid == 0:
+            status = 70
+            try:
+                status = _become(words, log, environment)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+
+    def poll(self):
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.status = os.waitstatus_to_exitcode(status) if pid else None
+        return self.status
+
+    def wait(self):
+        while self.poll() is None:
+            time.sleep(0.01)
+        return self.status
+
+
+def _become(words, log, environment):
+    from lightning.pytorch.utilities import rank_zero_only
+
+    from madkit.cli.command import main
+
+    os.setsid()
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.environ.update(environment)
+    rank_zero_only.rank = int(environment.get("LOCAL_RANK", 0))
+    return main(words)
+
+
+def run_two(words, folder, options=TWO):
+    """Run a stage in two processes, as Lightning starts them.
+
+    Args:
+        words: of the command, without those that ask for two processes.
+        folder: where what they say is written.
+        options: that ask for two processes.
+
+    Returns:
+        What the first process has said.
+    """
+    words = [*map(str, words), *options]
+    if not CAN_FORK:
+        return run_launched(words)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    both = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": "2"}
+    logs = [Path(folder) / f"process-{rank}.log" for rank in range(2)]
+    copies = [_Copy(words, log, {**ENVIRONMENT, **both, "LOCAL_RANK": str(rank)}) for rank, log in enumerate(logs)]
+    assert [copy.wait() for copy in copies] == [0, 0], "\n".join(log.read_text()[-3000:] for log in logs)
+    return logs[0].read_text()
+
+
+def run_launched(words):
+    """Run a stage in a process that imports everything, and starts a second one where it needs one.
+
+    Returns:
+        What it has said.
+    """
+    line = [sys.executable, "-m", "madkit", *map(str, words)]
+    done = subprocess.run(line, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def kill_when(condition, words, folder, timeout=120):
+    """Start a stage and kill it, with everything it started, as soon as the condition holds."""
+    words, log = [*map(str, words)], Path(folder) / "killed.log"
+    if CAN_FORK:
+        process = _Copy(words, log, ENVIRONMENT)
+    else:
+        line = [sys.executable, "-m", "madkit", *words]
+        environment = {**os.environ, **ENVIRONMENT}
+        with log.open("w") as said:
+            process = subprocess.Popen(line, env=environment, start_new_session=True, stdout=said, stderr=said)
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert process.poll() is None, f"the stage ended before it could be killed: {log.read_text()[-3000:]}"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
