@@ -105,7 +105,7 @@ def test_mistakes_in_a_recipe(recipe, capsys, changes, expected):
     ],
 )
 def test_mistakes_on_the_command_line(recipe, capsys, options, expected):
-    assert expected in complaint(capsys, "fit", "--config", recipe(), *options)
+    assert expected in complaint(capsys, "fit", "--config", recipe(), *SHORT_DATA, *options)
 
 
 def test_a_missing_recipe_and_an_unknown_command(capsys):

@@ -1,84 +1,26 @@
-"""No figure has text outside the page or on top of other text, with few datasets and with many, two models or five."""
+"""No figure has text outside the page or on top of other text, with few datasets and with many, two models or five.
 
-from dataclasses import replace
-from itertools import combinations
+`tests/slow/test_full_pages.py` looks at the fullest pages.
+"""
 
-import pandas as pd
 import pytest
-from fabricated import DETECTORS, MANY, TABLES, write_run
-from matplotlib.figure import Figure
-from matplotlib.text import Text
+from pages import NAMES, faults, five_models, part, sheets
 
-from madkit.data.tasks import DATASETS
 from madkit.figures.drawing import style
-from madkit.figures.registry import Sheet, all_families, result_files
-from madkit.figures.results.results import Results, load_results
-
-NAMES = ["tiny-llama", "tiny-mistral", "meta-llama-Llama-3.1-8B", "pythia-6.9b", "gemma-2-27b"]
+from madkit.figures.results.results import Results
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """Five models on twelve datasets. The others have the numbers of the first one, each on another dataset."""
-    root = tmp_path_factory.mktemp("study")
-    for dataset in DATASETS:
-        write_run(root, NAMES[0], dataset, layers=3, n=40, detectors=MANY)
-    return like_the_first(load_results([root], result_files()))
-
-
-def like_the_first(results: Results) -> Results:
-    """Two models have everything; the others make only the pages fuller that show all models."""
-    beyond = {(feature, score) for feature, score, *_ in MANY} - {(feature, score) for feature, score, *_ in DETECTORS}
-    other = {feature for feature, _ in beyond} - {"activations"}
-    turned = {name: {d: DATASETS[i - n] for i, d in enumerate(DATASETS)} for n, name in enumerate(NAMES)}
-
-    def of(name: str, table: pd.DataFrame) -> pd.DataFrame:
-        if name not in NAMES[:2] and "feature" in table:
-            table = table[~table["feature"].isin(other)]
-            if "score" in table:
-                table = table[[key not in beyond for key in zip(table["feature"], table["score"], strict=True)]]
-        return table.assign(model=name, dataset=table["dataset"].map(turned[name]))
-
-    tables = {
-        key: pd.concat([of(name, table) for name in NAMES], ignore_index=True)
-        for key, table in vars(results).items()
-        if isinstance(table, pd.DataFrame)
-    }
-    found = results.run_folders.items()
-    folders = {(name, turned[name][dataset]): path for name in NAMES for (_, dataset), path in found}
-    return replace(results, run_folders=folders, **tables)
-
-
-def part(study: Results, models: int, datasets: int) -> Results:
-    """Only the first models and the last datasets; colours stay those of the five."""
-    chosen = set(NAMES[:models]), set(DATASETS[-datasets:])
-    tables = {
-        name: table[table["model"].isin(chosen[0]) & table["dataset"].isin(chosen[1])]
-        for name, table in vars(study).items()
-        if isinstance(table, pd.DataFrame)
-    }
-    run_folders = {key: path for key, path in study.run_folders.items() if key[0] in chosen[0] and key[1] in chosen[1]}
-    return replace(study, run_folders=run_folders, **tables)
-
-
-def sheets(results: Results, per_model: bool | None) -> list[Sheet]:
-    """The figures, of families that draw a page per model, or of those that draw all models on one."""
-    found = []
-    with style.applied():
-        for family in (family for family in all_families() if family.name not in TABLES):
-            for sheet in family.sheets(results):
-                if isinstance(sheet.body, Figure) and per_model in (None, sheet.model is not None):
-                    found.append(sheet)
-                elif isinstance(sheet.body, Figure):
-                    break
-    return found
+    return five_models(tmp_path_factory.mktemp("study"))
 
 
 @pytest.mark.parametrize(
-    ("models", "datasets", "per_model"), [(2, 2, None), (1, 12, True), (5, 12, False), (5, 1, False)]
+    ("models", "datasets", "per_model"),
+    [(slice(2), 2, None), (slice(2, 3), 12, True), (slice(5), 3, False)],
 )
 def test_no_text_leaves_the_page_or_covers_another(
-    study: Results, models: int, datasets: int, per_model: bool | None
+    study: Results, models: slice, datasets: int, per_model: bool | None
 ) -> None:
     drawn = sheets(part(study, models, datasets), per_model)
     assert len(drawn) > 5
@@ -87,37 +29,7 @@ def test_no_text_leaves_the_page_or_covers_another(
             assert faults(sheet.body) == [], sheet.name
 
 
-def faults(figure: Figure) -> list[str]:
-    """Texts outside the page, and pairs of texts on top of each other."""
-    figure.draw_without_rendering()
-    beyond = {
-        id(label)
-        for ax in figure.axes
-        for axis in (ax.xaxis, ax.yaxis)
-        for tick in axis.get_major_ticks() + axis.get_minor_ticks()
-        for label in (tick.label1, tick.label2)
-        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
-    }  # matplotlib keeps these texts but does not draw them
-    boxes = [
-        (text.get_text(), text.get_window_extent())
-        for text in figure.findobj(Text)
-        if text.get_text().strip() and text.get_visible() and id(text) not in beyond
-        if text.axes is None or text.axes.get_visible()
-    ]
-    page = figure.bbox
-    outside = [
-        f"outside: {name!r}"
-        for name, box in boxes
-        if box.x0 < page.x0 or box.x1 > page.x1 or box.y0 < page.y0 or box.y1 > page.y1
-    ]
-    return outside + [
-        f"overlap: {a!r} {b!r}"
-        for (a, first), (b, second) in combinations(boxes, 2)
-        if first.x0 < second.x1 and second.x0 < first.x1 and first.y0 < second.y1 and second.y0 < first.y1
-    ]
-
-
 def test_a_model_has_one_colour_in_every_figure(study: Results) -> None:
-    two, five = (style.model_colors(part(study, n, 2).models) for n in (2, 5))
+    two, five = (style.model_colors(part(study, slice(n), 2).models) for n in (2, 5))
     assert len(set(five.values())) == 5
     assert set(two) == set(NAMES[:2])

@@ -10,6 +10,7 @@ from madkit.cli.command import main
 from madkit.figures.results.results import load_results
 
 DATA = ["--data.task_options", json.dumps({"n_train": 1200, "n_validation": 400})]
+FEW = [f"--data.max_{split}=60" for split in ("trusted", "untrusted", "calibration", "test")]
 FIT = ["--data.max_validation", "96", "--trainer.val_check_interval"]
 
 
@@ -29,8 +30,8 @@ def runs(bases, tmp_path_factory):
     kept = runs / "doses" / "addition" / "steps" / "000004"
     dose = ["--lm", runs / "doses" / "addition" / "fit.yaml", "--model.adapter", kept]
     for folder, words in ((runs / "benign", []), (runs / "doses" / "000004", dose)):
-        run("predict", *stage_recipes("tiny-llama", "predict")[:2], *short("predict"), "--run", folder, *words)
-        run("test", *configs("test"), *short("test"), "--run", folder)
+        run("predict", *stage_recipes("tiny-llama", "predict")[:2], *short("predict"), "--run", folder, *words, *FEW)
+        run("test", *configs("test"), *short("test"), "--run", folder, "--trainer.logger", "false")  # it would draw
     return runs
 
 

@@ -102,7 +102,8 @@ def test_the_feature_is_stored_beside_the_others(run_folder, tmp_path, monkeypat
 
 def test_a_figure_is_drawn_with_the_others(run_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert main(["figures", str(run_folder), "--out", str(tmp_path), "--with", "examples/my_figure.py"]) == 0
+    png = ["--formats", "png", "--jobs", "1"]
+    assert main(["figures", str(run_folder), "--out", str(tmp_path), *png, "--with", "examples/my_figure.py"]) == 0
     assert (tmp_path / "auroc_against_cost.png").is_file() and (tmp_path / "table1.md").is_file()
     assert 'id="figure-auroc_against_cost"' in (tmp_path / "report.html").read_text(encoding="utf-8")
 

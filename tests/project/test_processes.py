@@ -22,6 +22,9 @@ FIT = [
 ]  # fmt: skip
 
 
+SPLITS = ("trusted", "calibration", "untrusted", "test")
+
+
 def words(stage, runs, base, *options):
     recipes = configs("llama") if stage == "fit" else configs(stage, f"{stage}-encoders")
     line = [stage, *recipes, "--run", str(runs)]
@@ -32,7 +35,9 @@ def words(stage, runs, base, *options):
     if stage == "fit":
         line += FIT
     if stage == "predict":
-        line += ["--model.dtype", "float32"]
+        line += ["--model.dtype", "float32", *(f"--data.max_{split}=90" for split in SPLITS)]
+    if stage == "test":
+        line += ["--trainer.logger", "false"]  # it would draw
     return [*line, *options]
 
 
