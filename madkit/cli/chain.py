@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from madkit.cli.deferred import defer
 from madkit.cli.slurm import next_stage
 from madkit.cli.stage_process import StageProcess
 from madkit.cli.stated import stated_options
@@ -51,9 +52,10 @@ def run_chain(words: Sequence[str], main: Callable[[Sequence[str]], int]) -> int
         return 0
     stages = split(words)
     with StageProcess(main) as process:
+        defer()
         with uncollected():
             completed = hand_on(stages)
-            _import_stages()
+            _import_stages(completed)
         for stage in completed:
             if status := process.run(stage):
                 return status
@@ -148,13 +150,15 @@ def _takes(stage: str, tree: dict[str, Any], name: str) -> bool:
         return stage == "predict"  # whose data are those of the fit
     from lightning import LightningDataModule
 
-    import madkit.cli.registry  # noqa: F401 - the classes that go by a short name
     from madkit.cli.named_class import named_class, parameters_of
 
     return "dataset" in parameters_of(named_class(data, LightningDataModule))
 
 
-def _import_stages() -> None:
+def _import_stages(stages: Sequence[Sequence[str]]) -> None:
     """Import what stages need, so that each begins with it."""
-    import madkit.cli.registry
     import madkit.cli.stages  # noqa: F401
+    from madkit.cli.registry import import_named
+
+    for _, *options in stages:
+        import_named(options)

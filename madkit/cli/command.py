@@ -13,6 +13,7 @@ from pathlib import Path
 
 import madkit
 from madkit.cli.commands import COMMANDS
+from madkit.cli.deferred import defer
 from madkit.cli.function_command import overview, run_function
 from madkit.cli.last_resort import begin, complain, madkit_cause, unexpected
 from madkit.cli.listed_modules import list_modules
@@ -139,14 +140,20 @@ def _stage(words: list[str]) -> int:
         if not asked:
             refuse_early(stage, options)
     with uncollected():
+        defer()
         from jsonargparse import ArgumentError
 
-        import madkit.cli.registry  # noqa: F401 - the classes that it imports need no long paths in recipes
+        from madkit.cli.registry import import_all
         from madkit.cli.stages import Stages
         from madkit.cli.trainer_options import trainer_options
 
     try:
-        Stages(words)
+        try:
+            Stages(words)
+        except ArgumentError as error:
+            if madkit_cause(error) is not None or not import_all():
+                raise
+            Stages(words)  # the parser may know a class now, or what was meant by a name
     except ArgumentError as error:
         raise madkit_cause(error) or ConfigError(one_line(str(error), trainer_options())) from error
     return 0

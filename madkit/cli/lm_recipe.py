@@ -41,8 +41,6 @@ def with_lm_recipe(words: Sequence[str]) -> list[str]:
             reads.
     """
     stage, *options = words
-    if any(word in ("-h", "--help") or word.endswith(".help") for word in options):
-        return list(words)
     stated = stated_options(options)
     path = _recipe_of_lm(stage, stated)
     if path is None and stage != "predict":

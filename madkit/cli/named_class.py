@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import inspect
 
+from madkit.cli.registry import import_class_of
 from madkit.errors import ConfigError
 from madkit.plugins import import_class
 
 
 def named_class(name: str, parent: type) -> type:
-    """A class by its path, or by its name among those that are imported; the parent where there is none."""
+    """A class by its path, or by its name among madkit's and those that are imported; the parent where there is none."""
     module, _, last = name.rpartition(".")
     if module:
         try:
             return import_class(name)
         except (ImportError, AttributeError, ConfigError):  # the parser says so
             return parent
+    import_class_of(last)
     classes = [parent]
     for cls in classes:
         classes += cls.__subclasses__()

@@ -4,11 +4,33 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import madkit
 
 _FOLDER = Path(madkit.__file__).parent
+#: Packages whose classes no recipe names.
+_OTHERS = ("cli", "figures")
+
+
+@cache
+def modules_by_class() -> Mapping[str, str]:
+    """The module of each public class of madkit's that a recipe may name; no two classes share a name.
+
+    Example:
+        >>> modules_by_class()["QuirkyLM"]
+        'madkit.lm.quirky_lm'
+    """
+    found = {}
+    for file in sorted(_FOLDER.rglob("*.py")):
+        parts = file.relative_to(_FOLDER.parent).with_suffix("").parts
+        if parts[1] not in _OTHERS:
+            module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            text = file.read_text(encoding="utf-8")
+            found.update(dict.fromkeys(re.findall(r"^class ([A-Za-z]\w*)", text, re.MULTILINE), module))
+    return found
 
 
 def source_of(name: str) -> ast.ClassDef | None:
@@ -18,18 +40,15 @@ def source_of(name: str) -> ast.ClassDef | None:
         name: its name, alone or after its module's.
 
     Returns:
-        The definition; None if there is none, or more than one of that name.
+        The definition; None if there is none.
     """
     module, _, last = name.rpartition(".")
-    files = (
-        list(_FOLDER.rglob("*.py")) if not module else [_FOLDER.parent.joinpath(*module.split(".")).with_suffix(".py")]
-    )
-    found = []
-    for file in files:
-        text = file.read_text(encoding="utf-8") if file.is_file() else ""
-        if re.search(rf"^class {re.escape(last)}\b", text, re.MULTILINE):
-            found += [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef) and node.name == last]
-    return found[0] if len(found) == 1 else None
+    module = module or modules_by_class().get(last, "")
+    file = _FOLDER.parent.joinpath(*module.split(".")).with_suffix(".py")
+    text = file.read_text(encoding="utf-8") if module and file.is_file() else ""
+    if not re.search(rf"^class {re.escape(last)}\b", text, re.MULTILINE):
+        return None
+    return next(node for node in ast.parse(text).body if isinstance(node, ast.ClassDef) and node.name == last)
 
 
 def options_of(definition: ast.ClassDef) -> frozenset[str] | None:

@@ -22,6 +22,7 @@ from madkit.cli.parser_errors import one_line
 from madkit.cli.progress_lines import ProgressLines
 from madkit.cli.quiet import quiet
 from madkit.cli.recipe_files import read_strictly
+from madkit.cli.registry import import_all, import_named
 from madkit.cli.signals import Interrupted
 from madkit.cli.tensorboard_figures import TensorBoardFigures
 from madkit.cli.trainer_options import first_sentences, make_trainer, require_numbers, require_seeds
@@ -147,7 +148,13 @@ class Stages(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the command line, with what the language model's recipe decides before it."""
-        self.config = parser.parse_args(with_lm_recipe(self._words))
+        if any(word in ("-h", "--help") or word.endswith(".help") for word in self._words):
+            import_all()
+            words = self._words
+        else:
+            words = with_lm_recipe(self._words)
+            import_named(words[1:])
+        self.config = parser.parse_args(words)
         require_seeds(self.config[self.config.subcommand].as_dict())
 
     def _parse_ckpt_path(self) -> None:

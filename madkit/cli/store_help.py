@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from unittest.mock import patch
 
-import madkit.cli.registry  # noqa: F401 - with it there, the parser says what it knows, and not these files
+import lightning  # noqa: F401 - with it there, the parser says what it knows, and not these files
+
 from madkit.cli.command import main
 from madkit.cli.stored_help import FOLDER, STAGES, VERSION
 

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from madkit.lm.quirky_lm import QuirkyLM
 from madkit.runs.folder import root_of
 from madkit.training.tensorboard import tensorboard_writer
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
     from torch.utils.tensorboard import SummaryWriter
 
 _DPI = 110
 _FAMILIES = ("auroc_layers", "roc_curves")
+
+
+@runtime_checkable
+class _KeepsAnswers(Protocol):
+    """A module that keeps what it answered in the last validation."""
+
+    validation_answers: pd.DataFrame | None
+    """A row per answer."""
 
 
 class TensorBoardFigures(Callback):
@@ -27,7 +35,7 @@ class TensorBoardFigures(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """After the last validation, which repeats that of the best weights."""
-        answers = pl_module.validation_answers if isinstance(pl_module, QuirkyLM) else None
+        answers = pl_module.validation_answers if isinstance(pl_module, _KeepsAnswers) else None
         writer = tensorboard_writer(trainer)
         if writer is None or answers is None or trainer.state.fn != "validate":
             return

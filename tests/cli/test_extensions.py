@@ -34,12 +34,16 @@ PACKAGE = {
         """,
 }
 RECIPE = """
-    import madkit.cli.registry
+    from madkit.cli.deferred import defer
+    from madkit.cli.registry import import_named
+
+    defer()
     from jsonargparse import ArgumentParser
     from madkit.data.tasks import make_task, task_names
     from madkit.features import Feature
     from madkit.scores import Score
 
+    import_named([])
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--score", type=Score)
     parser.add_argument("--feature", type=Feature)

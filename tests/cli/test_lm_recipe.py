@@ -6,7 +6,6 @@ import pytest
 import yaml
 from stage_words import RECIPES, configs, resolved
 
-import madkit.cli.registry  # noqa: F401
 from madkit.cli.lm_recipe import with_lm_recipe
 from madkit.errors import ConfigError
 

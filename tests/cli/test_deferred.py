@@ -1,0 +1,96 @@
+"""What the command defers is not run by what does not use it, and works as ever once it is used."""
+
+import subprocess
+import sys
+
+import pytest
+
+from madkit.cli.deferred import DEFERRALS
+
+BEFORE = """
+import sys, types
+from madkit.cli.deferred import defer
+from madkit.cli.deferred_module import DeferredModule
+defer()
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.compile import OptimizedModule, from_compiled
+from torchmetrics import MeanMetric, Metric
+
+def waits(*names):
+    return [isinstance(sys.modules.get(name), DeferredModule) for name in names]
+
+@torch.compiler.disable
+def is_compiled():
+    return torch.compiler.is_compiling()
+
+@torch.compiler.assume_constant_result
+def constant():
+    return 3
+
+model = torch.nn.Linear(2, 1)
+optimizer = torch.optim.AdamW(model.parameters())
+for _ in range(2):
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+mean = MeanMetric()
+mean.update(3.0)
+assert not is_compiled() and not isinstance(model, OptimizedModule) and mean.compute() == 3
+assert waits("torch._dynamo", "torchmetrics", "torchmetrics.utilities.plot") == [True] * 3
+assert not {"transformers", "scipy", "matplotlib", "sympy"} & sys.modules.keys()
+"""
+COMPILER = """
+def shift(x):
+    return x + is_compiled(), x + constant()
+
+compiled = torch.compile(model, backend="eager")
+assert isinstance(compiled, OptimizedModule) and type(compiled) is torch._dynamo.OptimizedModule
+assert torch.equal(compiled(torch.ones(1, 2)), model(torch.ones(1, 2)))
+assert [int(x) for x in torch.compile(shift, backend="eager")(torch.zeros(()))] == [0, 3]
+assert constant._dynamo_marked_constant and type(torch._dynamo) is types.ModuleType
+optimizer.step()
+
+class Lit(LightningModule):
+    def forward(self, x):
+        return x
+
+assert type(from_compiled(torch.compile(Lit(), backend="eager"))) is Lit
+import torch._dynamo.config
+assert torch._dynamo.config is sys.modules["torch._dynamo.config"]
+"""
+SUBMODULE = """
+import torch._dynamo.config as config
+assert config is sys.modules["torch._dynamo.config"] and config.__spec__.loader.name == config.__name__
+assert waits("torch._dynamo") == [False] and torch._dynamo.config is config
+"""
+METRICS = """
+import matplotlib
+matplotlib.use("agg")
+figure, axes = mean.plot()
+assert type(figure).__name__ == "Figure" and waits("torchmetrics", "torchmetrics.utilities.plot") == [True, False]
+import torchmetrics
+assert torchmetrics.Metric is Metric and torchmetrics.MeanMetric is MeanMetric and waits("torchmetrics") == [True]
+accuracy = torchmetrics.Accuracy(task="binary")
+assert accuracy(torch.tensor([0.9, 0.2]), torch.tensor([1, 1])) == 0.5 and isinstance(accuracy, Metric)
+assert waits("torchmetrics") == [False] and torchmetrics.Metric is Metric
+"""
+OTHERS = """
+from transformers.models.llama import LlamaConfig
+from scipy.optimize import linear_sum_assignment
+assert waits("transformers.models", "scipy.optimize") == [True, True]
+assert linear_sum_assignment([[2, 1], [1, 2]])[1].tolist() == [1, 0] and waits("scipy.optimize") == [False]
+import transformers
+assert transformers.models.llama.LlamaConfig is LlamaConfig is transformers.LlamaConfig
+assert transformers.models.mistral.MistralConfig is transformers.MistralConfig
+"""
+
+
+@pytest.mark.parametrize("then", [COMPILER, SUBMODULE, METRICS, OTHERS], ids=["compiler", "submodule", "metrics", "more"])
+def test_deferred_modules_work_when_they_are_used(then):
+    done = subprocess.run([sys.executable, "-c", BEFORE + then], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_installed_versions_are_known():
+    """With another one everything works, and takes longer to start: try it, and name it in `deferred.py`."""
+    assert all(deferral.fits() for deferral in DEFERRALS.values())
