@@ -10,7 +10,7 @@ from madkit.plugins import import_class
 
 
 def named_class(name: str, parent: type) -> type:
-    """A class by its path, or by its name among madkit's and those that are imported; the parent where there is none."""
+    """A class by its path, or by its name among madkit's and those that are imported; else the parent."""
     module, _, last = name.rpartition(".")
     if module:
         try:

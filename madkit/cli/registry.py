@@ -1,8 +1,8 @@
-"""The classes that recipes name by one word, ``class_path: Mahalanobis``: their modules are imported when one is named.
+"""The classes that recipes name by one word, ``class_path: Mahalanobis``: a module is imported when one is named.
 
-The parser knows the classes that have been imported, and to import all of madkit's takes seconds. Which module has which
-class their source says. So what a command line and its recipes name is imported before they are parsed, and everything
-where the parser has to know what there is: for help, and before a mistake is a mistake.
+The parser knows the classes that have been imported, and to import all of madkit's takes seconds. Which module has
+which class their source says. So what a command line and its recipes name is imported before they are parsed, and
+everything where the parser has to know what there is: for help, and before a mistake is a mistake.
 """
 
 from __future__ import annotations

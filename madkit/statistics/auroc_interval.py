@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import expit, logit
-from scipy.stats import rankdata, t
 
 from madkit.statistics.clustered_variance import ClusterSums
 from madkit.statistics.clusters import Clusters, Codes, Groupings, cluster_codes
+from madkit.statistics.distributions import t_quantile
 from madkit.statistics.interval import Z_95, Interval
 from madkit.statistics.labelled_scores import check_scores
+from madkit.statistics.ranks import ranks
 from madkit.statistics.win_rates import WinRates, win_rates
 
 #: Degrees of freedom from which the logit scale and the normal distribution are near enough.
@@ -170,7 +171,7 @@ def effective_sizes(rates: WinRates, anomalous: np.ndarray, codes: Codes) -> tup
 def student(freedom: np.ndarray) -> np.ndarray:
     """How many standard errors make a 95% interval (k,); of unknown degrees of freedom (k,), as of many."""
     known = np.isfinite(freedom)
-    return np.where(known, t.ppf(0.975, np.where(known, freedom, 1.0)), Z_95)
+    return np.where(known, t_quantile(0.975, np.where(known, freedom, 1.0)), Z_95)
 
 
 def logit_interval(value: float, variance: float, m: float, n: float, quantile: float = Z_95) -> Interval:
@@ -193,10 +194,10 @@ def delong_covariance(rows: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarr
     """AUROC (s,) and DeLong covariance (s, s) of scores (s, n); NaN where a class has one row."""
     above, below = rows[:, anomalous], rows[:, ~anomalous]
     m, n = above.shape[1], below.shape[1]
-    overall = rankdata(np.concatenate([above, below], axis=1), axis=1)
+    overall = ranks(np.concatenate([above, below], axis=1))
     # Of each row, the share of the other class that it beats.
-    wins = (overall[:, :m] - rankdata(above, axis=1)) / n
-    losses = 1 - (overall[:, m:] - rankdata(below, axis=1)) / m
+    wins = (overall[:, :m] - ranks(above)) / n
+    losses = 1 - (overall[:, m:] - ranks(below)) / m
     values = (overall[:, :m].sum(1) / m - (m + 1) / 2) / n
     if min(m, n) < 2:
         return values, np.full((len(rows), len(rows)), np.nan)

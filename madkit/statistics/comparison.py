@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import norm, rankdata, t
 
 from madkit.arrays import float_array
 from madkit.errors import DataError
@@ -18,8 +17,10 @@ from madkit.statistics.auroc_interval import (
 )
 from madkit.statistics.clustered_variance import ClusterSums
 from madkit.statistics.clusters import Clusters, Codes, cluster_codes
+from madkit.statistics.distributions import normal_share, t_quantile, t_tail
 from madkit.statistics.interval import Z_95
 from madkit.statistics.labelled_scores import check_scores
+from madkit.statistics.ranks import ranks
 from madkit.statistics.win_rates import win_rates
 
 # Pairs of detectors whose clusters are held at once, times clusters: 32 MiB.
@@ -153,12 +154,12 @@ def _compared(rows: np.ndarray, anomalous: np.ndarray, groupings: Sequence[Codes
     # At 0 and 1 Hanley and McNeil's variance is zero as well.
     error = np.where(error > 0, error, (1 - newcombe_interval(1.0, m, n).low) / Z_95)
     freedom = np.where(known, freedom, np.inf)
-    quantile = np.where(np.isfinite(freedom), t.ppf(0.975, freedom), Z_95)
+    quantile = np.where(np.isfinite(freedom), t_quantile(0.975, freedom), Z_95)
     low, high = np.maximum(-1, difference - quantile * error), np.minimum(1, difference + quantile * error)
     size = np.abs(difference) / error
-    p_value = 2 * np.where(np.isfinite(freedom), t.sf(size, freedom), norm.sf(size))
+    p_value = 2 * np.where(np.isfinite(freedom), t_tail(size, freedom), normal_share(-size))
     numbers: dict[bytes, int] = {}
-    orders = np.array([numbers.setdefault(ranks.tobytes(), len(numbers)) for ranks in rankdata(rows, axis=1)])
+    orders = np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in ranks(rows)])
     same = orders[a] == orders[b]
     columns = (np.where(same, exact, column) for exact, column in ((0, difference), (0, low), (0, high), (1, p_value)))
     return a, b, *columns

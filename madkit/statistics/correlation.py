@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
 from madkit.arrays import float_array
 from madkit.errors import DataError
 from madkit.statistics.bootstrap import grouped_statistic, percentile_interval, resampled_statistic
 from madkit.statistics.explained_variance import explained_interval
 from madkit.statistics.interval import Interval
+from madkit.statistics.ranks import ranks
 
 
 def pearson(
@@ -79,7 +79,7 @@ def _pearson(rows: np.ndarray) -> np.ndarray:
 
 
 def _spearman(rows: np.ndarray) -> np.ndarray:
-    return _pearson(rankdata(rows, axis=1))
+    return _pearson(ranks(rows.swapaxes(1, 2)).swapaxes(1, 2))
 
 
 def _bootstrapped(

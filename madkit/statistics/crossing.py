@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import isotonic_regression
 
 from madkit.errors import DataError
 from madkit.statistics.interval import Z_95, Interval
@@ -63,6 +62,9 @@ def monotone(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[n
         >>> [values.tolist() for values in monotone([0.0, 2.0, 1.0], [1.0, 2.0, 3.0])]
         [[0.0, 1.0, 2.0], [1.0, 2.5, 2.5]]
     """
+    # Here and not above: importing it takes longer than most of what needs no doses.
+    from scipy.optimize import isotonic_regression
+
     order = np.argsort(np.asarray(x), kind="stable")
     return np.asarray(x, dtype=float)[order], isotonic_regression(np.asarray(y, dtype=float)[order]).x
 

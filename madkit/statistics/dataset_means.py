@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import norm, t
 
 from madkit.errors import DataError
 from madkit.statistics.comparison import Comparison
+from madkit.statistics.distributions import normal_share, t_quantile
 from madkit.statistics.interval import Z_95, Interval
 
 
@@ -51,7 +51,7 @@ def mean_interval(aurocs: Sequence[Interval], *, draws: int = 10_000, seed: int 
     drawn = generator.integers(n, size=(draws, n))
     jitter = generator.standard_normal(drawn.shape) * errors[drawn]
     shifts = (scale * (values - mean)[drawn] + jitter).mean(1)
-    low, high = mean + np.quantile(shifts, [0.025, 0.975]) * (t.ppf(0.975, n - 1) / Z_95)
+    low, high = mean + np.quantile(shifts, [0.025, 0.975]) * (t_quantile(0.975, n - 1) / Z_95)
     return Interval(mean, float(np.clip(low, 0, mean)), float(np.clip(high, mean, 1)))
 
 
@@ -81,4 +81,4 @@ def mean_comparison(comparisons: Sequence[Comparison]) -> Comparison:
     if error == 0:  # the same order on every dataset
         return Comparison(difference, difference, difference, 1.0)
     low, high = max(-1.0, difference - Z_95 * error), min(1.0, difference + Z_95 * error)
-    return Comparison(difference, low, high, float(2 * norm.sf(abs(difference) / error)))
+    return Comparison(difference, low, high, float(2 * normal_share(-abs(difference) / error)))

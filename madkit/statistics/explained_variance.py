@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t
 
 from madkit.statistics.clusters import cluster_codes
+from madkit.statistics.distributions import t_quantile
 from madkit.statistics.interval import Z_95, Interval
 
 
@@ -48,7 +48,7 @@ def explained_interval(
             influence = a * b - own * (a**2 + b**2) / 2
             alone, together = float(influence @ influence), float((np.bincount(codes, influence) ** 2).sum())
             effect = max(1.0, count / (count - 1) * together / alone) if alone > 0 else 1.0
-            quantile = float(t.ppf(0.975, count - 1))
+            quantile = float(t_quantile(0.975, count - 1))
         half = quantile * np.sqrt(effect / (n - 3))
         ends = np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half)
         low, high = float(max(ends[0], 0.0) ** 2), float(ends[1] ** 2)

@@ -5,9 +5,9 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
 
 from madkit.statistics.clusters import Codes, Groupings
+from madkit.statistics.distributions import normal_share, t_quantile
 
 # Rows at an end of a class by which it is judged how many come together there.
 _END = 20
@@ -40,6 +40,7 @@ class RowOrder:
             bottom = self.anomalous[len(self.anomalous) - _end(len(self.anomalous), fpr) :]
             self.clumps = [_clump(top, groupings), _clump(bottom, groupings)]
             fewest = min(len(np.unique(codes[top])) for codes in groupings)
+<<<<<<< HEAD
             self.level = _level(fewest)
 
 
@@ -47,6 +48,9 @@ class RowOrder:
 def _level(clusters: int) -> float:
     """As much as a normal distribution has beyond the quantile of Student's t; looked up again for every score."""
     return float(norm.cdf(-t.ppf(0.975, max(clusters, 2) - 1)))
+=======
+            self.level = float(normal_share(-t_quantile(0.975, max(fewest, 2) - 1)))
+>>>>>>> fa1832c (Statistics take quantiles and ranks from where scipy.stats takes them, whose import is half a second)
 
 
 class GapMasses:

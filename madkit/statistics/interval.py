@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from scipy.stats import norm
+from madkit.statistics.distributions import normal_quantile
 
 #: Standard errors on either side of a normal estimate that make a 95% interval.
-Z_95 = float(norm.ppf(0.975))
+Z_95 = float(normal_quantile(0.975))
 
 
 class Interval(NamedTuple):

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t
 
 from madkit.errors import DataError
 from madkit.statistics.comparison import Comparison
 from madkit.statistics.dataset_means import mean_comparison, mean_interval
+from madkit.statistics.distributions import t_quantile, t_tail
 from madkit.statistics.interval import Z_95, Interval
 
 
@@ -97,7 +97,7 @@ def nested_mean_interval(runs: Sequence[Sequence[Interval]], *, draws: int = 10_
         return mean_interval(
             [Interval(m, m - h, m + h) for m, h in zip(means, half, strict=True)], draws=draws, seed=seed
         )
-    half_width = float(t.ppf(0.975, len(values[0]) - 1)) * spread[0]
+    half_width = float(t_quantile(0.975, len(values[0]) - 1)) * spread[0]
     return Interval(means[0], max(0.0, means[0] - half_width), min(1.0, means[0] + half_width))
 
 
@@ -130,8 +130,8 @@ def nested_mean_comparison(comparisons: Sequence[Sequence[Comparison]]) -> Compa
     if error == 0:  # the same order in every run
         return Comparison(difference, difference, difference, 1.0)
     freedom = sum(len(each) - 1 for each in runs)
-    half_width = float(t.ppf(0.975, freedom)) * error
-    p_value = float(2 * t.sf(abs(difference) / error, freedom))
+    half_width = float(t_quantile(0.975, freedom)) * error
+    p_value = float(2 * t_tail(abs(difference) / error, freedom))
     return Comparison(difference, max(-1.0, difference - half_width), min(1.0, difference + half_width), p_value)
 
 

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import chi2, friedmanchisquare, rankdata, studentized_range
 
 from madkit.arrays import float_array
 from madkit.errors import DataError
@@ -38,6 +37,9 @@ def compare_ranks(values: ArrayLike, level: float = 0.05) -> RankComparison:
         >>> comparison.ranks.tolist(), comparison.n
         ([1.0, 2.0], 3)
     """
+    # Here and not above: importing it takes longer than most of what needs no ranks.
+    from scipy.stats import friedmanchisquare, rankdata, studentized_range
+
     table = float_array(values, "values")
     if table.ndim != 2 or min(table.shape) < 2 or not np.isfinite(table).all():
         raise DataError(f"values has shape {table.shape}: give (datasets, detectors), two or more of each, all finite")
@@ -55,6 +57,8 @@ def compare_ranks(values: ArrayLike, level: float = 0.05) -> RankComparison:
 
 def _sign_test(ranks: np.ndarray) -> float:
     """Friedman's statistic of two detectors is that of the sign test, which scipy's function does not take."""
+    from scipy.stats import chi2
+
     first = int((ranks[:, 0] < ranks[:, 1]).sum())
     decided = int((ranks[:, 0] != ranks[:, 1]).sum())
     return float(chi2.sf((2 * first - decided) ** 2 / decided, 1))

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import kstwo
 
 from madkit.statistics.clustered_variance import ClusterSums
 from madkit.statistics.clusters import Clusters, cluster_codes
@@ -70,6 +69,9 @@ def roc_band(curve: RocCurve, n_normal: int, n_anomalous: int, level: float = 0.
 @lru_cache(maxsize=4096)
 def _largest_distance(level: float, n: int) -> float:
     """Of Kolmogorov and Smirnov's, at the square root of `level`: a search of 30 ms, for few different n."""
+    # Here and not above: importing it takes longer than most of what needs no band.
+    from scipy.stats import kstwo
+
     return float(kstwo.ppf(np.sqrt(level), n))
 
 

@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import norm, t
 
 from madkit.errors import DataError
 from madkit.statistics.auroc_interval import clustered_intervals, student
 from madkit.statistics.clustered_variance import ClusterSums
 from madkit.statistics.clusters import Clusters, Groupings, cluster_codes
 from madkit.statistics.comparison import Comparison
+from madkit.statistics.distributions import normal_share, t_tail
 from madkit.statistics.interval import Interval
 from madkit.statistics.labelled_scores import check_scores
 from madkit.statistics.win_rates import WinRates, win_rates
@@ -95,7 +95,7 @@ def _compared(gaps: np.ndarray, variances: np.ndarray, freedoms: np.ndarray) -> 
     with np.errstate(invalid="ignore", divide="ignore"):
         sizes = np.abs(gaps) / errors
     known = np.isfinite(freedoms)
-    p_values = 2 * np.where(known, t.sf(sizes, np.where(known, freedoms, 1.0)), norm.sf(sizes))
+    p_values = 2 * np.where(known, t_tail(sizes, np.where(known, freedoms, 1.0)), normal_share(-sizes))
     found = []
     for gap, variance, reach, p_value in zip(
         gaps.tolist(), variances.tolist(), (quantiles * errors).tolist(), p_values.tolist(), strict=True

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+
+from madkit.statistics.ranks import ranks
 
 
 class WinRates(NamedTuple):
@@ -46,9 +47,9 @@ def win_rates(
         if not m or not n:
             continue
         above, below = rows[:, positive], rows[:, negative]
-        overall = rankdata(np.concatenate([above, below], axis=1), axis=1)
-        won[:, positive] = overall[:, :m] - rankdata(above, axis=1)
-        won[:, negative] = m - (overall[:, m:] - rankdata(below, axis=1))
+        overall = ranks(np.concatenate([above, below], axis=1))
+        won[:, positive] = overall[:, :m] - ranks(above)
+        won[:, negative] = m - (overall[:, m:] - ranks(below))
         against[positive], against[negative] = n, m
     pairs = against[anomalous].sum()
     values = won[:, anomalous].sum(1) / pairs

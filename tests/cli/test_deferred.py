@@ -85,7 +85,7 @@ assert transformers.models.mistral.MistralConfig is transformers.MistralConfig
 """
 
 
-@pytest.mark.parametrize("then", [COMPILER, SUBMODULE, METRICS, OTHERS], ids=["compiler", "submodule", "metrics", "more"])
+@pytest.mark.parametrize("then", [COMPILER, SUBMODULE, METRICS, OTHERS], ids=["compiler", "config", "metrics", "more"])
 def test_deferred_modules_work_when_they_are_used(then):
     done = subprocess.run([sys.executable, "-c", BEFORE + then], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
