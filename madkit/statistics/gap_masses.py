@@ -40,17 +40,13 @@ class RowOrder:
             bottom = self.anomalous[len(self.anomalous) - _end(len(self.anomalous), fpr) :]
             self.clumps = [_clump(top, groupings), _clump(bottom, groupings)]
             fewest = min(len(np.unique(codes[top])) for codes in groupings)
-<<<<<<< HEAD
             self.level = _level(fewest)
 
 
 @cache
 def _level(clusters: int) -> float:
     """As much as a normal distribution has beyond the quantile of Student's t; looked up again for every score."""
-    return float(norm.cdf(-t.ppf(0.975, max(clusters, 2) - 1)))
-=======
-            self.level = float(normal_share(-t_quantile(0.975, max(fewest, 2) - 1)))
->>>>>>> fa1832c (Statistics take quantiles and ranks from where scipy.stats takes them, whose import is half a second)
+    return float(normal_share(-t_quantile(0.975, max(clusters, 2) - 1)))
 
 
 class GapMasses:
