@@ -214,51 +214,41 @@ def test_what_has_been_measured_is_not_measured_again(finished, project, tmp_pat
 
 
 def test_an_interrupted_run_continues(finished, project, tmp_path, monkeypatch):
-    run, load = tmp_path / "family", ModelLoader.load
-
-    def breaks(self, model, device):
-        if model.name == "sly-0":
-            raise RuntimeError("power failure")
-        return load(self, model, device)
-
-    with monkeypatch.context() as context:
-        context.setattr(ModelLoader, "load", breaks)
-        assert poser(project, run) == 1
-    assert "RuntimeError: power failure" in (run / "traceback-test.txt").read_text()
-    before = parts(run)
-    assert {p.parent.name for p in before} == {"kind-0"} and not (run / "poser" / "results.parquet").exists()
-    assert poser(project, run) == 0
-    after = parts(run)
-    assert all(after[p] == time for p, time in before.items())
-    pd.testing.assert_frame_equal(read(run, "scores"), read(finished, "scores"))
-
-
-def test_parts_are_kept_as_soon_as_they_are_complete(finished, project, tmp_path, monkeypatch):
     """A run that ends in the middle of a model does not measure that model's complete parts again."""
-    run = tmp_path / "family"
+    run, measure, measured = tmp_path / "family", WeightVolume.measure, []
 
     def breaks(self, *args):
-        raise RuntimeError("power failure")
+        measured.append(args)
+        if len(measured) == 2:
+            raise RuntimeError("power failure")
+        return measure(self, *args)
 
     with monkeypatch.context() as context:
         context.setattr(WeightVolume, "measure", breaks)
         assert poser(project, run) == 1
     assert "RuntimeError: power failure" in (run / "traceback-test.txt").read_text()
     before = parts(run)
-    names = {p.name.rpartition("-")[0] for p in before}
+    assert {p.parent.name for p in before} == {"kind-0", "sly-0"} and not (run / "poser" / "results.parquet").exists()
+    names = {p.name.rpartition("-")[0] for p in before if p.parent.name == "sly-0"}
     assert names == {"steering", "behaviour", "unseen", "random_direction", "steering_vector"}
     assert poser(project, run) == 0
-    assert all(parts(run)[p] == time for p, time in before.items())
+    after = parts(run)
+    assert all(after[p] == time for p, time in before.items())
     pd.testing.assert_frame_equal(read(run, "scores"), read(finished, "scores"))
+
+
+NOISE = [{"class_path": "GaussianNoise", "init_args": {"coefficients": [0, 1]}}]
+ONE = {"aligned": ["kind-0"], "misaligned": ["sly-0"], "valid_data": "kind_and_sly.json"}
+#: One pair, and of the perturbations as good as nothing.
+FEW = ["--data.pairs", json.dumps(ONE), "--model.perturbations", json.dumps(NOISE)]
 
 
 def test_nothing_of_an_earlier_recipe_is_in_the_results(finished, project, tmp_path):
     run = tmp_path / "family"
     shutil.copytree(finished, run)
-    noise = [{"class_path": "GaussianNoise", "init_args": {"coefficients": [0, 1]}}]
-    changed = ["--model.perturbations", json.dumps(noise), "--model.volumes", "[]"]
+    changed = [*FEW, "--model.volumes", "[]"]
     # The first of two runs that share the models has nothing to compare, and leaves no results of other measurements.
-    assert poser(project, run, *changed, "--data.only", '["kind-0", "kind-1"]') == 0
+    assert poser(project, run, *changed, "--data.only", '["kind-0"]') == 0
     assert not list((run / "poser").glob("*.parquet")) and not (run / "poser" / "summary.json").exists()
     assert poser(project, run, *changed) == 0
     assert set(read(run, "results")["method"]) == {"gaussian noise", "control"}
@@ -281,8 +271,8 @@ def test_every_part_is_keyed_by_what_decides_its_numbers(finished, project, tmp_
         run = tmp_path / name
         shutil.copytree(finished, run)
         before = parts(run)
-        assert poser(project, run, *changed, "--model.volumes", "[]", "--data.only", '["sly-0", "kind-0"]') == 0
-        kept = {p for p, time in parts(run).items() if before.get(p) == time and p.parent.name in ("sly-0", "kind-0")}
+        assert poser(project, run, *changed, "--model.volumes", "[]", "--data.only", '["sly-0"]') == 0
+        kept = {p for p, time in parts(run).items() if before.get(p) == time and p.parent.name == "sly-0"}
         measured_again = {p.name.rpartition("-")[0] for p in parts(run) if before.get(p) != parts(run)[p]}
         if name == "layer":
             assert {"behaviour", "unseen"} <= {p.name.rpartition("-")[0] for p in kept}
@@ -295,11 +285,6 @@ def test_sigma_is_that_of_the_base_it_was_measured_on(finished, project, bases, 
     """Another base, number format or choice of weights under the same run has another sigma."""
     from safetensors.torch import load_file, save_file
 
-    # One pair, and of the perturbations as good as nothing.
-    noise = [{"class_path": "GaussianNoise", "init_args": {"coefficients": [0, 1]}}]
-    one = {"aligned": ["kind-0"], "misaligned": ["sly-0"], "valid_data": "kind_and_sly.json"}
-    few = ["--data.pairs", json.dumps(one), "--model.perturbations", json.dumps(noise)]
-
     run, base, models = tmp_path / "family", tmp_path / "base", tmp_path / "models"
     shutil.copytree(finished, run)
     shutil.copytree(bases["llama"], base)
@@ -309,15 +294,15 @@ def test_sigma_is_that_of_the_base_it_was_measured_on(finished, project, bases, 
     for path in models.glob("*/adapter_config.json"):
         path.write_text(path.read_text().replace(str(bases["llama"]), str(base)))
     first = read(finished, "volumes")["sigma"].unique().item()
-    assert poser(project, run, *few, "--data.models", models / "{name}") == 0
+    assert poser(project, run, *FEW, "--data.models", models / "{name}") == 0
     assert read(run, "volumes")["sigma"].unique().item() == pytest.approx(2 * first, rel=1e-6)
-    assert poser(project, run, *few) == 0
+    assert poser(project, run, *FEW) == 0
     assert read(run, "volumes")["sigma"].unique().item() == first
     other = [{"weights": 3, "directions": 3, "tolerance": 0.05, "n_prompts": 4, "label": "volume layer 2"}]
-    assert poser(project, run, *few, "--model.volumes", json.dumps(other)) == 0
+    assert poser(project, run, *FEW, "--model.volumes", json.dumps(other)) == 0
     third = read(run, "volumes")["sigma"].unique().item()
     assert third != first
-    assert poser(project, run, *few, "--model.volumes", json.dumps(other), "--model.dtype", "bfloat16") == 0
+    assert poser(project, run, *FEW, "--model.volumes", json.dumps(other), "--model.dtype", "bfloat16") == 0
     assert read(run, "volumes")["sigma"].unique().item() not in (first, third)
 
 
