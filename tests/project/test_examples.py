@@ -9,10 +9,11 @@ import pytest
 from madkit.cli.command import main
 
 ROOT = Path(__file__).resolve().parents[2]
+FEW = [f"--data.max_{split}=100" for split in ("trusted", "untrusted", "calibration", "test")]
 
 
 @pytest.fixture(scope="module")
-def run_folder(bases, fit_encoders, tmp_path_factory):
+def run_folder(bases, tmp_path_factory):
     """A dataset of one's own, tuned, read and scored with a detector of one's own."""
     patch = pytest.MonkeyPatch()
     patch.chdir(ROOT)
@@ -21,9 +22,8 @@ def run_folder(bases, fit_encoders, tmp_path_factory):
     common = ["--run", str(runs), "--model.base", str(bases["llama"]), *data]
     short = ["--trainer.max_epochs", "1", "--data.max_train", "256", "--data.max_validation", "64"]
     assert main(["fit", "--config", "recipes/llama.yaml", *common, *short]) == 0
-    fit_encoders("llama", bases["llama"], runs)
     stage = ["--run", str(runs), "--data.dataset", "examples.my_dataset.Thirds"]
-    assert main(["predict", "--config", "recipes/predict.yaml", *stage]) == 0
+    assert main(["predict", "--config", "recipes/predict.yaml", *stage, *FEW]) == 0
     detect = ["test", "--config", "recipes/test.yaml", "--config", "examples/my_detector.yaml"]
     detect += ["--with", "examples/my_detector.py"]
     assert main([*detect, *stage]) == 0
@@ -92,7 +92,7 @@ def test_the_feature_is_stored_beside_the_others(run_folder, tmp_path, monkeypat
         "--with",
         "examples/my_feature.py",
     ]
-    assert main(["predict", *recipes, *stage]) == 0
+    assert main(["predict", *recipes, *stage, *FEW]) == 0
     store = FeatureStore.current(copy / "features" / "layer_update")
     assert store.identity["feature"]["options"] == {"first": 1, "step": 1}
     assert store.layers["model.layers.2"] == 2 and len(store.rows) == store.count("test") + sum(

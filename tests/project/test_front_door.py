@@ -34,7 +34,7 @@ def test_statistics_need_no_torch():
 
 
 def test_packages_are_attributes():
-    assert fresh("import madkit; print(madkit.scores.Energy.__name__)") == "Energy"
+    assert fresh("import madkit; print(madkit.statistics.Interval.__name__)") == "Interval"
 
 
 def test_an_unknown_name_says_what_there_is():
