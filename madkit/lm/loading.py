@@ -24,6 +24,7 @@ from madkit.lm.loaded_weights import require_complete, require_numbers
 from madkit.lm.loading_errors import explained, first_line
 from madkit.lm.probe import check_forward
 from madkit.lm.text_decoder import text_config
+from madkit.runs.gguf_base import base_folder
 
 _DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -41,7 +42,7 @@ def load_tokenizer(base: str, *, trust_remote_code: bool = False, argument: str 
     """The tokenizer of ``base``, with a padding token (the end-of-text token where it has none).
 
     Args:
-        base: a hub name or a local folder.
+        base: a hub name, a local folder or a GGUF file; see `madkit.runs.gguf_base.base_folder`.
         trust_remote_code: run code that comes with it.
         argument: what the user calls ``base``, for error messages.
 
@@ -49,7 +50,7 @@ def load_tokenizer(base: str, *, trust_remote_code: bool = False, argument: str 
         ConfigError: ``base`` is neither a folder nor a model on the hub.
     """
     with explained(argument, base, "tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(base_folder(base, argument), trust_remote_code=trust_remote_code)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -67,7 +68,7 @@ def load_config(base: str, *, trust_remote_code: bool = False, argument: str = "
             "base and this folder as `--model.adapter`, or take the adapter's files out of the folder"
         )
     with explained(argument, base, "configuration"):
-        return AutoConfig.from_pretrained(base, trust_remote_code=trust_remote_code)
+        return AutoConfig.from_pretrained(base_folder(base, argument), trust_remote_code=trust_remote_code)
 
 
 def new_config(options: dict[str, Any]) -> PretrainedConfig:
@@ -109,7 +110,7 @@ def load_causal_lm(
     `madkit.lm.probe.check_forward`.
 
     Args:
-        base: a hub name or a local folder.
+        base: a hub name, a local folder or a GGUF file; see `madkit.runs.gguf_base.base_folder`.
         dtype: ``auto`` (as stored), ``float64``, ``float32``, ``bfloat16`` or ``float16``.
         attention: the attention implementation that transformers should use, such as ``sdpa`` or ``eager``; ``auto``
             is ``sdpa`` where the architecture has it, else ``eager``.
@@ -130,7 +131,7 @@ def load_causal_lm(
         with explained(argument, base, "model"):
             config = load_config(base, trust_remote_code=trust_remote_code, argument=argument)
             lm, info = _kind(config).from_pretrained(
-                base,
+                base_folder(base, argument),
                 dtype=number_format,
                 attn_implementation=_implementation(attention),
                 device_map=device_map,

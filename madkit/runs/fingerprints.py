@@ -12,6 +12,7 @@ from typing import Any
 from madkit.errors import ConfigError
 from madkit.runs.file_digest import file_digest
 from madkit.runs.fitted import require_fitted
+from madkit.runs.gguf_base import base_folder
 
 WEIGHTS = ("*.safetensors",)
 
@@ -84,6 +85,7 @@ def local_folder(name: str, subfolders: list[str] | None = None) -> Path:
         name: folder or hub name.
         subfolders: parts of the hub's repository that are enough; None for all of it.
     """
+    name = base_folder(name, "model")
     path = Path(name)
     if path.is_dir():
         return path
