@@ -5,25 +5,28 @@ import gzip
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure, SubFigure
-from numpy.typing import ArrayLike
+import matplotlib as mpl
+from matplotlib.figure import Figure
 
 import madkit
+from madkit.figures.drawing.layout import compute_layout, round_layout
+from madkit.figures.drawing.style import DPI
 from madkit.figures.drawing.tooltips import data_points
 from madkit.figures.registry import Sheet
 from madkit.figures.tables.document import Document
 from madkit.runs.atomic import write_atomically
 
-DPI = 200
 SOURCES = "sources.json"
 _HASHES = re.compile(rb"(?<=[\"#])[a-z][0-9a-f]{10}(?=[\")])")
 _COORDINATES = re.compile(rb' (?:d|x|y|cx|cy|r|width|height|points|viewBox)="[^"]*"|(?:translate|rotate)\([^)]*\)')
+#: A cell that begins like a formula and is not a plain number.
+_MAYBE_FORMULA = re.compile(r'(?:^|[,"\n\r])(?=[=+@\t\r-])(?!-[0-9.]+(?:e[+-]?[0-9]+)?(?:[,"\n\r]|$))')
 _DECIMALS = re.compile(rb"-?\d*\.\d{3,}")
 
 
@@ -70,11 +73,9 @@ def write_figure(
     rendered = RenderedFigure(
         sheet.name, title, section, sheet.model, sheet.report_only, b"", width, height, [], list(folders)
     )
-    _lay_out(figure)
-    for name in dict.fromkeys(["svg", *formats]):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=name, dpi=DPI, metadata=_metadata(name, sheet.name, names))
-        content = buffer.getvalue()
+    drawn = ("svg", *(() if sheet.report_only else formats))
+    contents = _pictures(figure, {name: _metadata(name, sheet.name, names) for name in drawn})
+    for name, content in contents.items():
         if name == "svg":
             content = _shortened(_with_counted_identifiers(content))
             rendered.svg = gzip.compress(content, mtime=0)
@@ -84,33 +85,25 @@ def write_figure(
     return rendered
 
 
-def _lay_out(figure: Figure) -> None:
-    """Compute the layout once for all formats, which is half the time, to a millionth of the figure.
+def _pictures(figure: Figure, formats: Mapping[str, dict[str, Any]]) -> dict[str, bytes]:
+    """Draw a figure, once for each format.
 
-    Its solver goes through its variables by their addresses in memory, and so the last digits vary from run to run.
+    Args:
+        figure: whose layout is settled by this.
+        formats: metadata by format.
     """
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    _round_positions(figure)
-
-
-def _round_positions(part: Figure | SubFigure) -> None:
-    """Round where its subfigures, axes and texts lie; the layout has placed all three."""
-    for inner in part.subfigs:
-        box = inner.bbox_relative
-        box.p0, box.p1 = _rounded(box.p0), _rounded(box.p1)
-        _round_positions(inner)
-    for axes in part.axes:
-        if axes.figure is part:
-            left, bottom, width, height = _rounded(axes.get_position(original=True).bounds)
-            axes.set_position((left, bottom, width, height))
-    for text in part.texts:
-        text.set_position(_rounded(text.get_position()))
-
-
-def _rounded(shares: ArrayLike) -> Any:
-    # A share such as 0.0109375 lies in the middle of two. Rounded a little beside the middle, it goes one way.
-    return np.round(np.asarray(shares, dtype=float) + 1.3e-7, 6)
+    compute_layout(figure)
+    pictures = {}
+    # Neither "none", which leaves a placeholder, nor the setting, which brings the layout back: each has every format
+    # drawn twice.
+    with mpl.rc_context({"figure.constrained_layout.use": False}):
+        figure.set_layout_engine(None)
+        round_layout(figure)
+        for name, metadata in formats.items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=name, dpi=DPI, metadata=metadata)
+            pictures[name] = buffer.getvalue()
+    return pictures
 
 
 def _with_counted_identifiers(svg: bytes) -> bytes:
@@ -138,20 +131,27 @@ def _hundredth(match: re.Match[bytes]) -> bytes:
 
 def write_text(sheet: Sheet, out: Path, folders: Sequence[Path]) -> Path:
     """Write a text or a document; Markdown and LaTeX name the run folders in a comment, CSV in `sources.json` only."""
-    text = sheet.body.markdown() if isinstance(sheet.body, Document) else str(sheet.body)
+    body = sheet.body
+    pieces: Iterable[str]
+    pieces = [body.markdown() if isinstance(body, Document) else body] if isinstance(body, Document | str) else body
     origin = "Drawn by " + _version() + " from: " + "; ".join(folder.as_posix() for folder in folders)
     origin = " ".join(origin.splitlines())
+    first = f"% {origin}\n" if sheet.name.endswith(".tex") else ""
+    last = f"\n<!-- {origin.replace('--', '- -')} -->\n" if sheet.name.endswith(".md") else ""
     if sheet.name.endswith(".csv"):
-        text = _without_formulas(text)
-    elif sheet.name.endswith(".md"):
-        text += f"\n<!-- {origin.replace('--', '- -')} -->\n"
-    elif sheet.name.endswith(".tex"):
-        text = f"% {origin}\n{text}"
-    return replace_file(out / sheet.name, text.encode("utf-8"))
+        pieces = map(_without_formulas, pieces)
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", newline="") as stream:
+            stream.writelines(chain([first], pieces, [last]))
+
+    return write_atomically(out / sheet.name, write)
 
 
 def _without_formulas(text: str) -> str:
-    """A CSV table none of whose texts a spreadsheet would run: an apostrophe before them is what it hides."""
+    """Lines of CSV none of whose texts a spreadsheet would run: an apostrophe before them is what it hides."""
+    if not _MAYBE_FORMULA.search(text):
+        return text
     rows = list(csv.reader(io.StringIO(text)))
     if not any(_is_formula(cell) for row in rows for cell in row):
         return text

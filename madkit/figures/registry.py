@@ -45,8 +45,8 @@ class Sheet(NamedTuple):
 
     name: str
     """A stem such as ``fig07_auroc_vs_quirkiness`` for a figure; ``table1.md`` for a text."""
-    body: Figure | Document | str
-    """A matplotlib figure, saved once per format; tables with words; or the text of the file."""
+    body: Figure | Document | str | Iterator[str]
+    """A matplotlib figure, saved once per format; tables with words; or the text of the file, if long in pieces."""
     model: str | None = None
     """The one model that the sheet is about: only its folders are named as its sources."""
     report_only: bool = False

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from madkit.figures.output import RenderedFigure
     from madkit.figures.results.results import Results
 
-    _Drawn = tuple[list[RenderedFigure], list[Sheet]]
+    _Drawn = tuple[list[RenderedFigure], list[Sheet], list[Path]]
 
 FORMATS = ("png", "pdf", "svg")
 
@@ -94,15 +94,17 @@ def _draw_all(
     figures: list[RenderedFigure] = []
     texts: list[tuple[FigureFamily, Sheet]] = []
     draw_one = partial(_draw_family, results=results, out=out, formats=tuple(formats))
-    for family, (rendered, sheets) in zip(families, _side_by_side(draw_one, len(families), jobs), strict=True):
+    everything = results.everything
+    for family, (rendered, sheets, paths) in zip(families, _side_by_side(draw_one, len(families), jobs), strict=True):
         for figure in rendered:
             for path in figure.paths:
                 note(path, figure.folders, family.name)
+        for path in paths:
+            note(path, everything, family.name)
         figures += rendered
         texts += [(family, sheet) for sheet in sheets]
-    if not figures and not texts:
+    if not (figures or texts or written):
         raise StoreError(f"runs={', '.join(map(str, runs))}: the results there are empty; run `madkit test` again.")
-    everything = results.everything
     titled = [(family.title, sheet) for family, sheet in texts]
     note(write_report(out / "report.html", results, figures, titled), everything, "the report")
     sources = {name: file.folders for name, file in written.items()}
@@ -141,22 +143,25 @@ def figures_of_run(folder: Path, families: Sequence[str]) -> Iterator[tuple[str,
 
 
 def _draw_family(index: int, results: Results, out: Path, formats: Sequence[str]) -> _Drawn:
-    """Draw and write the figures of one family; its texts are returned."""
+    """Draw and write the figures of one family, and its long texts; the others are returned."""
     from matplotlib.figure import Figure
 
     from madkit.figures.drawing import style
-    from madkit.figures.output import write_figure
+    from madkit.figures.output import write_figure, write_text
+    from madkit.figures.tables.document import Document
 
     family = all_families()[index]
-    figures, texts = [], []
+    figures, texts, paths = [], [], []
     with style.applied():
         for sheet in family.sheets(results):
             if isinstance(sheet.body, Figure):
                 folders = results.folders_of(sheet.model)
                 figures.append(write_figure(sheet, family.title, out, formats, folders))
-            else:
+            elif isinstance(sheet.body, Document | str):
                 texts.append(sheet)
-    return figures, texts
+            else:
+                paths.append(write_text(sheet, out, results.everything))
+    return figures, texts, paths
 
 
 def _side_by_side(draw_one: Callable[[int], _Drawn], number: int, jobs: int) -> Iterator[_Drawn]:
@@ -165,9 +170,10 @@ def _side_by_side(draw_one: Callable[[int], _Drawn], number: int, jobs: int) -> 
         yield from map(draw_one, range(number))
         return
     context = multiprocessing.get_context("fork")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_with, initargs=(os.getpid(),))
+    # What forked processes inherit need not be sent to each: the tables of all runs.
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(os.getpid(), draw_one))
     try:
-        yield from pool.map(draw_one, range(number))
+        yield from pool.map(_draw_inherited, range(number))
     except BaseException:  # an interruption does not wait until they have drawn
         for process in multiprocessing.active_children():
             process.terminate()
@@ -176,8 +182,17 @@ def _side_by_side(draw_one: Callable[[int], _Drawn], number: int, jobs: int) -> 
         pool.shutdown(cancel_futures=True)
 
 
-def _end_with(parent: int) -> None:
-    """End this process when its parent is gone, which a killed one could not ask it to."""
+_inherited: list[Callable[[int], _Drawn]] = []
+"""Of a forked process: what draws a family."""
+
+
+def _draw_inherited(index: int) -> _Drawn:
+    return _inherited[0](index)
+
+
+def _start(parent: int, draw_one: Callable[[int], _Drawn]) -> None:
+    """End this process when its parent is gone, which a killed one could not ask it to; and keep what draws."""
+    _inherited[:] = [draw_one]
 
     def watch() -> None:
         while os.getppid() == parent:

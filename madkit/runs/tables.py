@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,19 +17,23 @@ def write_parquet(path: Path, table: pd.DataFrame) -> Path:
     return write_atomically(path, lambda p: table.to_parquet(p, index=False, write_page_checksum=True))
 
 
-def read_table(path: Path, way_out: str, columns: list[str] | None = None) -> pd.DataFrame:
+def read_table(
+    path: Path, way_out: str, columns: list[str] | None = None, rows: Sequence[Any] | None = None
+) -> pd.DataFrame:
     """Read a table, comparing what is read with its checksums.
 
     Args:
         path: what `write_parquet` wrote.
         way_out: what makes the table again, for the message.
         columns: which columns; None for all.
+        rows: conditions on rows, as triples of column, operator and value; None for all.
 
     Raises:
         StoreError: it is missing or damaged, or lacks one of the columns.
     """
     try:
-        return pd.read_parquet(path, columns=columns, page_checksum_verification=True)
+        filters = list(rows) if rows else None
+        return pd.read_parquet(path, columns=columns, filters=filters, page_checksum_verification=True)
     except FileNotFoundError:
         raise StoreError(f"{str(path)!r} is missing; {way_out}") from None
     except Exception as error:  # pyarrow raises many unrelated types

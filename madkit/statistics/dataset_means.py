@@ -1,6 +1,7 @@
 """Averages over datasets: of AUROCs, and of differences between two detectors."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -39,20 +40,34 @@ def mean_interval(aurocs: Sequence[Interval], *, draws: int = 10_000, seed: int 
     table = np.asarray(aurocs, dtype=np.float64).reshape(-1, 3)
     if not len(table) or not np.isfinite(table).all():
         raise DataError(f"aurocs={list(aurocs)!r} must be one finite interval per dataset: give at least one")
-    n = len(table)
-    if n == 1:
+    if len(table) == 1:
         return Interval(*table[0].tolist())
+    return _bootstrapped(tuple(map(tuple, table.tolist())), draws, seed)
+
+
+@lru_cache(maxsize=16384)
+def _bootstrapped(aurocs: tuple[tuple[float, ...], ...], draws: int, seed: int) -> Interval:
+    """The interval of two datasets or more; remembered, as many tables and figures show the same average."""
+    table = np.array(aurocs)
+    n = len(table)
     values, errors = table[:, 0], (table[:, 2] - table[:, 1]) / (2 * Z_95)
     mean, variance, noise = float(values.mean()), float(values.var()), float((errors**2).mean())
     # Drawing n of n values has their variance with 1/n, which is (n - 1)/n of what is to be estimated.
     between = max(0.0, variance * n / (n - 1) - noise)
     scale = np.sqrt(between / variance) if between > 0 else 0.0
-    generator = np.random.default_rng(seed)
-    drawn = generator.integers(n, size=(draws, n))
-    jitter = generator.standard_normal(drawn.shape) * errors[drawn]
+    drawn, normal = _draws(n, draws, seed)
+    jitter = normal * errors[drawn]
     shifts = (scale * (values - mean)[drawn] + jitter).mean(1)
     low, high = mean + np.quantile(shifts, [0.025, 0.975]) * (t_quantile(0.975, n - 1) / Z_95)
     return Interval(mean, float(np.clip(low, 0, mean)), float(np.clip(high, mean, 1)))
+
+
+@lru_cache(maxsize=8)
+def _draws(n: int, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of n datasets each draw has, and a standard normal for each of them: (draws, n), never written to."""
+    generator = np.random.default_rng(seed)
+    drawn = generator.integers(n, size=(draws, n))
+    return drawn, generator.standard_normal(drawn.shape)
 
 
 def mean_comparison(comparisons: Sequence[Comparison]) -> Comparison:

@@ -85,12 +85,11 @@ def log_axis(ax: Axes, ends: tuple[float, float], axis: str = "x") -> None:
 def label_points(ax: Axes, points: pd.DataFrame, results: Results, x: str) -> None:
     """Write each dataset's name beside its point where there is room; the markers tell the others.
 
-    Call it when the page is otherwise complete: the positions depend on the layout.
+    Call it after `compute_layout`, when the page is otherwise complete: the positions depend on the layout.
     """
     figure = ax.get_figure(root=True)
     if figure is None:
         return
-    figure.draw_without_rendering()
     scale = 72 / figure.dpi  # pixels to points
     data = points[[x, "auroc"]].to_numpy(float)
     at = ax.transData.transform(data) * scale

@@ -17,6 +17,8 @@ FAINT = "#D9D9D9"
 INK = "#222222"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h")
 
+DPI = 200
+"""Dots per inch of pictures, for which pages are laid out too: letters on few dots are of another width."""
 SIZES = {"title": 11.0, "text": 9.0, "small": 7.5}
 """Font sizes in points: the figure's title; axes and panel titles; ticks, legends and notes."""
 PANEL = {"narrow": (1.35, 1.3), "small": (2.05, 1.4), "medium": (2.9, 2.3), "large": (4.2, 3.2)}
@@ -41,6 +43,7 @@ _SETTINGS: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.4,
     "lines.markersize": 3.5,
+    "figure.dpi": DPI,
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 0.07,  # inches
     "text.parse_math": False,  # names may hold dollar signs

@@ -67,7 +67,7 @@ def _draw(model: str, rows: pd.DataFrame) -> Figure:
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.set_yticks(range(len(names)), names.values())
     ticks = [*range(len(datasets)), len(datasets) + 0.2]
-    ax.set_xticks(ticks, [*datasets, "average"], rotation=35, ha="left", rotation_mode="anchor")
+    ax.set_xticks(ticks, [*datasets, "average"], rotation=40, ha="left", rotation_mode="anchor")
     ax.tick_params(length=0, labeltop=True, labelbottom=False)
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)

@@ -32,15 +32,13 @@ def histograms(results: Results) -> Iterator[Sheet]:
         firsts: dict[str, Detector] = {}
         for feature, score in main_detectors(rows):
             firsts.setdefault(feature, (feature, score))
-        scores = {dataset: results.scores(model, dataset) for dataset in ordered_datasets(rows["dataset"])}
-        parts = {
-            (feature, dataset): part[~part["control"] & (part["feature"] == feature) & (part["score"] == score)]
-            for dataset, part in scores.items()
-            for feature, score in firsts.values()
-        }
-        parts = {
-            key: part for key, part in parts.items() if len(part) and np.isfinite(part["value"].astype(float)).all()
-        }
+        parts: dict[tuple[str, str], pd.DataFrame] = {}
+        for dataset in ordered_datasets(rows["dataset"]):
+            scores = results.scores(model, dataset, list(firsts.values()))
+            for feature, score in firsts.values():
+                part = scores[~scores["control"] & (scores["feature"] == feature) & (scores["score"] == score)]
+                if len(part) and np.isfinite(part["value"].astype(float)).all():
+                    parts[feature, dataset] = part[["character", "agree", "value"]]
         if parts:
             figure = _draw(model, firsts, parts, colors[model])
             yield Sheet(f"scores_{results.slug(model)}", figure, model)

@@ -24,9 +24,10 @@ def losses(results: Results) -> Iterator[Sheet]:
     colors = style.model_colors(results.models)
     for (model,), rows in grouped(results.losses, "model"):
         datasets = ordered_datasets(rows["dataset"])
-        opposed = results.prompts[(results.prompts["model"] == model) & ~results.prompts["agree"].astype(bool)]
-        counts = opposed.groupby(["dataset", "character"]).size()
-        n = f"n = {count_range(counts)} prompts of a character; " if len(counts) else ""
+        counts = []
+        for prompts in (results.prompts(model, name) for name in datasets):
+            counts += prompts[~prompts["agree"].astype(bool)].groupby("character").size().tolist()
+        n = f"n = {count_range(counts)} prompts of a character; " if counts else ""
         color = colors[model]
         figure, axes = panel_page(
             f"{model}: loss on own labels and on the other character's labels",

@@ -26,13 +26,12 @@ def pca(results: Results) -> Iterator[Sheet]:
 
     In the report another one, with the middle site of each other feature.
     """
-    if results.pca.empty:
-        return
-    columns = ["row", "character", "agree", "model", "dataset", *({"prompt"} & set(results.prompts))]
-    rows = results.pca.merge(results.prompts[columns], on=["model", "dataset", "row"])
-    rows = rows[~rows["control"]]
     colors = style.model_colors(results.models)
-    for (model,), part in grouped(rows, "model"):
+    for model, datasets in results.datasets_of_models.items():
+        parts = [part for name in datasets if len(part := _points(results, model, name))]
+        if not parts:
+            continue
+        part = pd.concat(parts)
         activations = part[part["feature"] == MAIN]
         names = {(MAIN, site): _short(site) for site in _evenly_spaced(activations, _MOST_SITES)}
         if names:
@@ -46,6 +45,13 @@ def pca(results: Results) -> Iterator[Sheet]:
         if names:
             figure = _draw(f"{model}: other features of test prompts", part, names, colors[model])
             yield Sheet(f"pca_others_{results.slug(model)}", figure, model, report_only=True)
+
+
+def _points(results: Results, model: str, dataset: str) -> pd.DataFrame:
+    """The prompts of one run on their components, with who speaks; empty where it has none."""
+    points, prompts = results.pca(model, dataset), results.prompts(model, dataset)
+    columns = ["row", "character", "agree", *({"prompt"} & set(prompts))]
+    return points[~points["control"]].merge(prompts[columns], on="row")
 
 
 def _evenly_spaced(rows: pd.DataFrame, most: int) -> list[str]:

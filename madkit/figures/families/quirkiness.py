@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from madkit.figures.drawing import style
 from madkit.figures.drawing.detectors import main_and_further
+from madkit.figures.drawing.layout import compute_layout
 from madkit.figures.drawing.panel_page import PanelBlock, panel_page
 from madkit.figures.drawing.scatter import auroc_axis, draw_points, label_points, scatter_legend
 from madkit.figures.naming import score_name, slug
@@ -62,9 +63,11 @@ def _draw(
         auroc_axis(ax)
         ax.axvline(0, color=style.INK, lw=0.6)
         ax.margins(x=0.08)
-    for part, ax in zip(parts, axes[0], strict=True):
-        if len(part) <= _MOST_LABELS:
-            label_points(ax, part, results, "quirkiness")
+    labelled = [(ax, part) for part, ax in zip(parts, axes[0], strict=True) if len(part) <= _MOST_LABELS]
+    if labelled:
+        compute_layout(figure)
+    for ax, part in labelled:
+        label_points(ax, part, results, "quirkiness")
     return figure
 
 

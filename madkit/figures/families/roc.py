@@ -44,7 +44,7 @@ def _curves(results: Results, model: str, datasets: list[str], detectors: list[D
     """Scores (n,), labels (n,) and what belongs together (n,) of each dataset, feature and score."""
     scores: Scores = {}
     for dataset in datasets:
-        table = results.scores(model, dataset)
+        table = results.scores(model, dataset, detectors)
         table = table[~table["control"]]
         for feature, score in detectors:
             part = table[(table["feature"] == feature) & (table["score"] == score)]

@@ -81,12 +81,13 @@ def _interval(row: pd.Series) -> str:
 
 def _surprises(results: Results, model: str, dataset: str, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """For each of the main detectors: normal prompts with a high score, and anomalous ones with a low score."""
-    scores = results.scores(model, dataset)
+    detectors = main_and_further(rows[rows["setting"] != OWN_ANSWER])[0]
+    scores = results.scores(model, dataset, [(feature, score) for feature, score, _ in detectors])
     if scores.empty or "prompt" not in scores:
         return []
     scores = scores[~scores["control"]]
     surprises = []
-    for feature, score, setting in main_and_further(rows[rows["setting"] != OWN_ANSWER])[0]:
+    for feature, score, setting in detectors:
         part = scores[(scores["feature"] == feature) & (scores["score"] == score)]
         part = part[np.isfinite(part["value"].astype(float))]
         bob = part["character"] == "Bob"

@@ -1,7 +1,7 @@
 """Read and check one run folder."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,15 @@ _FILES = {
     "pca": "pca.parquet",
     "comparisons": "comparisons.parquet",
 }
+LARGE = ("prompts", "pca", "comparisons")
+"""Tables of thousands of rows a run, which are read run by run when a figure needs them."""
 _LOSSES = ("alice_own", "alice_other", "bob_own", "bob_other")
 _FORMAT = 3
 """The format of the results that `madkit test` writes."""
 
 
 def read_run(run: Path) -> tuple[RunName, dict[str, pd.DataFrame]]:
-    """The name of a run folder, and those of its tables that exist, named as in `SCHEMAS`.
+    """The name of a run folder, and those of its tables that exist, named as in `SCHEMAS`, without the `LARGE` ones.
 
     Raises:
         StoreError: an unreadable or empty file, a missing column, several models in one folder, or a quirky model in
@@ -66,7 +68,7 @@ def read_run(run: Path) -> tuple[RunName, dict[str, pd.DataFrame]]:
         _require_same(summary_file)
         _require_benign(run)
     for kind, file in _FILES.items():
-        if finished and (run / "detection" / file).is_file():
+        if finished and kind not in LARGE and (run / "detection" / file).is_file():
             tables[kind] = _read_table(run / "detection" / file, kind)
     if (run / "history.parquet").is_file():
         tables["history"] = _read_table(run / "history.parquet", "history")
@@ -100,14 +102,34 @@ def mark_controls(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def read_aggregate_scores(path: Path) -> pd.DataFrame:
+def read_large(run: Path, kind: str) -> pd.DataFrame | None:
+    """One of the `LARGE` tables of a finished run; None where it has none or an empty one.
+
+    Raises:
+        StoreError: an unreadable file, or one that lacks a column.
+    """
+    path = run / "detection" / _FILES[kind]
+    if not path.is_file() or not (run / "detection" / _FILES["detection"]).is_file():
+        return None
+    table = _read_table(path, kind)
+    return None if table.empty else mark_controls(table)
+
+
+def read_aggregate_scores(path: Path, detectors: Collection[tuple[str, str]]) -> pd.DataFrame:
     """Scores of one run, aggregated over sites: feature, control, score, row, value.
+
+    Args:
+        path: of the table.
+        detectors: features and scores to read: with those of single sites, the table has some hundred thousand rows.
 
     Raises:
         StoreError: an unreadable file, or one with other columns.
     """
     columns = ["feature", "adapter", "score", "site", "aggregation", "row", "value"]
-    table = mark_controls(read_parquet(path, columns))
+    wanted = [("feature", "in", sorted({f for f, _ in detectors})), ("score", "in", sorted({s for _, s in detectors}))]
+    # Of the sites only those that are the only one are needed, which is seen when all of them have been read.
+    table = mark_controls(read_parquet(path, columns, [*wanted, ("aggregation", "in", ["mean", ""])]))
+    table = table[pd.MultiIndex.from_frame(table[["feature", "score"]]).isin(list(detectors))]
     means = table[(table["site"] == "aggregate") & (table["aggregation"] == "mean")]
     sites = table[table["site"] != "aggregate"]
     key = ["feature", "control", "score", "row"]
@@ -115,13 +137,18 @@ def read_aggregate_scores(path: Path) -> pd.DataFrame:
     return pd.concat([means, single_sites])[[*key, "value"]].drop_duplicates(key, keep="first")
 
 
-def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+def read_parquet(path: Path, columns: list[str] | None = None, rows: Sequence[Any] | None = None) -> pd.DataFrame:
     """A table of a run folder.
+
+    Args:
+        path: of the file.
+        columns: which columns; None for all.
+        rows: conditions on rows, as triples of column, operator and value; None for all.
 
     Raises:
         StoreError: it cannot be read, or lacks one of the columns.
     """
-    return read_table(path, "delete it and run its stage again", columns)
+    return read_table(path, "delete it and run its stage again", columns, rows)
 
 
 def _read_table(path: Path, name: str) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import pandas as pd
 from madkit.errors import StoreError
 from madkit.figures.naming import slug
 from madkit.figures.published.names import position
-from madkit.figures.results.reading import SCHEMAS, read_aggregate_scores, read_parquet, read_run
+from madkit.figures.results.reading import LARGE, SCHEMAS, read_aggregate_scores, read_large, read_parquet, read_run
 from madkit.runs.run_name import BENIGN, DOSES, RunName
 
 OWN_ANSWER = "own answer"
@@ -24,6 +24,9 @@ _DETECTOR = ["feature", "control", "score"]
 class Results:
     """The tables of all run folders, one under the other; a table that no folder has is empty.
 
+    What has a row per prompt or per pair of detectors is read run by run when it is asked for, so that a thousand runs
+    take no more memory than the figure that is drawn needs of them.
+
     Every table has the columns `model` and `dataset`, and those of its file in `detection/`; a table with features also
     `control`: whether the feature was read with the adapter off, so that there is no quirk to detect.
     """
@@ -34,20 +37,14 @@ class Results:
     """`results.parquet`: AUROC with its interval per detector, site and subset."""
     own_answer: pd.DataFrame
     """The rows of `results.parquet` about the control that knows the answer alone; `detection` has the others."""
-    prompts: pd.DataFrame
-    """`prompts.parquet`: the test prompts with their log odds."""
     separation: pd.DataFrame
     """`separation.parquet`: how far apart the characters are at each site."""
     quirkiness: pd.DataFrame
     """One row per model and dataset: value, low, high, in nats."""
     losses: pd.DataFrame
     """Four rows per model and dataset: which (`alice_own`, ...), value, low, high, in nats."""
-    comparisons: pd.DataFrame
-    """`comparisons.parquet`: paired tests between detectors."""
     history: pd.DataFrame
     """`history.parquet`: run, step, metric, value."""
-    pca: pd.DataFrame
-    """`pca.parquet`: test prompts on the first two principal components of each site."""
     costs: pd.DataFrame
     """Seconds a prompt: feature, score (empty for reading the feature), seconds_per_prompt, device."""
     run_folders: dict[tuple[str, str], Path] = field(default_factory=dict)
@@ -103,20 +100,51 @@ class Results:
         ]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"model": [], "dataset": []})
 
-    def scores(self, model: str, dataset: str) -> pd.DataFrame:
-        """Scores of the test prompts by each detector: the mean over sites, or the site where there is only one.
+    def prompts(self, model: str, dataset: str) -> pd.DataFrame:
+        """`prompts.parquet` of one run: the test prompts with their log odds; empty where it has none."""
+        return self._large("prompts", model, dataset)
+
+    def pca(self, model: str, dataset: str) -> pd.DataFrame:
+        """`pca.parquet` of one run: test prompts on the first two principal components of each site."""
+        return self._large("pca", model, dataset)
+
+    def tests(self) -> Iterator[pd.DataFrame]:
+        """`comparisons.parquet` of one run after the other: every paired test between detectors."""
+        for model, dataset in sorted(self.run_folders):
+            tests = self._large("comparisons", model, dataset)
+            if len(tests):
+                yield tests
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """The paired tests of all runs between detectors that stand for their sites by the mean."""
+        means = [tests[tests["aggregation"] == "mean"] for tests in self.tests()]
+        return pd.concat(means, ignore_index=True) if means else _empty("comparisons")
+
+    def _large(self, kind: str, model: str, dataset: str) -> pd.DataFrame:
+        folder = self.run_folders.get((model, dataset))
+        table = read_large(folder, kind) if folder else None
+        return _empty(kind) if table is None else table.assign(model=model, dataset=dataset)
+
+    def scores(self, model: str, dataset: str, detectors: Collection[tuple[str, str]]) -> pd.DataFrame:
+        """Scores of the test prompts by some detectors: the mean over sites, or the site where there is only one.
+
+        Args:
+            model: the model's name.
+            dataset: the dataset's.
+            detectors: features and scores.
 
         Returns:
             feature, control, score, setting, row, value, and the columns of the prompts; empty without scores.
         """
         folder = self.run_folders.get((model, dataset))
-        prompts = self.prompts[(self.prompts["model"] == model) & (self.prompts["dataset"] == dataset)]
+        prompts = self.prompts(model, dataset)
         if folder is None or prompts.empty or not (folder / "detection" / "scores.parquet").is_file():
-            columns = [*_DETECTOR, "setting", "row", "value", *self.prompts.columns]
+            columns = [*_DETECTOR, "setting", "row", "value", *prompts.columns]
             return pd.DataFrame(columns=columns).astype({"control": bool})
-        scores = read_aggregate_scores(folder / "detection" / "scores.parquet")
-        detectors = self.detection[(self.detection["model"] == model) & (self.detection["dataset"] == dataset)]
-        settings = detectors[[*_DETECTOR, "setting"]].drop_duplicates()
+        scores = read_aggregate_scores(folder / "detection" / "scores.parquet", detectors)
+        all_detectors = self.detection[(self.detection["model"] == model) & (self.detection["dataset"] == dataset)]
+        settings = all_detectors[[*_DETECTOR, "setting"]].drop_duplicates()
         return scores.merge(settings, on=_DETECTOR).merge(prompts, on="row")
 
     @cached_property
@@ -129,6 +157,12 @@ class Results:
     def datasets(self) -> list[str]:
         """All datasets, in the order of the study."""
         return ordered_datasets(name for table in self._tables() for name in table["dataset"].unique())
+
+    @cached_property
+    def datasets_of_models(self) -> dict[str, list[str]]:
+        """Of each model that was tested its datasets, in the order of the study."""
+        pairs = self.detection.groupby("model")["dataset"].unique()
+        return {str(model): ordered_datasets(datasets) for model, datasets in pairs.items()}
 
     def slug(self, model: str) -> str:
         """The model's part of a file name; two models never share one."""
@@ -144,14 +178,16 @@ class Results:
         Returns:
             Rows of `detection`, at most one per model, dataset, feature, control, score, setting and subset.
         """
+        own = [self.own_answer] if own_answer and len(self.own_answer) else []
+        return pd.concat([self._aggregated, *own])
+
+    @cached_property
+    def _aggregated(self) -> pd.DataFrame:
         means = self.detection[(self.detection["site"] == "aggregate") & (self.detection["aggregation"] == "mean")]
         key = ["model", "dataset", *_DETECTOR, "setting", "subset"]
         sites = self.detection[self.detection["site"] != "aggregate"]
         single_sites = sites[~sites.duplicated(key, keep=False)]
-        parts = [pd.concat([means, single_sites]).drop_duplicates(key, keep="first")]
-        if own_answer and len(self.own_answer):
-            parts.append(self.own_answer)
-        return pd.concat(parts)
+        return pd.concat([means, single_sites]).drop_duplicates(key, keep="first")
 
     def of_layers(self) -> pd.DataFrame:
         """The rows of detectors that read the model's layers: not its answers alone, and not the ceiling.
@@ -163,7 +199,7 @@ class Results:
         return self.detection[self.detection["feature"].isin(layered) & (self.detection["setting"] != "ceiling")]
 
     def _tables(self) -> list[pd.DataFrame]:
-        return [getattr(self, name) for name in SCHEMAS]
+        return [getattr(self, name) for name in SCHEMAS if name not in LARGE]
 
 
 def ordered_datasets(datasets: Iterable[str]) -> list[str]:
@@ -234,7 +270,8 @@ class _Run(NamedTuple):
 
 def _joined(runs: Mapping[tuple[str, str], _Run]) -> Results:
     """The tables of some runs, one under the other."""
-    parts = {name: [run.tables[name] for run in runs.values() if name in run.tables] for name in SCHEMAS}
+    names = [name for name in SCHEMAS if name not in LARGE]
+    parts = {name: [run.tables[name] for run in runs.values() if name in run.tables] for name in names}
     joined: dict[str, Any] = {
         name: pd.concat(tables, ignore_index=True) if tables else _empty(name) for name, tables in parts.items()
     }

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from madkit.statistics.interval import Interval
@@ -39,10 +40,9 @@ def average(rows: pd.DataFrame, names: Sequence[str] = AUROC) -> Average | None:
     Returns:
         None if no dataset is left.
     """
-    rows = rows.dropna(subset=[names[0]])
-    if rows.empty:
-        return None
     runs = runs_by_dataset(rows, names)
+    if not runs:
+        return None
     return Average(*nested_mean_interval(runs), n_datasets=len(runs))
 
 
@@ -53,9 +53,12 @@ def runs_by_dataset(rows: pd.DataFrame, names: Sequence[str] = AUROC) -> list[li
         rows: as `average` takes them.
         names: the columns of the number and of the ends of its interval.
     """
-    parts = (
-        [part for _, part in rows.groupby("dataset", sort=False)]
-        if "seed" in rows
-        else [rows[i : i + 1] for i in range(len(rows))]
-    )
-    return [[Interval(*row) for row in part[list(names)].to_numpy(float).tolist()] for part in parts]
+    numbers = rows[list(names)].to_numpy(float)
+    known = ~np.isnan(numbers[:, 0])
+    datasets = rows["dataset"].tolist() if "seed" in rows else range(len(rows))
+    runs: dict[object, list[Interval]] = {}
+    # Plain lists: thousands of these are made, and pandas takes longer to select rows than the rest to compute.
+    for dataset, row, is_known in zip(datasets, numbers.tolist(), known.tolist(), strict=True):
+        if is_known:
+            runs.setdefault(dataset, []).append(Interval(*row))
+    return list(runs.values())

@@ -28,7 +28,7 @@ def significantly_best(results: Results, rows: pd.DataFrame, subset: str) -> set
         Triples of model, setting and ``feature/score``.
     """
     tests = results.over_seeds(lambda part: part.comparisons)
-    tests = tests[(tests["aggregation"] == "mean") & (tests["subset"] == subset) & ~tests["control"]]
+    tests = tests[(tests["subset"] == subset) & ~tests["control"]]
     best = set()
     for (model, setting), part in grouped(rows[rows["setting"] != "ceiling"], "model", "setting"):
         names = list(dict.fromkeys(part["feature"] + "/" + part["score"]))
