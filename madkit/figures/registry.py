@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from madkit.figures.tables.document import Document
 
 SECTIONS = {
+    "choice": "Which detector to use",
     "detection": "How well detectors do",
     "comparison": "How detectors compare",
     "quirkiness": "How quirky the models are",

@@ -17,6 +17,7 @@ from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.naming import count_prompts, detector_name, score_name, setting_order, with_control
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped, ordered_datasets
+from madkit.figures.results.selection import first_panels
 
 _NUMBERS = {"online": "fig01-02", "offline": "fig03-04"}
 _TITLES = {"ceiling": "how well a probe that is told the labels finds the quirk (the ceiling), by layer"}
@@ -29,6 +30,7 @@ def auroc_layers(results: Results) -> Iterator[Sheet]:
 
     Scores that no study published go to a sheet of their own, in the report.
     """
+    results = first_panels(results)
     table = results.detection[results.detection["subset"] == "all"]
     # What has no layer has no curve over them.
     table = table[table["feature"].isin(set(results.of_layers()["feature"]))]
@@ -42,7 +44,9 @@ def auroc_layers(results: Results) -> Iterator[Sheet]:
             (aggregated["model"] == model) & (aggregated["setting"] == setting) & (aggregated["subset"] == "all")
         ]
         name = f"{_NUMBERS.get(setting, 'fig01-04')}_auroc_{setting}_{results.slug(model)}"
-        title = f"{model}: " + _TITLES.get(setting, f"how well {setting} scores find the quirk, by layer")
+        title = (
+            f"{model}: " + _TITLES.get(setting, f"how well {setting} scores find the quirk, by layer") + results.shown
+        )
         if detectors := main_detectors(rows):
             yield Sheet(name, _draw(title, rows, totals, detectors, colors[model]), model)
         for number, group in enumerate(further_detectors(rows), start=1):

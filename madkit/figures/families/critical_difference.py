@@ -13,6 +13,7 @@ from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.naming import detector_name, with_setting
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped
+from madkit.figures.results.selection import first_models
 from madkit.statistics.rank_comparison import RankComparison, cliques, compare_ranks
 
 _ROW = 0.19  # inches
@@ -21,6 +22,7 @@ _ROW = 0.19  # inches
 @artist("comparison")
 def critical_difference(results: Results) -> Iterator[Sheet]:
     """One sheet: a panel per model with detectors by average rank; bars join those that cannot be told apart."""
+    results = first_models(results)
     rows = results.over_seeds(Results.aggregated)
     rows = rows[(rows["subset"] == "all") & (rows["setting"] != "ceiling") & ~rows["control"]]
     panels: dict[str, tuple[list[str], RankComparison]] = {}
@@ -37,7 +39,7 @@ def critical_difference(results: Results) -> Iterator[Sheet]:
         for model, (names, comparison) in panels.items()
     ]
     figure, axes = panel_page(
-        "Average rank of detectors over datasets",
+        "Average rank of detectors over datasets" + results.shown,
         "Rank 1 is the highest AUROC of a dataset (all test prompts, mean over layers). Whiskers: "
         "half the critical difference of "
         "Nemenyi at 5% to each side, cut off at the first and last rank; black bars: detectors that "

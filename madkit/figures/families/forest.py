@@ -15,6 +15,7 @@ from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.naming import count_prompts, count_range, detector_name, setting_order, with_setting
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results
+from madkit.figures.results.selection import first_models
 from madkit.figures.tables.averages import average
 
 _ROW = 0.075  # inches for each model of a row
@@ -23,6 +24,7 @@ _ROW = 0.075  # inches for each model of a row
 @artist("detection")
 def forest(results: Results) -> Iterator[Sheet]:
     """One sheet: a row per detector, a point with its interval per model, a faint point per dataset."""
+    results = first_models(results)
     rows = results.over_seeds(lambda part: part.aggregated(own_answer=True))
     rows = rows[rows["subset"] == "all"]
     if rows.empty:
@@ -32,7 +34,7 @@ def forest(results: Results) -> Iterator[Sheet]:
     detectors = _detectors(rows)
     datasets = count_range(rows.groupby("model")["dataset"].nunique())
     figure, axes = panel_page(
-        "AUROC of every detector, averaged over datasets",
+        "AUROC of every detector, averaged over datasets" + results.shown,
         f"All test prompts, mean of the score over layers; datasets per model: {datasets}; {count_prompts(rows)} per "
         "dataset. Large "
         "points and lines: averages with "

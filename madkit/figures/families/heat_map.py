@@ -16,6 +16,7 @@ from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.naming import count_prompts, detector_name, setting_order, with_control, with_setting
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped, ordered_datasets
+from madkit.figures.results.selection import MOST_DATASETS, first_models
 from madkit.figures.tables.averages import average
 
 _CELL = (0.72, 0.36)  # inches
@@ -26,13 +27,20 @@ _COLORS = "RdBu_r"  # safe for colour-blind readers, and white where a detector 
 @artist("detection", after="auroc_layers")
 def heat_map(results: Results) -> Iterator[Sheet]:
     """One sheet per model: a row per detector, a column per dataset and one for their average."""
+    results = first_models(results)
     table = results.aggregated(own_answer=True)
     for (model,), rows in grouped(table[table["subset"] == "all"], "model"):
-        yield Sheet(f"heat_map_{results.slug(model)}", _draw(model, rows), model)
+        yield Sheet(f"heat_map_{results.slug(model)}", _draw(model + results.shown, rows), model)
 
 
 def _draw(model: str, rows: pd.DataFrame) -> Figure:
     datasets = ordered_datasets(rows["dataset"])
+    more = (
+        ""
+        if len(datasets) <= MOST_DATASETS
+        else f" The first {MOST_DATASETS} of {len(datasets)} datasets, average of all."
+    )
+    datasets = datasets[:MOST_DATASETS]
     is_control = rows["control"]
     names: dict[tuple[bool, str, str, str], str] = {}
     for setting in sorted(set(rows["setting"]), key=setting_order):
@@ -48,7 +56,7 @@ def _draw(model: str, rows: pd.DataFrame) -> Figure:
         f"{model}: AUROC of every detector on every dataset",
         f"Scores averaged over layers, all test prompts ({count_prompts(rows)} per dataset); below each number its 95% "
         "interval. White is chance; the average's interval "
-        "is about other datasets too. Own answer: the answer alone, by its better sign.",
+        "is about other datasets too. Own answer: the answer alone, by its better sign." + more,
         [PanelBlock([""], "", "")],
         panel=size,
         columns=1,

@@ -16,6 +16,7 @@ from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.naming import count_range, detector_name, score_name
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped, ordered_datasets
+from madkit.figures.results.selection import first_panels
 
 _BINS = 30
 _SKEWED = 6.0  # times the median: a score that goes so far is drawn on a log axis
@@ -25,6 +26,7 @@ _TAIL = 0.01  # share of prompts beyond each end of the axis, which the outermos
 @artist("detection", after="roc_curves")
 def histograms(results: Results) -> Iterator[Sheet]:
     """One sheet per model: a row of panels per feature, with its first score, and a panel per dataset."""
+    results = first_panels(results)
     table = results.aggregated()
     table = table[(table["subset"] == "all") & (table["setting"] == "online")]
     colors = style.model_colors(results.models)
@@ -40,7 +42,7 @@ def histograms(results: Results) -> Iterator[Sheet]:
                 if len(part) and np.isfinite(part["value"].astype(float)).all():
                     parts[feature, dataset] = part[["character", "agree", "value"]]
         if parts:
-            figure = _draw(model, firsts, parts, colors[model])
+            figure = _draw(model + results.shown, firsts, parts, colors[model])
             yield Sheet(f"scores_{results.slug(model)}", figure, model)
 
 

@@ -14,6 +14,7 @@ from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.naming import count_range
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, ordered_datasets
+from madkit.figures.results.selection import first_panels
 
 _BINS = 40
 _HALF = 0.2  # the widest half-width of a shape, in units of the distance between two groups
@@ -23,6 +24,7 @@ _GROUPS = [(agree, character) for agree in (True, False) for character in ("Alic
 @artist("quirkiness")
 def log_odds(results: Results) -> Iterator[Sheet]:
     """One sheet per model: a panel per dataset, four pairs of distributions in each."""
+    results = first_panels(results)
     colors = style.model_colors(results.models)
     columns = ["dataset", "character", "label", "agree", "log_odds"]
     for model, datasets in results.datasets_of_models.items():
@@ -30,7 +32,11 @@ def log_odds(results: Results) -> Iterator[Sheet]:
         parts = [results.prompts(model, name)[columns].dropna(subset=["log_odds"]) for name in datasets]
         if answered := [part for part in parts if len(part)]:
             rows = pd.concat(answered)
-            yield Sheet(f"fig05-06_log_odds_{results.slug(model)}", log_odds_figure(model, rows, colors[model]), model)
+            yield Sheet(
+                f"fig05-06_log_odds_{results.slug(model)}",
+                log_odds_figure(model + results.shown, rows, colors[model]),
+                model,
+            )
 
 
 def log_odds_figure(model: str, rows: pd.DataFrame, color: str = style.PALETTE[0]) -> Figure:

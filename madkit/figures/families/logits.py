@@ -11,6 +11,7 @@ from madkit.figures.drawing.scatter import decades, log_axis, scatter_legend
 from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped
+from madkit.figures.results.selection import first_models
 from madkit.figures.tables.correlations import between
 from madkit.statistics.correlation import r_squared
 
@@ -35,6 +36,7 @@ _FIGURES = {
 @artist("explanation", after="separation")
 def logits(results: Results) -> Iterator[Sheet]:
     """Three sheets of one panel: a point per model and dataset, a line fitted on the two log scales, and its R^2."""
+    results = first_models(results)
     points = _points(results)
     for name, (title, x, y) in _FIGURES.items():
         positive = points[(points[[x, y]] > 0).all(axis=1)] if len(points) else points
@@ -60,7 +62,7 @@ def _sheet(results: Results, points: pd.DataFrame, name: str, title: str, x: str
         line = np.polyfit(logs[:, 0], logs[:, 1], 1)
         fit = f"n = {len(points)}, R² {between(r_squared(*logs.T, groups=points['dataset'].tolist()))}"
     figure, axes = panel_page(
-        title,
+        title + results.shown,
         "A point per model and dataset, all test prompts. Separation: squared distance of the characters' means "
         "over the total variance; of states it is the mean over layers. "
         f"{'Line: least squares on both log scales. ' * (line is not None)}"

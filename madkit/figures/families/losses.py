@@ -14,6 +14,7 @@ from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.naming import count_range
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped, ordered_datasets
+from madkit.figures.results.selection import first_models
 
 _CHARACTERS = ("Alice", "Bob")
 
@@ -21,6 +22,7 @@ _CHARACTERS = ("Alice", "Bob")
 @artist("quirkiness", after="log_odds")
 def losses(results: Results) -> Iterator[Sheet]:
     """One sheet per model: a panel per character, a row per dataset, two points joined by a line."""
+    results = first_models(results)
     colors = style.model_colors(results.models)
     for (model,), rows in grouped(results.losses, "model"):
         datasets = ordered_datasets(rows["dataset"])
@@ -30,7 +32,7 @@ def losses(results: Results) -> Iterator[Sheet]:
         n = f"n = {count_range(counts)} prompts of a character; " if counts else ""
         color = colors[model]
         figure, axes = panel_page(
-            f"{model}: loss on own labels and on the other character's labels",
+            f"{model}: loss on own labels and on the other character's labels{results.shown}",
             "Mean two-way cross-entropy on the test prompts where the two characters' labels are opposed; "
             f"{n}whiskers: 95% intervals; datasets: {len(datasets)}. A quirky model has its filled points left "
             "of the dotted line and its open points right of it.",

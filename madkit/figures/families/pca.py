@@ -15,6 +15,7 @@ from madkit.figures.naming import count_range
 from madkit.figures.published.names import published_order
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped, ordered_datasets
+from madkit.figures.results.selection import first_panels
 
 MAIN = "activations"
 _MOST_SITES = 4  # rows of panels; of more sites only some are drawn
@@ -26,6 +27,7 @@ def pca(results: Results) -> Iterator[Sheet]:
 
     In the report another one, with the middle site of each other feature.
     """
+    results = first_panels(results)
     colors = style.model_colors(results.models)
     for model, datasets in results.datasets_of_models.items():
         parts = [part for name in datasets if len(part := _points(results, model, name))]
@@ -35,7 +37,7 @@ def pca(results: Results) -> Iterator[Sheet]:
         activations = part[part["feature"] == MAIN]
         names = {(MAIN, site): _short(site) for site in _evenly_spaced(activations, _MOST_SITES)}
         if names:
-            figure = _draw(f"{model}: activations of test prompts", activations, names, colors[model])
+            figure = _draw(f"{model}{results.shown}: activations of test prompts", activations, names, colors[model])
             yield Sheet(f"pca_{MAIN}_{results.slug(model)}", figure, model)
         published = published_order("feature")
         names = {}
@@ -43,7 +45,7 @@ def pca(results: Results) -> Iterator[Sheet]:
             sites = _evenly_spaced(part[part["feature"] == feature], 3)
             names[feature, sites[len(sites) // 2]] = f"{feature}\n{_short(sites[len(sites) // 2])}"
         if names:
-            figure = _draw(f"{model}: other features of test prompts", part, names, colors[model])
+            figure = _draw(f"{model}{results.shown}: other features of test prompts", part, names, colors[model])
             yield Sheet(f"pca_others_{results.slug(model)}", figure, model, report_only=True)
 
 

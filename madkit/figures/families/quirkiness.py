@@ -13,6 +13,7 @@ from madkit.figures.drawing.scatter import auroc_axis, draw_points, label_points
 from madkit.figures.naming import score_name, slug
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results
+from madkit.figures.results.selection import first_models
 from madkit.figures.tables.correlations import correlation_lines
 
 _NUMBERS = {"activations": "fig07", "attribution": "fig08"}
@@ -22,6 +23,7 @@ _MOST_LABELS = 24  # with more points, names only hide them
 @artist("explanation")
 def quirkiness(results: Results) -> Iterator[Sheet]:
     """One sheet per feature: a panel per score, a point per model and dataset; further scores in the report only."""
+    results = first_models(results)
     columns = {"value": "quirkiness", "low": "x_low", "high": "x_high"}
     points = results.aggregated()
     points = points[points["subset"] == "all"].merge(
@@ -47,7 +49,9 @@ def _draw(
         for (score, setting), part in zip(panels, parts, strict=True)
     ]
     figure, axes = panel_page(
-        f"AUROC of {feature.replace('_', ' ')} against the quirkiness coefficient" + " (other scores)" * further,
+        f"AUROC of {feature.replace('_', ' ')} against the quirkiness coefficient"
+        + " (other scores)" * further
+        + results.shown,
         "A point per model and dataset; AUROC aggregated over layers, all test prompts. Bars: 95% intervals "
         "in both directions. Quirkiness: how much better each character's own labels fit than the other's, "
         "the lesser of the two; below 0, a character does not behave as meant. "

@@ -15,6 +15,7 @@ from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.naming import count_range, detector_name, score_name, setting_order
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped, ordered_datasets
+from madkit.figures.results.selection import first_panels
 from madkit.statistics.clustered_prompts import prompt_clusters
 from madkit.statistics.roc_curve import independent_rows, roc, roc_band
 
@@ -24,6 +25,7 @@ _DESCRIBED = 40  # points of a curve that can be pointed at
 @artist("detection", after="heat_map")
 def roc_curves(results: Results) -> Iterator[Sheet]:
     """One sheet per model and setting: a row of panels per feature, a panel per dataset, a curve per score."""
+    results = first_panels(results)
     table = results.aggregated()
     table = table[(table["subset"] == "all") & (table["setting"] != "ceiling")]
     colors = style.model_colors(results.models)
@@ -33,7 +35,7 @@ def roc_curves(results: Results) -> Iterator[Sheet]:
         detectors = main_detectors(rows)
         curves = _curves(results, model, ordered_datasets(rows["dataset"]), detectors)
         if curves:
-            figure = _draw(f"{model}: ROC curves of {setting} scores", curves, detectors, colors[model])
+            figure = _draw(f"{model}: ROC curves of {setting} scores{results.shown}", curves, detectors, colors[model])
             yield Sheet(f"roc_{setting}_{results.slug(model)}", figure, model)
 
 

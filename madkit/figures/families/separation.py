@@ -15,6 +15,7 @@ from madkit.figures.drawing.scatter import auroc_axis, decades, draw_points, log
 from madkit.figures.naming import score_name, slug
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results
+from madkit.figures.results.selection import first_models
 from madkit.figures.tables.correlations import between, correlation_lines
 from madkit.statistics.logistic_curve import LogisticCurve, fit_logistic_curve
 
@@ -24,6 +25,7 @@ _FEWEST = 6  # points that a curve is fitted to
 @artist("explanation", after="quirkiness")
 def separation(results: Results) -> Iterator[Sheet]:
     """One sheet per feature that has a separation: a panel per score, a point per model, dataset and layer."""
+    results = first_models(results)
     at_sites = results.separation[["model", "dataset", "feature", "control", "site", "separation"]]
     rows = results.of_layers()
     rows = rows[(rows["site"] != "aggregate") & (rows["subset"] == "all")]
@@ -59,7 +61,9 @@ def _draw(
     legends: list[list[Line2D]] = scatter_legend(results, points, control=False)
     legends[0] += [Line2D([], [], color=style.INK, lw=1.2, label="fitted logistic curve with its 95% band")]
     figure, axes = panel_page(
-        f"AUROC of {feature.replace('_', ' ')} against separation, by layer" + " (other scores)" * further,
+        f"AUROC of {feature.replace('_', ' ')} against separation, by layer"
+        + " (other scores)" * further
+        + results.shown,
         "A point per model, dataset and layer (n), all test prompts; bars: 95% intervals of the AUROC. "
         "Separation: squared distance of the two characters' mean vectors over the total variance. Curve: "
         "1/2 + logistic(a + b log separation) / 2 by least squares. Pearson's is on log separation. Intervals: "

@@ -89,15 +89,16 @@ def _models(rows: Sequence[TableRow]) -> list[str]:
 def _rows(results: Results) -> Iterator[TableRow]:
     aggregated = results.over_seeds(lambda part: part.aggregated(own_answer=True))
     is_control = aggregated["control"]
-    rows, controls = aggregated[~is_control], aggregated[is_control]
-    of_benign = benign_rows(results)
+    rows, nothing = aggregated[~is_control], aggregated.iloc[:0]
+    key = ("model", "feature", "score", "setting")
+    controls, of_benign = (dict(grouped(table, *key)) for table in (aggregated[is_control], benign_rows(results)))
     costs = milliseconds(results)
     best = {subset: significantly_best(results, rows[rows["subset"] == subset], subset) for subset in SUBSETS}
-    for (model, feature, score, setting), part in grouped(rows, "model", "feature", "score", "setting"):
+    for (model, feature, score, setting), part in grouped(rows, *key):
         name = detector_name(feature, score)
-        control, benign = (_of(table, model, feature, score, setting) for table in (controls, of_benign))
+        control, benign = (found.get((model, feature, score, setting), nothing) for found in (controls, of_benign))
         datasets = ordered_datasets(part["dataset"])
-        measured = [costs[key] for dataset in datasets if (key := (model, dataset, feature, score)) in costs]
+        measured = [costs[run] for dataset in datasets if (run := (model, dataset, feature, score)) in costs]
         yield TableRow(
             model,
             name,
@@ -117,12 +118,6 @@ def _rows(results: Results) -> Iterator[TableRow]:
             best=frozenset(s for s, triples in best.items() if (model, setting, f"{feature}/{score}") in triples),
             cost=sum(measured) / len(measured) if measured and len(measured) == len(datasets) else None,
         )
-
-
-def _of(table: pd.DataFrame, model: str, feature: str, score: str, setting: str) -> pd.DataFrame:
-    """The rows of one model and detector."""
-    key = {"model": model, "feature": feature, "score": score, "setting": setting}
-    return table[(table[list(key)] == pd.Series(key)).all(axis=1)]
 
 
 def _flat(row: TableRow) -> dict[str, object]:

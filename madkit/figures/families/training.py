@@ -12,6 +12,7 @@ from madkit.figures.drawing.panel_page import PanelBlock, panel_page
 from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped, ordered_datasets
+from madkit.figures.results.selection import first_panels
 
 _METRICS = {
     "train/loss": ("training loss", style.GREY, "-"),
@@ -30,6 +31,7 @@ _QUANTITIES = {"loss": "loss (nats)", "accuracy": "accuracy"}
 @artist("training")
 def training(results: Results) -> Iterator[Sheet]:
     """One sheet per model: a block of losses and a block of accuracies, a panel per dataset."""
+    results = first_panels(results)
     colors = style.model_colors(results.models)
     history = results.history
     runs = pd.MultiIndex.from_frame(history[["model", "dataset"]])
@@ -51,7 +53,7 @@ def training(results: Results) -> Iterator[Sheet]:
             for part in parts.values()
         ]
         figure, axes = panel_page(
-            f"{model}: training curves",
+            f"{model}: training curves{results.shown}",
             "Loss and accuracy while the model is trained, without smoothing; open circles: the lowest "
             "validation loss.",
             blocks,

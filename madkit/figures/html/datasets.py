@@ -8,6 +8,7 @@ import pandas as pd
 from madkit.figures.drawing.detectors import main_and_further, ordered_detectors
 from madkit.figures.naming import detector_name, setting_order, with_setting
 from madkit.figures.results.results import OWN_ANSWER, Results
+from madkit.figures.results.selection import first_panels
 from madkit.figures.tables.answers import differing
 
 MOST_PROMPTS = 6
@@ -18,6 +19,7 @@ _SUBSETS = ("all", "agree", "disagree")
 
 def dataset_sections(results: Results) -> list[dict[str, Any]]:
     """Of each tested dataset its name and, by model, quirkiness, AUROC of each detector, and surprising prompts."""
+    results = first_panels(results)
     aggregated = results.aggregated(own_answer=True)
     tested = set(aggregated["dataset"])
     sections = []

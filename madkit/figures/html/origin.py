@@ -6,13 +6,15 @@ from typing import Any
 
 from madkit.errors import StoreError
 from madkit.figures.results.results import Results
+from madkit.figures.results.selection import first_panels
 
 STAGES = {"fit": "fit", "predict": "predict", "predict-stored": "predict", "test": "test"}
 """The recipe that a stage leaves in the run folder, and its command, in the order of the pipeline."""
 
 
 def origins(results: Results) -> list[dict[str, Any]]:
-    """Of each run folder: model, dataset, path, versions, recipes and the commands that repeat it."""
+    """Of each run folder that has pictures: model, dataset, path, versions, recipes and commands that repeat it."""
+    results = first_panels(results)
     runs = []
     parts = _parts(results, "")
     for seed, part in results.seeds.items():

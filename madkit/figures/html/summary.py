@@ -7,6 +7,7 @@ import pandas as pd
 from madkit.figures.naming import count_range, detector_name
 from madkit.figures.results.poser_measures import RESULTS, conclusions
 from madkit.figures.results.results import Results, grouped
+from madkit.figures.results.selection import MOST_MODELS, first_models, what_is_shown
 from madkit.figures.tables.answers import differing
 from madkit.figures.tables.averages import average
 from madkit.figures.tables.benign import benign_rows, in_words, sees_benign
@@ -17,11 +18,16 @@ _FAR = 0.05  # from one half: a control that has to be explained
 
 def summary(results: Results) -> list[str]:
     """Sentences, in Markdown, in the order in which they matter."""
-    rows = results.over_seeds(Results.aggregated)
+    everything = results.over_seeds(Results.aggregated)
+    omitted = what_is_shown(results)
+    results = first_models(results)
+    rows = results.over_seeds(Results.aggregated) if results.shown else everything
     rows = rows[rows["subset"] == "all"]
     control = rows["control"]
     pairs = results.table(RESULTS)
-    sentences = [_scope(rows)] if len(rows) else [] if len(pairs) else ["No run has been tested yet."]
+    scope = _scope(everything[everything["subset"] == "all"]) if len(rows) else "No run has been tested yet."
+    sentences = [scope] if len(rows) or not len(pairs) else []
+    sentences += [f"{omitted} These sentences are of the same models."] if omitted else []
     sentences += [
         sentence for (model,), part in grouped(rows[~control], "model") for sentence in _best(results, model, part)
     ]
@@ -40,7 +46,7 @@ def _scope(rows: pd.DataFrame) -> str:
     datasets_once = rows.drop_duplicates(["model", "dataset"])
     prompts = datasets_once[["n_normal", "n_anomalous"]].sum(axis=1)
     return (
-        f"{_number(len(models), 'model')} ({', '.join(models)}), {_number(len(datasets), 'quirky dataset')}, "
+        f"{_number(len(models), 'model')} ({_named(models)}), {_number(len(datasets), 'quirky dataset')}, "
         f"{count_range(prompts)} test prompts of {count_range(datasets_once['n_statements'])} statements each, "
         "half of them anomalous."
     )
@@ -138,6 +144,10 @@ def _quirks(results: Results) -> Iterator[str]:
         weak = sorted(part.loc[part["low"] <= 0, "dataset"])
         note = f"; **not surely quirky: {', '.join(weak)}**" if weak else ""
         yield f"**{model}**: quirkiness coefficients from {values.min():.2f} to {values.max():.2f} nats{note}."
+
+
+def _named(models: list[str]) -> str:
+    return ", ".join(models[:MOST_MODELS]) + (" and others" if len(models) > MOST_MODELS else "")
 
 
 def _number(n: int, singular: str, plural: str = "") -> str:

@@ -57,6 +57,8 @@ class Results:
     """The seed of these runs: the lowest that there is."""
     seeds: dict[int, "Results"] = field(default_factory=dict)
     """The same of the further seeds, in ascending order; all else here is of the first one."""
+    shown: str = ""
+    """Behind the titles of pictures that leave out some models or datasets: which these are."""
 
     @property
     def everything(self) -> list[Path]:

@@ -9,13 +9,16 @@ from madkit.figures.tables.averages import Average
 
 @dataclass(frozen=True)
 class Document:
-    """A title, an introduction, a table under each heading, and notes."""
+    """A title, an introduction, findings, a table under each heading, and notes."""
 
     title: str
     intro: str
     tables: Mapping[str, tuple[Sequence[str], Sequence[Sequence[str]]]]
     """By heading: the head of each column and the rows; the first column is text, the others are numbers."""
     notes: Sequence[str] = field(default=())
+    """How the numbers are made."""
+    findings: Sequence[str] = field(default=())
+    """What they say, in sentences; above the tables."""
 
     def markdown(self) -> str:
         """Title, tables and notes as one Markdown text.
@@ -35,7 +38,8 @@ class Document:
             - N.
             <BLANKLINE>
         """
-        lines = [f"# {self.title}", "", self.intro, ""]
+        lines = [f"# {self.title}", "", self.intro, "", *(f"- {finding}" for finding in self.findings)]
+        lines += [""] if self.findings else []
         for heading, (head, rows) in self.tables.items():
             lines += [f"## {heading}", "", *markdown_table(head, rows), ""]
         if self.notes:
