@@ -107,7 +107,7 @@ def test_an_installed_package_adds_figures(runs: Path, tmp_path: Path, monkeypat
     (metadata / "entry_points.txt").write_text("[madkit.figures]\nmine = packaged_figure\n")
     monkeypatch.syspath_prepend(tmp_path / "site")
     names = [family.name for family in all_families()]
-    assert names[:3] == ["forest", "packaged_figure", "auroc_layers"]
+    assert "forest packaged_figure auroc_layers" in " ".join(names)
     (metadata / "entry_points.txt").write_text("[madkit.figures]\nmine = a_module_of_nobody\n")
     with pytest.raises(ConfigError, match=r"'mine' of packaged 1\.0.*a_module_of_nobody"):
         draw([runs], tmp_path / "out", ["png"])
