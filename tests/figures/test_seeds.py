@@ -85,5 +85,6 @@ def test_one_seed_is_drawn_as_without_seeds(runs: Path) -> None:
     found = sheets_of([runs / "tiny-llama"], FAMILIES)
     assert not any(name.startswith("table_seeds") for name in found)
     assert (
-        "*Seeds*" not in found["table1.md"].markdown() and "seed" not in next(found["table_comparisons.csv"]).split("\n")[0]
+        "*Seeds*" not in found["table1.md"].markdown()
+        and "seed" not in next(found["table_comparisons.csv"]).split("\n")[0]
     )
