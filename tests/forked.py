@@ -1,4 +1,4 @@
-"""The command in processes of its own that begin as copies of this one: none of them imports everything again."""
+"""Processes that begin as copies of this one, for what has to be one of two, or killed: none imports all again."""
 
 import os
 import signal
@@ -7,9 +7,13 @@ import subprocess
 import sys
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
+
+from madkit.cli.command import main
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
@@ -18,14 +22,14 @@ CAN_FORK = hasattr(os, "fork") and not torch.cuda.is_available()
 
 
 class _Copy:
-    """A copy of this process that runs the command, in a session of its own."""
+    """A copy of this process that runs a function, in a session of its own, and ends with the status it returns."""
 
-    def __init__(self, words, log, environment):
+    def __init__(self, function, log, environment):
         self.pid, self.status = os.fork(), None
         if self.pid == 0:
             status = 70
             try:
-                status = _become(words, log, environment)
+                status = _become(function, log, environment)
             except BaseException:
                 traceback.print_exc()
             finally:
@@ -39,16 +43,15 @@ class _Copy:
             self.status = os.waitstatus_to_exitcode(status) if pid else None
         return self.status
 
-    def wait(self):
-        while self.poll() is None:
-            time.sleep(0.01)
-        return self.status
+    def kill(self):
+        """With everything it has started."""
+        os.killpg(self.pid, signal.SIGKILL)
+        _, status = os.waitpid(self.pid, 0)
+        self.status = os.waitstatus_to_exitcode(status)
 
 
-def _become(words, log, environment):
+def _become(function, log, environment):
     from lightning.pytorch.utilities import rank_zero_only
-
-    from madkit.cli.command import main
 
     os.setsid()
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -59,7 +62,7 @@ def _become(words, log, environment):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.update(environment)
     rank_zero_only.rank = int(environment.get("LOCAL_RANK", 0))
-    return main(words)
+    return function() or 0
 
 
 def run_two(words, folder, options=TWO):
@@ -74,15 +77,29 @@ def run_two(words, folder, options=TWO):
         What the first process has said.
     """
     words = [*map(str, words), *options]
+    return in_two(partial(main, words), folder) if CAN_FORK else run_launched(words)
+
+
+def in_two(function, folder):
+    """Call a function in two processes, whose environment is that of a process group; what the first one has said."""
     if not CAN_FORK:
-        return run_launched(words)
+        pytest.skip("a process that may have used a GPU cannot be copied")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     both = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": "2"}
     logs = [Path(folder) / f"process-{rank}.log" for rank in range(2)]
-    copies = [_Copy(words, log, {**ENVIRONMENT, **both, "LOCAL_RANK": str(rank)}) for rank, log in enumerate(logs)]
-    assert [copy.wait() for copy in copies] == [0, 0], "\n".join(log.read_text()[-3000:] for log in logs)
+    copies = [
+        _Copy(function, log, {**ENVIRONMENT, **both, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank, log in enumerate(logs)
+    ]
+    while None in (statuses := [copy.poll() for copy in copies]):
+        if any(statuses):  # the other one would wait for it
+            for copy, status in zip(copies, statuses, strict=True):
+                if status is None:
+                    copy.kill()
+        time.sleep(0.01)
+    assert statuses == [0, 0], "\n".join(log.read_text()[-3000:] for log in logs)
     return logs[0].read_text()
 
 
@@ -101,17 +118,23 @@ def run_launched(words):
 def kill_when(condition, words, folder, timeout=120):
     """Start a stage and kill it, with everything it started, as soon as the condition holds."""
     words, log = [*map(str, words)], Path(folder) / "killed.log"
-    if CAN_FORK:
-        process = _Copy(words, log, ENVIRONMENT)
-    else:
-        line = [sys.executable, "-m", "madkit", *words]
-        environment = {**os.environ, **ENVIRONMENT}
-        with log.open("w") as said:
-            process = subprocess.Popen(line, env=environment, start_new_session=True, stdout=said, stderr=said)
+    process = _Copy(partial(main, words), log, ENVIRONMENT) if CAN_FORK else _Launched(words, log)
     deadline = time.monotonic() + timeout
     while not condition():
         assert process.poll() is None, f"the stage ended before it could be killed: {log.read_text()[-3000:]}"
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+
+
+class _Launched(subprocess.Popen):
+    """The same of a process that imports everything itself."""
+
+    def __init__(self, words, log):
+        with log.open("w") as said:
+            line, environment = [sys.executable, "-m", "madkit", *words], {**os.environ, **ENVIRONMENT}
+            super().__init__(line, env=environment, start_new_session=True, stdout=said, stderr=said)
+
+    def kill(self):
+        os.killpg(self.pid, signal.SIGKILL)
+        self.wait()

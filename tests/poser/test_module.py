@@ -362,6 +362,18 @@ def family(tmp_path_factory):
 SHORT = ["--data.n_prompts", "6", "--data.contrast", "4", "--data.batch_size", "4"]
 
 
+def few_steps(recipe, folder):
+    """Three steps along each of a recipe's directions, to be laid over it."""
+    perturbations = yaml.safe_load((RECIPES / "poser" / f"{recipe}.yaml").read_text())["model"]["init_args"][
+        "perturbations"
+    ]
+    for each in perturbations:
+        each.setdefault("init_args", {})["coefficients"] = [0, 1, 5]
+    path = folder / "few.yaml"
+    path.write_text(yaml.safe_dump({"model": {"init_args": {"perturbations": perturbations}}}))
+    return path
+
+
 @pytest.mark.parametrize("recipe", ["tiny", "llama-13b"])
 def test_the_recipes_run_and_are_drawn(family, project, recipe, tmp_path):
     run = tmp_path / "runs" / recipe
@@ -381,7 +393,8 @@ def test_the_recipes_run_and_are_drawn(family, project, recipe, tmp_path):
             "3",
         ]
     options += ["--data.pairs", json.dumps(pairs)]
-    assert main(["test", "--config", str(RECIPES / "poser" / f"{recipe}.yaml"), "--run", str(run), *options]) == 0
+    recipes = ["--config", str(RECIPES / "poser" / f"{recipe}.yaml"), "--config", str(few_steps(recipe, tmp_path))]
+    assert main(["test", *recipes, "--run", str(run), *options]) == 0
     behaviour = read(run, "behaviour")
     assert behaviour["n"].eq(6).all() and set(behaviour["lm"]) == {"aligned-0", "misaligned-6"}
     if recipe == "tiny":  # the results of both look alike

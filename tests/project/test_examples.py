@@ -20,7 +20,7 @@ def run_folder(bases, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs") / "llama"
     data = ["--data.dataset", "examples.my_dataset.Thirds", "--data.template", "examples/my_dataset.yaml"]
     common = ["--run", str(runs), "--model.base", str(bases["llama"]), *data]
-    short = ["--trainer.max_epochs", "1", "--data.max_train", "256", "--data.max_validation", "64"]
+    short = ["--trainer.max_epochs", "1", "--data.max_train", "64", "--data.max_validation", "64"]
     assert main(["fit", "--config", "recipes/llama.yaml", *common, *short]) == 0
     stage = ["--run", str(runs), "--data.dataset", "examples.my_dataset.Thirds"]
     assert main(["predict", "--config", "recipes/predict.yaml", *stage, *FEW]) == 0

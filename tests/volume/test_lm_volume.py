@@ -2,14 +2,11 @@
 
 import copy
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from forked import in_two
 from small_lms import make_batch, make_lm, with_lora
 
 from madkit.errors import ConfigError, StoreError
@@ -134,32 +131,8 @@ def work():
     dist.destroy_process_group()
 
 
-def test_two_processes_give_what_one_gives_and_shards_what_unsharded_weights_do():
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    root = Path(__file__).resolve().parents[2]
-    code = "import sys; sys.path[:0] = ['tests', 'tests/volume']; import test_lm_volume as t; t.work()"
-    common = {
-        **os.environ,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": "2",
-        "OMP_NUM_THREADS": "1",
-    }
-    common["PYTHONPATH"] = str(root)
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", code], cwd=root, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    outputs = [process.communicate(timeout=300) for process in running]
-    assert all(process.returncode == 0 for process in running), outputs[0][1][-3000:]
-    replicated, sharded, same = json.loads(outputs[0][0].split("RESULT")[1])
+def test_two_processes_give_what_one_gives_and_shards_what_unsharded_weights_do(tmp_path):
+    replicated, sharded, same = json.loads(in_two(work, tmp_path).split("RESULT")[1])
     assert same
     options = {"directions": 3, "tolerance": 1e-6, "progress": False}
     unsharded = {False: make_lm(), True: make_lm(tie_word_embeddings=True)}
