@@ -51,8 +51,6 @@ class _Copy:
 
 
 def _become(function, log, environment):
-    from lightning.pytorch.utilities import rank_zero_only
-
     os.setsid()
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(out, 1)
@@ -61,7 +59,8 @@ def _become(function, log, environment):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.update(environment)
-    rank_zero_only.rank = int(environment.get("LOCAL_RANK", 0))
+    if ranks := sys.modules.get("lightning_utilities.core.rank_zero"):  # it has read the environment of before
+        ranks.rank_zero_only.rank = int(environment.get("LOCAL_RANK", 0))
     return function() or 0
 
 

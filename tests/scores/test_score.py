@@ -2,15 +2,16 @@
 
 import copy
 import json
-import os
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from forked import in_two
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
@@ -484,15 +485,14 @@ def test_recipes_can_name_it(name):
     assert built.name == name
 
 
-WORKER = """
-    import os, sys, torch, torch.distributed as dist
-    sys.path.insert(0, os.environ["TESTS"])
+def work(folder):
+    """What each of two processes does in the test below."""
+    import torch.distributed as dist
+
     from madkit.analysis.streaming_separation import StreamingSeparation
-    from test_score import MAKERS, rows
-    from madkit.errors import DataError
-    from madkit.scores import Mahalanobis, ScoreCollection
-    rank = int(sys.argv[2])
-    dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}/meet", rank=rank, world_size=2)
+
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
     results = {}
     for cut in (0, 23):
         mine = slice(0, cut) if rank == 0 else slice(cut, None)
@@ -517,8 +517,8 @@ WORKER = """
         if len(rows()[mine]):
             apart.update(rows()[mine], (torch.arange(60) % 3 == 0)[mine])
         results[f"{cut}/separation"] = torch.tensor(apart.compute(), dtype=torch.float64)
-    torch.save(results, f"{sys.argv[1]}/{rank}.pt")
-    wrong = Mahalanobis()
+    torch.save(results, folder / f"{rank}.pt")
+    wrong = scores.Mahalanobis()
     wrong.update(rows(d=6 + rank))
     try:
         wrong.finalize()
@@ -526,23 +526,11 @@ WORKER = """
         assert "[6, 7] features on different processes" in str(error)
     else:
         raise SystemExit("different widths were merged")
-    os._exit(0)
-"""
+    dist.destroy_process_group()
 
 
 def test_two_processes_agree_with_one(tmp_path):
-    (tmp_path / "worker.py").write_text(textwrap.dedent(WORKER))
-    here = os.path.dirname(__file__)  # noqa: PTH120
-    environment = {**os.environ, "TESTS": here, "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join([*filter(None, sys.path)])
-    commands = [[sys.executable, "worker.py", str(tmp_path), str(rank)] for rank in range(2)]
-    workers = [
-        subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-        for command in commands
-    ]
-    for worker in workers:
-        _, errors = worker.communicate(timeout=120)
-        assert worker.returncode == 0, errors
+    in_two(partial(work, tmp_path), tmp_path)
     apart = torch.tensor(separation(rows().numpy(), np.arange(60) % 3 == 0), dtype=torch.float64)
     expected = {name: fitted(name)(rows(20, seed=2)) for name in MAKERS} | {"separation": apart}
     for rank in range(2):
