@@ -1,7 +1,7 @@
-"""How the cost of `madkit test` and of the tables of `madkit figures` grows: CPU seconds and peak memory.
+"""How the cost of `madkit predict`, `madkit test` and the tables of `madkit figures` grows: CPU seconds, peak memory.
 
-    python benchmarks/scale.py                     # three sizes of each, about two minutes of CPU
-    python benchmarks/scale.py --factor 10         # ten times the prompts, three times the sites and folders
+    python benchmarks/scale.py                     # three sizes of each, about four minutes of CPU
+    python benchmarks/scale.py --factor 0.1        # a tenth of the prompts, a third of the sites and folders
     python benchmarks/scale.py --only neighbours --out scale.json
 
 Stores and result folders are made up and small in width: what counts is how the numbers grow. Each size runs in a
@@ -19,6 +19,8 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,17 +29,21 @@ import numpy as np
 import pandas as pd
 import torch
 
+from madkit.data.quirky.quirky_data import QuirkyData
 from madkit.derived import Conditional
 from madkit.detection.data import StoreData
 from madkit.detection.detection import Detection
 from madkit.detection.detector import Detector
+from madkit.extraction.extractor import Extractor
+from madkit.features import Activations, Answers
 from madkit.scores import KNearestNeighbours, LocalOutlierFactor, Mahalanobis, ScoreCollection
 from madkit.store.feature_store import FeatureStore
 from madkit.store.shards import cut_shards
 from madkit.store.variant import Variant
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from tests.fabricated import tables_of, write_run
+HERE = Path(__file__).parent.parent
+sys.path.insert(0, str(HERE))
+from tests.fabricated import tables_of, write_run  # noqa: E402
 
 WIDTH, SHARD = 64, 512
 VARIANTS = (Variant("activations"), Variant("activations", adapter=False))
@@ -86,6 +92,14 @@ def write_stores(run: Path, n: int, sites: int) -> None:
         store.finish()
 
 
+def trainer_in(run: Path) -> L.Trainer:
+    """A trainer that says nothing."""
+    return L.Trainer(
+        default_root_dir=str(run), accelerator="cpu", logger=False, enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False, use_distributed_sampler=False,
+    )  # fmt: skip
+
+
 def detect(folder: Path, n: int, sites: int) -> Callable[[], object]:
     """The `test` stage, without the start of a process."""
     run = folder / "model" / "addition"
@@ -97,18 +111,43 @@ def detect(folder: Path, n: int, sites: int) -> Callable[[], object]:
         Detector("activations", Mahalanobis()),
     ]
     model = Detection(detectors, ["mean", "zscore"], ceiling=False)
-    trainer = L.Trainer(
-        default_root_dir=str(run), accelerator="cpu", logger=False, enable_progress_bar=False,
-        enable_model_summary=False, enable_checkpointing=False,
-    )  # fmt: skip
+    trainer = trainer_in(run)
     return lambda: trainer.test(model, StoreData("addition"), verbose=False)
 
 
-def neighbours(folder: Path, n: int) -> Callable[[], object]:
-    """LOF and the k nearest neighbours of 1,000 prompts among n trusted ones, exact; fitting looks at all pairs."""
+def read(folder: Path, n: int) -> Callable[[], object]:
+    """The `predict` stage of a small base model, activations and answers, without the start of a process."""
+    counts = {"max_trusted": n // 5, "max_untrusted": n // 5, "max_calibration": n // 10, "max_test": n // 2}
+    data = QuirkyData(
+        "addition", "compact", task_options={"n_train": 2 * n, "n_validation": n, "min": 0, "max": 99, "uniform": 1.0},
+        predict_batch_size=256, **counts,
+    )  # fmt: skip
+    extractor = Extractor(
+        str(HERE / "bases" / "tiny-llama"), [Activations(), Answers()], adapter="none", dtype="float32"
+    )
+    trainer = trainer_in(folder)
+    return lambda: trainer.predict(extractor, data, return_predictions=False)
+
+
+def neighbours(folder: Path, n: int, index: str = "exact") -> Callable[[], object]:
+    """LOF and the k nearest neighbours of 1,000 prompts among n trusted ones; fitting looks at all pairs, or at cells.
+
+    Most of what trusted prompts differ in lies in a few directions, as in activations.
+    """
     draw = torch.Generator().manual_seed(0)
-    trusted, test = (torch.randn(rows, WIDTH, generator=draw) for rows in (n, 1000))
-    return lambda: ScoreCollection([LocalOutlierFactor(20), KNearestNeighbours(20)]).fit(trusted)(test)
+    spread = torch.arange(1, WIDTH + 1).pow(-1.0)
+    trusted, test = (torch.randn(rows, WIDTH, generator=draw) * spread for rows in (n, 1000))
+
+    def work() -> None:
+        scores = ScoreCollection([LocalOutlierFactor(20, index=index), KNearestNeighbours(20, index=index)])
+        scores.fit(trusted)(test)
+        if index != "exact":
+            print(f"recall among {n:,}: {float(scores['lof_' + index].recall):.3f}", file=sys.stderr)
+
+    return work
+
+
+approximate = partial(neighbours, index="ivf")
 
 
 def tables(folder: Path, n: int) -> Callable[[], object]:
@@ -121,15 +160,21 @@ def parts(factor: float) -> dict[str, tuple[str, Callable[[Path, int], Callable[
     """Of each part what is counted, what is run, and three sizes."""
     root = factor**0.5
     return {
-        "prompts": ("test: prompts, 4 sites", lambda f, n: detect(f, n, 4), _sizes(1000, factor)),
-        "sites": ("test: sites, 2,000 prompts", lambda f, n: detect(f, 2000, n), _sizes(4, root, 4)),
-        "neighbours": ("LOF and kNN: trusted prompts", neighbours, _sizes(2500, factor)),
-        "tables": ("tables: result folders", tables, _sizes(9, root)),
+        "predict": ("predict: prompts", read, _sizes((1000, 3000, 10000), factor)),
+        "prompts": ("test: prompts, 4 sites", lambda f, n: detect(f, n, 4), _sizes((1000, 10000, 30000), factor)),
+        "sites": ("test: sites, 1,000 prompts", lambda f, n: detect(f, 1000, n), _sizes((4, 20, 80), root)),
+        "neighbours": ("LOF and kNN, exact: trusted prompts", neighbours, _sizes((5000, 15000, 45000), factor)),
+        "ivf": (
+            "LOF and kNN, `ivf`: trusted prompts",
+            partial(neighbours, index="ivf"),
+            _sizes((5000, 15000, 45000), factor),
+        ),
+        "tables": ("tables: result folders", tables, _sizes((18, 100, 300), root)),
     }
 
 
-def _sizes(least: int, factor: float, step: int = 3) -> list[int]:
-    return [round(least * factor * step**power) for power in range(3)]
+def _sizes(sizes: Sequence[int], factor: float) -> list[int]:
+    return [round(size * factor) for size in sizes]
 
 
 def measured(make: Callable[[Path, int], Callable[[], object]], size: int) -> Size:
@@ -182,6 +227,9 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for name in options.only:
         title, make, sizes = parts(options.factor)[name]
+        if name == "ivf" and find_spec("faiss") is None:
+            print(f"| {title} | not run: faiss-cpu is not installed | | | | |")
+            continue
         measured(make, sizes[0])  # what a first call imports and compiles is found in the page cache afterwards
         found = [measured(make, size) for size in sizes]
         cells = (
