@@ -79,6 +79,7 @@ bench: $(READY) ## speed and memory against named alternatives (benchmarks/)
 	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python benchmarks/sae.py
 	$(BIN)/python benchmarks/volume.py
+	$(BIN)/python benchmarks/poser.py
 	$(BIN)/python benchmarks/scale.py
 
 SOURCE := .git madkit tests recipes bases docs examples benchmarks
