@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from madkit.cli.deferred import defer
 from madkit.cli.slurm import next_stage
 from madkit.cli.stage_process import StageProcess
 from madkit.cli.stated import stated_options
@@ -52,7 +51,6 @@ def run_chain(words: Sequence[str], main: Callable[[Sequence[str]], int]) -> int
         return 0
     stages = split(words)
     with StageProcess(main) as process:
-        defer()
         with uncollected():
             completed = hand_on(stages)
             _import_stages(completed)

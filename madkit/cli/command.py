@@ -103,6 +103,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def _run(command: str, options: list[str], debug: bool) -> int:
     # Lightning starts its other processes by repeating the command line, so that is where the arguments have to be.
     sys.argv = [sys.argv[0], command, *options, *(["--debug"] if debug else [])]
+    defer()
     if command == "run":
         from madkit.cli.chain import run_chain
 
@@ -140,7 +141,6 @@ def _stage(words: list[str]) -> int:
         if not asked:
             refuse_early(stage, options)
     with uncollected():
-        defer()
         from jsonargparse import ArgumentError
 
         from madkit.cli.registry import import_all

@@ -138,9 +138,12 @@ DEFERRALS = {
             "plot_single_or_multi_val": _function(_PLOT, "plot_single_or_multi_val"),
         },
     ),
-    # transformers imports it for a loss of object detection.
+    # nflows imports it for drawings of its own.
+    "matplotlib": Deferral("matplotlib", "3", alone=("pyplot",)),
+    "matplotlib.pyplot": Deferral("matplotlib", "3"),
+    # transformers imports it for a loss of object detection, madkit for the ends of an interval.
     "scipy.optimize": Deferral(
-        "scipy", "1", {"linear_sum_assignment": _function("scipy.optimize", "linear_sum_assignment")}
+        "scipy", "1", {n: _function("scipy.optimize", n) for n in ("linear_sum_assignment", "brentq")}
     ),
     # It reads the source of all models to know what there is to import by short paths, which `transformers` has done.
     "transformers.models": Deferral("transformers", "5", alone=_Everything()),

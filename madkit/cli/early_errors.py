@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from madkit.cli.parser_errors import one_line
-from madkit.cli.source_classes import options_of, source_of
+from madkit.cli.source_classes import callback_source, parameters_in, source_of
+from madkit.cli.source_mistakes import is_word, mistake_in_class, mistake_in_values
 from madkit.cli.stated import stated_layers, stated_options
-from madkit.cli.stored_help import STAGES, known_classes, known_numbers, known_options
+from madkit.cli.stored_help import STAGES, known_classes, known_kinds, known_options
 from madkit.errors import ConfigError
 from madkit.plugins import listed_modules
 
 #: How alike a name has to be to one that madkit knows, so that it is sure to be that one with a slip.
 _ALIKE = 0.85
-#: Words that YAML or Python may read as no word.
-_NUMBERS = ("null", "none", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf", "infinity")
 
 
 def refuse_early(stage: str, options: Sequence[str]) -> None:
@@ -33,8 +31,8 @@ def refuse_early(stage: str, options: Sequence[str]) -> None:
         options: its options.
 
     Raises:
-        ConfigError: a recipe cannot be read; an option does not exist; a class of madkit's is misspelt, or has no such
-            option; no run folder is named.
+        ConfigError: a recipe cannot be read; an option does not exist, or is a word where it should be a number; a
+            class of madkit's is misspelt; no run folder is named.
     """
     layers = list(stated_layers(options))
     known = known_options(stage)
@@ -48,7 +46,8 @@ def refuse_early(stage: str, options: Sequence[str]) -> None:
         for option in _stated(layer):
             if not _exists(option, known):
                 raise ConfigError(one_line(f"Subcommand {stage!r} does not accept option {option!r}", sorted(known)))
-        _require_numbers(stage, layer.get("trainer"))
+        _require_kinds(stage, layer.get("trainer"))
+        _require_callbacks(layer.get("trainer"))
     for section in ("model", "data"):
         _require_class(stage, section, layers)
     printed = any(word.startswith("--print_config") for word in options)
@@ -74,13 +73,24 @@ def _stated(layer: Mapping[str, Any]) -> list[str]:
     return [*stated, *(f"trainer.{key}" for key in (trainer if isinstance(trainer, Mapping) else ()))]
 
 
-def _require_numbers(stage: str, trainer: Any) -> None:
-    """Refuse a word where the trainer takes a number."""
+def _require_kinds(stage: str, trainer: Any) -> None:
+    """Refuse a word where the trainer takes a number, or yes or no."""
     for option, value in trainer.items() if isinstance(trainer, Mapping) else ():
-        kind = known_numbers(stage).get(f"trainer.{option}")
-        word = isinstance(value, str) and re.fullmatch("[A-Za-z]+", value) is not None
-        if kind is not None and word and value.lower() not in _NUMBERS:
+        kind = known_kinds(stage).get(f"trainer.{option}")
+        if kind is not None and is_word(value):
             raise ConfigError(f"trainer.{option}={value}: expected {kind}")
+
+
+def _require_callbacks(trainer: Any) -> None:
+    """Refuse a callback of madkit's or Lightning's with an option that it has not, or whose type is another one."""
+    if listed_modules() or not isinstance(trainer, Mapping):
+        return
+    for callbacks in (trainer.get("callbacks"), trainer.get("callbacks+")):
+        for callback in callbacks if isinstance(callbacks, list) else ():
+            name = callback.get("class_path") if isinstance(callback, Mapping) else None
+            definition = (source_of(name) or callback_source(name)) if isinstance(name, str) else None
+            if definition is not None and (mistake := mistake_in_class(definition, callback, "trainer.callbacks")):
+                raise ConfigError(mistake)
 
 
 def _require_class(stage: str, section: str, layers: Sequence[Mapping[str, Any]]) -> None:
@@ -96,7 +106,7 @@ def _require_class(stage: str, section: str, layers: Sequence[Mapping[str, Any]]
         if "." not in name and close and name not in known_classes(stage, section):
             raise ConfigError(f"{section}: there is no class {name!r}; did you mean {close[0]!r}?")
         return
-    accepted = options_of(definition)
+    accepted = parameters_in(definition)
     if accepted is None or len(set(names)) > 1:  # of a class that another one replaces the parser drops options
         return
     stated = [part.get("init_args") for part in parts]
@@ -108,3 +118,6 @@ def _require_class(stage: str, section: str, layers: Sequence[Mapping[str, Any]]
                 f"{section}: {cls} has no option {option!r}: correct its name, or leave it out; "
                 f"its options: madkit fit --{section}.help {cls}"
             )
+    for part in stated:
+        if isinstance(part, Mapping) and (mistake := mistake_in_values(accepted, part, section)):
+            raise ConfigError(mistake)

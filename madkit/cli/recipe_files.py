@@ -12,6 +12,8 @@ from madkit.errors import ConfigError
 from madkit.runs.plain_files import read_yaml, require_single_keys
 
 _parsed = get_loader("yaml")
+#: What texts are that stand for one value; the parser asks a dozen times for each of a recipe's.
+_scalars: dict[str, str | int | float | None] = {}
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -46,6 +48,11 @@ def read_strictly() -> None:
 
 
 def _strict(text: str) -> Any:
+    if text in _scalars:
+        return _scalars[text]
     if ":" in text:  # anything else has no key
         require_single_keys(text, "a recipe" if "\n" in text else text)
-    return _parsed(text)
+    value = _parsed(text)
+    if value is None or isinstance(value, str | int | float):
+        _scalars[text] = value
+    return value

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Mapping
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import madkit
@@ -44,21 +45,51 @@ def source_of(name: str) -> ast.ClassDef | None:
     """
     module, _, last = name.rpartition(".")
     module = module or modules_by_class().get(last, "")
-    file = _FOLDER.parent.joinpath(*module.split(".")).with_suffix(".py")
-    text = file.read_text(encoding="utf-8") if module and file.is_file() else ""
-    if not re.search(rf"^class {re.escape(last)}\b", text, re.MULTILINE):
+    return _defined(_FOLDER.parent.joinpath(*module.split(".")).with_suffix(".py"), last) if module else None
+
+
+def callback_source(name: str) -> ast.ClassDef | None:
+    """The definition of one of Lightning's callbacks, by its name or path; None if there is none."""
+    module, _, last = name.rpartition(".")
+    spec = find_spec("lightning")  # which imports nothing
+    if spec is None or not spec.submodule_search_locations or (module and not module.startswith("lightning.")):
         return None
-    return next(node for node in ast.parse(text).body if isinstance(node, ast.ClassDef) and node.name == last)
+    for file in sorted(Path(spec.submodule_search_locations[0], "pytorch", "callbacks").rglob("*.py")):
+        if (definition := _defined(file, last)) is not None:
+            return definition
+    return None
 
 
-def options_of(definition: ast.ClassDef) -> frozenset[str] | None:
-    """What a class's constructor takes; None where it passes options on or another class has written it.
+def parameters_in(definition: ast.ClassDef) -> Mapping[str, str] | None:
+    """What a class's constructor takes, and the types as they are written, empty where there is none.
+
+    Returns:
+        None where it passes options on, or another class has written it.
 
     Example:
-        >>> sorted(options_of(source_of("QuirkyData")) or ())[:2]
-        ['balance', 'batch_size']
+        >>> (parameters_in(source_of("QuirkyData")) or {})["batch_size"]
+        'int'
     """
     for node in definition.body:
-        if isinstance(node, ast.FunctionDef) and node.name == "__init__" and node.args.kwarg is None:
-            return frozenset(argument.arg for argument in [*node.args.args, *node.args.kwonlyargs]) - {"self"}
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            if node.args.kwarg is not None or node.args.vararg is not None:
+                return None
+            arguments = [*node.args.args[1:], *node.args.kwonlyargs]
+            return {a.arg: ast.unparse(a.annotation) if a.annotation else "" for a in arguments}
+    if is_dataclass(definition) and not definition.bases:
+        fields = [node for node in definition.body if isinstance(node, ast.AnnAssign)]
+        return {ast.unparse(field.target): ast.unparse(field.annotation) for field in fields}
     return None
+
+
+def is_dataclass(definition: ast.ClassDef) -> bool:
+    """Whether a class is a plain dataclass, whose fields are its options."""
+    return "dataclass" in [ast.unparse(decorator) for decorator in definition.decorator_list]
+
+
+def _defined(file: Path, name: str) -> ast.ClassDef | None:
+    """A class that a file defines at its top, if it does."""
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    if not re.search(rf"^class {re.escape(name)}\b", text, re.MULTILINE):
+        return None
+    return next(node for node in ast.parse(text).body if isinstance(node, ast.ClassDef) and node.name == name)

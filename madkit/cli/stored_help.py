@@ -35,10 +35,12 @@ def known_options(stage: str) -> frozenset[str]:
 
 
 @cache
-def known_numbers(stage: str) -> Mapping[str, str]:
-    """The type, ``int`` or ``float``, of each option that takes a number and nothing else (but null)."""
+def known_kinds(stage: str) -> Mapping[str, str]:
+    """The type, ``int``, ``float`` or ``bool``, of each option that takes that and nothing else (but null)."""
     text = " ".join((help_of(stage) or "").split())
-    kinds = re.findall(r" --([\w.]+) [A-Z_]+ (?:(?! --).)*?\(type: (?:Optional\[)?(int|float)\]?, default: ", text)
+    kinds = re.findall(
+        r" --([\w.]+) [A-Z_]+ (?:(?! --).)*?\(type: (?:Optional\[)?(int|float|bool)\]?(?: \| null)?, default: ", text
+    )
     return dict(kinds)
 
 

@@ -64,7 +64,9 @@ assert config is sys.modules["torch._dynamo.config"] and config.__spec__.loader.
 assert waits("torch._dynamo") == [False] and torch._dynamo.config is config
 """
 METRICS = """
+from matplotlib import pyplot
 import matplotlib
+assert waits("matplotlib", "matplotlib.pyplot") == [True, True]
 matplotlib.use("agg")
 figure, axes = mean.plot()
 assert type(figure).__name__ == "Figure" and waits("torchmetrics", "torchmetrics.utilities.plot") == [True, False]

@@ -10,9 +10,9 @@ from stage_words import MODELS, RECIPES, configs, stage_recipes
 from madkit.cli import early_errors, stored_help
 from madkit.cli.command import main
 from madkit.cli.early_errors import refuse_early
-from madkit.cli.source_classes import options_of, source_of
+from madkit.cli.source_classes import parameters_in, source_of
 from madkit.cli.store_help import made
-from madkit.cli.stored_help import STAGES, known_numbers, known_options
+from madkit.cli.stored_help import STAGES, known_kinds, known_options
 from madkit.errors import ConfigError
 
 
@@ -41,16 +41,16 @@ def test_what_is_stored_is_what_the_parser_knows(files):
 
 def test_a_new_class_is_none_that_is_misspelt(monkeypatch):
     definition = source_of("madkit.lm.quirky_lm.QuirkyLM")
-    assert definition is not None and {"base", "lora"} <= options_of(definition)
+    assert definition is not None and {"base", "lora"} <= parameters_in(definition).keys()
     monkeypatch.setattr(early_errors, "source_of", lambda name: definition if name == "QuirkLM" else source_of(name))
     refuse_early("fit", recipe(model={"class_path": "QuirkLM", "init_args": {"base": "none"}}))
 
 
-def test_numbers_are_those_of_the_trainer():
+def test_kinds_are_those_of_the_trainer():
     for stage in STAGES:
-        numbers = known_numbers(stage)
-        assert numbers["trainer.max_epochs"] == "int" and numbers["trainer.num_nodes"] == "int"
-        assert not {"trainer.devices", "trainer.limit_val_batches", "trainer.precision"} & numbers.keys()
+        kinds = known_kinds(stage)
+        assert kinds["trainer.max_epochs"] == "int" and kinds["trainer.barebones"] == "bool"
+        assert not {"trainer.devices", "trainer.limit_val_batches", "trainer.precision"} & kinds.keys()
 
 
 def recipe(**changes):
@@ -62,7 +62,7 @@ def recipe(**changes):
     return ["--config", json.dumps({**content, **changes})]
 
 
-CACHED = (stored_help.help_of, stored_help.known_classes, known_options, known_numbers)
+CACHED = (stored_help.help_of, stored_help.known_classes, known_options, known_kinds)
 MISTAKES = [
     [*recipe(), "--foo", "3"],
     [*recipe(), "--trainer.max_epoch", "3"],
@@ -82,12 +82,48 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize("words", MISTAKES, ids=lambda words: " ".join(words[-2:])[-60:])
+def with_callback(name, **options):
+    return ["fit", *recipe(trainer={"callbacks": [{"class_path": name, "init_args": options}]})]
+
+
+def with_feature(name, **options):
+    features = [{"class_path": "Answers"}, {"class_path": name, "init_args": options}]
+    content = {"run": "runs", "model": {"class_path": "Extractor", "init_args": {"features": features}}}
+    return ["predict", "--lm", str(RECIPES / "tiny-llama.yaml"), "--config", json.dumps(content)]
+
+
+def with_detector(**options):
+    model = {"class_path": "Detection", "init_args": {"detectors": [{"feature": "answers", **options}]}}
+    data = {"class_path": "StoreData", "init_args": {"dataset": "addition"}}
+    return ["test", "--config", json.dumps({"run": "runs", "model": model, "data": data})]
+
+
+WITHIN = [
+    ["fit", *recipe(), "--data.batch_size", "few"],
+    ["fit", *recipe(data={"class_path": "QuirkyData", "init_args": {"dataset": "nli", "seed": 1.5}})],
+    ["fit", *recipe(), "--model.gradient_checkpointing", "maybe"],
+    ["fit", *recipe(), "--trainer.barebones", "maybe"],
+    with_callback("EarlyStopping", monitr="val/loss"),
+    with_callback("EarlyStopping", monitor="val/loss", patience="few"),
+    with_callback("LogSpacedCheckpoints", first="few"),
+    with_feature("Activations", stpe=2),
+    with_feature("Activations", step="few"),
+    with_detector(score={"class_path": "KNearestNeighbours", "init_args": {"k": "few"}}),
+    with_detector(score={"class_path": "Mahalanobis", "init_args": {"shrinkag": 1}}),
+    with_detector(score={"class_path": "Mahalanobis"}, adapter="perhaps"),
+    with_detector(score={"class_path": "Mahalanobis"}, backgroud=True),
+    with_detector(feature={"class_path": "Delta", "init_args": {"sit": 1}}, score={"class_path": "Mahalanobis"}),
+]
+
+
+@pytest.mark.parametrize(
+    "words", [*(["fit", *words] for words in MISTAKES), *WITHIN], ids=lambda words: " ".join(words[-2:])[-60:]
+)
 def test_the_words_are_those_of_the_parser(words, capsys):
     with pytest.raises(ConfigError) as early:
-        refuse_early("fit", words)
+        refuse_early(words[0], words[1:])
     capsys.readouterr()
-    assert main(["fit", *words]) == 2
+    assert main(words) == 2
     assert capsys.readouterr().err.strip().splitlines()[-1] == f"madkit: {early.value}"
 
 
@@ -115,6 +151,9 @@ def test_what_the_parser_may_know_better_is_left_to_it(monkeypatch):
         recipe(model={"class_path": "MyModel"}),
         [*recipe(), "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/loss"],
         [*recipe(), "--trainer.max_epochs", "null", "--print_config=skip_null"],
+        [*recipe(), "--data.batch_size", "0x20", "--model.warmup", "inf", "--model.gradient_checkpointing", "Yes"],
+        with_callback("MyCallback", monitr=1)[1:],
+        recipe(data={"class_path": "QuirkyData", "init_args": {"dataset": "a", "task_options": {"n": "few"}}}),
     ):
         refuse_early("fit", words)
     monkeypatch.setattr(stored_help, "version", lambda name: "0.0")
