@@ -39,7 +39,8 @@ def known_kinds(stage: str) -> Mapping[str, str]:
     """The type, ``int``, ``float`` or ``bool``, of each option that takes that and nothing else (but null)."""
     text = " ".join((help_of(stage) or "").split())
     kinds = re.findall(
-        r" --([\w.]+) [A-Z_]+ (?:(?! --).)*?\(type: (?:Optional\[)?(int|float|bool)\]?(?: \| null)?, default: ", text
+        r" --([\w.]+) (?:[A-Z_]+|{true,false}) (?:(?! --).)*?\(type: (?:Optional\[)?(int|float|bool)\]?, default: ",
+        text,
     )
     return dict(kinds)
 

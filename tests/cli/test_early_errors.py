@@ -112,7 +112,9 @@ WITHIN = [
     with_detector(score={"class_path": "Mahalanobis", "init_args": {"shrinkag": 1}}),
     with_detector(score={"class_path": "Mahalanobis"}, adapter="perhaps"),
     with_detector(score={"class_path": "Mahalanobis"}, backgroud=True),
-    with_detector(feature={"class_path": "Delta", "init_args": {"sit": 1}}, score={"class_path": "Mahalanobis"}),
+    with_detector(
+        feature={"class_path": "Conditional", "init_args": {"studentized": True}}, score={"class_path": "Mahalanobis"}
+    ),
 ]
 
 
