@@ -29,12 +29,10 @@ SLOWEST = ("project/test_recipes.py", "project/test_processes.py", "poser/test_m
 def pytest_collection_modifyitems(items):
     """Say which tests stay on one worker, and in which order files begin.
 
-    Those of a file do, as they share what its fixtures made; but where a fixture `finished` makes a run for each of
-    several models, those of a model.
+    Those of a file do, as they share what its fixtures made.
     """
     for item in items:
-        params = getattr(getattr(item, "callspec", None), "params", {})
-        item.add_marker(pytest.mark.xdist_group("-".join([item.location[0], *filter(None, [params.get("finished")])])))
+        item.add_marker(pytest.mark.xdist_group(item.location[0]))
     with_models = {item.path for item in items if "bases" in getattr(item, "fixturenames", ())}
 
     def turn(item):

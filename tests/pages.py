@@ -17,18 +17,20 @@ from madkit.figures.results.results import Results, load_results
 NAMES = ["tiny-llama", "tiny-mistral", "meta-llama-Llama-3.1-8B", "pythia-6.9b", "gemma-2-27b"]
 
 
-def five_models(root: Path) -> Results:
-    """Five models on twelve datasets. The others have the numbers of the first one, each on another dataset."""
-    for dataset in DATASETS:
+def five_models(root: Path, datasets: int = len(DATASETS)) -> Results:
+    """Five models on the last datasets. The others have the numbers of the first one, each on another dataset."""
+    for dataset in DATASETS[-datasets:]:
         write_run(root, NAMES[0], dataset, layers=3, n=40, detectors=MANY)
-    return _like_the_first(load_results([root], result_files()))
+    return _like_the_first(load_results([root], result_files()), DATASETS[-datasets:])
 
 
-def _like_the_first(results: Results) -> Results:
+def _like_the_first(results: Results, datasets: tuple[str, ...]) -> Results:
     """Two models have everything; the others make only the pages fuller that show all models."""
     beyond = {(feature, score) for feature, score, *_ in MANY} - {(feature, score) for feature, score, *_ in DETECTORS}
     other = {feature for feature, _ in beyond} - {"activations"}
-    turned = {name: {d: DATASETS[i - n] for i, d in enumerate(DATASETS)} for n, name in enumerate(NAMES)}
+    turned = {
+        name: {d: datasets[(i - n) % len(datasets)] for i, d in enumerate(datasets)} for n, name in enumerate(NAMES)
+    }
 
     def of(name: str, table: pd.DataFrame) -> pd.DataFrame:
         if name not in NAMES[:2] and "feature" in table:

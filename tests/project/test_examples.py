@@ -26,7 +26,7 @@ def run_folder(bases, tmp_path_factory):
     assert main(["predict", "--config", "recipes/predict.yaml", *stage, *FEW]) == 0
     detect = ["test", "--config", "recipes/test.yaml", "--config", "examples/my_detector.yaml"]
     detect += ["--with", "examples/my_detector.py"]
-    assert main([*detect, *stage]) == 0
+    assert main([*detect, *stage, "--trainer.logger", "false"]) == 0
     patch.undo()
     return runs / "examples.my_dataset.Thirds"
 
