@@ -22,11 +22,26 @@ FIT = [
 ]  # fmt: skip
 
 
+#: Detectors of one feature and of two, online and offline, dense and sparse; tests/scores has every score.
+DETECTORS = [
+    {"feature": feature, "score": {"class_path": score}, **more}
+    for feature, score, more in (
+        ({"class_path": "Conditional", "init_args": {"studentised": True}}, "LocalOutlierFactor", {}),
+        ({"class_path": "Paired"}, "ConditionalT", {}),
+        ("activations", "Mahalanobis", {"background": True}),
+        ("activations", "LocalOutlierFactor", {"adapter": False}),
+        ("activations", "QuantumEntropy", {}),
+        ("attribution", "Mahalanobis", {}),
+        ("probe", "KNearestNeighbours", {}),
+        ("flow", "LaplaceNLL", {}),
+        ("sae", "NovelLatents", {}),
+    )
+]
 SPLITS = ("trusted", "calibration", "untrusted", "test")
 
 
 def words(stage, runs, base, *options):
-    recipes = configs("llama") if stage == "fit" else configs(stage, f"{stage}-encoders")
+    recipes = {"fit": configs("llama"), "predict": configs("predict", "predict-encoders")}.get(stage, [])
     line = [stage, *recipes, "--run", str(runs)]
     if stage == "predict":
         line += lm_recipe("llama")  # in some of these runs nothing was fitted
@@ -37,6 +52,8 @@ def words(stage, runs, base, *options):
     if stage == "predict":
         line += ["--model.dtype", "float32", *(f"--data.max_{split}=90" for split in SPLITS)]
     if stage == "test":
+        line += ["--model", "Detection", "--model.detectors", json.dumps(DETECTORS), "--data", "StoreData"]
+        line += ["--model.aggregations", "[mean, max, zscore, rank, fisher]", "--data.dataset", "addition"]
         line += ["--trainer.logger", "false"]  # it would draw
     return [*line, *options]
 
