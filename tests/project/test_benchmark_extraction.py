@@ -2,14 +2,11 @@
 
 import argparse
 import importlib.util
-import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "extraction.py"
 SMALL = {
@@ -53,11 +50,3 @@ def test_other_vectors_fail(bench, monkeypatch):
     with pytest.raises(SystemExit, match="hooks: its vectors are not"):
         bench.compare(OPTIONS, bench.memory)
     assert not bench.difference({"a": torch.tensor([float("nan")])}, {"a": torch.ones(1)}) <= 1
-
-
-def test_the_command(tmp_path):
-    line = [sys.executable, str(FILE), "--size", "cpu", "--batch", "1", "--length", "4"]
-    line += ["--side", "hooks", "--out", str(tmp_path / "x")]
-    done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert json.loads(done.stdout) >= 0
-    assert load_file(tmp_path / "x")["model.layers.7"].shape == (1, 512)

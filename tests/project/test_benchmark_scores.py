@@ -3,7 +3,6 @@
 import argparse
 import importlib.util
 import json
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -101,10 +100,3 @@ def test_what_is_above_its_limit_fails(bench, monkeypatch, capsys):
 def test_too_small_is_refused(bench, monkeypatch, capsys):
     assert run(bench, monkeypatch, "--latents", "100") == 2
     assert "'latents': 2048" in capsys.readouterr().err
-
-
-def test_the_command(tmp_path):
-    line = [sys.executable, str(FILE), *SMALL, "--only", "sparse"]
-    done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert len(lines(done.stdout)) == 8
-    assert "NovelLatents, dense: " in done.stderr

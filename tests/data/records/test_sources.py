@@ -318,7 +318,7 @@ def build_slowly(folder, raw, counter):
 
 def test_of_several_processes_one_makes_the_records(tmp_path):
     raw = books(tmp_path / "b.csv")
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     arguments = (tmp_path / "shared", raw, tmp_path / "counter")
     processes = [context.Process(target=build_slowly, args=arguments) for _ in range(4)]
     for process in processes:

@@ -1,0 +1,32 @@
+"""The benchmarks as they are called, each part of which is a process of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="they read /proc")
+
+
+def called(name, folder, *options):
+    line = [sys.executable, str(FOLDER / f"{name}.py"), *options]
+    return subprocess.run(line, capture_output=True, text=True, check=True, cwd=folder)
+
+
+def test_scores(tmp_path):
+    small = ["--trusted", "80", "--test", "70", "--d", "32", "--sites", "2", "--latents", "4096"]
+    done = called("scores", tmp_path, *small, "--only", "sparse")
+    assert sum(line.startswith("| sparse |") for line in done.stdout.splitlines()) == 8
+    assert "NovelLatents, dense: " in done.stderr
+
+
+def test_extraction(tmp_path):
+    small = ["--size", "cpu", "--batch", "1", "--length", "4"]
+    done = called("extraction", tmp_path, *small, "--side", "hooks", "--out", str(tmp_path / "x"))
+    assert json.loads(done.stdout) >= 0
+    assert load_file(tmp_path / "x")["model.layers.7"].shape == (1, 512)
