@@ -9,6 +9,8 @@ from torch import Tensor
 
 # Rows whose differences are taken at once.
 ROWS = 128
+# Columns of chosen products that are summed at once.
+COLUMNS = 512
 
 
 class CentredRows:
@@ -123,4 +125,7 @@ def chosen_products(rows: Tensor, pool: Tensor, chosen: Tensor) -> Tensor:
         pairs = torch.sparse_csr_tensor(
             starts, chosen.reshape(-1), rows.new_zeros(m * w), (m, len(pool)), check_invariants=False
         )
-    return torch.sparse.sampled_addmm(pairs, rows, pool.T, beta=0.0).values().reshape(m, w)
+        # Some columns at a time: those of all rows stay in the cache, where whole rows are fetched again and again.
+        for left, right in zip(rows.split(COLUMNS, dim=1), pool.split(COLUMNS, dim=1), strict=True):
+            pairs = torch.sparse.sampled_addmm(pairs, left.contiguous(), right.contiguous().T)
+    return pairs.values().reshape(m, w)
