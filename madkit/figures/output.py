@@ -1,5 +1,6 @@
 """Write figures and texts: complete files only, and the same bytes for the same input."""
 
+import base64
 import csv
 import gzip
 import io
@@ -39,13 +40,11 @@ class RenderedFigure:
     section: str
     model: str | None
     report_only: bool
-    svg: bytes
-    """The picture, compressed by gzip."""
+    packed: str
+    """The picture as SVG, and its data points, as text that may stand in a page."""
     width: float
     """Inches."""
     height: float
-    points: list[tuple[float, float, str]]
-    """The result of `madkit.figures.drawing.tooltips.data_points`."""
     folders: list[Path]
     """The run folders it was drawn from."""
     paths: list[Path] = field(default_factory=list)
@@ -71,15 +70,14 @@ def write_figure(
     width, height = figure.get_size_inches()
     title = str(figure.get_label()) or sheet.name
     rendered = RenderedFigure(
-        sheet.name, title, section, sheet.model, sheet.report_only, b"", width, height, [], list(folders)
+        sheet.name, title, section, sheet.model, sheet.report_only, "", width, height, list(folders)
     )
     drawn = ("svg", *(() if sheet.report_only else formats))
     contents = _pictures(figure, {name: _metadata(name, sheet.name, names) for name in drawn})
     for name, content in contents.items():
         if name == "svg":
             content = _shortened(_with_counted_identifiers(content))
-            rendered.svg = gzip.compress(content, mtime=0)
-            rendered.points = data_points(figure)
+            rendered.packed = _packed(content, data_points(figure))
         if name in formats and not sheet.report_only:
             rendered.paths.append(replace_file(out / f"{sheet.name}.{name}", content))
     return rendered
@@ -104,6 +102,13 @@ def _pictures(figure: Figure, formats: Mapping[str, dict[str, Any]]) -> dict[str
             figure.savefig(buffer, format=name, dpi=DPI, metadata=metadata)
             pictures[name] = buffer.getvalue()
     return pictures
+
+
+def _packed(svg: bytes, points: Sequence[tuple[float, float, str]]) -> str:
+    """Picture and points, compressed: here and not for the report, as figures are drawn side by side."""
+    data = {"svg": svg.decode("utf-8"), "points": points}
+    content = json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    return base64.b64encode(gzip.compress(content, 6, mtime=0)).decode("ascii")
 
 
 def _with_counted_identifiers(svg: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """A section per dataset: how the models do on it, and the prompts that surprise each detector most."""
 
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 
 from madkit.figures.drawing.detectors import main_and_further, ordered_detectors
 from madkit.figures.naming import detector_name, setting_order, with_setting
-from madkit.figures.results.results import OWN_ANSWER, Results
+from madkit.figures.results.results import OWN_ANSWER, Results, grouped
 from madkit.figures.results.selection import first_panels
 from madkit.figures.tables.answers import differing
 
@@ -54,30 +55,29 @@ def _facts(results: Results, model: str, dataset: str) -> list[tuple[str, str]]:
 
 def _table(rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     head = ["detector", "setting", *_SUBSETS, "within answers, all", "of pairs"]
-    rows = rows[~rows["control"]]
+    rows = rows[~rows["control"]].assign(differs=differing(rows))
     cells = []
     for setting in sorted(set(rows["setting"]), key=setting_order):
         part = rows[rows["setting"] == setting]
-        for feature, score in ordered_detectors(zip(part["feature"], part["score"], strict=True)):
-            by_subset = part[(part["feature"] == feature) & (part["score"] == score)].set_index("subset")
-            numbers = [_interval(by_subset.loc[name]) if name in by_subset.index else "-" for name in _SUBSETS]
-            cells.append([detector_name(feature, score), setting, *numbers, *_within(by_subset)])
+        found = {(row["feature"], row["score"], row["subset"]): row for row in part.to_dict("records")}
+        for pair in ordered_detectors(zip(part["feature"], part["score"], strict=True)):
+            numbers = [_interval(found[*pair, name]) if (*pair, name) in found else "-" for name in _SUBSETS]
+            cells.append([detector_name(*pair), setting, *numbers, *_within(found.get((*pair, "all")))])
     return head, cells
 
 
-def _within(by_subset: pd.DataFrame) -> tuple[str, str]:
+def _within(row: Mapping[Hashable, Any] | None) -> tuple[str, str]:
     """AUROC within answers of all prompts, bold where it differs from the plain one, and the share of pairs."""
-    if "all" not in by_subset.index:
+    if row is None:
         return "-", "-"
-    row = by_subset.loc["all"]
     share = f"{row['within_share']:.0%}"
     if pd.isna(row["auroc_within"]):
         return "-", share
     cell = f"{row['auroc_within']:.3f} [{row['auroc_within_low']:.3f}, {row['auroc_within_high']:.3f}]"
-    return f"**{cell}**" if differing(by_subset.loc[["all"]]).iloc[0] else cell, share
+    return f"**{cell}**" if row["differs"] else cell, share
 
 
-def _interval(row: pd.Series) -> str:
+def _interval(row: Mapping[Hashable, Any]) -> str:
     return f"{row['auroc']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
@@ -87,31 +87,34 @@ def _surprises(results: Results, model: str, dataset: str, rows: pd.DataFrame) -
     scores = results.scores(model, dataset, [(feature, score) for feature, score, _ in detectors])
     if scores.empty or "prompt" not in scores:
         return []
-    scores = scores[~scores["control"]]
+    columns = ["feature", "score", "row", "value", "character", "prompt", "label", "agree", "log_odds"]
+    by_detector = dict(grouped(scores.loc[~scores["control"], columns], "feature", "score"))
     surprises = []
     for feature, score, setting in detectors:
-        part = scores[(scores["feature"] == feature) & (scores["score"] == score)]
-        part = part[np.isfinite(part["value"].astype(float))]
-        bob = part["character"] == "Bob"
+        part = by_detector.get((feature, score), scores.iloc[:0])
+        part = part[np.isfinite(part["value"].to_numpy(float))]
+        values, bob = part["value"].to_numpy(float), (part["character"] == "Bob").to_numpy()
         if bob.all() or not bob.any():
             continue
-        normal = part[~bob].sort_values(["value", "row"], ascending=[False, True]).head(MOST_PROMPTS)
-        anomalous = part[bob].sort_values(["value", "row"]).head(MOST_PROMPTS)
+        ranked = np.lexsort((part["row"].to_numpy(), values))
+        falling = np.lexsort((part["row"].to_numpy(), -values))
+        normal, anomalous = falling[~bob[falling]][:MOST_PROMPTS], ranked[bob[ranked]][:MOST_PROMPTS]
         surprises.append(
             {
                 "detector": with_setting(detector_name(feature, score), setting),
                 "normal": [
-                    _prompt(row, (part.loc[bob, "value"] < row["value"]).mean()) for _, row in normal.iterrows()
+                    _prompt(row, (values[bob] < row["value"]).mean()) for row in part.iloc[normal].to_dict("records")
                 ],
                 "anomalous": [
-                    _prompt(row, (part.loc[~bob, "value"] > row["value"]).mean()) for _, row in anomalous.iterrows()
+                    _prompt(row, (values[~bob] > row["value"]).mean())
+                    for row in part.iloc[anomalous].to_dict("records")
                 ],
             }
         )
     return surprises
 
 
-def _prompt(row: pd.Series, share: float) -> dict[str, Any]:
+def _prompt(row: Mapping[Hashable, Any], share: float) -> dict[str, Any]:
     """One prompt as the page shows it.
 
     Args:

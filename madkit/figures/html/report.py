@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -42,7 +39,6 @@ def write_report(
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["inline_markdown"] = inline_markdown
-    environment.filters["packed"] = packed
     template = environment.from_string(_file("template.html.j2"))
     documents = {sheet.name: (section, sheet.body) for section, sheet in texts if isinstance(sheet.body, Document)}
     first = documents.pop(FIRST, None)
@@ -70,13 +66,6 @@ def write_report(
         folders=[folder.as_posix() for folder in results.everything],
     )
     return replace_file(path, page.encode("utf-8"))
-
-
-def packed(figure: RenderedFigure) -> str:
-    """Picture and points of a figure, compressed, as text that may stand in a page."""
-    data = {"svg": gzip.decompress(figure.svg).decode("utf-8"), "points": figure.points}
-    content = json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-    return base64.b64encode(gzip.compress(content, mtime=0)).decode("ascii")
 
 
 def inline_markdown(text: str) -> Markup:
