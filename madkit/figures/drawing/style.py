@@ -102,6 +102,10 @@ def line_styles(scores: Iterable[str], color: str) -> dict[str, LineStyle]:
         (dark, ":", "D", True),
         (light, "-.", "v", False),
         (color, (0, (1, 1)), "P", True),
+        (dark, "-", "X", False),
+        (light, "--", "<", True),
+        (color, "-.", ">", False),
+        (dark, (0, (5, 1, 1, 1)), "*", True),
     ]
     return {name: LineStyle(*styles[index % len(styles)]) for index, name in enumerate(names)}
 
