@@ -18,7 +18,7 @@ from madkit.statistics import low_fpr
 LOSSES = ("alice_own", "alice_other", "bob_own", "bob_other")
 
 #: The families that write tables.
-TABLES = ("table1", "aggregations", "rare_alarms", "comparisons", "detectors", "within_answers")
+TABLES = ("which_detector", "table1", "aggregations", "rare_alarms", "comparisons", "detectors", "within_answers")
 
 #: Feature, score, setting, how much of the quirk it sees, and whether the adapter is on.
 DETECTORS = [

@@ -9,7 +9,10 @@ import pytest
 from fabricated import TABLES, sheets_of, tables_of, write_run
 
 from madkit.figures import draw
+from madkit.figures.html.summary import summary
 from madkit.figures.published.numbers import MISTRAL, published_auroc
+from madkit.figures.results import selection
+from madkit.figures.results.results import load_results
 
 SAMPLE = Path(__file__).parent / "published_sample.csv"
 """Some of the numbers that the sources print, copied from them."""
@@ -265,3 +268,30 @@ def test_names_of_others_break_no_table_and_no_figure(tmp_path: Path) -> None:
     assert len({line.count("|") for line in rows}) == 1
     origin, *body = written["table1.tex"].read_text().splitlines()
     assert origin.startswith("% Drawn by") and body[0].startswith("% needs")
+
+
+def test_the_best_detector_is_named_for_what_is_at_hand(written: Path) -> None:
+    found = pd.read_csv(written / "table_detectors.csv")
+    text = (written / "which_detector.md").read_text()
+    for model, lines in found.groupby("model"):
+        best = lines.loc[lines["auroc"].idxmax()]
+        assert f"**{model}**: use *{best['detector']}* (AUROC {best['auroc']:.3f} [" in text
+        shown = text.split(f"## {model}\n")[1].split("\n## ")[0].split("\n<!--")[0]
+        assert f"| - | {best['detector']} | {best['auroc']:.3f} [" in shown  # it needs trusted prompts only
+    assert text.index("**tiny-llama**") < text.index("## tiny-llama")
+
+
+def test_pictures_show_the_first_models_and_tables_all(
+    runs: Path, written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "MOST_MODELS", 1)
+    results = load_results([runs])
+    shown = selection.first_models(results)
+    assert shown.models == ["tiny-llama"] and shown.run_folders.keys() == {
+        ("tiny-llama", name) for name in ("nli", "addition")
+    }
+    assert selection.first_models(shown) is shown  # nothing more is left out
+    for name, sheet in sheets_of([runs], ["forest", "losses"]).items():
+        assert "mistral" not in name and sheet.get_label().endswith(" (the first 1 of 2 models)")
+    assert summary(results)[1].startswith("Pictures show the first 1 of 2 models; the tables have all.")
+    assert sheets_of([runs], ["table1"])["table1.csv"] == (written / "table1.csv").read_text()
