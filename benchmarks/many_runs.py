@@ -1,6 +1,6 @@
 """How the tables of `madkit figures` grow with the number of runs whose tables are as large as those of a real study.
 
-    python benchmarks/many_runs.py                 # 18, 100 and 500 runs
+    python benchmarks/many_runs.py                 # 18, 90 and 360 runs
     python benchmarks/many_runs.py --sizes 1000
 
 Each run has 2,000 test prompts with their scores, components and tests. They are copies of one under other names, as
@@ -24,7 +24,7 @@ from scale import exponent, measured
 from tests.fabricated import MANY, tables_of, write_run
 
 TITLE = "tables: runs of 2,000 prompts"
-SIZES = (18, 100, 500)
+SIZES = (18, 90, 360)
 _DATASETS = 9
 
 

@@ -137,6 +137,8 @@ def _hundredth(match: re.Match[bytes]) -> bytes:
 def write_text(sheet: Sheet, out: Path, folders: Sequence[Path]) -> Path:
     """Write a text or a document; Markdown and LaTeX name the run folders in a comment, CSV in `sources.json` only."""
     body = sheet.body
+    if isinstance(body, Figure):
+        raise TypeError(f"{sheet.name} is not a text")
     pieces: Iterable[str]
     pieces = [body.markdown() if isinstance(body, Document) else body] if isinstance(body, Document | str) else body
     origin = "Drawn by " + _version() + " from: " + "; ".join(folder.as_posix() for folder in folders)
