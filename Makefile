@@ -139,13 +139,16 @@ $(RUNS)/$(1)/$(2)/fit.json: $(call RECIPE,$(1),$(2)) recipes/$(MODEL).yaml $(if 
 	$$(MADKIT) fit $(call CONFIG,$(call RECIPE,$(1),$(2))) --lm recipes/$(MODEL).yaml --run $$(RUNS)/$(1)/$(2) $(call FROM,data,$(1)) $(ENCODER_SEED)
 endef
 
+# `test` would draw its results for TensorBoard, which takes longer than judging them; here all are drawn at the end.
+UNDRAWN := --trainer.logger false
+
 # The three stages of a run are one chain; those that are complete are skipped.
 define STAGES
 $(RUNS)/$(1)/$(2)/detection/results.parquet: recipes/$(MODEL).yaml $(if $(filter $(1),$(TINY)),recipes/tiny/prompts.yaml) $(call BASED,$(1)) \
   $(call RECIPE,$(1),predict) $(call LAID_OVER,predict) $(ENCODERS:%=$(RUNS)/$(1)/%/fit.json) $(call RECIPE,$(1),test) $(call LAID_OVER,test) | $(READY)
 	$$(MADKIT) run fit --config recipes/$(MODEL).yaml --run $$(RUNS)/$(1) $(call FROM,model,$(1)) --data.dataset $(2) $(WITH_SEED) \
 	  then predict $(call CONFIG,$(call RECIPE,$(1),predict) $(call LAID_OVER,predict)) \
-	  then test $(call CONFIG,$(call RECIPE,$(1),test) $(call LAID_OVER,test))
+	  then test $(call CONFIG,$(call RECIPE,$(1),test) $(call LAID_OVER,test)) $(UNDRAWN)
 endef
 
 $(foreach m,$(TRAINED),$(eval $(call BASE,$(m))))
@@ -158,7 +161,7 @@ SHORT = $(call RECIPE,$(1),predict-short)
 define BENIGN_RUN
 $(RUNS)/$(1)/benign/$(2)/detection/results.parquet: $(call BENIGN_FIT,$(1)) recipes/predict.yaml $(call SHORT,$(1)) recipes/test.yaml recipes/test-short.yaml $(if $(filter $(1),$(TINY)),recipes/tiny/prompts.yaml) $(call BASED,$(1)) | $(READY)
 	$$(MADKIT) run fit $(call CONFIG,$(call BENIGN_FIT,$(1))) --run $$(RUNS)/$(1)/benign $(call FROM,model,$(1)) --data.dataset $(2) $(WITH_SEED) \
-	  then predict $(call CONFIG,recipes/predict.yaml $(call SHORT,$(1))) then test $(call CONFIG,recipes/test.yaml recipes/test-short.yaml)
+	  then predict $(call CONFIG,recipes/predict.yaml $(call SHORT,$(1))) then test $(call CONFIG,recipes/test.yaml recipes/test-short.yaml) $(UNDRAWN)
 endef
 $(foreach m,$(SEEDED),$(foreach d,$(DATASETS),$(eval $(call BENIGN_RUN,$(m),$(d)))))
 
