@@ -77,8 +77,8 @@ SMALL_FEATURES = [
 ]  # fmt: skip
 #: Feature, score, its options that are given, and whether it reads the model with its adapter.
 DETECTORS = [
-    ("Conditional", "LocalOutlierFactor", {"k": 20}, True),
     ("Conditional", "Mahalanobis", {}, True),
+    ("Conditional", "LocalOutlierFactor", {"k": 20}, True),
     ("Delta", "LocalOutlierFactor", {"k": 20}, True),
     ("Delta", "Mahalanobis", {}, True),
     ("Paired", "ConditionalT", {}, True),
