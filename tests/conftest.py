@@ -25,14 +25,8 @@ def pytest_addoption(parser):
 SLOWEST = ("project/test_recipes.py", "project/test_processes.py", "poser/test_module.py", "figures/")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups at its turn
 def pytest_collection_modifyitems(items):
-    """Say which tests stay on one worker, and in which order files begin.
-
-    Those of a file do, as they share what its fixtures made.
-    """
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.location[0]))
+    """Say in which order files begin."""
     with_models = {item.path for item in items if "bases" in getattr(item, "fixturenames", ())}
 
     def turn(item):
