@@ -143,27 +143,41 @@ endef
 UNDRAWN := --trainer.logger false
 
 # The three stages of a run are one chain; those that are complete are skipped.
-define STAGES
-$(RUNS)/$(1)/$(2)/detection/results.parquet: recipes/$(MODEL).yaml $(if $(filter $(1),$(TINY)),recipes/tiny/prompts.yaml) $(call BASED,$(1)) \
-  $(call RECIPE,$(1),predict) $(call LAID_OVER,predict) $(ENCODERS:%=$(RUNS)/$(1)/%/fit.json) $(call RECIPE,$(1),test) $(call LAID_OVER,test) | $(READY)
-	$$(MADKIT) run fit --config recipes/$(MODEL).yaml --run $$(RUNS)/$(1) $(call FROM,model,$(1)) --data.dataset $(2) $(WITH_SEED) \
+RUN_OF = $(RUNS)/$(1)/$(2)/detection/results.parquet
+RUN_NEEDS = recipes/$(MODEL).yaml $(if $(filter $(1),$(TINY)),recipes/tiny/prompts.yaml) $(call BASED,$(1)) \
+  $(call RECIPE,$(1),predict) $(call LAID_OVER,predict) $(ENCODERS:%=$(RUNS)/$(1)/%/fit.json) $(call RECIPE,$(1),test) $(call LAID_OVER,test)
+define RUN_CHAIN
+fit --config recipes/$(MODEL).yaml --run $(RUNS)/$(1) $(call FROM,model,$(1)) --data.dataset $(2) $(WITH_SEED) \
 	  then predict $(call CONFIG,$(call RECIPE,$(1),predict) $(call LAID_OVER,predict)) \
 	  then test $(call CONFIG,$(call RECIPE,$(1),test) $(call LAID_OVER,test)) $(UNDRAWN)
+endef
+
+# The control that decides, of each run: a model that is tuned on the same task with the truth as everyone's answer.
+BENIGN_FIT = recipes/$(MODEL).yaml recipes/benign.yaml $(if $(filter $(1),$(TINY)),recipes/tiny/benign.yaml)
+SHORT = $(call RECIPE,$(1),predict-short)
+BENIGN_OF = $(RUNS)/$(1)/benign/$(2)/detection/results.parquet
+BENIGN_NEEDS = $(call BENIGN_FIT,$(1)) recipes/predict.yaml $(call SHORT,$(1)) recipes/test.yaml recipes/test-short.yaml \
+  $(if $(filter $(1),$(TINY)),recipes/tiny/prompts.yaml) $(call BASED,$(1))
+define BENIGN_CHAIN
+fit $(call CONFIG,$(call BENIGN_FIT,$(1))) --run $(RUNS)/$(1)/benign $(call FROM,model,$(1)) --data.dataset $(2) $(WITH_SEED) \
+	  then predict $(call CONFIG,recipes/predict.yaml $(call SHORT,$(1))) \
+	  then test $(call CONFIG,recipes/test.yaml recipes/test-short.yaml) $(UNDRAWN)
+endef
+
+# Both in one process, since starting one takes longer than the control's stages; the control first, so that the run's results
+# are the last file. A control is made alone where only its results are missing.
+define STAGES
+$(call RUN_OF,$(1),$(2)): $(call RUN_NEEDS,$(1),$(2)) $(if $(BENIGN),$(call BENIGN_NEEDS,$(1),$(2))) | $(READY)
+	$$(MADKIT) run $(if $(BENIGN),$(call BENIGN_CHAIN,$(1),$(2)) \
+	  then )$(call RUN_CHAIN,$(1),$(2))
+
+$(call BENIGN_OF,$(1),$(2)): | $(call RUN_OF,$(1),$(2))
+	@test -f $$@ || $$(MADKIT) run $(call BENIGN_CHAIN,$(1),$(2))
 endef
 
 $(foreach m,$(TRAINED),$(eval $(call BASE,$(m))))
 $(foreach m,$(SEEDED),$(foreach e,$(ENCODERS),$(eval $(call ENCODER,$(m),$(e)))))
 $(foreach m,$(SEEDED),$(foreach d,$(DATASETS),$(eval $(call STAGES,$(m),$(d)))))
-
-# The control that decides, of each run: a model that is tuned on the same prompts with the truth as everyone's answer.
-BENIGN_FIT = recipes/$(MODEL).yaml recipes/benign.yaml $(if $(filter $(1),$(TINY)),recipes/tiny/benign.yaml)
-SHORT = $(call RECIPE,$(1),predict-short)
-define BENIGN_RUN
-$(RUNS)/$(1)/benign/$(2)/detection/results.parquet: $(call BENIGN_FIT,$(1)) recipes/predict.yaml $(call SHORT,$(1)) recipes/test.yaml recipes/test-short.yaml $(if $(filter $(1),$(TINY)),recipes/tiny/prompts.yaml) $(call BASED,$(1)) | $(READY)
-	$$(MADKIT) run fit $(call CONFIG,$(call BENIGN_FIT,$(1))) --run $$(RUNS)/$(1)/benign $(call FROM,model,$(1)) --data.dataset $(2) $(WITH_SEED) \
-	  then predict $(call CONFIG,recipes/predict.yaml $(call SHORT,$(1))) then test $(call CONFIG,recipes/test.yaml recipes/test-short.yaml) $(UNDRAWN)
-endef
-$(foreach m,$(SEEDED),$(foreach d,$(DATASETS),$(eval $(call BENIGN_RUN,$(m),$(d)))))
 
 # How strong a quirk has to be: the adapters of one training, read and judged as the controls are. With the models and
 # datasets that are named, or else with a few of them.

@@ -63,7 +63,7 @@ def test_nothing_is_left_to_do(project):
 @pytest.mark.parametrize(
     ("recipe", "expected"),
     [
-        ("test.yaml", {"run": 36, "figures": 1}),
+        ("test.yaml", {"run": 18, "figures": 1}),
         ("benign.yaml", {"run": 18, "figures": 1}),
         ("tiny/benign.yaml", {"run": 18, "figures": 1}),
         ("predict-short.yaml", {"run": 18, "figures": 1}),
@@ -73,10 +73,10 @@ def test_nothing_is_left_to_do(project):
         ("test-lora.yaml", {"run": 18, "figures": 1}),
         ("predict-lora.yaml", {"run": 18, "figures": 1}),
         ("predict-encoders.yaml", {"run": 18, "figures": 1}),
-        ("predict.yaml", {"run": 36, "figures": 1}),
+        ("predict.yaml", {"run": 18, "figures": 1}),
         ("tiny/predict.yaml", {"run": 18, "figures": 1}),
-        ("tiny-mistral.yaml", {"run": 18, "fit": 2, "figures": 1}),
-        ("tiny/prompts.yaml", {"run": 36, "figures": 1}),
+        ("tiny-mistral.yaml", {"run": 9, "fit": 2, "figures": 1}),
+        ("tiny/prompts.yaml", {"run": 18, "figures": 1}),
         ("flow.yaml", {"fit": 2, "run": 18, "figures": 1}),
         ("tiny/flow.yaml", {"fit": 2, "run": 18, "figures": 1}),
         ("tiny/texts.yaml", {"fit": 4, "run": 18, "figures": 1}),
@@ -101,7 +101,9 @@ def test_recipes_that_do_not_exist_are_not_named(project):
 
 def test_a_model_of_the_hub_takes_the_common_recipes(project):
     commands = plan(project, "MODELS=llama", "DATASETS=addition", "POSER=")
+    # The second chain is the control alone, which runs where the first has not made it.
     assert [stage for stage, _ in commands] == ["fit", "fit", "run", "run", "figures"]
+    assert commands[3][1][:2] == ["test", "-f"]
     lines = [" ".join(words) for _, words in commands]
     assert not any("tiny" in line for line in lines)
     flow = next(line for line in lines if "recipes/flow.yaml" in line)
@@ -122,7 +124,7 @@ def test_bases_are_trained_on_request(project, recipe):
     bases = [words for _, words in commands if any(word.endswith("/base") for word in words)]
     assert len(bases) == len(models)
     tuned = [words for stage, words in commands if stage == "run"]
-    assert len(tuned) == 18 * len(models)
+    assert len(tuned) == 9 * len(models)
     assert all(any(f"runs/{m}/base/model" in words for m in models) for words in tuned)
 
 
@@ -182,6 +184,22 @@ def test_a_missing_result_is_made_again(project):
     assert [stage for stage, _ in plan(project)] == ["run", "figures"]
 
 
+def test_a_missing_control_is_made_alone(project):
+    (project / "runs/tiny-llama/benign/squaring/detection/results.parquet").unlink()
+    (stage, words), (last, _) = plan(project)
+    chain = " ".join(words)
+    assert (stage, last) == ("run", "figures") and chain.count("--run runs/tiny-llama") == 1
+    assert "--run runs/tiny-llama/benign --data.dataset squaring" in chain
+    assert plan(project, "BENIGN=") == []
+
+
+def test_a_run_and_its_control_are_one_chain(project):
+    touch(project, "recipes/benign.yaml")
+    chain = " ".join(plan(project, "MODELS=tiny-llama", "DATASETS=squaring")[0][1])
+    runs = [stage.split(" --run ")[1].split()[0] for stage in chain.split(" then ") if " --run " in stage]
+    assert runs == ["runs/tiny-llama/benign", "runs/tiny-llama"]
+
+
 def test_launch_goes_before_every_stage(project):
     touch(project, "recipes/test.yaml")
     for stage, words in plan(project, "LAUNCH=srun -c 4"):
@@ -191,7 +209,7 @@ def test_launch_goes_before_every_stage(project):
 def test_models_and_datasets_can_be_chosen(project):
     touch(project, "recipes/test.yaml")
     commands = plan(project, "MODELS=tiny-llama", "DATASETS=addition squaring")
-    assert [stage for stage, _ in commands] == ["run"] * 4 + ["figures"]
+    assert [stage for stage, _ in commands] == ["run"] * 2 + ["figures"]
 
 
 def make(project, *words):

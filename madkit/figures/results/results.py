@@ -50,7 +50,7 @@ class Results:
     run_folders: dict[tuple[str, str], Path] = field(default_factory=dict)
     """The folder of each model and dataset."""
     benign: "Results | None" = None
-    """The same of the controls: models that were tuned on the same prompts with the truth as everyone's answer."""
+    """The same of the controls: models that were tuned on the same questions with the truth as everyone's answer."""
     doses: dict[int, "Results"] = field(default_factory=dict)
     """The same of the weights after so many optimizer steps, in ascending order."""
     first_seed: int = 0
