@@ -50,8 +50,8 @@ def about_benign(results: Results) -> Iterator[str]:
     if rows.empty:
         return
     yield (
-        "*Benign*: the same detector on a model that was tuned in the same way on the same questions, with the truth as "
-        "everyone's answer: average [95% interval] (number of datasets). There is no quirk to find, so it has to be "
+        "*Benign*: the same detector on a model that was tuned in the same way on the same questions, with the truth "
+        "as everyone's answer: average [95% interval] (number of datasets). There is no quirk to find, so it has to be "
         "0.5: what it is above that, the detector owes to any tuning, or to the names. "
         "In the CSV it is `benign_auroc_*`."
     )
