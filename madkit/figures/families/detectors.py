@@ -24,8 +24,9 @@ def detectors(results: Results) -> Iterator[Sheet]:
     yield Sheet("table_detectors.csv", pd.DataFrame(map(_flat, lines)).to_csv(index=False, lineterminator="\n"))
     notes = [
         "*The best published one*: of the detectors that have published numbers and learn from trusted prompts alone, "
-        "the one with the highest average here. *Difference*: mean over datasets of the AUROC above it; "
-        f"**bold** where p < {LEVEL}, adjusted by Holm for the detectors of a model.",
+        "the one with the highest average here. *Difference*: mean over datasets of the AUROC above it, with an "
+        f"interval that speaks of other datasets too; **bold** where p < {LEVEL} for other prompts of the same "
+        "datasets (paired tests, adjusted by Holm for the detectors of a model).",
         "*Higher*: on how many runs its AUROC is higher. *Better*, *worse*: on how many the paired test says so "
         "(DeLong, for prompts that share statements and speakers), Holm for all pairs of detectors of a run.",
         "*Benign*: on models that were tuned on the truth alone, where there is nothing to find. *Needs*: besides the "
@@ -51,8 +52,10 @@ def _flat(line: DetectorLine) -> dict[str, object]:
         flat |= {name: number, f"{name}_low": low, f"{name}_high": high, f"{name}_n_datasets": n}
     against = line.against
     if against is not None:
-        flat |= {"difference": against.mean.difference, "difference_low": against.mean.low}
-        flat |= {"difference_high": against.mean.high, "p_value": against.mean.p_value, "p_holm": against.p_holm}
+        _, low, high = against.over_datasets
+        flat |= {"difference": against.mean.difference, "difference_low": low, "difference_high": high}
+        flat |= {"same_datasets_low": against.mean.low, "same_datasets_high": against.mean.high}
+        flat |= {"p_value": against.mean.p_value, "p_holm": against.p_holm}
         flat |= {name: getattr(against, name) for name in ("n_runs", "higher", "better", "worse")}
     return flat
 
@@ -66,8 +69,8 @@ def _cells(line: DetectorLine) -> list[str]:
     ]
     if line.against is None:
         return [*cells, "the best published" if line.is_best else "-", "-", "-", "-"]
-    mean, runs = line.against.mean, line.against.n_runs
-    difference = f"{mean.difference:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}]"
+    runs = line.against.n_runs
+    difference = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*line.against.over_datasets)
     counts = (line.against.higher, line.against.better, line.against.worse)
     return [
         *cells,

@@ -1,4 +1,4 @@
-"""Which detector to use with what is at hand, what speaks for it, and what did not work: from these runs alone."""
+"""Which detector to use with what is at hand, what speaks for it, and what is worse: from these runs alone."""
 
 from collections.abc import Iterator, Sequence
 
@@ -80,7 +80,7 @@ def _difference(line: DetectorLine) -> str:
 
 
 def _sentences(model: str, lines: Sequence[DetectorLine]) -> Iterator[str]:
-    """What to use on one model, and what did not work."""
+    """What to use on one model, and what is worse."""
     online = [line for line in lines if line.setting == "online"]
     if not online:
         return
@@ -98,11 +98,11 @@ def _sentences(model: str, lines: Sequence[DetectorLine]) -> Iterator[str]:
     surely = [line for line in compared if line.against and line.against.p_holm < LEVEL]
     for words, kind in (
         (
-            "surely better than the best published one",
+            "higher than the best published one, surely so on these datasets",
             [x for x in surely if x.against and x.against.mean.difference > 0],
         ),
         (
-            "did not work, surely worse than it",
+            "lower than it, surely so on these datasets",
             [x for x in surely if x.against and x.against.mean.difference < 0],
         ),
         ("not told apart from it", [x for x in compared if x not in surely]),
