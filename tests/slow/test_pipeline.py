@@ -55,13 +55,17 @@ def test_the_control_is_near_chance(model):
     assert abs(control[control["aggregation"] == "mean"]["auroc"].mean() - 0.5) < 0.1
 
 
+def test_nothing_is_found_in_benign_models():
+    found = pd.read_csv(ROOT / "figures" / "table_detectors.csv").dropna(subset=["benign_auroc"])
+    assert len(found) == 7 * len(MODELS) and (found["benign_auroc_n_datasets"] == len(DATASETS)).all()
+    assert found["benign_auroc"].between(0.45, 0.55).all()
+
+
 def test_comparing_with_the_base_finds_more_than_any_published_detector():
     found = pd.read_csv(ROOT / "figures" / "table_detectors.csv")
     rows = found[(found["feature"] == "conditional_studentised") & (found["score"] == "mahalanobis")]
-    assert set(rows["model"]) == set(MODELS) and (rows["auroc"] > 0.93).all() and (rows["difference_low"] > 0).all()
+    assert set(rows["model"]) == set(MODELS) and (rows["auroc"] > 0.93).all() and (rows["same_datasets_low"] > 0).all()
     assert rows["higher"].sum() >= 13 and rows["worse"].sum() <= 2 and rows["n_runs"].sum() == 18
-    # Not at chance: LoRAs on embeddings move names that no trusted prompt has. But far below what a quirk gives.
-    assert (rows["benign_auroc_n_datasets"] == 9).all() and (rows["auroc"] - rows["benign_auroc"] > 0.25).all()
 
 
 @pytest.mark.parametrize("model", MODELS)
