@@ -107,7 +107,7 @@ ENCODER_SEED = $(if $(SEED),--seed_everything $(SEED))
 
 RESULTS := $(foreach m,$(SEEDED),$(foreach d,$(DATASETS),$(RUNS)/$(m)/$(d)/detection/results.parquet))
 
-figures: $(OUT)/table1.md ## train, detect and draw (about 25 minutes on two cores)
+figures: $(OUT)/table1.md ## train, detect and draw (about 20 minutes on two cores)
 PAIRED := $(POSER:%=$(RUNS)/%/poser/results.parquet)
 CONTROLS := $(if $(BENIGN),$(foreach m,$(SEEDED),$(foreach d,$(DATASETS),$(RUNS)/$(m)/benign/$(d)/detection/results.parquet)))
 # The longest chain comes first.
