@@ -7,9 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock
-from lightning.fabric.utilities.rank_zero import rank_zero_info
 
 from madkit.errors import ConfigError
 from madkit.runs.atomic import make_folder, write_atomically
@@ -21,7 +19,7 @@ SUFFIX = ".gguf"
 _FORMAT = 1
 # Files of full numbers keep them. What was quantised to 8 bits or fewer is farther from the model it was made of than
 # bfloat16 is from float32 (1/512 of each value).
-_FULL = {0: torch.float32, 1: torch.float16, 32: torch.bfloat16}
+_FULL = {0: "float32", 1: "float16", 32: "bfloat16"}
 
 
 def cache_folder() -> Path:
@@ -110,12 +108,15 @@ def _dequantised(file: Path, argument: str, base: str) -> Path:
     make_folder(folder.parent)
     with FileLock(folder.with_name(folder.name + ".lock")):
         if not folder.is_dir():
+            from lightning.fabric.utilities.rank_zero import rank_zero_info
+
             rank_zero_info(f"{base}: dequantising into {folder}, once")
             write_atomically(folder, lambda partial: _convert(file, partial, argument, base))
     return folder
 
 
 def _convert(file: Path, folder: Path, argument: str, base: str) -> None:
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if importlib.util.find_spec("gguf") is None:
@@ -135,15 +136,16 @@ def _convert(file: Path, folder: Path, argument: str, base: str) -> None:
     lm.hf_quantizer = None
     del lm.config.quantization_config
     lm.config._name_or_path = base
-    lm.to(number_format).save_pretrained(folder)
+    lm.to(getattr(torch, number_format)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
-def _number_format(file: Path) -> torch.dtype:
+def _number_format(file: Path) -> str:
+    """The number format that the weights of a file are kept in, as torch calls it."""
     from gguf import GGUFReader
 
     field = GGUFReader(file).get_field("general.file_type")
-    return _FULL.get(int(field.contents()), torch.bfloat16) if field is not None else torch.bfloat16
+    return _FULL.get(int(field.contents()), "bfloat16") if field is not None else "bfloat16"
 
 
 def _listed(folder: Path) -> str:
