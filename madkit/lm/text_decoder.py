@@ -35,16 +35,19 @@ def layer_names(lm: nn.Module) -> list[str]:
         ['model.layers.0', 'model.layers.1']
     """
     depth = getattr(text_config(lm), "num_hidden_layers", None)
-    known = _LAYERS.get(lm)  # the search takes longer than a small model's forward pass
-    if known is not None and _is_list_of(lm, known, depth):
-        return [f"{known}.{i}" for i in range(depth or 0)]
+    name = _LAYERS.get(lm)  # the search takes longer than a small model's forward pass
+    if name is None or not _is_list_of(lm, name, depth):
+        name = _LAYERS[lm] = _list_of_layers(lm, depth)
+    return [f"{name}.{i}" for i in range(depth or 0)]
+
+
+def _list_of_layers(lm: nn.Module, depth: int | None) -> str:
     lists = [(n, m) for n, m in lm.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
     # A tower that sees or hears may have as many layers.
     find: Any = getattr(lm, "get_decoder", None)
     inside = {id(module) for module in find().modules()} if find is not None else set()
     for name, _ in sorted(lists, key=lambda item: id(item[1]) not in inside):
-        _LAYERS[lm] = name
-        return [f"{name}.{i}" for i in range(depth or 0)]
+        return name
     raise ConfigError(
         f"model.base: {type(lm).__name__} keeps its {depth} layers in no single ModuleList; only such models have sites"
     )
