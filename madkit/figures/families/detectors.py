@@ -69,8 +69,7 @@ def _cells(line: DetectorLine) -> list[str]:
     ]
     if line.against is None:
         return [*cells, "the best published" if line.is_best else "-", "-", "-", "-"]
-    runs = line.against.n_runs
-    difference = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*line.against.over_datasets)
+    runs, difference = line.against.n_runs, line.against.difference
     counts = (line.against.higher, line.against.better, line.against.worse)
     return [
         *cells,

@@ -68,15 +68,11 @@ def _cells(line: DetectorLine) -> list[str]:
     if line.against is None:
         return [_name(line), *numbers, "the best published" if line.is_best else "-", "-"]
     better = f"{line.against.better} of {line.against.n_runs}"
-    return [_name(line), *numbers, _difference(line), better]
+    return [_name(line), *numbers, line.against.difference, better]
 
 
 def _name(line: DetectorLine) -> str:
     return with_setting(line.name, line.setting)
-
-
-def _difference(line: DetectorLine) -> str:
-    return "-" if line.against is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*line.against.over_datasets)
 
 
 def _sentences(model: str, lines: Sequence[DetectorLine]) -> Iterator[str]:
@@ -122,7 +118,7 @@ def _evidence(line: DetectorLine) -> str:
         counts = (
             f"higher on {line.against.higher} and surely better on {line.against.better} of {line.against.n_runs} runs"
         )
-        parts += [f"{_difference(line)} above the best published one, {counts}"]
+        parts += [f"{line.against.difference} above the best published one, {counts}"]
     return "; ".join(parts) + ")"
 
 

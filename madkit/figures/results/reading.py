@@ -45,6 +45,8 @@ _FILES = {
 }
 LARGE = ("prompts", "pca", "comparisons")
 """Tables of thousands of rows a run, which are read run by run when a figure needs them."""
+HELD = tuple(name for name in SCHEMAS if name not in LARGE)
+"""All others, which are held in memory for all runs."""
 _LOSSES = ("alice_own", "alice_other", "bob_own", "bob_other")
 _FORMAT = 3
 """The format of the results that `madkit test` writes."""

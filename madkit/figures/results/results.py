@@ -11,7 +11,7 @@ import pandas as pd
 from madkit.errors import StoreError
 from madkit.figures.naming import slug
 from madkit.figures.published.names import position
-from madkit.figures.results.reading import LARGE, SCHEMAS, read_aggregate_scores, read_large, read_parquet, read_run
+from madkit.figures.results.reading import HELD, SCHEMAS, read_aggregate_scores, read_large, read_parquet, read_run
 from madkit.runs.run_name import BENIGN, DOSES, RunName
 
 OWN_ANSWER = "own answer"
@@ -201,7 +201,7 @@ class Results:
         return self.detection[self.detection["feature"].isin(layered) & (self.detection["setting"] != "ceiling")]
 
     def _tables(self) -> list[pd.DataFrame]:
-        return [getattr(self, name) for name in SCHEMAS if name not in LARGE]
+        return [getattr(self, name) for name in HELD]
 
 
 def ordered_datasets(datasets: Iterable[str]) -> list[str]:
@@ -272,8 +272,7 @@ class _Run(NamedTuple):
 
 def _joined(runs: Mapping[tuple[str, str], _Run]) -> Results:
     """The tables of some runs, one under the other."""
-    names = [name for name in SCHEMAS if name not in LARGE]
-    parts = {name: [run.tables[name] for run in runs.values() if name in run.tables] for name in names}
+    parts = {name: [run.tables[name] for run in runs.values() if name in run.tables] for name in HELD}
     joined: dict[str, Any] = {
         name: pd.concat(tables, ignore_index=True) if tables else _empty(name) for name, tables in parts.items()
     }

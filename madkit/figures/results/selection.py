@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import replace
 
-from madkit.figures.results.reading import LARGE, SCHEMAS
+from madkit.figures.results.reading import HELD
 from madkit.figures.results.results import Results
 
 MOST_MODELS = 12
@@ -14,7 +14,7 @@ MOST_DATASETS = 24
 
 def only(results: Results, models: Collection[str], datasets: Collection[str]) -> Results:
     """The results of some models and datasets, with their controls, doses and seeds."""
-    names = [name for name in SCHEMAS if name not in LARGE] + ["own_answer"]
+    names = [*HELD, "own_answer"]
     tables = {name: getattr(results, name) for name in names}
     tables = {name: t[t["model"].isin(models) & t["dataset"].isin(datasets)] for name, t in tables.items()}
     # What is about all models of a folder, such as POSER's pairs, has no dataset.

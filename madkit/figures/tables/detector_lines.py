@@ -32,6 +32,11 @@ class Against:
     worse: int
     p_holm: float = 1.0
 
+    @property
+    def difference(self) -> str:
+        """The mean with the interval that speaks of other datasets too, as tables have it."""
+        return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*self.over_datasets)
+
 
 @dataclass(frozen=True)
 class DetectorLine:
