@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from typing_extensions import override
 
@@ -15,9 +15,8 @@ import madkit
 from madkit.data.quirky.quirky_data import QuirkyData
 from madkit.errors import ConfigError
 from madkit.extraction.forward_pass import reading, switched, trace
+from madkit.extraction.model_extractor import ModelExtractor
 from madkit.extraction.reference import require_same_kind
-from madkit.extraction.store_writer import StoreWriter
-from madkit.extraction.trusted_statistics import FILE, has_learned, learn, load_learned, save_learned
 from madkit.features.activations import Activations
 from madkit.features.answers import Answers
 from madkit.features.feature import Feature
@@ -26,10 +25,10 @@ from madkit.runs import fingerprints
 from madkit.runs.cost import measured
 from madkit.runs.folder import root_of
 from madkit.store.variant import ADAPTER_WEIGHTS, Variant
-from madkit.training.lightning_internals import datamodule_of, is_trial
+from madkit.training.lightning_internals import datamodule_of
 
 
-class Extractor(StoreWriter):
+class Extractor(ModelExtractor):
     """Compute features of trusted, untrusted and test prompts and write them to the run's feature stores.
 
     Each batch takes one forward pass, and one more with the adapter switched off if there are controls. A pass stops
@@ -77,9 +76,6 @@ class Extractor(StoreWriter):
         self.dtype_name = dtype
         self.attention = attention
         self.trust_remote_code = trust_remote_code
-        self.model: Any = None
-        self.control: Any = None
-        self.learned: dict[Variant, dict[str, Tensor]] = {}
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -107,6 +103,7 @@ class Extractor(StoreWriter):
         return str(path)
 
     @property
+    @override
     def data(self) -> QuirkyData:
         """The prompts."""
         data: QuirkyData = datamodule_of(self, QuirkyData)
@@ -129,22 +126,7 @@ class Extractor(StoreWriter):
         }
         if self.reference is not None:
             model["reference"] = fingerprints.fingerprint(self.reference)
-        self.open_stores(lm, model, self._adapted(lm))
-        # Asked here, because every process has to come to the same answer before one of them has learned anything.
-        self._to_learn = {
-            variant: feature
-            for variant, feature in self.features.items()
-            if feature.statistics(lm) and not has_learned(self.stores[variant].folder)
-        }
-        self.trainer.strategy.barrier()
-        if self.trainer.is_global_zero and not is_trial(self.trainer):
-            self.costs.reopen()
-            for variant in self._to_learn:
-                store = self.stores[variant]
-                if len(store.done()) == len(store.shards):  # it is learned where a shard is computed
-                    store.path(store.shards[0].index).unlink()
-        self.trainer.strategy.barrier()
-        self.find_missing()
+        self.open_model_stores(lm, model, self._adapted(lm))
 
     def _adapted(self, lm: nn.Module) -> nn.Module | None:
         """A skeleton with the adapter's modules, where a feature looks at them."""
@@ -191,37 +173,9 @@ class Extractor(StoreWriter):
             return
         require_same_kind(self.reference, lm, self.tokenizer, trust_remote_code=self.trust_remote_code)
 
-    def on_predict_start(self) -> None:
-        """Let features learn from trusted prompts, unless an interrupted extraction has left that behind."""
-        if self.model is None:
-            return
-        if self._to_learn:
-            loader = self.data.loader([s for s in self.data.shards if s.split == "trusted"])
-            batches = (self.trainer.strategy.batch_to_device(batch, self.device) for batch in loader)
-            # Numbers as in `predict_step`, should the trainer's precision be mixed.
-            with self.trainer.precision_plugin.predict_step_context():
-                learned = learn(self.model, self._to_learn, self.hookpoints, batches, self.control)
-            if self.trainer.is_global_zero:
-                for variant, tensors in learned.items():
-                    save_learned(self.stores[variant].folder, tensors)
-            self.trainer.strategy.barrier()
-        # All processes read the one file, and so does a run that continues: they agree to the last bit.
-        for variant, store in self.stores.items():
-            file = store.folder / FILE
-            self.learned[variant] = load_learned(store.folder, self.device) if file.exists() else {}
-
     @override
     def compute(self, variants: Sequence[Variant], batch: dict[str, Any]) -> None:
-        features = [self.features[variant] for variant in variants]
-        lm, switch = reading(self.model, self.control, variants[0].adapter)
-        traces = trace(lm, features, self.hookpoints, batch, adapter=switch)
-        for variant in variants:
-            part = traces.pop(variant.feature)
-            part.learned = self.learned[variant]
-            # A feature may run the model again, and then meets it as it was read.
-            with switched(lm, switch):
-                vectors = self.features[variant](part)
-            self.collect(variant, batch["row"], vectors)
+        super().compute(variants, batch)
         for variant in variants:
             if variant not in self.costs:
                 # Once, after a first batch: each feature as if it were the only one.

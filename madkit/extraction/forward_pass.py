@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -14,6 +14,7 @@ from madkit.features.feature import Feature
 from madkit.features.trace import Trace
 from madkit.lm import forward
 from madkit.lm.hooks import Hookpoint, Reader
+from madkit.store.variant import Variant
 
 Hookpoints = Mapping[str, Sequence[Hookpoint]]
 
@@ -79,6 +80,38 @@ def trace(
         total.gradients = reader.gradients(yes - no, list(dict.fromkeys(sources)))
         total.pullback = _pullback(reader)
     return {f.name: _part(total, f, hookpoints[f.name]) for f in features}
+
+
+def read_features(
+    model: Any,
+    control: Any,
+    features: Mapping[Variant, Feature],
+    hookpoints: Hookpoints,
+    learned: Mapping[Variant, Mapping[str, Tensor]],
+    batch: dict[str, Any],
+) -> Iterator[tuple[Variant, dict[str, Tensor]]]:
+    """Compute features of a batch from one pass, one after another, so that no more than one is in memory.
+
+    Args:
+        model: the LM, with or without a PEFT adapter.
+        control: what is read for features with the adapter off; None for the LM with its adapter switched off.
+        features: with the adapter on for all, or off for all.
+        hookpoints: those of each feature, by its name.
+        learned: what each feature has learned.
+        batch: token ids and mask of B prompts, and what the features need besides.
+
+    Yields:
+        Each feature and its vectors by site.
+    """
+    lm, switch = reading(model, control, next(iter(features)).adapter)
+    traces = trace(lm, list(features.values()), hookpoints, batch, adapter=switch)
+    for variant, feature in features.items():
+        part = traces.pop(variant.feature)
+        part.learned = learned[variant]
+        # A feature may run the model again, and then meets it as it was read.
+        with switched(lm, switch):
+            vectors = feature(part)
+        yield variant, vectors
 
 
 def _part(total: Trace, feature: Feature, hookpoints: Sequence[Hookpoint]) -> Trace:
