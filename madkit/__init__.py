@@ -55,7 +55,7 @@ _MODULES = {
     "quirkiness_coefficient": "madkit.analysis",
 }
 #: Packages that are reached as attributes too: ``madkit.scores.Energy`` after ``import madkit``.
-_PACKAGES = ("analysis", "detection", "features", "scores", "statistics", "streaming", "volume")
+_PACKAGES = ("analysis", "detection", "features", "scores", "sklearn", "statistics", "streaming", "volume")
 
 __all__ = [*_MODULES, "__version__"]
 

@@ -1,6 +1,7 @@
 """`import madkit`: quick, complete, and the same objects as in the packages that define them."""
 
 import importlib
+import importlib.resources
 import inspect
 import subprocess
 import sys
@@ -47,3 +48,7 @@ def test_a_type_checker_sees_the_same_names():
     source = inspect.getsource(madkit)
     imported = {line.split(" as ")[1] for line in source.splitlines() if line.startswith("    from madkit")}
     assert imported == set(madkit.__all__) - {"__version__"}
+
+
+def test_type_checkers_are_told_that_there_are_types():
+    assert importlib.resources.files("madkit").joinpath("py.typed").is_file()

@@ -1,0 +1,5 @@
+"""Scores as estimators of scikit-learn."""
+
+from madkit.sklearn.detector import Detector
+
+__all__ = ["Detector"]
