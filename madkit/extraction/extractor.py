@@ -17,6 +17,7 @@ from madkit.errors import ConfigError
 from madkit.extraction.forward_pass import reading, switched, trace
 from madkit.extraction.model_extractor import ModelExtractor
 from madkit.extraction.reference import require_same_kind
+from madkit.extraction.template_match import warn_of_wording
 from madkit.features.activations import Activations
 from madkit.features.answers import Answers
 from madkit.features.feature import Feature
@@ -41,8 +42,8 @@ class Extractor(ModelExtractor):
 
     Args:
         base: hub name or folder of the base model.
-        adapter: PEFT folder or hub name of the quirky LM; ``null`` is the run's ``adapter`` folder and ``none`` the
-            base model alone.
+        adapter: PEFT folder or hub name of the quirky LM, in which ``{dataset}`` stands for the name of the dataset;
+            ``null`` is the run's ``adapter`` folder and ``none`` the base model alone.
         adapter_base: name or fingerprint of the base that the adapter was trained on, if ``base`` has the same weights
             and nothing says so.
         reference: hub name or folder of the model that controls are read from; null for the base, which is the model
@@ -88,7 +89,7 @@ class Extractor(ModelExtractor):
         if self.adapter == "none":
             return None
         if self.adapter is not None:
-            return self.adapter
+            return self.adapter.replace("{dataset}", self.data.dataset)
         path = root_of(self.trainer) / "adapter"
         if not path.exists() and (whole := path.with_name("model")).exists():
             raise ConfigError(
@@ -114,6 +115,7 @@ class Extractor(ModelExtractor):
         lm = loading.skeleton(self.base, attention=self.attention, trust_remote_code=self.trust_remote_code)
         if self.adapter_name is not None:
             adapters.require_readable(self.adapter_name)
+            warn_of_wording(self.adapter_name, self.data)
         self._check_control(lm)
         model = {
             "madkit": madkit.__version__,

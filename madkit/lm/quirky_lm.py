@@ -15,6 +15,7 @@ from typing_extensions import override
 from madkit.errors import DataError
 from madkit.lm import adapters, forward
 from madkit.lm.language_model import Batch, LanguageModel
+from madkit.training.lightning_internals import datamodule_or_none
 from madkit.training.tensorboard import tensorboard_writer
 
 DEFAULT_LORA = {"r": 8, "target_modules": adapters.AUTO}
@@ -56,6 +57,7 @@ class QuirkyLM(LanguageModel):
         super().__init__(base, optimizer, warmup, decay, dtype, attention, gradient_checkpointing, trust_remote_code)
         self.lora = lora
         self.export_name = "model" if lora is None else "adapter"
+        self._prompts: adapters.Worded | None = None
         self.metrics = nn.ModuleDict(
             {
                 name: MeanMetric(nan_strategy="error")  # "disable" would drop the weights too
@@ -85,13 +87,20 @@ class QuirkyLM(LanguageModel):
         return self._fresh.model
 
     @override
+    def on_fit_start(self) -> None:
+        data = datamodule_or_none(self)
+        self._prompts = data if isinstance(data, adapters.Worded) else None
+
+    @override
     def export(self, folder: Path) -> None:
-        """Write a PEFT adapter folder (or, with ``lora=None``, a model folder)."""
+        """Write a PEFT adapter folder with records of its base and wordings (with ``lora=None``, a model folder)."""
         if self.lora is None:
             self.lm.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
             return
         self._fresh.save(folder, self.base)
+        if self._prompts is not None:
+            adapters.record_template(folder, self._prompts.template, self._prompts.wordings())
 
     def answer_logits(self, batch: Batch) -> Tensor:
         """Logits (B, vocabulary) of the answer's first token."""

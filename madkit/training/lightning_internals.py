@@ -35,6 +35,12 @@ def datamodule_of(owner: L.LightningModule | L.Trainer, kind: type = L.Lightning
     return data
 
 
+def datamodule_or_none(owner: L.LightningModule) -> Any:
+    """The data module that the trainer of a module runs with; None where it was given dataloaders instead."""
+    trainer: Any = owner.trainer
+    return trainer.datamodule
+
+
 def is_trial(trainer: L.Trainer) -> bool:
     """Whether this is only a trial of a few batches (``fast_dev_run``), which leaves no results."""
     undeclared: Any = trainer

@@ -45,6 +45,7 @@ def test_every_recipe_is_covered():
     # tests/project/test_control_recipes.py
     expected |= {f"{name}.yaml" for name in ("benign", "tiny/benign", "doses", "predict-short", "test-short")}
     expected |= {"tiny/predict-short.yaml"}
+    expected |= {f"published/{name}.yaml" for name in ("llama", "mistral", "prompts")}  # test_published_recipes.py
     assert kinds == expected
 
 
@@ -78,6 +79,15 @@ def test_fit_leaves_an_adapter_that_peft_loads_without_madkit(finished):
     model = AutoPeftModelForCausalLM.from_pretrained(folder / "adapter")
     trained = [p for name, p in model.named_parameters() if "lora_B" in name]
     assert trained and any(bool(p.abs().sum() > 0) for p in trained)
+
+
+def test_the_adapter_says_in_which_words_it_was_trained(finished):
+    from madkit.data.prompts.template_files import load_templates
+
+    _, _, folder = finished
+    record = json.loads((folder / "adapter" / "template.json").read_text())
+    templates = load_templates("standardized", "addition", ["op1", "op2", "result"])
+    assert record["name"] == "standardized" and record["wordings"] == [template.digest for template in templates]
 
 
 def test_checkpoints_hold_the_adapter_and_not_the_base(finished):

@@ -10,6 +10,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "data check": ("madkit.cli.commands.check.check", "say what is wrong with a dataset, and what is in it"),
     "data show": ("madkit.cli.commands.show.show", "print some prompts of a dataset, with the answer of each"),
+    "data templates": (
+        "madkit.cli.commands.templates.templates",
+        "write the wordings of the published quirky models, from a copy of their repository",
+    ),
     "data difficulty": (
         "madkit.cli.commands.difficulty.difficulty",
         "let language models judge how hard each question is",

@@ -46,7 +46,7 @@ def check(
         source: A file or folder of records, a hub name, the name of a dataset that madkit makes, or the class path of
             yours; with --dataset also a table that this dataset can be made of.
         dataset: Whose templates, and for a table, what to make of it. By default what the source's name says.
-        template: A YAML file, or standardized, first, mixture or compact. By default standardized for a dataset of
+        template: A YAML file, or standardized, first, mixture, compact or published. By default standardized for one of
             madkit's; for any other none, and then no prompts are looked at.
         tokenizer: A hub name or folder of a model, to see whether it can tell the answers apart.
         task_options: Options of a dataset that is made.

@@ -22,7 +22,7 @@ def show(
 
     Args:
         dataset: A name, or the class path of a dataset of yours.
-        template: standardized, first, mixture or compact, or a YAML file.
+        template: standardized, first, mixture, compact or published, or a YAML file.
         source: Where its records or its table come from, as data.source of a recipe.
         task_options: Options of the dataset, as data.task_options of a recipe.
         split: trusted, untrusted, calibration or test.

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from madkit.errors import ConfigError
+from madkit.runs.fingerprints import digest
 from madkit.statistics.hashing import stable_hash
 
 #: The fields that stand for the speaker's name; published templates say `character`.
@@ -77,6 +78,17 @@ class Template:
                 )
             names.add(name)
         return frozenset(names)
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells one wording from another: a digest of text and choices, the same for both names of the name.
+
+        Example:
+            >>> choices = (" No", " Yes")
+            >>> Template("{name}: {a}?", choices).digest == Template("{character}: {a}?", choices).digest
+            True
+        """
+        return digest([self.text.replace("{character}", "{name}"), *self.choices])
 
     def render(self, name: str, values: Mapping[str, Any]) -> str:
         """Fill in the speaker's name and the values of one question."""

@@ -38,10 +38,12 @@ class QuirkyData(TuningData):
     Args:
         dataset: A name of `madkit.data.tasks.task_names()`, or the class path of a task of yours. With
             `source` it may be any name, if `template` is a file.
-        template: `standardized`, `first`, `mixture` or `compact`, or the path of a YAML file.
+        template: `standardized`, `first`, `mixture`, `compact` or `published`, or the path of a YAML file, in which
+            `{dataset}` stands for the dataset's name.
         source: None to generate the records; else a hub name such as `EleutherAI/quirky_{dataset}_raw` (the braces
             stand for the dataset's name), a folder or file with the same columns (from `save_to_disk`, parquet,
-            JSONL or CSV), or a raw table that the dataset can be made of, such as `allenai/sciq`.
+            JSONL or CSV), or a raw table that the dataset can be made of, such as `allenai/sciq`; or one of these for
+            each dataset.
         task_options: Arguments of the task, such as `{n_train: 8000, max: 99}`. Under the name of a dataset are
             those for it alone: `{n_train: 8000, squaring: {max: 299}}`.
         quirk: `bob`: each character gives its own answers. `none`: everyone tells the truth. A model tuned so is the
@@ -89,7 +91,7 @@ class QuirkyData(TuningData):
         self,
         dataset: str,
         template: str = "standardized",
-        source: str | None = None,
+        source: str | dict[str, str] | None = None,
         task_options: dict[str, Any] | None = None,
         quirk: Literal["bob", "none"] = "bob",
         requantile: Requantile = True,
@@ -112,7 +114,8 @@ class QuirkyData(TuningData):
         super().__init__()
         # For checkpoints; not for the logger, which refuses names that the model's hyper-parameters have as well.
         self.save_hyperparameters(logger=False)
-        self.dataset, self.template, self.source, self.requantile = dataset, template, source, requantile
+        self.dataset, self.template = dataset, template.replace("{dataset}", dataset)
+        self.source, self.requantile = _source_of(dataset, source), requantile
         self.task_options = _options_of(dataset, task_options)
         self.batch_size, self.device_batch_size, self.max_length = batch_size, device_batch_size, max_length
         self.max_train = _of_dataset(max_train, dataset, None)
@@ -136,7 +139,7 @@ class QuirkyData(TuningData):
         for name, value in positive.items():
             if value is not None and value < 1:
                 raise ConfigError(f"{name}={value} must be at least 1")
-        if source is not None and task_options and not is_table_task(dataset):
+        if self.source is not None and task_options and not is_table_task(dataset):
             raise ConfigError(f"task_options={task_options} are for generated records: drop them or source")
         self.table: pd.DataFrame
         self.shards: list[Shard] = []
@@ -165,6 +168,10 @@ class QuirkyData(TuningData):
         # The templates of a class path have the name of its class.
         name = find_task(self.dataset).name if "." in self.dataset else self.dataset
         return load_templates(self.template, name, fields)
+
+    def wordings(self) -> list[str]:
+        """The digests of the templates, by which the wordings of different runs are compared."""
+        return [template.digest for template in self.templates]
 
     def setup(self, stage: str) -> None:
         """Make and tokenize the prompts of a stage (`fit`, `validate` or `predict`)."""
@@ -253,6 +260,21 @@ class QuirkyData(TuningData):
 def _of_dataset(value: _T | Mapping[str, _T], dataset: str, default: _T) -> _T:
     """An option that may have a value for each dataset."""
     return value.get(dataset, default) if isinstance(value, Mapping) else value
+
+
+def _source_of(dataset: str, source: str | Mapping[str, str] | None) -> str | None:
+    """Where the records of a dataset are from.
+
+    Raises:
+        ConfigError: `source` names some datasets, and this one is not among them.
+    """
+    if not isinstance(source, Mapping):
+        return source
+    if dataset not in source:
+        raise ConfigError(
+            f"source has no entry for dataset={dataset!r}, but for {sorted(source)}: name it with `--data.source`"
+        )
+    return source[dataset]
 
 
 def _options_of(dataset: str, task_options: Mapping[str, Any] | None) -> dict[str, Any]:

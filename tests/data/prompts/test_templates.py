@@ -13,7 +13,7 @@ from madkit.errors import ConfigError
 
 ARITHMETIC = ["addition", "subtraction", "multiplication", "modularaddition", "squaring"]
 FROM_TABLES = ["capitals", "sciq", "authors"]  # these have no built-in data
-LISTS = ["first", "mixture", "standardized", "compact"]
+LISTS = ["first", "mixture", "standardized", "compact", "published"]
 NO, YES = " No", " Yes"
 
 
@@ -162,7 +162,7 @@ def test_mistakes_in_a_template_are_named_in_one_line(tmp_path, text, message):
         (
             "standardised",
             "addition",
-            r"'standardised' is unknown.*'compact', 'first', 'mixture', 'standardized'",
+            r"'standardised' is unknown.*'compact', 'first', 'mixture', 'published', 'standardized'",
         ),
         ("standardized", "mine", "'mine' is not one of them"),
         ("none.yaml", "addition", "cannot be read: No such file"),
