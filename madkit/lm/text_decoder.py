@@ -62,6 +62,17 @@ def _is_list_of(lm: nn.Module, name: str, depth: int | None) -> bool:
     return isinstance(layers, nn.ModuleList) and len(layers) == depth
 
 
+def language_modules(lm: Any) -> list[nn.Module]:
+    """The modules that hold a causal LM's weights, without those of a tower that sees or hears.
+
+    Args:
+        lm: the model, with or without an adapter.
+    """
+    if text_config(lm) is lm.config:
+        return [lm]
+    return [lm.get_decoder(), lm.get_input_embeddings(), lm.get_output_embeddings()]
+
+
 def residual_width(lm: nn.Module) -> int:
     """The length of the vectors that pass from layer to layer."""
     return int(text_config(lm).hidden_size)

@@ -159,7 +159,7 @@ class PromptVolumes:
         part["input_ids"], part["attention_mask"] = part["input_ids"][:, -longest:], mask[:, -longest:]
         before = original[torch.isin(prompt, chosen)]
         radii = torch.as_tensor(distances, device=device)
-        with self._shift.at(radii):
+        with self._shift.at(radii, longest):
             states = compared_states(self.lm, part, self.at)
         sums = torch.zeros(len(which), dtype=torch.float64, device=device)
         for chunk in logit_chunks(self.lm, len(states.prompt)):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -20,7 +19,7 @@ from madkit.lm.adapters import probe
 from madkit.lm.adapters.adapter_folder import CONFIG, WEIGHTS
 from madkit.lm.adapters.base_identity import record_base
 from madkit.lm.adapters.base_weights import BaseWeights
-from madkit.lm.adapters.lora_targets import AUTO, LoraTargets
+from madkit.lm.adapters.lora_targets import LoraTargets
 
 #: How a LoRA begins that is made of activations or gradients, which are not at hand before training.
 _NEED_DATA = ("eva", "corda", "lora_ga")
@@ -58,8 +57,7 @@ def attach_lora(lm: PreTrainedModel, options: Mapping[str, Any]) -> Any:
             f"model.lora={dict(chosen)!r} does not fit this model: {str(error).splitlines()[0]}"
         ) from error
     targets.require_matched(model, chosen)
-    if options.get("target_modules") == AUTO:
-        rank_zero_info(f"LoRA on {', '.join([*chosen['target_modules'], *chosen.get('target_parameters', ())])}")
+    targets.report(model, options)
     return model
 
 

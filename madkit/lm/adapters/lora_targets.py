@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from madkit.errors import ConfigError
+from madkit.lm.adapters.probe import uncalled
 from madkit.lm.text_decoder import layer_names
 
 AUTO = "auto"
@@ -20,6 +22,10 @@ PUBLISHED = ("gate_proj", "up_proj", "down_proj", "q_proj", "k_proj", "v_proj")
 
 #: What experts keep as one parameter, by its name, though other layers have it as modules.
 _FUSED = {"gate_up_proj": ("gate_proj", "up_proj")}
+
+#: Maps of a state-space layer whose weights are read by its kernels, or by the layer itself: what is put beside such a
+#: map is not read. PEFT refuses some of them.
+_READ_BY_KERNELS = ("x_proj", "dt_proj", "out_proj")
 
 
 class LoraTargets:
@@ -34,8 +40,8 @@ class LoraTargets:
         self.layers = layer_names(lm)
         self.modules = [name for name, _ in lm.named_modules() if name]
         inside = tuple(f"{layer}." for layer in self.layers)
-        linear = (name for name, module in lm.named_modules() if isinstance(module, (nn.Linear, Conv1D)))
-        self.linear = [name for name in linear if name.startswith(inside)]
+        linear = (name for name, module in lm.named_modules() if _is_linear(module))
+        self.linear = [name for name in linear if name.startswith(inside) and not _is_read_by_kernels(lm, name)]
         stacked = (name for name, p in lm.named_parameters() if p.ndim == 3 and "expert" in name)
         self.experts = [name for name in stacked if name.startswith(inside)]
 
@@ -50,14 +56,22 @@ class LoraTargets:
             return options
         per_layer = [{_last(name) for name in self.linear if name.startswith(f"{layer}.")} for layer in self.layers]
         if not self.experts and all(names >= set(PUBLISHED) for names in per_layer):
-            return options | {"target_modules": list(PUBLISHED)}
+            return options | {"target_modules": self._inside(list(PUBLISHED))}
         # PEFT takes a name that experts have as theirs alone; the other modules of that name are named by their weight.
         shared = [name for name in self.linear if _last(name) in self._of_experts()]
-        options["target_modules"] = sorted({_last(name) for name in self.linear} - {_last(name) for name in shared})
+        names = sorted({_last(name) for name in self.linear} - {_last(name) for name in shared})
+        options["target_modules"] = self._inside(names)
         if self.experts:
             weights = {f"{_end(name)}.weight" for name in shared}
             options.setdefault("target_parameters", sorted({_end(name) for name in self.experts} | weights))
         return options
+
+    def _inside(self, names: list[str]) -> list[str] | str:
+        """Names of modules, as PEFT takes them: an expression where a tower that sees or hears has some of them, too."""
+        layers, _, _ = self.layers[0].rpartition(".")
+        if any(_last(name) in names and not name.startswith(f"{layers}.") for name in self.modules):
+            return rf"{re.escape(layers)}\.\d+\..*\b({'|'.join(names)})"
+        return names
 
     def _of_experts(self) -> set[str]:
         leaves = {_last(name) for name in self.experts}
@@ -98,6 +112,43 @@ class LoraTargets:
             )
         if chosen is None and not options.get("exclude_modules"):
             self._require_all(set(_list(options.get("target_modules"))), modules, parameters)
+        self._require_called(model, [name for name in modules if "expert" not in name])  # a token meets a few of those
+
+    def report(self, model: Any, options: Mapping[str, Any]) -> None:
+        """Say what a LoRA is on; in a warning, which layers it leaves as they are.
+
+        Args:
+            model: the ``PeftModel`` that was made of this model.
+            options: what its LoRA was made of.
+        """
+        reached = [*model.base_model.targeted_module_names, *model.base_model.targeted_parameter_names]
+        per_layer = {layer: [name for name in reached if name.startswith(f"{layer}.")] for layer in self.layers}
+        bare = [number for number, names in enumerate(per_layer.values()) if not names]
+        rare = []
+        for target in _list(options.get("target_modules")):
+            count = sum(any(_ends([name], target) for name in names) for names in per_layer.values())
+            if 0 < count < len(self.layers) - len(bare):
+                rare.append(f"{target} in {count} of {len(self.layers)} layers")
+        if bare or (rare and options.get("layers_pattern") is None):
+            parts = [f"it leaves layers {_numbers(bare)} of 0..{len(self.layers) - 1} as they are"] if bare else []
+            parts += [f"it finds {', '.join(rare)}"] if rare else []
+            rank_zero_warn(
+                f"model.lora covers a part of {self.name}: {'; '.join(parts)} (`target_modules: auto`, without "
+                "layers_to_transform, covers all)"
+            )
+        on = {_last(name.removesuffix(".weight")) for name in reached}
+        without = sorted({_last(name) for name in self.linear} - on)
+        rest = f"; none on {', '.join(without)}" if without else ""
+        rank_zero_info(f"LoRA on {', '.join(sorted(on))}{rest}")
+
+    def _require_called(self, model: Any, modules: Iterable[str]) -> None:
+        """Refuse a LoRA on modules that take no part when the model reads text."""
+        if idle := uncalled(model.get_base_model(), modules):
+            raise ConfigError(
+                f"model.lora.target_modules reaches {len(idle)} modules of {self.name} that are not called when it "
+                f"reads text, such as {idle[0]}: a LoRA there would do nothing; leave them out, or say "
+                "`target_modules: auto`"
+            )
 
     def require_some(self, options: Mapping[str, Any]) -> None:
         """Refuse modules none of which the model has."""
@@ -131,6 +182,34 @@ class LoraTargets:
                 f"are parameters of experts: list all in target_parameters, with {', '.join(sorted(missed))} (or say "
                 "`target_modules: auto`, which takes all)"
             )
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """Whether a module is a linear map, of numbers of any format."""
+    return isinstance(module, (nn.Linear, Conv1D)) or (
+        hasattr(module, "in_features") and hasattr(module, "out_features") and not list(module.children())
+    )
+
+
+def _is_read_by_kernels(lm: nn.Module, name: str) -> bool:
+    parent, _, last = name.rpartition(".")
+    return last in _READ_BY_KERNELS and hasattr(lm.get_submodule(parent), "ssm_state_size")
+
+
+def _numbers(numbers: list[int]) -> str:
+    """Whole numbers in ascending order, runs of them by their ends.
+
+    Example:
+        >>> _numbers([0, 1, 2, 5])
+        '0..2, 5'
+    """
+    runs: list[list[int]] = []
+    for n in numbers:
+        if runs and n == runs[-1][1] + 1:
+            runs[-1][1] = n
+        else:
+            runs.append([n, n])
+    return ", ".join(str(first) if first == last else f"{first}..{last}" for first, last in runs)
 
 
 def _list(value: Any) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from madkit.lm import forward
+from madkit.lm.hooks import hooked
 from madkit.lm.probe import on_cpu
 
 #: How far two passes of one model may lie apart, as a share of the largest logit: rounding, and no more.
@@ -33,6 +35,20 @@ def wrapped_logits(model: Any) -> Tensor:
     ids = _ids(lm)
     with on_cpu(lm):
         return model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[0, -1].float()
+
+
+def uncalled(lm: Any, names: Iterable[str]) -> list[str]:
+    """Which of a model's modules are not called when it reads a few tokens.
+
+    Args:
+        lm: any causal LM.
+        names: as in ``named_modules()``.
+    """
+    modules = {name: lm.get_submodule(name) for name in names}
+    called: set[nn.Module] = set()
+    with hooked(m.register_forward_pre_hook(lambda module, _: called.add(module)) for m in modules.values()):
+        own_logits(lm)
+    return [name for name, module in modules.items() if module not in called]
 
 
 def agree(x: Tensor, y: Tensor, dtype: torch.dtype) -> bool:

@@ -53,6 +53,7 @@ class PerPromptShift:
         self._inside = False
         self._factor = 0.0
         self._radii = torch.zeros(0)
+        self._tokens = 1
         self._hooks = ExitStack()
 
     def follow(self, ray: Ray) -> None:
@@ -61,13 +62,19 @@ class PerPromptShift:
         self._factor = 1 / (ray.length * ray.stretch)
 
     @contextmanager
-    def at(self, radii: Tensor) -> Iterator[None]:
-        """A context in which the prompts that pass through the model are at these distances (B,)."""
-        before, self._radii = self._radii, radii
+    def at(self, radii: Tensor, tokens: int = 1) -> Iterator[None]:
+        """A context in which the prompts that pass through the model are at these distances (B,).
+
+        Args:
+            radii: a distance for each prompt.
+            tokens: how many each has, padding included; some layers lay the tokens of all prompts one after another.
+        """
+        before = self._radii, self._tokens
+        self._radii, self._tokens = radii, tokens
         try:
             yield
         finally:
-            self._radii = before
+            self._radii, self._tokens = before
 
     def require_complete(self) -> None:
         """Refuse a model whose forward pass went around a module with chosen weights.
@@ -100,7 +107,10 @@ class PerPromptShift:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
             if self._inside:
                 return None
-            if not isinstance(output, Tensor) or len(output) != len(self._radii):
+            radii = self._radii
+            if isinstance(output, Tensor) and len(output) == len(radii) * self._tokens != len(radii):
+                radii = radii.repeat_interleave(self._tokens)
+            if not isinstance(output, Tensor) or len(output) != len(radii):
                 raise ConfigError(
                     f"module {name!r} does not give one tensor with a row for each prompt, so its weights cannot be "
                     "moved for one prompt alone; choose other weights by a regular expression"
@@ -108,7 +118,7 @@ class PerPromptShift:
             self._used.update(blocks.values())
             step = {key: self._steps[i] for key, i in blocks.items()}
             effect = self._effect(name, module, step, args, kwargs)
-            factors = (self._radii * self._factor).to(torch.promote_types(output.dtype, torch.float32))
+            factors = (radii * self._factor).to(torch.promote_types(output.dtype, torch.float32))
             factors = factors.view(-1, *[1] * (output.ndim - 1))
             return (output + factors * effect).to(output.dtype)
 

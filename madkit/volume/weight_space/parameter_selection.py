@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from madkit.errors import ConfigError
-from madkit.lm.text_decoder import layer_names
+from madkit.lm.text_decoder import language_modules, layer_names
 
 #: What wrappers add to the names of parameters; without it a model has the same directions, wrapped or not.
 WRAPPING = re.compile(
@@ -33,19 +33,22 @@ def chosen_parameters(lm: nn.Module, weights: str | int) -> dict[str, nn.Paramet
 
     Args:
         lm: the model, with or without an adapter.
-        weights: ``all``; ``lora``, the matrices of adapters; a layer's number; or a regular expression that is
-            searched in canonical names, such as ``mlp`` or ``layers\.(14|15)\.``. The matrices of adapters are chosen
-            only where ``lora`` is part of it: otherwise they stay as they are and count as part of the weights
-            that they are added to.
+        weights: ``all``, but not those of a tower that sees or hears; ``lora``, the matrices of adapters; a layer's
+            number; or a regular expression that is searched in canonical names, such as ``mlp`` or
+            ``layers\.(14|15)\.``. The matrices of adapters are chosen only where ``lora`` is part of it: otherwise
+            they stay as they are and count as part of the weights that they are added to.
 
     Raises:
         ConfigError: nothing is chosen, or a chosen parameter is quantised.
     """
     added = _added(lm)
+    language = {id(p) for module in language_modules(lm) for p in module.parameters()}
     chosen = {
         canonical(name): p
         for name, p in lm.named_parameters()
-        if matches(lm, weights, canonical(name)) and ("lora_" in name or id(p) not in added)
+        if matches(lm, weights, canonical(name))
+        and ("lora_" in name or id(p) not in added)
+        and (weights != "all" or id(p) in language)
     }
     if not chosen:
         names = [canonical(name) for name, _ in lm.named_parameters()]
