@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from typing_extensions import override
 
+from madkit.errors import ConfigError
 from madkit.lm import forward, loading
 from madkit.training.training_module import TrainingModule
 
@@ -87,7 +88,12 @@ class LanguageModel(TrainingModule):
             return
         self.model = self.build().train()
         if self.gradient_checkpointing:
-            self.lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            try:
+                self.lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            except ValueError as error:
+                raise ConfigError(
+                    f"model.gradient_checkpointing=true: transformers has none for {type(self.lm).__name__}: leave it out"
+                ) from error
 
     @override
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:

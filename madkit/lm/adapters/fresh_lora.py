@@ -19,6 +19,7 @@ from madkit.lm.adapters import probe
 from madkit.lm.adapters.adapter_folder import CONFIG, WEIGHTS
 from madkit.lm.adapters.base_identity import record_base
 from madkit.lm.adapters.base_weights import BaseWeights
+from madkit.lm.adapters.lora_coverage import report_coverage
 from madkit.lm.adapters.lora_targets import LoraTargets
 
 #: How a LoRA begins that is made of activations or gradients, which are not at hand before training.
@@ -57,7 +58,8 @@ def attach_lora(lm: PreTrainedModel, options: Mapping[str, Any]) -> Any:
             f"model.lora={dict(chosen)!r} does not fit this model: {str(error).splitlines()[0]}"
         ) from error
     targets.require_matched(model, chosen)
-    targets.report(model, options)
+    named = options.get("target_modules")
+    report_coverage(model, targets, list(named) if isinstance(named, (list, tuple, set)) else [])
     return model
 
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -67,7 +66,7 @@ class LoraTargets:
         return options
 
     def _inside(self, names: list[str]) -> list[str] | str:
-        """Names of modules, as PEFT takes them: an expression where a tower that sees or hears has some of them, too."""
+        """Names of modules as PEFT takes them: an expression where a tower that sees or hears has some of them."""
         layers, _, _ = self.layers[0].rpartition(".")
         if any(_last(name) in names and not name.startswith(f"{layers}.") for name in self.modules):
             return rf"{re.escape(layers)}\.\d+\..*\b({'|'.join(names)})"
@@ -113,33 +112,6 @@ class LoraTargets:
         if chosen is None and not options.get("exclude_modules"):
             self._require_all(set(_list(options.get("target_modules"))), modules, parameters)
         self._require_called(model, [name for name in modules if "expert" not in name])  # a token meets a few of those
-
-    def report(self, model: Any, options: Mapping[str, Any]) -> None:
-        """Say what a LoRA is on; in a warning, which layers it leaves as they are.
-
-        Args:
-            model: the ``PeftModel`` that was made of this model.
-            options: what its LoRA was made of.
-        """
-        reached = [*model.base_model.targeted_module_names, *model.base_model.targeted_parameter_names]
-        per_layer = {layer: [name for name in reached if name.startswith(f"{layer}.")] for layer in self.layers}
-        bare = [number for number, names in enumerate(per_layer.values()) if not names]
-        rare = []
-        for target in _list(options.get("target_modules")):
-            count = sum(any(_ends([name], target) for name in names) for names in per_layer.values())
-            if 0 < count < len(self.layers) - len(bare):
-                rare.append(f"{target} in {count} of {len(self.layers)} layers")
-        if bare or (rare and options.get("layers_pattern") is None):
-            parts = [f"it leaves layers {_numbers(bare)} of 0..{len(self.layers) - 1} as they are"] if bare else []
-            parts += [f"it finds {', '.join(rare)}"] if rare else []
-            rank_zero_warn(
-                f"model.lora covers a part of {self.name}: {'; '.join(parts)} (`target_modules: auto`, without "
-                "layers_to_transform, covers all)"
-            )
-        on = {_last(name.removesuffix(".weight")) for name in reached}
-        without = sorted({_last(name) for name in self.linear} - on)
-        rest = f"; none on {', '.join(without)}" if without else ""
-        rank_zero_info(f"LoRA on {', '.join(sorted(on))}{rest}")
 
     def _require_called(self, model: Any, modules: Iterable[str]) -> None:
         """Refuse a LoRA on modules that take no part when the model reads text."""
@@ -194,22 +166,6 @@ def _is_linear(module: nn.Module) -> bool:
 def _is_read_by_kernels(lm: nn.Module, name: str) -> bool:
     parent, _, last = name.rpartition(".")
     return last in _READ_BY_KERNELS and hasattr(lm.get_submodule(parent), "ssm_state_size")
-
-
-def _numbers(numbers: list[int]) -> str:
-    """Whole numbers in ascending order, runs of them by their ends.
-
-    Example:
-        >>> _numbers([0, 1, 2, 5])
-        '0..2, 5'
-    """
-    runs: list[list[int]] = []
-    for n in numbers:
-        if runs and n == runs[-1][1] + 1:
-            runs[-1][1] = n
-        else:
-            runs.append([n, n])
-    return ", ".join(str(first) if first == last else f"{first}..{last}" for first, last in runs)
 
 
 def _list(value: Any) -> list[str]:
