@@ -92,7 +92,8 @@ class LanguageModel(TrainingModule):
                 self.lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             except ValueError as error:
                 raise ConfigError(
-                    f"model.gradient_checkpointing=true: transformers has none for {type(self.lm).__name__}: leave it out"
+                    f"model.gradient_checkpointing=true: {type(self.lm).__name__} has none in transformers: "
+                    "leave it out"
                 ) from error
 
     @override
