@@ -124,7 +124,7 @@ class Extractor(ModelExtractor):
             "dtype": self.dtype_name,
             "attention": loading.attention_of(lm),
             "prompts": self.data.identity(),
-            "adapter": None if self.adapter_name is None else fingerprints.fingerprint(self.adapter_name),
+            "adapter": None if self.adapter_name is None else fingerprints.adapter_fingerprint(self.adapter_name),
         }
         if self.reference is not None:
             model["reference"] = fingerprints.fingerprint(self.reference)

@@ -6,15 +6,15 @@ import hashlib
 import importlib
 import inspect
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from madkit.errors import ConfigError
+from madkit.runs import hub
 from madkit.runs.file_digest import file_digest
 from madkit.runs.fitted import require_fitted
 from madkit.runs.gguf_base import base_folder
-
-WEIGHTS = ("*.safetensors",)
 
 
 def digest(value: Any) -> str:
@@ -46,14 +46,15 @@ def code_digest(cls: type, *modules: str, stop: type = object) -> str:
 
 
 def weights_fingerprint(folder: Path) -> str:
-    """A digest of all safetensors files in a model or adapter folder.
+    """A digest of all safetensors files in a model folder, or of an adapter, whatever lies beside it.
 
     Raises:
         ConfigError: if the folder holds no safetensors weights.
         StoreError: if it is what `madkit fit` left, and is unfinished or damaged.
     """
     require_fitted(folder)
-    files = sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))
+    is_adapter = (folder / "adapter_config.json").is_file()
+    files = sorted(folder.glob("adapter_*.safetensors" if is_adapter else "*.safetensors"))
     if not files:
         if pickled := sorted(path.name for path in folder.glob("*.bin")):
             raise ConfigError(
@@ -61,12 +62,13 @@ def weights_fingerprint(folder: Path) -> str:
                 "`save_pretrained` of peft or transformers writes safetensors"
             )
         raise ConfigError(
-            f"{str(folder)!r} holds no .safetensors weights; is it a complete model or adapter folder? (pickled .bin "
-            "files are not read; `save_pretrained` of peft or transformers writes safetensors)"
+            f"{str(folder)!r} holds no {'adapter_model' if is_adapter else ''}.safetensors weights; is it a complete "
+            "model or adapter folder? (pickled .bin files are not read; `save_pretrained` of peft or transformers "
+            "writes safetensors)"
         )
-    settings = [folder / name for name in ("config.json", "adapter_config.json") if (folder / name).exists()]
+    settings = folder / ("adapter_config.json" if is_adapter else "config.json")
     content = {path.name: file_digest(path) for path in files}
-    for path in settings:
+    for path in [settings] if settings.exists() else []:
         # Where a folder lies does not change what it computes.
         try:
             options = dict(json.loads(path.read_text()))
@@ -78,33 +80,32 @@ def weights_fingerprint(folder: Path) -> str:
     return digest(content)
 
 
-def local_folder(name: str, subfolders: list[str] | None = None) -> Path:
+def local_folder(name: str, subfolders: list[str] | None = None, files: Sequence[str] = hub.MODEL) -> Path:
     """The folder of a model or adapter: itself when local, else its snapshot in the hub's cache.
 
     Args:
         name: folder or hub name.
         subfolders: parts of the hub's repository that are enough; None for all of it.
+        files: patterns of the files that are enough.
     """
-    name = base_folder(name, "model")
+    if hub.hub_name(name).revision is None:
+        name = base_folder(name, "model")
     path = Path(name)
     if path.is_dir():
         return path
-    from huggingface_hub import snapshot_download
-
-    kinds = ["*.safetensors", "*.json", "*.model", "*.txt"]
-    wanted = kinds if subfolders is None else [f"{part}/{kind}" for part in subfolders for kind in kinds]
-    try:
-        return Path(snapshot_download(name, allow_patterns=wanted))
-    except Exception as error:  # the hub client raises many unrelated types when a name cannot be had
-        raise ConfigError(
-            f"{name!r} is no local folder and could not be fetched from the Hugging Face hub; "
-            "check the name and the network"
-        ) from error
+    return hub.snapshot(
+        name, files if subfolders is None else [f"{part}/{kind}" for part in subfolders for kind in files]
+    )
 
 
 def fingerprint(name: str) -> str:
-    """The fingerprint of a model or adapter given by folder or hub name."""
+    """The fingerprint of a model given by folder or hub name."""
     return weights_fingerprint(local_folder(name))
+
+
+def adapter_fingerprint(name: str) -> str:
+    """The fingerprint of an adapter given by folder or hub name."""
+    return weights_fingerprint(local_folder(name, files=hub.ADAPTER))
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:

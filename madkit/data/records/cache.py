@@ -13,6 +13,7 @@ from madkit.data.tables.raw_source import RawSource
 from madkit.errors import ConfigError
 from madkit.runs.atomic import write_atomically, write_json
 from madkit.runs.fingerprints import digest, file_digest
+from madkit.runs.hub import hub_name
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -66,7 +67,8 @@ def raw_contents(raw: str | Mapping[str, Any]) -> Any:
     from datasets import load_dataset_builder
 
     try:
-        return [options, source.path, load_dataset_builder(source.path, source.config).hash]
+        repository, revision = hub_name(source.path)
+        return [options, source.path, load_dataset_builder(repository, source.config, revision=revision).hash]
     except Exception as error:  # the hub client raises many unrelated types
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(

@@ -13,6 +13,7 @@ from madkit.data.tables.files import SUFFIXES, columns_of, read_rows, suffix_of
 from madkit.data.tables.json_rows import read_json_rows
 from madkit.data.tasks.base import SPLITS
 from madkit.errors import ConfigError, DataError
+from madkit.runs.hub import hub_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +26,8 @@ def read_splits(source: str) -> dict[str, Dataset]:
     Args:
         source: A folder written by `save_to_disk`; a file (parquet, JSONL, JSON or CSV, also compressed), whose rows
             may name their split in a column `split`; a folder of such files, of which those called `train*`,
-            `validation*` and `test*` (also in a subfolder `data`) are the splits; or a hub name.
+            `validation*` and `test*` (also in a subfolder `data`) are the splits; or a hub name, `owner/name` or
+            `owner/name@revision`.
 
     Returns:
         At least one split. What does not say which split it is, is called `train`.
@@ -70,8 +72,9 @@ def column_names(source: str) -> list[str]:
 def _read_hub(source: str) -> dict[str, Dataset]:
     from datasets import load_dataset
 
+    repository, revision = hub_name(source)
     try:
-        return dict(load_dataset(source))
+        return dict(load_dataset(repository, revision=revision))
     except Exception as error:  # the hub client raises many unrelated types
         reason = str(error).partition("\n")[0]
         raise ConfigError(

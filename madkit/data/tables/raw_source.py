@@ -13,6 +13,7 @@ import pandas as pd
 
 from madkit.data.tables.files import SUFFIXES, read_rows, suffix_of
 from madkit.errors import ConfigError, DataError
+from madkit.runs.hub import hub_name
 
 log = logging.getLogger(__name__)
 
@@ -148,8 +149,9 @@ def _parts(source: RawSource) -> list[Any]:
     elif source.is_local:
         return source.files
     else:
+        repository, revision = hub_name(source.path)
         try:
-            dataset = load_dataset(source.path, source.config)
+            dataset = load_dataset(repository, source.config, revision=revision)
         except Exception as error:  # the hub client raises many unrelated types
             reason = str(error).strip().partition("\n")[0]
             raise ConfigError(

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from madkit.errors import ConfigError
-from madkit.runs import fingerprints
+from madkit.runs import fingerprints, hub
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -37,7 +37,7 @@ class AdapterFolder:
         if Path(name).is_file():
             raise ConfigError(f"{self.label} is a file: name the folder that holds {CONFIG} and {WEIGHTS}")
         try:
-            self.path = fingerprints.local_folder(name)
+            self.path = fingerprints.local_folder(name, files=hub.ADAPTER)
         except ConfigError as error:
             raise ConfigError(
                 f"{self.label}: cannot load the adapter; it is no local folder and could not be fetched from the "

@@ -14,6 +14,7 @@ from madkit.lm.adapters.adapter_folder import WEIGHTS, AdapterFolder
 from madkit.lm.adapters.base_weights import BaseWeights
 from madkit.runs import fingerprints
 from madkit.runs.atomic import write_json
+from madkit.runs.hub import hub_name
 
 FILE = "base.json"
 
@@ -22,16 +23,17 @@ _ANYTHING = re.compile(r"(base|model|base[-_]model|merged|final|latest|last|best
 _CACHED = re.compile(r"models--([^/]+?)--([^/]+?)/snapshots/[^/]+/?$")
 
 
-def record_base(folder: Path, base: str, weights: str) -> None:
+def record_base(folder: Path, name: str, base: str, weights: str) -> None:
     """Write beside an adapter which base it was trained on.
 
     Args:
         folder: the adapter's.
-        base: folder or hub name of the base.
+        name: what its adapter_config.json calls the base.
+        base: folder or hub name of the base, with its revision.
         weights: the digest of its `BaseWeights`.
     """
     adapter = fingerprints.file_digest(folder / WEIGHTS)
-    write_json(folder / FILE, {"name": base, "fingerprint": _fingerprint(base), "weights": weights, "adapter": adapter})
+    write_json(folder / FILE, {"name": name, "fingerprint": _fingerprint(base), "weights": weights, "adapter": adapter})
 
 
 def require_base(adapter: AdapterFolder, base: str, weights: BaseWeights, accepted: str | None) -> None:
@@ -109,7 +111,7 @@ def _same(named: str, base: str) -> bool:
 def _last(name: str) -> str:
     """The last part of a model's name, of the hub's cache too."""
     cached = _CACHED.search(name)
-    return (cached[2] if cached else name.rstrip("/").rsplit("/", 1)[-1]).lower()
+    return (cached[2] if cached else hub_name(name).repository.rstrip("/").rsplit("/", 1)[-1]).lower()
 
 
 def _stored(name: str) -> Path | None:
@@ -120,7 +122,8 @@ def _stored(name: str) -> Path | None:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        config = try_to_load_from_cache(name, "config.json")
+        repository, revision = hub_name(name)
+        config = try_to_load_from_cache(repository, "config.json", revision=revision)
     except HFValidationError:
         return None
     return Path(config).parent if isinstance(config, str) else None

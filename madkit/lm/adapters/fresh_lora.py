@@ -21,6 +21,7 @@ from madkit.lm.adapters.base_identity import record_base
 from madkit.lm.adapters.base_weights import BaseWeights
 from madkit.lm.adapters.lora_coverage import report_coverage
 from madkit.lm.adapters.lora_targets import LoraTargets
+from madkit.runs.hub import hub_name
 
 #: How a LoRA begins that is made of activations or gradients, which are not at hand before training.
 _NEED_DATA = ("eva", "corda", "lora_ga")
@@ -107,14 +108,14 @@ class FreshLora:
         """
         config = self.model.peft_config["default"]
         # An absolute path lets a script load the adapter from any working directory.
-        name = str(Path(base).resolve()) if Path(base).exists() else base
-        config.base_model_name_or_path = name
+        name, revision = (str(Path(base).resolve()), None) if Path(base).exists() else hub_name(base)
+        config.base_model_name_or_path, config.revision = name, revision
         self.model.save_pretrained(folder, save_embedding_layers=False)
         if self._begun:
             save_file(_less(self._tensors(), self._begun), folder / WEIGHTS, metadata={"format": "pt"})
             _doubled(config).save_pretrained(str(folder))
         _put_in_order(folder / CONFIG)
-        record_base(folder, name, self._base)
+        record_base(folder, name, base, self._base)
 
 
 def _put_in_order(path: Path) -> None:

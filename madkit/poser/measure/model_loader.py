@@ -77,15 +77,14 @@ class ModelLoader:
 
     def fingerprint(self, model: PairedModel) -> str:
         """Which weights and tokenizer exactly; from the hub, this fetches the weights."""
-        names = [name for name in (model.base, model.path) if name is not None]
-        weights = [self._weights_fingerprint(name) for name in names]
+        weights = [self.base_fingerprint(model)]
+        if model.base is not None:
+            weights.append(fingerprints.adapter_fingerprint(model.path))
         return digest([*weights, fingerprints.tokenizer_fingerprint(self.tokenizer(model))])
 
     def base_fingerprint(self, model: PairedModel) -> str:
         """Which weights exactly `load_base` loads."""
-        return self._weights_fingerprint(model.base or model.path)
-
-    def _weights_fingerprint(self, name: str) -> str:
+        name = model.base or model.path
         if name not in self._fingerprints:
             self._fingerprints[name] = fingerprints.fingerprint(name)
         return self._fingerprints[name]

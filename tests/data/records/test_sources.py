@@ -184,7 +184,7 @@ def published(dataset, n=600):
 @pytest.mark.parametrize("dataset", sorted(PUBLISHED))
 def test_every_public_set_gives_prompts_with_every_list_of_templates(monkeypatch, dataset):
     names = []
-    monkeypatch.setattr("datasets.load_dataset", lambda name, *_: names.append(name) or published(dataset))
+    monkeypatch.setattr("datasets.load_dataset", lambda name, *_, revision: names.append(name) or published(dataset))
     for template in ("first", "mixture", "standardized", "compact"):
         data = QuirkyData(dataset, template, source="EleutherAI/quirky_{dataset}_raw")
         table = data.make_table()
@@ -296,7 +296,8 @@ def test_an_option_that_names_a_file_counts_by_its_content(tmp_path):
 
 def test_the_hub_counts_by_its_version(monkeypatch):
     monkeypatch.setattr(
-        "datasets.load_dataset_builder", lambda name, config: type("Builder", (), {"hash": f"{name}{config}1"})
+        "datasets.load_dataset_builder",
+        lambda name, config, revision: type("Builder", (), {"hash": f"{name}{config}1"}),
     )
     assert cache.raw_contents({"path": "a/b", "config": "c"}) == [{"config": "c"}, "a/b", "a/bc1"]
 

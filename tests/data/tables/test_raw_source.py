@@ -155,7 +155,7 @@ def test_the_hub(monkeypatch):
         for split in ("train", "test")
     }
     asked = []
-    monkeypatch.setattr("datasets.load_dataset", lambda *names: asked.append(names) or DatasetDict(parts))
+    monkeypatch.setattr("datasets.load_dataset", lambda *names, revision: asked.append(names) or DatasetDict(parts))
     columns, aliases = ("review", "label"), {"review": ("content",)}
     table = load_table("fancyzhx/amazon_polarity", columns, ("title",), aliases=aliases)
     assert table.to_dict("list") == {
