@@ -157,6 +157,10 @@ def _detection(
                             for end, number in interval._asdict().items()
                         },
                         **_answers(auc, low, high),
+                        "false_alarms": auc / 3,
+                        "false_alarms_low": low / 3,
+                        "false_alarms_high": high / 3,
+                        "nominal": 0.01,
                         "n_normal": int((~bob[keep]).sum()),
                         "n_anomalous": int(bob[keep].sum()),
                         "n_statements": int(prompts.loc[keep, "statement"].nunique()),
@@ -264,7 +268,7 @@ def _summary(path: Path, rng: np.random.Generator, model: str, dataset: str, str
                 "accuracy": {"alice": 0.9, "bob": 0.9, "bob_against_truth": 0.2},
                 "madkit_version": "0",
                 "identity": {},
-                "format": 3,
+                "format": 4,
                 "cost": [
                     {
                         "feature": "activations",

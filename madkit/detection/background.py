@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from madkit.detection.detector import Detector
-from madkit.detection.result_tables import SiteKey, SiteScores
+from madkit.detection.site_scores import SiteKey, SiteScores
 from madkit.detection.supervised_probe import PROBE
 from madkit.errors import DataError, StoreError
 

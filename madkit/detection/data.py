@@ -28,6 +28,8 @@ class Feed(NamedTuple):
     """``source``, ``trusted`` and ``untrusted`` are learned from, ``calibration`` and ``test`` are scored."""
     split: str
     """The split that they come from."""
+    needed: bool = True
+    """Whether it is an error if a store does not have the split."""
 
 
 class SiteBlocks(Dataset[dict[str, Any]]):
@@ -60,7 +62,7 @@ class SiteBlocks(Dataset[dict[str, Any]]):
         self.site = site
         self.stores = [(stores[source], name) for source, name in site.sources]
         self.blocks: list[tuple[str, str, int, int]] = []
-        for role, split in feeds:
+        for role, split, _ in feeds:
             total = min(store.count(split) for store, _ in self.stores)
             rounds = -(-total // (block_size * world))
             for k in range(rounds):
@@ -137,7 +139,8 @@ class StoreData(L.LightningDataModule):
         self.sites = {
             v: derived[v].sites(self.stores) if v in derived else _stored_sites(v, self.stores[v]) for v in feeds
         }
-        for source, split in ((s, split) for v, feed in feeds.items() for s in reads[v] for _, split in feed):
+        wanted = ((s, feed.split) for v, fed in feeds.items() for s in reads[v] for feed in fed if feed.needed)
+        for source, split in wanted:
             if not self.stores[source].count(split):
                 raise DataError(
                     f"store {str(self.stores[source].folder)!r} has no {split} prompts; list the split in the "

@@ -21,6 +21,8 @@ from madkit.detection import output, own_answer, pca, result_tables
 from madkit.detection.background import fitted_detectors, listed_scores
 from madkit.detection.data import ANSWERS, Feed, StoreData
 from madkit.detection.detector import Assumptions, Detector
+from madkit.detection.held_out_scores import held_out_scores
+from madkit.detection.site_scores import SiteKey, SiteScores
 from madkit.detection.supervised_probe import PROBE, SETTING, probe
 from madkit.detection.within_answers import answer_warning, answers_missing
 from madkit.errors import ConfigError
@@ -50,7 +52,7 @@ class Detection(L.LightningModule):
     and freed after it, so memory holds one site at a time.
 
     Written to the run's ``detection`` folder, replacing all that an earlier recipe left there: ``results.parquet``,
-    ``comparisons.parquet``, ``scores.parquet``, ``calibration.parquet`` (where an aggregation needs it),
+    ``comparisons.parquet``, ``scores.parquet``, ``calibration.parquet`` (where the store has calibration prompts),
     ``prompts.parquet``, ``separation.parquet``, ``pca.parquet`` (some test prompts on the first two principal
     components of each site), ``summary.json`` and the fitted scores, in ``detectors/<feature>/<score>/<site>`` and, of
     controls, in ``detectors/controls/<feature>/<score>/<site>``; what a derived feature has learned, in
@@ -100,17 +102,17 @@ class Detection(L.LightningModule):
             raise ConfigError(f"model.untrusted={untrusted!r}: choose from {', '.join(UNTRUSTED)}")
         self.fitted = fitted_detectors(detectors)
         self.derived = {d.variant: d.derived for d in detectors if d.derived is not None}
-        self.sites: dict[result_tables.SiteKey, result_tables.SiteScores] = {}
-        self.separations: dict[result_tables.SiteKey, Any] = {}
-        self.projections: dict[result_tables.SiteKey, pca.Projection] = {}
+        self.sites: dict[SiteKey, SiteScores] = {}
+        self.separations: dict[SiteKey, Any] = {}
+        self.projections: dict[SiteKey, pca.Projection] = {}
         self.costs: dict[tuple[Variant, str], Cost] = {}
-        self.recalls: dict[tuple[result_tables.SiteKey, str], float] = {}
+        self.recalls: dict[tuple[SiteKey, str], float] = {}
         self._scores: ScoreCollection
         self._made: DerivedFeature | None = None
         self._pools: dict[str, Pool] = {}
         self._separation: StreamingSeparation
         self._with_probe = False
-        self._timed: set[result_tables.SiteKey] = set()
+        self._timed: set[SiteKey] = set()
 
     @property
     def data(self) -> StoreData:
@@ -120,7 +122,10 @@ class Detection(L.LightningModule):
 
     @property
     def calibrated(self) -> bool:
-        """Whether an aggregation, or a background ratio, needs the scores of calibration prompts."""
+        """Whether an aggregation, or a background ratio, needs the scores of calibration prompts.
+
+        Where they are stored they are scored in any case: thresholds are set on them.
+        """
         return bool(set(self.aggregations) & set(CALIBRATED)) or any(d.background for d in self.detectors)
 
     def feeds(self, variant: Variant) -> list[Feed]:
@@ -130,8 +135,7 @@ class Detection(L.LightningModule):
             feeds.insert(0, Feed("source", "trusted"))
         if any(d.score.offline for d in self.fitted if d.variant == variant):
             feeds.insert(-1, Feed("untrusted", self.untrusted))
-        if self.calibrated:
-            feeds.insert(-1, Feed("calibration", "calibration"))
+        feeds.insert(-1, Feed("calibration", "calibration", needed=self.calibrated))
         return feeds
 
     def setup(self, stage: str) -> None:
@@ -184,7 +188,7 @@ class Detection(L.LightningModule):
         self._pools = {name: Pool().to(self.device) for name in ("calibration", "test", "vectors")}
         self._separation = StreamingSeparation()
 
-    def _end_site(self, key: result_tables.SiteKey) -> None:
+    def _end_site(self, key: SiteKey) -> None:
         variant, site = key
         self.separations[key] = self._separation.compute()
         names = list(self._scores.names)
@@ -201,7 +205,7 @@ class Detection(L.LightningModule):
         for name, score in self._scores.items():
             if "recall" in (fitted := dict(score.named_buffers())):
                 self.recalls[key, name] = float(fitted["recall"])
-        self.sites[key] = result_tables.SiteScores(names, rows, values, held_out, calibration)
+        self.sites[key] = SiteScores(names, rows, values, held_out, calibration)
         if self.trainer.is_global_zero:
             folder = output.unfinished(root_of(self.trainer)) / "detectors" / str(variant)
             for name, score in self._scores.items():
@@ -211,7 +215,7 @@ class Detection(L.LightningModule):
         del self._scores, self._made
         self._pools = {}
 
-    def _time(self, key: result_tables.SiteKey, x: Tensor) -> None:
+    def _time(self, key: SiteKey, x: Tensor) -> None:
         """Time each score by itself, once a site, on a part of the first block that has rows; sites add up."""
         if key in self._timed or not len(x):
             return
@@ -253,7 +257,8 @@ class Detection(L.LightningModule):
         prompts = output.behaviour(self.prompts, stores.get(ANSWERS))
         # The control that knows the answer alone is in the results; its scores are columns of the prompts already.
         judged = pd.concat([scores, own_answer.own_answer_scores(prompts)], ignore_index=True)
-        results = result_tables.results_table(judged, prompts, settings | own_answer.settings_of())
+        held_out = held_out_scores(self.sites, self.aggregations)
+        results = result_tables.results_table(judged, prompts, settings | own_answer.settings_of(), held_out)
         for message in (answers_missing(results), answer_warning(results)):
             if message:
                 rank_zero_warn(message)
@@ -268,7 +273,7 @@ class Detection(L.LightningModule):
                 "comparisons": result_tables.comparisons_table(scores, self.prompts),
                 "results": results,
             }
-            if self.calibrated:
+            if held_out:
                 tables["calibration"] = result_tables.calibration_table(self.sites)
             if projections:
                 tables["pca"] = pca.pca_table(projections, layers)

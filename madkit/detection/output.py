@@ -12,7 +12,7 @@ import pandas as pd
 
 from madkit.analysis.quirkiness import accuracy, losses, quirkiness_coefficient
 from madkit.analysis.state_separation import separation
-from madkit.detection.result_tables import SiteKey
+from madkit.detection.site_scores import SiteKey
 from madkit.runs.atomic import complete, write_json
 from madkit.runs.cost import Cost
 from madkit.runs.file_digest import file_digest
@@ -26,7 +26,7 @@ from madkit.store.variant import Variant
 from madkit.training.tensorboard import tensorboard_writer
 
 #: The format of the results, for readers to check.
-FORMAT = 3
+FORMAT = 4
 
 PROMPT_COLUMNS = [
     "row", "id", "statement", "name", "character", "label", "alice_label", "bob_label", "agree", "anomalous",

@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from madkit.analysis.principal_components import first_principal_components
-from madkit.detection.result_tables import SiteKey, layer_column
+from madkit.detection.result_tables import layer_column
+from madkit.detection.site_scores import SiteKey
 from madkit.errors import DataError
 
 #: Prompts in a figure: more cannot be told apart, and memory holds them in float64.

@@ -6,7 +6,6 @@ In all of them a detector is a feature, whether the adapter was on (False is the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
 from madkit.detection.detector import Assumptions
+from madkit.detection.held_out_scores import ScoreKey, alarm_columns
 from madkit.detection.own_answer import SETTING as OWN_SETTING
 from madkit.detection.own_answer import answers_of
+from madkit.detection.site_scores import SiteKey, SiteScores, by_feature
 from madkit.detection.subsets import Subset, contested
 from madkit.detection.supervised_probe import PROBE
 from madkit.detection.within_answers import within_answers
@@ -35,25 +36,6 @@ LOW = 0.01
 #: Scores of prompts that are judged at once: 32 MiB.
 BLOCK = 2**22
 
-#: A feature and one of its sites. Sites of two features may have the same name.
-SiteKey = tuple[Variant, str]
-
-
-@dataclass(frozen=True)
-class SiteScores:
-    """Scores of all prompts at one site, of all processes."""
-
-    names: list[str]
-    """The scores."""
-    rows: NDArray[np.int64]
-    """(n,) the test prompts, ascending."""
-    values: NDArray[np.float64]
-    """(n, scores)."""
-    held_out: NDArray[np.int64]
-    """(m,) the calibration prompts, ascending; none where no aggregation needs them."""
-    calibration: NDArray[np.float64]
-    """(m, scores); NaN for the ceiling."""
-
 
 def scores_table(
     sites: Mapping[SiteKey, SiteScores], aggregations: list[str], layers: Mapping[SiteKey, int | None]
@@ -65,7 +47,7 @@ def scores_table(
         for index, name in enumerate(scores.names):
             parts.append(_part(scores.rows, variant, name, site, layers[key], "", scores.values[:, index]))
     for method in aggregations:
-        for variant, scores_of_sites in _by_feature(sites).items():
+        for variant, scores_of_sites in by_feature(sites).items():
             for index, name in enumerate(scores_of_sites[0].names):
                 if name == PROBE and method in CALIBRATED:
                     continue
@@ -94,7 +76,10 @@ def calibration_table(sites: Mapping[SiteKey, SiteScores]) -> pd.DataFrame:
 
 
 def results_table(
-    scores: pd.DataFrame, prompts: pd.DataFrame, settings: Mapping[tuple[Variant, str], Assumptions]
+    scores: pd.DataFrame,
+    prompts: pd.DataFrame,
+    settings: Mapping[tuple[Variant, str], Assumptions],
+    held_out: Mapping[ScoreKey, NDArray[np.float64]] | None = None,
 ) -> pd.DataFrame:
     """AUROC and its companions, each with a 95% interval, of every detector, site or aggregate, and subset.
 
@@ -108,6 +93,8 @@ def results_table(
         scores: see `scores_table`.
         prompts: the test prompts, with log_odds where they are known.
         settings: of each detector, what it is told and needs.
+        held_out: scores of calibration prompts, as `madkit.detection.held_out_scores` has them; `alarm_columns` says
+            what results tell of a threshold that is set on them. None: nothing.
 
     Raises:
         DataError: all test prompts are normal, or all are anomalous.
@@ -120,6 +107,8 @@ def results_table(
     subsets = contested(prompts)
     answers, answers_from = answers_of(prompts)
     keys, values = _by_detector(scores, prompts["row"].to_numpy())
+    named = [ScoreKey(Variant(key[0], bool(key[1])), key[2], key[3], key[5]) for key in keys]
+    calibration = [(held_out or {}).get(key) for key in named]
     lines: list[dict[str, dict[str, Any]]] = [{} for _ in keys]
     for name, subset in subsets.items():
         members = np.flatnonzero(np.isin(prompts["row"].to_numpy(), subset.rows))
@@ -129,10 +118,14 @@ def results_table(
             chunk = slice(first, first + step)
             told = [settings[Variant(key[0], bool(key[1])), key[2]] for key in keys[chunk]]
             own = [assumptions.setting == OWN_SETTING for assumptions in told]
-            judged = _judged(values[chunk][:, members], own, subset, answers, answers_from)
-            for line, key, assumptions, columns in zip(lines[chunk], keys[chunk], told, judged, strict=True):
+            part = values[chunk][:, members]
+            judged = _judged(part, own, subset, answers, answers_from)
+            alarms = alarm_columns(part, calibration[chunk], subset)
+            for line, key, assumptions, columns, more in zip(
+                lines[chunk], keys[chunk], told, judged, alarms, strict=True
+            ):
                 keyed = dict(zip(RESULT_KEYS, key, strict=True))
-                line[name] = {**keyed, **assumptions._asdict(), "subset": name, **columns, **counts}
+                line[name] = {**keyed, **assumptions._asdict(), "subset": name, **columns, **more, **counts}
     table = pd.DataFrame([line[name] for line in lines for name in subsets])
     return table.astype({"adapter": bool, "layer": "Int64"})
 
@@ -212,13 +205,6 @@ def layer_column(layer: int | None, n: int) -> Any:
 
 def _columns(name: str, interval: Interval, prefix: str) -> dict[str, float]:
     return {name: interval.value, f"{prefix}low": interval.low, f"{prefix}high": interval.high}
-
-
-def _by_feature(sites: Mapping[SiteKey, SiteScores]) -> dict[Variant, list[SiteScores]]:
-    groups: dict[Variant, list[SiteScores]] = {}
-    for (variant, _), scores in sites.items():
-        groups.setdefault(variant, []).append(scores)
-    return groups
 
 
 def _part(

@@ -49,57 +49,101 @@ def aggregate(name: str, scores: ArrayLike, calibration: ArrayLike | None = None
         >>> aggregate("rank", [[0.5, 9.0]], [[0.0, 1.0], [1.0, 2.0]]).tolist()
         [0.75]
     """
-    if name not in AGGREGATIONS:
-        raise DataError(f"name={name!r}: unknown aggregation; choose from {', '.join(AGGREGATIONS)}")
-    table = float_array(scores, "scores")
-    if table.ndim != 2 or not table.shape[1] or not np.isfinite(table).all():
-        raise DataError(f"scores of shape {table.shape} must be finite numbers, (n, sites)")
-    if name == "mean":
-        return table.mean(1)
-    if name == "max":
-        return table.max(1)
+    table = _checked(name, scores, "scores")
+    if name in _RAW_FUNCTIONS:
+        return _RAW_FUNCTIONS[name](table)
     held_out = np.empty((0, table.shape[1])) if calibration is None else float_array(calibration, "calibration")
     if held_out.ndim != 2 or held_out.shape[1] != table.shape[1] or not np.isfinite(held_out).all():
         raise DataError(f"calibration of shape {held_out.shape} must be finite, (m, {table.shape[1]}) as the scores")
     if len(held_out) < 2:
         raise DataError(f"{name} needs scores of held-out trusted prompts and has {len(held_out)}: give two or more")
-    return _CALIBRATED_FUNCTIONS[name](table, held_out)
+    return _CALIBRATED_FUNCTIONS[name](table, held_out, False)
 
 
-def _zscores(scores: Scores, calibration: Scores) -> Scores:
-    spread = calibration.std(0, ddof=1)
+def aggregate_held_out(name: str, calibration: ArrayLike) -> Scores:
+    """The calibration prompts' own aggregated scores, each measured against the others.
+
+    They are what aggregated scores of new prompts are compared with. Measured against all calibration prompts, itself
+    among them, a prompt would look more usual than a new one of the same kind, and thresholds would be too low. The
+    covariance of ledoit_wolf leaves out a twentieth of them at a time, all other aggregations one.
+
+    Args:
+        name: as of `aggregate`.
+        calibration: (m, sites) scores of held-out trusted prompts.
+
+    Returns:
+        (m,) float64.
+
+    Raises:
+        DataError: as of `aggregate`; or fewer than three calibration prompts.
+
+    Example:
+        >>> aggregate_held_out("rank", [[0.0], [1.0], [2.0]]).tolist()
+        [0.0, 0.5, 1.0]
+    """
+    table = _checked(name, calibration, "calibration")
+    if name in _RAW_FUNCTIONS:
+        return _RAW_FUNCTIONS[name](table)
+    if len(table) < 3:
+        raise DataError(f"{name} measures calibration prompts against the others and has {len(table)}: give three")
+    return _CALIBRATED_FUNCTIONS[name](table, table, True)
+
+
+def _checked(name: str, scores: ArrayLike, argument: str) -> Scores:
+    if name not in AGGREGATIONS:
+        raise DataError(f"name={name!r}: unknown aggregation; choose from {', '.join(AGGREGATIONS)}")
+    table = float_array(scores, argument)
+    if table.ndim != 2 or not table.shape[1] or not np.isfinite(table).all():
+        raise DataError(f"{argument} of shape {table.shape} must be finite numbers, (n, sites)")
+    return table
+
+
+def _zscores(scores: Scores, calibration: Scores, own: bool) -> Scores:
+    """Z-scores; with `own`, of the calibration prompts, each by the mean and the spread of the others."""
+    centre, spread = calibration.mean(0), calibration.std(0, ddof=1)
     if not (spread > 0).all():
         raise DataError(f"zscore: at {int((spread == 0).sum())} sites all calibration scores are equal; use rank")
-    return (scores - calibration.mean(0)) / spread
+    if own:
+        m = len(calibration)
+        total = (m - 1) * spread**2
+        # Where all others are equal this one is infinitely far from them: very far will do.
+        others = np.maximum(total - (calibration - centre) ** 2 * (m / (m - 1)), 1e-9 * total)
+        centre, spread = centre - (calibration - centre) / (m - 1), np.sqrt(others / (m - 2))
+    return (scores - centre) / spread
 
 
-def _zscore(scores: Scores, calibration: Scores) -> Scores:
-    return _zscores(scores, calibration).mean(1)
+def _zscore(scores: Scores, calibration: Scores, own: bool) -> Scores:
+    return _zscores(scores, calibration, own).mean(1)
 
 
-def _ledoit_wolf(scores: Scores, calibration: Scores) -> Scores:
+def _ledoit_wolf(scores: Scores, calibration: Scores, own: bool) -> Scores:
     from sklearn.covariance import ledoit_wolf
 
-    covariance, _ = ledoit_wolf(_zscores(calibration, calibration))
-    z = _zscores(scores, calibration)
+    if own:
+        folds, values = np.arange(len(calibration)) % min(_FOLDS, len(calibration)), np.empty(len(calibration))
+        for fold in range(int(folds.max()) + 1):
+            values[folds == fold] = _ledoit_wolf(scores[folds == fold], calibration[folds != fold], False)
+        return values
+    covariance, _ = ledoit_wolf(_zscores(calibration, calibration, False))
+    z = _zscores(scores, calibration, False)
     return np.einsum("ij,ij->i", z, np.linalg.solve(covariance, z.T).T)
 
 
-def _rank(scores: Scores, calibration: Scores) -> Scores:
-    below, not_above = _counts(scores, calibration)
-    return (below + not_above).mean(1) / (2 * len(calibration))
+def _rank(scores: Scores, calibration: Scores, own: bool) -> Scores:
+    below, not_above = _counts(scores, calibration, own)
+    return (below + not_above).mean(1) / (2 * (len(calibration) - own))
 
 
-def _fisher(scores: Scores, calibration: Scores) -> Scores:
-    return -2 * np.log(_p_values(scores, calibration)).sum(1)
+def _fisher(scores: Scores, calibration: Scores, own: bool) -> Scores:
+    return -2 * np.log(_p_values(scores, calibration, own)).sum(1)
 
 
-def _cauchy(scores: Scores, calibration: Scores) -> Scores:
-    return np.tan(np.pi * (0.5 - _p_values(scores, calibration, most=1 - 0.5 / (1 + len(calibration))))).mean(1)
+def _cauchy(scores: Scores, calibration: Scores, own: bool) -> Scores:
+    return np.tan(np.pi * (0.5 - _p_values(scores, calibration, own, off_one=True))).mean(1)
 
 
-def _higher_criticism(scores: Scores, calibration: Scores) -> Scores:
-    p = np.sort(_p_values(scores, calibration, most=1 - 0.5 / (1 + len(calibration))), axis=1)
+def _higher_criticism(scores: Scores, calibration: Scores, own: bool) -> Scores:
+    p = np.sort(_p_values(scores, calibration, own, off_one=True), axis=1)
     k = p.shape[1]
     half = max(1, k // 2)
     share = np.arange(1, half + 1) / k
@@ -107,26 +151,34 @@ def _higher_criticism(scores: Scores, calibration: Scores) -> Scores:
     return (np.sqrt(k) * (share - p) / np.sqrt(p * (1 - p))).max(1)
 
 
-def _p_values(scores: Scores, calibration: Scores, most: float = 1.0) -> Scores:
-    """Of each score, (1 + number of calibration prompts that score as high) / (1 + their number), at most `most`.
+def _p_values(scores: Scores, calibration: Scores, own: bool, off_one: bool = False) -> Scores:
+    """Of each score, (1 + number of calibration prompts that score as high) / (1 + their number).
 
-    A score below all calibration prompts has p = 1, where tan and 1 / sqrt(1 - p) have a pole: `most` keeps off it.
+    A score below all calibration prompts has p = 1, where tan and 1 / sqrt(1 - p) have a pole: `off_one` keeps off it.
     """
-    below, _ = _counts(scores, calibration)
-    as_high = len(calibration) - below
-    return np.minimum((1 + as_high) / (1 + len(calibration)), most)
+    below, _ = _counts(scores, calibration, own)
+    m = len(calibration) - own
+    as_high = m - below
+    return np.minimum((1 + as_high) / (1 + m), 1 - 0.5 / (1 + m) if off_one else 1.0)
 
 
-def _counts(scores: Scores, calibration: Scores) -> tuple[Scores, Scores]:
-    """At each site, how many calibration scores lie below each score, and how many not above it."""
+def _counts(scores: Scores, calibration: Scores, own: bool) -> tuple[Scores, Scores]:
+    """At each site, how many calibration scores lie below each score, and how many not above it.
+
+    With `own` the scores are those of the calibration prompts, and none is counted for itself.
+    """
     below, not_above = np.empty_like(scores), np.empty_like(scores)
     for j, ordered in enumerate(np.sort(calibration, axis=0).T):
         below[:, j] = np.searchsorted(ordered, scores[:, j], "left")
-        not_above[:, j] = np.searchsorted(ordered, scores[:, j], "right")
+        not_above[:, j] = np.searchsorted(ordered, scores[:, j], "right") - own
     return below, not_above
 
 
-_CALIBRATED_FUNCTIONS: dict[str, Callable[[Scores, Scores], Scores]] = {
+#: Parts that the calibration prompts are cut into, to be measured against the others, where each costs a covariance.
+_FOLDS = 20
+
+_RAW_FUNCTIONS: dict[str, Callable[[Scores], Scores]] = {"mean": lambda x: x.mean(1), "max": lambda x: x.max(1)}
+_CALIBRATED_FUNCTIONS: dict[str, Callable[[Scores, Scores, bool], Scores]] = {
     "zscore": _zscore,
     "rank": _rank,
     "fisher": _fisher,

@@ -5,12 +5,15 @@ import pandas as pd
 import pytest
 
 from madkit.detection.detector import Assumptions
-from madkit.detection.result_tables import SiteScores, comparisons_table, results_table, scores_table
+from madkit.detection.held_out_scores import held_out_scores
+from madkit.detection.result_tables import comparisons_table, results_table, scores_table
+from madkit.detection.site_scores import SiteScores
 from madkit.statistics.aggregation import AGGREGATIONS
 from madkit.store.variant import Variant
 
 FEATURE = Variant("activations")
 LAYERS = {(FEATURE, "model.layers.1"): 1, (FEATURE, "model.layers.2"): 2}
+SETTINGS = {(FEATURE, name): Assumptions("online", "", "trusted prompts") for name in ("good", "bad")}
 
 
 def study(n=80):
@@ -35,9 +38,7 @@ def test_tables_hold_every_statistic_of_every_detector():
 
     sites, prompts = study()
     table = scores_table(sites, list(AGGREGATIONS), LAYERS)
-    found = results_table(
-        table, prompts, {(FEATURE, name): Assumptions("online", "", "trusted prompts") for name in ("good", "bad")}
-    )
+    found = results_table(table, prompts, SETTINGS, held_out_scores(sites, list(AGGREGATIONS)))
     assert len(found) == 2 * (2 + len(AGGREGATIONS)) * 3
     assert not found.isna().drop(columns="layer").any().any()
     line = found[(found["score"] == "good") & (found["site"] == "model.layers.2") & (found["subset"] == "all")].iloc[0]
@@ -47,6 +48,36 @@ def test_tables_hold_every_statistic_of_every_detector():
     assert line["average_precision"] == pytest.approx(average_precision_score(labels, values))
     for name in ("partial_auroc", "tpr", "average_precision"):
         assert (found[f"{name}_low"] <= found[name]).all() and (found[name] <= found[f"{name}_high"]).all()
+
+
+@pytest.mark.parametrize(("m", "nominal"), [(30, 1 / 31), (250, 0.01)])
+def test_false_alarms_are_those_of_a_threshold_set_on_held_out_prompts(m, nominal):
+    sites, prompts = study()
+    rng = np.random.default_rng(1)
+    sites = {
+        key: SiteScores(site.names, site.rows, site.values, np.arange(m), rng.normal(-1, 1, (m, 2)))
+        for key, site in sites.items()
+    }
+    table = scores_table(sites, ["mean"], LAYERS)
+    found = results_table(table, prompts, SETTINGS, held_out_scores(sites, ["mean"]))
+    assert found["nominal"].unique() == pytest.approx([nominal])
+    for (score, site, subset), line in found.set_index(["score", "site", "subset"]).iterrows():
+        own = [scores for (_, name), scores in sites.items() if site in ("aggregate", name)]
+        index = ["good", "bad"].index(score)
+        calibration, values = (np.mean([getattr(s, n)[:, index] for s in own], 0) for n in ("calibration", "values"))
+        agree = (prompts["alice_label"] == prompts["bob_label"]).to_numpy()
+        members = {"all": agree | ~agree, "agree": agree, "disagree": ~agree}[subset]
+        normal = values[members & ~prompts["anomalous"].to_numpy()]
+        alarms = [(1 + (calibration >= value).sum()) / (1 + m) <= nominal + 1e-12 for value in normal]
+        assert line["false_alarms"] == pytest.approx(np.mean(alarms))
+        assert 0 <= line["false_alarms_low"] <= line["false_alarms"] <= line["false_alarms_high"] <= 1
+    assert found["false_alarms"].max() > 0.05  # they are further out than the held-out ones
+
+
+def test_without_calibration_prompts_nothing_is_said_of_false_alarms():
+    sites, prompts = study()
+    found = results_table(scores_table(sites, ["mean"], LAYERS), prompts, SETTINGS)
+    assert found[["false_alarms", "false_alarms_low", "false_alarms_high", "nominal"]].isna().all().all()
 
 
 def test_comparisons_are_paired_and_adjusted():

@@ -93,7 +93,7 @@ def test_results_of_another_format_are_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path, "m", "addition", layers=1)
     path = run / "detection" / "summary.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
-    with pytest.raises(StoreError, match="have format 1 and this madkit reads 3; run `madkit predict` and"):
+    with pytest.raises(StoreError, match="have format 1 and this madkit reads 4; run `madkit predict` and"):
         load_results([tmp_path])
 
 
@@ -224,7 +224,7 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "not JSON": (lambda run: (run / "detection" / "summary.json").write_text("{"), "not JSON"),
     "old summary": (
-        lambda run: (run / "detection" / "summary.json").write_text('{"format": 3, "quirkiness": {"value": 1}}'),
+        lambda run: (run / "detection" / "summary.json").write_text('{"format": 4, "quirkiness": {"value": 1}}'),
         "value, low or high",
     ),
     "twice": (lambda run: write_run(run.parents[1] / "copy", "m", "addition", layers=1), "both hold"),

@@ -87,7 +87,20 @@ def test_table_averages_the_aggregated_rows(runs: Path, table: pd.DataFrame) -> 
                 assert row[f"{prefix}auroc_{subset}"] == pytest.approx(rows["auroc"].sum() / 2, abs=1e-12)
                 assert row[f"{prefix}n_datasets_{subset}"] == 2
                 assert row[f"{prefix}low_{subset}"] < row[f"{prefix}auroc_{subset}"] < row[f"{prefix}high_{subset}"]
+        alarms = source[source["adapter"] & (source["subset"] == "all")]["false_alarms"]
+        assert row["false_alarms_low"] < row["false_alarms"] < row["false_alarms_high"]
+        assert row["false_alarms"] == pytest.approx(alarms.mean()) and row["nominal"] == 0.01
     assert len(table) == 4
+
+
+def test_where_calibration_prompts_are_few_the_column_says_of_which_rate_it_is(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "runs", "tiny-llama", "addition", layers=1)
+    path = run / "detection" / "results.parquet"
+    pd.read_parquet(path).assign(nominal=0.02).to_parquet(path)
+    text = sheets_of([tmp_path], ["table1"])["table1.md"].markdown()
+    assert "there the column is of a nominal 2.0%: tiny-llama addition." in text
+    pd.read_parquet(path).assign(nominal=np.nan, false_alarms=np.nan).to_parquet(path)
+    assert "no trusted prompts were held out" in sheets_of([tmp_path], ["table1"])["table1.md"].markdown()
 
 
 def test_table_shows_the_published_numbers(table: pd.DataFrame, written: Path) -> None:
@@ -159,7 +172,7 @@ def test_an_aggregation_of_ones_own_is_in_the_table(tmp_path: Path) -> None:
 
 def test_rare_alarms_are_averages_of_the_results(runs: Path, written: Path) -> None:
     found = pd.read_csv(written / "table_rare_alarms.csv")
-    assert set(found["statistic"]) == {"auroc", "partial_auroc", "tpr", "average_precision"}
+    assert set(found["statistic"]) == {"auroc", "partial_auroc", "tpr", "average_precision", "false_alarms"}
     files = [runs / "tiny-llama" / name / "detection" / "results.parquet" for name in ("addition", "nli")]
     query = "feature == 'activations' and adapter and score == 'lof' and subset == 'agree'"
     source = pd.concat(map(pd.read_parquet, files)).query(f"{query} and aggregation == 'mean'")

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from madkit.errors import DataError
 from madkit.statistics import aggregate, auroc
-from madkit.statistics.aggregation import CALIBRATED
+from madkit.statistics.aggregation import AGGREGATIONS, CALIBRATED, aggregate_held_out
 
 numbers = st.lists(st.lists(st.integers(-3, 3), min_size=3, max_size=3), min_size=2, max_size=12)
 
@@ -90,6 +90,23 @@ def test_a_weak_large_site_does_not_hide_a_strong_small_one():
     raw = auroc(aggregate("mean", scores), labels).value
     for way in CALIBRATED:
         assert auroc(aggregate(way, scores, calibration), labels).value > raw + 0.2
+
+
+@pytest.mark.parametrize("way", AGGREGATIONS)
+def test_calibration_prompts_are_measured_against_the_others(way):
+    rng = np.random.default_rng(3)
+    calibration = rng.normal(size=(20, 3)).round(1)  # with ties
+    left_out = [aggregate(way, calibration[[i]], np.delete(calibration, i, axis=0))[0] for i in range(20)]
+    np.testing.assert_allclose(aggregate_held_out(way, calibration), left_out, rtol=1e-9, atol=1e-12)
+
+
+def test_a_prompt_unlike_all_others_is_far_from_them():
+    calibration = np.zeros((30, 1))
+    calibration[4] = 1
+    found = aggregate_held_out("zscore", calibration)
+    assert np.isfinite(found).all() and found.argmax() == 4 and found[4] > 1e3
+    with pytest.raises(DataError, match="against the others and has 2"):
+        aggregate_held_out("rank", calibration[:2])
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped
 from madkit.figures.tables.averages import METHOD, average
 from madkit.figures.tables.document import Document, with_interval
+from madkit.figures.tables.false_alarms import about_false_alarms
 
 _STATISTICS = {
     "auroc": "AUROC",
     "partial_auroc": "AUROC at FPR <= 1%",
     "tpr": "TPR at 1% FPR",
     "average_precision": "average precision",
+    "false_alarms": "false alarms at nominal 1%",
 }
 
 
@@ -46,6 +48,7 @@ def rare_alarms(results: Results) -> Iterator[Sheet]:
         "*AUROC at FPR <= 1%*: standardised, 0.5 is chance and 1 perfect (McClish 1989).",
         "*TPR at 1% FPR*: the most anomalous prompts that a threshold catches with at most 1% false alarms.",
         "*Average precision*: chance is the share of anomalous prompts, one half here.",
+        *about_false_alarms(table[table["subset"] == "all"]),
         "With fewer than some 400 normal prompts in a dataset, 1% is a handful of prompts and the intervals say so.",
         f"Intervals: {METHOD}",
     ]

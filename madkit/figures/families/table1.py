@@ -21,6 +21,7 @@ from madkit.figures.tables.averages import METHOD, Average, average
 from madkit.figures.tables.benign import about_benign, benign_rows
 from madkit.figures.tables.costs import milliseconds
 from madkit.figures.tables.document import Document, with_interval
+from madkit.figures.tables.false_alarms import FALSE_ALARMS, about_false_alarms
 from madkit.figures.tables.latex import latex_tables
 from madkit.figures.tables.seeds import about_seeds
 from madkit.figures.tables.significance import LEVEL, significantly_best
@@ -43,6 +44,10 @@ class TableRow:
     ours: dict[str, Average | None]
     caught: Average | None
     """Share of anomalous prompts that a threshold with 1% false alarms catches, all prompts."""
+    false_alarms: Average | None
+    """Share of normal test prompts on which a threshold alarms that is set on held-out trusted prompts."""
+    nominal: float
+    """The false-alarm rate which that threshold is set for: the largest of the datasets."""
     within: dict[str, Average | None]
     """AUROC within answers."""
     control: dict[str, Average | None]
@@ -108,6 +113,8 @@ def _rows(results: Results) -> Iterator[TableRow]:
             ", ".join(sorted(set(part["needs"]))),
             datasets,
             caught=_caught(part[part["subset"] == "all"]),
+            false_alarms=average(part[part["subset"] == "all"], FALSE_ALARMS),
+            nominal=float(part["nominal"].max()),
             ours={subset: average(part[part["subset"] == subset]) for subset in SUBSETS},
             within={subset: within_average(part[part["subset"] == subset]) for subset in SUBSETS},
             control={subset: average(control[control["subset"] == subset]) for subset in SUBSETS},
@@ -139,6 +146,9 @@ def _flat(row: TableRow) -> dict[str, object]:
             flat[f"{prefix}n_datasets_{subset}"] = value.n_datasets if value else 0
     for name, end in (("tpr_at_1_percent", "value"), ("tpr_low", "low"), ("tpr_high", "high")):
         flat[name] = getattr(row.caught, end) if row.caught else None
+    for name, end in (("false_alarms", "value"), ("false_alarms_low", "low"), ("false_alarms_high", "high")):
+        flat[name] = getattr(row.false_alarms, end) if row.false_alarms else None
+    flat["nominal"] = row.nominal
     flat |= {f"best_{subset}": subset in row.best for subset in SUBSETS}
     flat["milliseconds_per_prompt"] = row.cost
     for prefix, numbers in (("published_llama", row.llama), ("published_mistral", row.mistral)):
@@ -154,7 +164,15 @@ def _flat(row: TableRow) -> dict[str, object]:
 def _cells(model: str, rows: Sequence[TableRow]) -> tuple[list[str], list[list[str]]]:
     """The head and the rows of a model's table: detectors by setting, the highest average first."""
     nearest = nearest_model(model)
-    head = ["detector", "setting", "needs", "datasets", "AUROC, all", "TPR at 1% FPR, all"]
+    head = [
+        "detector",
+        "setting",
+        "needs",
+        "datasets",
+        "AUROC, all",
+        "TPR at 1% FPR, all",
+        "false alarms at nominal 1%, all",
+    ]
     head += [*SUBSETS[1:], "within answers, all", "control, all", "benign, all", "ms per prompt"]
     head += [f"published {nearest}, {subset}" for subset in SUBSETS] + [f"published {nearest}, same datasets, all"]
     table = []
@@ -168,6 +186,7 @@ def _cells(model: str, rows: Sequence[TableRow]) -> tuple[list[str], list[list[s
             "/".join(map(str, counts)) or "0",
             *(_bold(with_interval(row.ours[subset]), subset in row.best) for subset in SUBSETS[:1]),
             with_interval(row.caught),
+            with_interval(row.false_alarms),
             *(_bold(with_interval(row.ours[subset]), subset in row.best) for subset in SUBSETS[1:]),
             with_interval(row.within["all"]),
             with_interval(row.control["all"]),
@@ -231,6 +250,7 @@ def _notes(results: Results, rows: Sequence[TableRow]) -> list[str]:
         "*all*, *agree*, *disagree*: all test prompts; where the characters' labels agree; the others.",
         "*TPR at 1% FPR*: the share of anomalous prompts that a threshold catches with at most 1% false alarms among "
         "normal test prompts; a monitor lives there.",
+        *about_false_alarms(whole),
         "*needs*: what a detector needs besides the model and trusted prompts.",
         "*setting*: an online score learns from trusted prompts only, an offline one from untrusted "
         "ones too; the ceiling is "

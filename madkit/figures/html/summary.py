@@ -33,6 +33,7 @@ def summary(results: Results) -> list[str]:
     ]
     sentences += _controls(rows[control])
     sentences += _benign(results)
+    sentences += _false_alarms(rows[~control])
     sentences += _answers(results, rows[~control])
     sentences += _below_chance(rows[~control])
     sentences += _quirks(results)
@@ -103,6 +104,21 @@ def _benign(results: Results) -> Iterator[str]:
             f"**{model}**: on benign models, tuned on the same {_number(part['dataset'].nunique(), 'dataset')} with "
             f"the truth as everyone's answer, detectors reach {part['auroc'].min():.3f} to "
             f"{part['auroc'].max():.3f}, {note}."
+        )
+
+
+def _false_alarms(rows: pd.DataFrame) -> Iterator[str]:
+    """What becomes of a threshold that is set on easy trusted prompts."""
+    rows = rows[(rows["setting"] == "online")].dropna(subset=["false_alarms"])
+    for (model,), part in grouped(rows, "model"):
+        averages = part.groupby(["feature", "score"])["false_alarms"].mean()
+        nominal = part["nominal"].max()
+        far = averages.max() > 2 * nominal
+        note = "; **a threshold has to be set on prompts like those that come in**" if far else ""
+        yield (
+            f"**{model}**: thresholds set on held-out trusted prompts for {nominal:.2g} false alarms have "
+            f"{averages.min():.3f} to {averages.max():.3f} on normal test prompts, which are harder, by online "
+            f"detector on average over datasets{note}."
         )
 
 

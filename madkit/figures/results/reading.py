@@ -20,6 +20,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         *("auroc", "low", "high", "sign", "n_normal", "n_anomalous", "n_statements"),
         *("auroc_within", "auroc_within_low", "auroc_within_high"),
         *("within_difference", "within_difference_low", "within_difference_high"),
+        *("false_alarms", "false_alarms_low", "false_alarms_high", "nominal"),
         *("within_share", "n_answers", "n_answers_left_out", "answers_from"),
     ),
     "prompts": ("row", "statement", "name", "character", "label", "agree", "log_odds"),
@@ -48,7 +49,7 @@ LARGE = ("prompts", "pca", "comparisons")
 HELD = tuple(name for name in SCHEMAS if name not in LARGE)
 """All others, which are held in memory for all runs."""
 _LOSSES = ("alice_own", "alice_other", "bob_own", "bob_other")
-_FORMAT = 3
+_FORMAT = 4
 """The format of the results that `madkit test` writes."""
 
 
