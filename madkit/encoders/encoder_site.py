@@ -11,7 +11,7 @@ from torch import nn
 
 from madkit.errors import ConfigError
 from madkit.lm.hooks import Hookpoint
-from madkit.lm.text_decoder import layer_names
+from madkit.lm.text_decoder import layer_names, residual_width
 from madkit.runs.atomic import write_json
 
 #: Every token but each text's first, at which models put a huge vector that says nothing of the text.
@@ -101,6 +101,13 @@ def site_name(point: Hookpoint) -> str:
         ('model.layers.3', 'model.layers.3.output')
     """
     return point.module if point.side == "input" else f"{point.module}.output"
+
+
+def hook_width(lm: nn.Module, point: Hookpoint) -> int:
+    """The length of the vectors at a hookpoint: what a linear map takes or gives, else that of the residual stream."""
+    module: Any = lm.get_submodule(point.module)
+    linear, transposed = ("in_features", "nx") if point.side == "input" else ("out_features", "nf")
+    return int(getattr(module, linear, getattr(module, transposed, residual_width(lm))))
 
 
 def hookpoint_of(site: str) -> Hookpoint:

@@ -12,6 +12,7 @@ import lightning as L
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from typing_extensions import override
 
 from madkit.errors import ConfigError
@@ -151,7 +152,7 @@ class StoreWriter(L.LightningModule):
 
     def _write(self, variant: Variant, shard: int) -> None:
         parts = self._collected.pop(variant)
-        vectors = {key: torch.cat([part[key].cpu() for part in parts]) for key in parts[0]}
+        vectors = {key: _joined([part[key].cpu() for part in parts]) for key in parts[0]}
         rows = vectors.pop("row")
         self.stores[variant].write(shard, rows, vectors)
 
@@ -178,3 +179,11 @@ class StoreWriter(L.LightningModule):
         content = {"features": keys, "cost": self.costs.rows(), "made_by": provenance()}
         write_json(root_of(self.trainer) / MARKER, content)
         self.costs.close()
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """The rows of all batches; where some use more latents than others, those have latent 0 with value 0."""
+    if parts[0].ndim == 1:
+        return torch.cat(parts)
+    most = max(part.shape[1] for part in parts)
+    return torch.cat([pad(part, (0, most - part.shape[1])) for part in parts])

@@ -17,7 +17,7 @@ from madkit.errors import ConfigError, StoreError
 from madkit.extraction.store_writer import MARKER, StoreWriter
 from madkit.extraction.stored_data import StoredShards
 from madkit.features.activations import entering_layer
-from madkit.features.encoded import EncoderFeature
+from madkit.features.encoder_feature import EncoderFeature
 from madkit.features.feature import Feature
 from madkit.features.trace import Trace
 from madkit.lm import loading

@@ -34,6 +34,7 @@ VOLUME = {"directions": 2, "tolerance": 1e-5}
 OTHER_VOLUME = {
     "weights": "lora", "at": "last", "cutoff": 0.1, "sigma": 0.1, "directions": 3, "seed": 1, "tolerance": 1e-4,
 }  # fmt: skip
+OTHER_ENCODER = {"subfolders": ["layers.1"]}
 #: Class, options of the test, another value of every option, and the name in stores and results.
 CASES = {
     "activations": (Activations, {"final": True}, {"first": 2, "step": 1, "final": False}),
@@ -49,7 +50,7 @@ CASES = {
     "update_directions": (UpdateDirections, {}, OTHER_DIRECTIONS),
     "update_directions_input": (UpdateDirections, {"side": "input"}, {**OTHER_DIRECTIONS, "side": "output"}),
     "probe": (ProbeShift, {"step": 2}, {"first": 0, "step": 1}),
-    "sae": (SAE, {"encoder": "sae"}, {"encoder": "other-sae", "subfolders": ["layers.1"]}),
+    "sae": (SAE, {"encoder": "sae"}, {**OTHER_ENCODER, "encoder": "other-sae", "hooks": {"layers.1": "layers.0"}}),
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Sparse coders of the `sparsify` library: making, loading, and losses whose gradients reach the encoder.
+"""Sparse coders of the `sparsify` library: making them, and losses whose gradients reach the encoder.
 
 Nothing outside this file imports sparsify.
 """
@@ -8,11 +8,9 @@ from __future__ import annotations
 import contextlib
 import io
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from madkit.encoders.sae.reconstruction import Reconstruction
@@ -41,24 +39,6 @@ def new_coder(width: int, latents: int, k: int, *, multi_topk: bool = False) -> 
         )
     lib = _library()
     return lib.SparseCoder(width, lib.SparseCoderConfig(num_latents=latents, k=k, multi_topk=multi_topk))
-
-
-def load_coder(folder: Path) -> Any:
-    """A coder in sparsify's file format (``cfg.json``, ``sae.safetensors``).
-
-    Raises:
-        ConfigError: the folder holds none, or a transcoder.
-    """
-    try:
-        coder = _library().SparseCoder.load_from_disk(folder)
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ConfigError(
-            f"{str(folder)!r} holds no sparse autoencoder of sparsify's ({str(error).splitlines()[0]}); "
-            "train one with `madkit fit --config .../sae.yaml` or name another folder"
-        ) from error
-    if coder.cfg.transcode:
-        raise ConfigError(f"{str(folder)!r} holds a transcoder, which reads another tensor than it writes: give an SAE")
-    return coder.eval().requires_grad_(False)
 
 
 class CoderLosses(NamedTuple):
