@@ -44,6 +44,7 @@ The stages, in order; each reads and writes the run folder <run>/<dataset>:
 Also:
   run        stages one after another with one start-up, as if each were given alone: madkit run --help
   data       make, look at and check the records of a dataset: madkit data --help
+  import     activations made elsewhere become features: madkit import --help
   validate   repeat the validation of a fitted quirky LM
   monitor    watch runs in TensorBoard: madkit monitor runs/
 

@@ -15,6 +15,7 @@ from madkit.errors import ConfigError, DataError, StoreError
 from madkit.runs.folder import root_of
 from madkit.store.feature_store import FeatureStore
 from madkit.store.matching import matching_stores
+from madkit.store.prompt_rows import check_prompt_rows
 from madkit.store.variant import Variant
 from madkit.streaming.validation import no_rows_like
 
@@ -153,15 +154,14 @@ class StoreData(L.LightningDataModule):
         """The test prompts with their labels, by row.
 
         Raises:
-            StoreError: the store does not say which of them share a statement.
+            StoreError: the store's table lacks a column, or one holds what it cannot hold.
         """
         store = next(iter(self.stores.values()))
         rows = store.rows
-        if "statement" not in rows:
-            raise StoreError(
-                f"store {str(store.folder)!r} does not say which prompts share a statement, as another version of "
-                "madkit made it; delete it and run `madkit predict` again"
-            )
+        try:
+            check_prompt_rows(rows)
+        except DataError as error:
+            raise StoreError(f"store {str(store.folder)!r}: {error}; delete it and make it again") from None
         return rows[rows["split"] == "test"].sort_values("row").reset_index(drop=True)
 
     def test_dataloader(self) -> list[DataLoader[dict[str, Any]]]:

@@ -18,6 +18,7 @@ from madkit.analysis.streaming_separation import StreamingSeparation
 from madkit.data.prompts.characters import name_order
 from madkit.derived import DerivedFeature
 from madkit.detection import output, own_answer, pca, result_tables
+from madkit.detection.available import available
 from madkit.detection.background import fitted_detectors, listed_scores
 from madkit.detection.data import ANSWERS, Feed, StoreData
 from madkit.detection.detector import Assumptions, Detector
@@ -66,6 +67,9 @@ class Detection(L.LightningModule):
         untrusted: what offline scores learn from besides trusted prompts: ``untrusted``, the split of easy normal
             and easy quirky prompts [the study's words], or ``test``, the unlabelled test prompts themselves
             (transductive) [what the study's code did]. Results name it.
+        unavailable: what becomes of detectors and aggregations that read what the run does not have, such as a feature
+            or calibration prompts: ``error``, or ``skip``, which leaves them out and says so. For activations that were
+            imported.
         ceiling: also cross-validate a logistic probe on the labels of the test prompts, at every site of a
             dense stored feature. It is no detector: results call it ``logistic_probe`` with the setting ``ceiling``.
 
@@ -79,12 +83,14 @@ class Detection(L.LightningModule):
         aggregations: list[str] | None = None,
         untrusted: Literal["untrusted", "test"] = "untrusted",
         ceiling: bool = False,
+        unavailable: Literal["error", "skip"] = "error",
     ) -> None:
         super().__init__()
         self.detectors = detectors
         self.aggregations = aggregations if aggregations is not None else ["mean", "max"]
         self.untrusted = untrusted
         self.ceiling = ceiling
+        self.unavailable = unavailable
         keys = [detector.key for detector in detectors]
         if not keys:
             raise ConfigError("model.detectors=[] is empty; list at least one feature and score")
@@ -100,6 +106,8 @@ class Detection(L.LightningModule):
             )
         if untrusted not in UNTRUSTED:
             raise ConfigError(f"model.untrusted={untrusted!r}: choose from {', '.join(UNTRUSTED)}")
+        if unavailable not in ("error", "skip"):
+            raise ConfigError(f"model.unavailable={unavailable!r}: choose from error, skip")
         self.fitted = fitted_detectors(detectors)
         self.derived = {d.variant: d.derived for d in detectors if d.derived is not None}
         self.sites: dict[SiteKey, SiteScores] = {}
@@ -140,6 +148,14 @@ class Detection(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Open the stores of the features that the detectors name."""
+        if self.unavailable == "skip":
+            self.detectors, self.aggregations, left_out = available(
+                self.detectors, self.aggregations, self.untrusted, root_of(self.trainer)
+            )
+            if left_out:
+                rank_zero_warn(f"left out, as the run does not have what they read: {'; '.join(left_out)}")
+            self.fitted = fitted_detectors(self.detectors)
+            self.derived = {d.variant: d.derived for d in self.detectors if d.derived is not None}
         self.data.open({detector.variant: self.feeds(detector.variant) for detector in self.fitted}, self.derived)
 
     def on_test_start(self) -> None:
@@ -241,7 +257,11 @@ class Detection(L.LightningModule):
 
     def _probe(self, rows: NDArray[np.int64], x: NDArray[np.float64]) -> NDArray[np.float64]:
         prompts = self.prompts.loc[rows]
-        return probe(x, prompts["anomalous"].to_numpy(dtype=bool), name_order(prompts["name"].tolist()))
+        # Where nobody is named, what is not independent is a statement's prompts.
+        groups = (
+            name_order(prompts["name"].tolist()) if prompts["name"].any() else pd.factorize(prompts["statement"])[0]
+        )
+        return probe(x, prompts["anomalous"].to_numpy(dtype=bool), groups)
 
     def on_test_epoch_end(self) -> None:
         """Compare with the labels, write and log."""

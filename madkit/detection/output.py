@@ -22,6 +22,7 @@ from madkit.runs.run_name import RunName
 from madkit.runs.tables import write_parquet
 from madkit.statistics.clustered_prompts import prompt_clusters
 from madkit.store.feature_store import FeatureStore
+from madkit.store.prompt_rows import answers_known
 from madkit.store.variant import Variant
 from madkit.training.tensorboard import tensorboard_writer
 
@@ -32,6 +33,8 @@ PROMPT_COLUMNS = [
     "row", "id", "statement", "name", "character", "label", "alice_label", "bob_label", "agree", "anomalous",
     "difficulty", "difficulty_quantile", "prompt", "logit_no", "logit_yes", "log_odds",
 ]  # fmt: skip
+#: Columns that are missing where it is not known what is right to answer.
+UNKNOWN = ("label", "alice_label", "bob_label", "agree")
 
 
 def unfinished(run: Path) -> Path:
@@ -59,7 +62,10 @@ def log_auroc(trainer: L.Trainer, results: pd.DataFrame) -> None:
 def behaviour(prompts: pd.DataFrame, answers: FeatureStore | None) -> pd.DataFrame:
     """The prompts with the model's logits and log odds, which are NaN where no answers were extracted."""
     prompts = prompts.copy()
-    prompts["agree"] = prompts["alice_label"].astype(bool) == prompts["bob_label"].astype(bool)
+    if answers_known(prompts):
+        prompts["agree"] = prompts["alice_label"].astype(bool) == prompts["bob_label"].astype(bool)
+    else:
+        prompts = prompts.assign(**{name: pd.array([pd.NA] * len(prompts), "boolean") for name in UNKNOWN})
     logits = np.full((len(prompts), 2), np.nan)
     if answers is not None and answers.count("test"):
         rows, x = answers.read("logits", "test")
@@ -118,7 +124,7 @@ def write(
     some = next(iter(stores.values()))
     summary = {
         **names,
-        **(_quirk(prompts) if answered else {}),
+        **(_quirk(prompts) if answered and prompts["label"].notna().all() else {}),
         "format": FORMAT,
         "n_test": len(prompts),
         "cost": [{**variant._asdict(), "score": score, **cost} for (variant, score), cost in costs.items()],

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from madkit.detection.detector import Assumptions
+from madkit.store.prompt_rows import answers_known
 from madkit.store.variant import Variant
 
 #: The feature and the setting that results name. It is no detector: which sign is anomalous, only labels say.
@@ -22,14 +23,19 @@ def own_answer_scores(prompts: pd.DataFrame) -> pd.DataFrame:
     """What a detector would go by that sees the answer alone, as rows of `madkit.detection.result_tables.scores_table`.
 
     Args:
-        prompts: the test prompts: row, anomalous, alice_label, bob_label and, where answers are stored, log_odds.
+        prompts: the test prompts: row, anomalous, where it is known what is right to answer alice_label and bob_label,
+            and where answers are stored log_odds.
 
     Returns:
-        The score ``label``, 1 where the right answer for the character is Yes, and ``log_odds`` where they are known.
+        The score ``label``, 1 where the right answer for the character is Yes, and ``log_odds``, where they are known.
     """
-    parts = [(LABEL, _labels(prompts).astype(float))]
+    parts = []
     if has_log_odds(prompts):
-        parts.insert(0, (LOG_ODDS, prompts["log_odds"].to_numpy(float)))
+        parts.append((LOG_ODDS, prompts["log_odds"].to_numpy(float)))
+    if answers_known(prompts):
+        parts.append((LABEL, _labels(prompts).astype(float)))
+    if not parts:
+        return pd.DataFrame()
     layer = pd.array([pd.NA] * len(prompts), dtype="Int64")
     tables = [
         pd.DataFrame({"row": prompts["row"].to_numpy(), "score": score, "value": values, "layer": layer})
@@ -48,10 +54,12 @@ def answers_of(prompts: pd.DataFrame) -> tuple[pd.Series, str]:
 
     Returns:
         1 for Yes, -1 for No and 0 where the model is undecided, from the sign of its ``log_odds``; where these are not
-        stored, what is right for the character, from the ``label``.
+        stored, what is right for the character, from the ``label``; where nothing is known, nothing, from ``""``.
     """
     if has_log_odds(prompts):
         return pd.Series(np.sign(prompts["log_odds"].to_numpy(float)), index=prompts["row"].to_numpy()), LOG_ODDS
+    if not answers_known(prompts):
+        return pd.Series(dtype=float), ""
     return pd.Series(np.where(_labels(prompts), 1.0, -1.0), index=prompts["row"].to_numpy()), LABEL
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from madkit.statistics.clustered_prompts import prompt_clusters
 from madkit.statistics.clusters import Groupings, cluster_codes
+from madkit.store.prompt_rows import answers_known
 
 SUBSETS = ("all", "agree", "disagree")
 
@@ -38,17 +39,19 @@ def contested(prompts: pd.DataFrame) -> dict[str, Subset]:
     Which of them belong together, `madkit.statistics.clustered_prompts` says.
 
     Args:
-        prompts: row, statement, name, anomalous, alice_label, bob_label.
+        prompts: row, statement, name, anomalous and, where it is known what is right to answer, alice_label, bob_label.
 
     Returns:
-        By name, without subsets in which only one kind of prompt occurs: they have no AUROC.
+        By name, without subsets in which only one kind of prompt occurs, which have no AUROC, or that are not known.
     """
-    agree = (prompts["alice_label"].astype(bool) == prompts["bob_label"].astype(bool)).to_numpy()
-    members = {"all": np.ones(len(prompts), dtype=bool), "agree": agree, "disagree": ~agree}
+    members = {"all": np.ones(len(prompts), dtype=bool)}
+    if answers_known(prompts):
+        agree = (prompts["alice_label"].astype(bool) == prompts["bob_label"].astype(bool)).to_numpy()
+        members |= {"agree": agree, "disagree": ~agree}
     anomalous = prompts["anomalous"].to_numpy(dtype=bool)
     found = {}
-    for subset in SUBSETS:
-        part, labels = prompts[members[subset]], anomalous[members[subset]]
+    for subset, member in members.items():
+        part, labels = prompts[member], anomalous[member]
         if labels.any() and not labels.all():
             clusters = cluster_codes(prompt_clusters(part["statement"], part["name"], labels), len(labels))
             found[subset] = Subset(pd.Index(part["row"].to_numpy()), labels, clusters)

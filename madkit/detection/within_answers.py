@@ -28,15 +28,15 @@ def within_answers(
         values: (s, n) scores of the prompts of the subset, in its order.
         subset: which of them are anomalous, and which belong together.
         answers: of each row number, what was answered.
-        answers_from: where the answers are from, for the table.
+        answers_from: where the answers are from, for the table; empty where they are not known.
 
     Returns:
         Of each of the s scores auroc_within and its interval auroc_within_low, auroc_within_high; within_difference
         (from auroc), its interval and within_p_value; within_share of the pairs that it rests on; n_answers compared
         and n_answers_left_out, those of one kind of prompt only; answers_from.
     """
-    given = answers.loc[subset.rows].to_numpy()
-    kinds = [set(given[subset.labels == kind]) for kind in (False, True)]
+    given = answers.loc[subset.rows].to_numpy() if answers_from else np.zeros(0)
+    kinds = [set(given[subset.labels == kind]) if answers_from else set() for kind in (False, True)]
     counts = {"n_answers": len(kinds[0] & kinds[1]), "n_answers_left_out": len(kinds[0] ^ kinds[1])}
     names = [f"{name}{end}" for name in ("auroc_within", "within_difference") for end in ("", "_low", "_high")]
     names.append("within_p_value")
@@ -69,6 +69,8 @@ def answer_warning(results: pd.DataFrame) -> str | None:
     """
     rows = results[(results["subset"] == "all") & results["adapter"]]
     own = rows[rows["setting"] == SETTING]
+    if own.empty:  # nothing is known of answers, as `answers_missing` says
+        return None
     rows = rows[~rows["setting"].isin([SETTING, CEILING])]
     if (rows["site"] == "aggregate").any():
         rows = rows[rows["site"] == "aggregate"]
@@ -99,6 +101,11 @@ def answers_missing(results: pd.DataFrame) -> str | None:
     own: Any = results.loc[results["setting"] == SETTING, "score"]
     if LOG_ODDS in set(own):
         return None
+    if own.empty:
+        return (
+            "it is not known what was answered, so that results have no own answer and no AUROC within answers, and "
+            "detectors may see no more than the answer: store the logits of the answers as the feature `answers`"
+        )
     return (
         "the model's answers are not stored, so that own answer and AUROC within answers go by the labels alone: list "
         "the feature Answers in the recipe of `madkit predict`"

@@ -39,6 +39,7 @@ from madkit.runs.fingerprints import digest
 from madkit.runs.naming import folder_name
 from madkit.runs.tables import write_parquet
 from madkit.store.checksums import file_checksum
+from madkit.store.prompt_rows import check_prompt_rows
 from madkit.store.shards import Shard
 from madkit.store.tensor_file import TensorFile
 from madkit.streaming.validation import sparse_rows
@@ -132,10 +133,17 @@ class FeatureStore:
             identity: what makes the vectors, as plain data.
             sites: names of the vectors.
             shards: how the prompts are cut.
-            rows: the prompts, one line each, with a ``row`` column.
+            rows: the prompts, one line each, with the columns of `madkit.store.prompt_rows.COLUMNS` and ``row``.
             layers: the layer number of each site, where it has one.
             widths: the length of the vectors of each sparse site.
+
+        Raises:
+            DataError: the table lacks columns, or one holds what it cannot hold; see `madkit.store.prompt_rows`.
+            ConfigError: a site has no name that a folder can have.
         """
+        check_prompt_rows(rows)
+        for site in sites:
+            folder_name(site, "site")
         folder = root / cls.key(identity)
         try:
             store = cls(folder)

@@ -162,12 +162,11 @@ def test_a_detector_is_listed_once_for_each_state_of_the_adapter():
     assert len(Detection(twice).detectors) == 2
 
 
-def test_a_store_that_does_not_say_which_prompts_share_a_statement_is_refused(tmp_path, monkeypatch):
-    without = prompts().drop(columns="statement")
-    monkeypatch.setitem(write_store.__globals__, "prompts", lambda: without)
-    run = tmp_path / "runs" / "old" / "addition"
-    write_store(run, Variant("activations"), 1)
-    with pytest.raises(StoreError, match="which prompts share a statement.*madkit predict"):
+def test_a_store_that_does_not_say_which_prompts_share_a_statement_is_refused(run, monkeypatch):
+    from madkit.store.feature_store import FeatureStore
+
+    monkeypatch.setattr(FeatureStore, "rows", prompts().drop(columns="statement"))
+    with pytest.raises(StoreError, match="rows lack statement, which test prompts need.*delete it and make it again"):
         detect(run, Detector("activations", Mahalanobis()))
 
 

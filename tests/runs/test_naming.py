@@ -14,6 +14,7 @@ from madkit.errors import ConfigError, StoreError
 from madkit.runs.folder import folder_of
 from madkit.runs.naming import folder_name, labelled
 from madkit.store.feature_store import FeatureStore
+from madkit.store.prompt_rows import complete_prompt_rows
 from madkit.store.shards import cut_shards
 from madkit.store.variant import Variant
 
@@ -76,7 +77,7 @@ def test_long_names_of_options_are_shortened_and_stay_different():
 
 @pytest.mark.parametrize("site", ["../../../out", "/abs", "a/b", "", ".."])
 def test_a_store_does_not_name_sites_elsewhere(tmp_path, site):
-    rows = pd.DataFrame({"row": [0, 1], "split": ["test"] * 2})
+    rows = complete_prompt_rows(pd.DataFrame({"split": ["test"] * 2, "anomalous": False}))
     store = FeatureStore.create(tmp_path / "activations", {"a": 1}, ["layer1"], cut_shards(["test"] * 2, 2), rows)
     store.write(0, torch.arange(2), {"layer1": torch.zeros(2, 3)})
     store.finish()

@@ -4,13 +4,13 @@ import json
 import subprocess
 import sys
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from madkit.errors import StoreError
 from madkit.store.feature_store import FeatureStore
+from madkit.store.prompt_rows import complete_prompt_rows
 from madkit.store.shards import Shard
 
 SHARDS = [Shard(0, "trusted", (0, 1, 2)), Shard(1, "trusted", (3, 4)), Shard(2, "test", (5, 6, 7, 8))]
@@ -29,7 +29,7 @@ def fill(store, skip=()):
 
 @pytest.fixture
 def store(tmp_path):
-    rows = pd.DataFrame({"row": np.arange(9), "split": ["trusted"] * 5 + ["test"] * 4})
+    rows = complete_prompt_rows(pd.DataFrame({"split": ["trusted"] * 5 + ["test"] * 4, "anomalous": False}))
     return FeatureStore.create(tmp_path / "features" / "activations", {"model": "a"}, SITES, SHARDS, rows)
 
 
@@ -96,13 +96,14 @@ def test_a_store_of_another_format_is_refused(store):
 
 def test_reading_maps_the_file_instead_of_loading_it(tmp_path):
     """Going through a 256 MB shard in slices of 4 MB takes the memory of a few slices."""
-    rows = pd.DataFrame({"row": np.arange(65536), "split": "test"})
+    rows = complete_prompt_rows(pd.DataFrame({"split": ["test"] * 65536, "anomalous": False}))
     big = FeatureStore.create(tmp_path / "big", {}, ["site"], [Shard(0, "test", tuple(range(65536)))], rows)
     big.write(0, torch.arange(65536), {"site": torch.ones(65536, 1024)})
     script = f"""
 import resource
 from pathlib import Path
 from madkit.store.feature_store import FeatureStore
+from madkit.store.prompt_rows import complete_prompt_rows
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 store = FeatureStore(Path({str(big.folder)!r}))
 total = float(store.read("site", "test", 0, 1)[1].sum())

@@ -3,6 +3,10 @@
 #: By name: the path of the function, which returns the exit status, and a line of help.
 COMMANDS: dict[str, tuple[str, str]] = {
     "figures": ("madkit.cli.commands.figures.figures", "draw tables and figures of any number of runs"),
+    "import": (
+        "madkit.cli.commands.import_.import_",
+        "activations made elsewhere become a store that `madkit test` reads",
+    ),
     "monitor": ("madkit.cli.commands.monitor.monitor", "watch runs in TensorBoard"),
     "data build": (
         "madkit.cli.commands.build.build",

@@ -40,7 +40,9 @@ def histograms(results: Results) -> Iterator[Sheet]:
             for feature, score in firsts.values():
                 part = scores[~scores["control"] & (scores["feature"] == feature) & (scores["score"] == score)]
                 if len(part) and np.isfinite(part["value"].astype(float)).all():
-                    parts[feature, dataset] = part[["character", "agree", "value"]]
+                    # Prompts that nobody can answer wrongly count as those on which the labels agree.
+                    known = part["agree"].astype("boolean").fillna(True).astype(bool)
+                    parts[feature, dataset] = part[["character", "value"]].assign(agree=known)
         if parts:
             figure = _draw(model + results.shown, firsts, parts, colors[model])
             yield Sheet(f"scores_{results.slug(model)}", figure, model)

@@ -28,8 +28,8 @@ def log_odds(results: Results) -> Iterator[Sheet]:
     colors = style.model_colors(results.models)
     columns = ["dataset", "character", "label", "agree", "log_odds"]
     for model, datasets in results.datasets_of_models.items():
-        # Without the model's answers there are no log odds: a folder may hold activations only.
-        parts = [results.prompts(model, name)[columns].dropna(subset=["log_odds"]) for name in datasets]
+        # Without the model's answers there are no log odds, and some prompts have no right answer.
+        parts = [results.prompts(model, name)[columns].dropna(subset=["label", "log_odds"]) for name in datasets]
         if answered := [part for part in parts if len(part)]:
             rows = pd.concat(answered)
             yield Sheet(

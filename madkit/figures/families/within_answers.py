@@ -10,7 +10,7 @@ from madkit.figures.results.results import Results, grouped, ordered_datasets
 from madkit.figures.tables.answers import differing
 from madkit.figures.tables.document import Document
 
-_FROM = {"log_odds": "model", "label": "label"}
+_FROM = {"log_odds": "model", "label": "label", "": "unknown"}
 
 
 @artist("comparison")

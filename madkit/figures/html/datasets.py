@@ -127,7 +127,7 @@ def _prompt(row: Mapping[Hashable, Any], share: float) -> dict[str, Any]:
         "text": text if len(text) <= _MOST_LETTERS else text[:_MOST_LETTERS] + " [...]",
         "score": f"{row['value']:.4g}",
         "share": f"{share:.0%}",
-        "label": "Yes" if row["label"] else "No",
-        "agree": "agree" if row["agree"] else "opposed",
+        "label": "unknown" if pd.isna(row["label"]) else "Yes" if row["label"] else "No",
+        "agree": "unknown" if pd.isna(row["agree"]) else "agree" if row["agree"] else "opposed",
         "odds": "" if pd.isna(odds) else f"{odds:+.1f}",
     }
