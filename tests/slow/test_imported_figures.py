@@ -14,7 +14,8 @@ def test_figures_are_drawn_of_activations_made_elsewhere(tmp_path: Path) -> None
     rows = pd.DataFrame({"split": np.repeat(["trusted", "calibration", "test"], [80, 30, 60])})
     rows["anomalous"] = (rows["split"] == "test") & (np.arange(170) % 2 == 1)
     base = {f"blocks.{k}.hook_resid_post": rng.normal(size=(170, 6)) for k in (2, 5)}
-    tuned = {site: x + rows["anomalous"].to_numpy()[:, None] for site, x in base.items()}
+    moved = rows["anomalous"].to_numpy()[:, None]
+    tuned = {site: x + moved + 0.1 * rng.normal(size=x.shape) for site, x in base.items()}
     run = tmp_path / "runs" / "own" / "stacks"
     import_vectors(tuned, rows, run)
     import_vectors(base, rows, run, adapter=False)
