@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from madkit.errors import MadkitError as MadkitError
     from madkit.features import Feature as Feature
     from madkit.lm.quirky_lm import QuirkyLM as QuirkyLM
+    from madkit.monitoring import Monitor as Monitor
     from madkit.scores import DiagonalMahalanobis as DiagonalMahalanobis
     from madkit.scores import KNearestNeighbours as KNearestNeighbours
     from madkit.scores import LocalOutlierFactor as LocalOutlierFactor
@@ -45,6 +46,7 @@ _MODULES = {
     "LocalOutlierFactor": "madkit.scores",
     "MadkitError": "madkit.errors",
     "Mahalanobis": "madkit.scores",
+    "Monitor": "madkit.monitoring",
     "QuirkyData": "madkit.data.quirky.quirky_data",
     "QuirkyLM": "madkit.lm.quirky_lm",
     "Score": "madkit.scores",

@@ -4,6 +4,14 @@ from madkit.statistics.aggregation import aggregate
 from madkit.statistics.auroc_interval import auroc
 from madkit.statistics.clustered_prompts import prompt_clusters
 from madkit.statistics.comparison import Comparison, compare, compare_all, holm
+from madkit.statistics.conformal import (
+    benjamini_hochberg,
+    conformal_p_values,
+    needed_calibration,
+    realised_rate,
+    smallest_rate,
+)
+from madkit.statistics.conformal_martingale import ConformalMartingale
 from madkit.statistics.correlation import pearson, r_squared, spearman
 from madkit.statistics.crossed_pairs import crossed_mean, pairwise_wins
 from madkit.statistics.dataset_means import mean_comparison, mean_interval
@@ -29,6 +37,7 @@ from madkit.statistics.wilson import wilson_interval
 
 __all__ = [
     "Comparison",
+    "ConformalMartingale",
     "Interval",
     "LogisticCurve",
     "LowFPRStatistics",
@@ -39,10 +48,12 @@ __all__ = [
     "aggregate",
     "auroc",
     "average_precision",
+    "benjamini_hochberg",
     "cliques",
     "compare",
     "compare_all",
     "compare_ranks",
+    "conformal_p_values",
     "crossed_mean",
     "fit_logistic_curve",
     "holm",
@@ -50,6 +61,7 @@ __all__ = [
     "low_fpr",
     "mean_comparison",
     "mean_interval",
+    "needed_calibration",
     "nested_mean_comparison",
     "nested_mean_interval",
     "pairwise_wins",
@@ -57,8 +69,10 @@ __all__ = [
     "pearson",
     "prompt_clusters",
     "r_squared",
+    "realised_rate",
     "roc",
     "roc_band",
+    "smallest_rate",
     "spearman",
     "stratified_auroc",
     "tpr_at_fpr",

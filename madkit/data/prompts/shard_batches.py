@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from torch.utils.data import Dataset
 
-from madkit.data.prompts.batches import Batch, LabelledPrompts
+from madkit.data.prompts.batches import Batch
 from madkit.store.shards import Shard
+
+
+class BatchedPrompts(Protocol):
+    """Prompts that can be collated, such as `LabelledPrompts`."""
+
+    def batch(self, index: np.ndarray) -> Batch:
+        """Collate the prompts at some positions (b,)."""
+
+    def by_length(self, index: np.ndarray) -> np.ndarray:
+        """The same positions, short prompts first."""
 
 
 class ShardBatches(Dataset[Batch]):
     """The batches of some shards, each ready for the model.
 
-    Besides the keys of `LabelledPrompts.batch`, a batch says which `shard` it is from, whether it is the
+    Besides the keys of the prompts' own ``batch``, a batch says which `shard` it is from, whether it is the
     `last_in_shard`, and the `split` of its rows.
 
     Args:
@@ -24,7 +35,7 @@ class ShardBatches(Dataset[Batch]):
             of processes.
     """
 
-    def __init__(self, prompts: LabelledPrompts, shards: Sequence[Shard], batch_size: int) -> None:
+    def __init__(self, prompts: BatchedPrompts, shards: Sequence[Shard], batch_size: int) -> None:
         self.prompts = prompts
         self.items: list[tuple[Shard, np.ndarray, bool]] = []
         for shard in shards:

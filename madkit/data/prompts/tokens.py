@@ -47,6 +47,13 @@ class TokenizedPrompts:
         """Tokens of each prompt, (n,) int64."""
         return np.diff(self.starts)
 
+    def select(self, rows: np.ndarray) -> TokenizedPrompts:
+        """Some of the prompts, (k,) indices, in that order."""
+        lengths = self.lengths[rows]
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        where = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
+        return TokenizedPrompts(self.ids[where], starts, self.choices[rows], self.pad_id)
+
     def padded(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Put prompts into a rectangle, padded on the left so that all end in the last column.
 

@@ -126,7 +126,7 @@ def load_table(
     names = source.columns
     if strange := sorted(set(names) - {*columns, *optional}):
         raise ConfigError(f"raw: columns names {strange}, but the dataset needs {[*columns, *optional]}")
-    parts = [_part(source, file, columns, optional, aliases or {}) for file in _parts(source)]
+    parts = [_part(source, file, columns, optional, aliases or {}) for file in table_parts(source)]
     table = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
     if not len(table):
         raise DataError(f"raw={source.path!r} holds no rows")
@@ -139,8 +139,16 @@ def load_table(
     )
 
 
-def _parts(source: RawSource) -> list[Any]:
-    """The files of a table, or the splits of a hub dataset or of what `save_to_disk` wrote."""
+def table_parts(source: RawSource, argument: str = "raw") -> list[Any]:
+    """The files of a table, or the splits of a hub dataset or of what `save_to_disk` wrote.
+
+    Args:
+        source: Where it is.
+        argument: What the user calls it, for messages.
+
+    Raises:
+        ConfigError: There is no such table, or no such split.
+    """
     from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 
     folder = Path(source.path).expanduser()
@@ -155,11 +163,12 @@ def _parts(source: RawSource) -> list[Any]:
         except Exception as error:  # the hub client raises many unrelated types
             reason = str(error).strip().partition("\n")[0]
             raise ConfigError(
-                f"raw={source.path!r} is neither a file nor a folder here nor can it be had from the hub: {reason}"
+                f"{argument}={source.path!r} is neither a file nor a folder here nor can it be had from the hub: "
+                f"{reason}"
             ) from error
     splits = {"train": dataset} if isinstance(dataset, Dataset) else DatasetDict(dataset)
     if source.split is not None and source.split not in splits:
-        raise ConfigError(f"raw={source.path!r} has no split {source.split!r}: choose from {sorted(splits)}")
+        raise ConfigError(f"{argument}={source.path!r} has no split {source.split!r}: choose from {sorted(splits)}")
     return [rows for split, rows in splits.items() if source.split in (None, split)]
 
 

@@ -1,0 +1,75 @@
+"""Which trusted prompts a monitor is fitted on, and which are held out to say what is usual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from madkit.data.prompts.tokens import TokenizedPrompts
+from madkit.errors import ConfigError, DataError
+from madkit.statistics import needed_calibration
+
+#: What a promise of 1% needs.
+_ONE_PERCENT = needed_calibration(0.01)
+#: Fewer prompts than this are too few to fit on and to hold out from.
+_LEAST = 12
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Positions of trusted prompts by what they are used for."""
+
+    fit: NDArray[np.int64]
+    """What scores are fitted on."""
+    scale: NDArray[np.int64]
+    """What the scores of different sites are measured by."""
+    calibration: NDArray[np.int64]
+    """What p-values are taken among."""
+
+
+def hold_out(tokens: TokenizedPrompts, calibration: int | float | None = None, seed: int = 0) -> Parts:
+    """Share out trusted prompts at random; equal ones stay together.
+
+    By default a third is held out for p-values, and as many as a promise of 1% needs where at least as many are left;
+    an eighth of the rest for the scale of sites. Prompts in three parts, so that a p-value is among prompts of which
+    nothing has been learned: else it would promise too much.
+
+    Args:
+        tokens: the prompts.
+        calibration: how many, or which share, to hold out for p-values.
+        seed: which ones.
+
+    Raises:
+        ConfigError: `calibration` leaves too few to fit on.
+        DataError: there are too few prompts, or too few different ones.
+    """
+    n = len(tokens)
+    _, groups = np.unique([tokens.ids[a:b].tobytes() for a, b in zip(tokens.starts, tokens.starts[1:], strict=False)],
+                          return_inverse=True)  # fmt: skip
+    different = int(groups.max()) + 1
+    if different < _LEAST:
+        raise DataError(f"{n} trusted prompts, {different} different ones, are too few: give {_LEAST} or more")
+    wanted = _wanted(different, calibration)
+    order = np.random.default_rng([seed, different]).permutation(different)
+    scale = max(4, (different - wanted) // 8)
+    cuts = np.split(order, [wanted, wanted + scale])
+    held_out, measured, fitted = (np.flatnonzero(np.isin(groups, cut)) for cut in cuts)
+    # A prompt that is there twice would count twice among p-values, where each has to be a draw of its own.
+    _, first = np.unique(groups[held_out], return_index=True)
+    return Parts(fitted, measured, np.sort(held_out[first]))
+
+
+def _wanted(n: int, calibration: int | float | None) -> int:
+    """How many of n different prompts are held out for p-values."""
+    if calibration is None:
+        third = n // 3
+        return max(third, min(_ONE_PERCENT, n // 2))
+    wanted = round(calibration * n) if isinstance(calibration, float) else int(calibration)
+    if not 1 <= wanted <= n - 8:
+        raise ConfigError(
+            f"calibration={calibration} of {n} different trusted prompts holds out {wanted}: give a share, or a number "
+            "that leaves 8 or more"
+        )
+    return wanted

@@ -1,0 +1,97 @@
+"""ModelSource: where the model that is watched comes from, as users of transformers name it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+
+from madkit.extraction.reference import require_same_kind
+from madkit.lm import adapters, loading
+from madkit.monitoring.watched_model import WatchedModel
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model by name.
+
+    Args:
+        model: hub name, folder or GGUF file of a whole model, or of the base of an adapter.
+        adapter: folder or hub name of a PEFT adapter on it.
+        adapter_base: what the adapter calls its base, where that is `model` under another name.
+        reference: of a model that is tuned in all its weights, or merged: the model that it was made of.
+        dtype: number format of the weights: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``.
+        attention: attention implementation of transformers.
+        device_map: how the layers are spread over devices, such as ``auto`` for several GPUs; None for one device, the
+            first GPU where there is one.
+        revision: branch, tag or commit of `model` on the hub; ``name@revision`` says the same, for each name.
+        trust_remote_code: run code that comes with the model.
+    """
+
+    model: str
+    adapter: str | None = None
+    adapter_base: str | None = None
+    reference: str | None = None
+    dtype: str = "auto"
+    attention: str = "auto"
+    device_map: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        """What differs from the defaults, for a file; local paths are absolute."""
+        said = {key: value for key, value in asdict(self).items() if value is not None}
+        for key in ("model", "adapter", "reference"):
+            if key in said and Path(said[key]).exists():
+                said[key] = str(Path(said[key]).absolute())
+        return said
+
+    def open(self, device: torch.device | str | None = None) -> WatchedModel:
+        """Load the model, its adapter, and what it is compared with.
+
+        Args:
+            device: where it is to be; None for the first GPU, or the CPU.
+
+        Raises:
+            ConfigError: a part cannot be had, or they do not belong together.
+        """
+        name = self.model if self.revision is None else f"{self.model}@{self.revision}"
+        adapter = self.adapter
+        if adapter is not None:
+            adapters.require_readable(adapter, "adapter")
+        lm = self._load(name, "model")
+        tokenizer = adapters.load_tokenizer(name, adapter, trust_remote_code=self.trust_remote_code)
+        model, control = lm, None
+        if self.reference is not None:
+            require_same_kind(self.reference, lm, tokenizer, trust_remote_code=self.trust_remote_code)
+            control = self._load(self.reference, "reference")
+        if adapter is not None and control is not None:
+            model = adapters.load_adapter(lm, adapter, accepted_base=self.adapter_base, argument="adapter")
+        elif adapter is not None:
+            model, fault = adapters.load_adapted(lm, adapter, accepted_base=self.adapter_base, argument="adapter")
+            if fault is not None:
+                rank_zero_info(f"The base is loaded a second time, because {fault}.")
+                control = self._load(name, "model")
+        if self.device_map is None:
+            where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+            model, control = (_moved(each, where) for each in (model, control))
+        return WatchedModel(model, tokenizer, control)
+
+    def _load(self, name: str, argument: str) -> Any:
+        return loading.load_causal_lm(
+            name,
+            dtype=self.dtype,
+            attention=self.attention,
+            device_map=self.device_map,
+            trust_remote_code=self.trust_remote_code,
+            argument=argument,
+        )
+
+
+def _moved(model: Any, device: torch.device | str) -> Any:
+    if model is None or getattr(model, "is_quantized", False):  # which is where it was made
+        return model
+    return model.to(device)

@@ -1,0 +1,268 @@
+"""Monitor: fitted on trusted prompts, it says of new ones how unusual they are for the model, and when to look."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from lightning.pytorch.utilities import rank_zero_info
+from numpy.typing import NDArray
+
+from madkit.data.prompts.tokens import TokenizedPrompts
+from madkit.detection.detector import Detector
+from madkit.errors import ConfigError, StoreError
+from madkit.features import Activations, Feature
+from madkit.monitoring.default_detector import default_detector, require_fitting
+from madkit.monitoring.held_out import hold_out
+from madkit.monitoring.model_source import ModelSource
+from madkit.monitoring.monitor_state import MonitorState
+from madkit.monitoring.prediction import BatchScores, WatchedExtractor, predict
+from madkit.monitoring.prompt_data import PromptData
+from madkit.monitoring.prompt_source import read_prompts
+from madkit.monitoring.prompt_tokens import longest, tokenize
+from madkit.monitoring.site_detectors import SiteDetectors, fit_sites
+from madkit.monitoring.watched_model import WatchedModel
+from madkit.statistics import benjamini_hochberg, conformal_p_values
+from madkit.statistics.conformal import require_rate
+from madkit.store.variant import BASE_MODEL, Variant
+
+
+class Monitor:
+    """A detector that was fitted on trusted prompts of one model, and what it made of others that were held out.
+
+    Made by `fit` or `load`. `score` gives each new prompt a conformal p-value: among prompts that are like the trusted
+    ones, at most a share `fpr` alarms. It promises nothing of prompts that are unlike them, which may be harmless:
+    ``docs/monitor.md`` says what that means.
+
+    Args:
+        state: what was fitted.
+        watched: the model; None to load it by its name when it is first needed.
+
+    Example:
+        >>> trusted = [f"{i} + {j} = {i + j}" for i in range(9) for j in range(9)]
+        >>> monitor = Monitor.fit("bases/tiny-llama", None, trusted)
+        >>> monitor.score(["1 + 1 = 2", "Paris is a city"], fpr=0.05)["alarm"].tolist()
+        [False, True]
+    """
+
+    def __init__(self, state: MonitorState, watched: WatchedModel | None = None) -> None:
+        self.state = state
+        self._watched = watched
+        if watched is not None:
+            self._require_same(watched)
+
+    @classmethod
+    def fit(
+        cls,
+        model: Any,
+        tokenizer: Any,
+        trusted_prompts: Any,
+        *,
+        adapter: str | None = None,
+        reference: Any = None,
+        features: list[Feature] | None = None,
+        detector: Detector | None = None,
+        aggregation: str = "zscore",
+        calibration: int | float | None = None,
+        max_length: int | None = None,
+        batch_size: int = 16,
+        seed: int = 0,
+        **loading: Any,
+    ) -> Monitor:
+        """Fit a monitor.
+
+        Args:
+            model: a transformers or PEFT model in memory; or a hub name, a folder or a GGUF file.
+            tokenizer: the model's; None to load it with a model that is named.
+            trusted_prompts: texts or chats, or where they are; see `madkit.monitoring.prompt_source.read_prompts`.
+            adapter: of a model that is named: folder or hub name of a PEFT adapter on it.
+            reference: the model that a merged or fully tuned one was made of; in memory, or by name.
+            features: what is read; None for activations of every third layer.
+            detector: what is made of it; None for the first choice of ``docs/detectors.md``: studentised `Conditional`
+                where a base model is known, else activations, with `Mahalanobis`.
+            aggregation: how scores at all sites become one; see `madkit.statistics.aggregate`.
+            calibration: how many of the prompts, or which share, are held out for p-values; see
+                `madkit.monitoring.held_out.hold_out`.
+            max_length: longer prompts lose tokens on the left; None for the model's context.
+            batch_size: prompts in one forward pass.
+            seed: which prompts are held out.
+            loading: of a model that is named: ``dtype``, ``device_map``, ``revision`` and what else
+                `madkit.monitoring.model_source.ModelSource` has.
+
+        Raises:
+            ConfigError: an argument does not fit, or the model cannot be loaded or read.
+            DataError: the prompts are malformed or too few.
+        """
+        prompts = read_prompts(trusted_prompts, "trusted_prompts")
+        watched, source = _watched(model, tokenizer, adapter=adapter, reference=reference, **loading)
+        limit = max_length if max_length is not None else longest(watched.tokenizer, watched.lm)
+        tokens = tokenize(watched.tokenizer, prompts, limit)
+        parts = hold_out(tokens, calibration, seed)
+        features = features if features is not None else [Activations()]
+        why = "as it was named"
+        if detector is None:
+            detector, why = default_detector(watched, len(parts.fit))
+        require_fitting(detector, features, watched)
+        controls = [v.feature for v in detector.reads if not v.adapter]
+        read = [f for f in features if Variant(f.name) in detector.reads or f.name in controls]
+        base = watched.base_fingerprint() if any(BASE_MODEL in f.needs for f in read) else "unknown"
+        order = np.concatenate([parts.fit, parts.scale, parts.calibration])
+        splits = ["trusted"] * len(parts.fit) + ["calibration"] * (len(order) - len(parts.fit))
+        with tempfile.TemporaryDirectory(prefix="madkit-") as folder:
+            extractor = WatchedExtractor(watched, read, controls, base)
+            predict(extractor, PromptData(tokens.select(order), splits, batch_size), watched, Path(folder))
+            sites, held_out = fit_sites(detector, extractor.stores, watched.device)
+        scale, calibration_scores = np.split(held_out, [len(parts.scale)])
+        widths = {variant: store.widths for variant, store in extractor.stores.items()}
+        detectors = SiteDetectors(sites, aggregation, widths, scale)
+        state = MonitorState(
+            detectors=detectors,
+            features=extractor.features,
+            learned=extractor.learned,
+            calibration=calibration_scores,
+            lengths=tokens.lengths[parts.calibration],
+            n_fit=len(parts.fit),
+            why=why,
+            base=base,
+            max_length=limit,
+            batch_size=batch_size,
+            source=source,
+            model=watched.fingerprint(),
+            tokenizer=watched.tokenizer_fingerprint(),
+        )
+        monitor = cls(state, watched)
+        rank_zero_info(monitor.description)
+        return monitor
+
+    @property
+    def description(self) -> str:
+        """What it looks at and why, and what it can promise."""
+        return self.state.description()
+
+    def __repr__(self) -> str:
+        return f"Monitor({', '.join(self.state.detectors.names)}; {len(self.state.calibration)} calibration prompts)"
+
+    @property
+    def watched(self) -> WatchedModel:
+        """The model, loaded if it has to be.
+
+        Raises:
+            ConfigError: it cannot be loaded.
+            StoreError: it is not the one that the monitor was fitted on.
+        """
+        if self._watched is None:
+            if self.state.source is None:
+                raise StoreError(
+                    "this monitor was fitted on a model in memory: give it to Monitor.load(folder, model, tokenizer)"
+                )
+            watched = self.state.source.open()
+            self._require_same(watched)
+            self._watched = watched
+        return self._watched
+
+    def score(self, prompts: Any, fpr: float = 0.01, *, fdr: float | None = None) -> pd.DataFrame:
+        """Score prompts.
+
+        Args:
+            prompts: as for `fit`.
+            fpr: the share of prompts like the trusted ones that may alarm.
+            fdr: in place of `fpr`, the share of alarms that may be false, over all prompts of this call
+                (Benjamini-Hochberg).
+
+        Returns:
+            A row for each prompt, in their order: ``score`` (higher = more anomalous), ``p_value``, ``alarm``,
+            ``sites`` (of an alarm, which sites would have raised it alone) and a column of scores for each site.
+
+        Raises:
+            ConfigError: `fpr` is out of range or below what the calibration prompts can promise.
+            DataError: a prompt is malformed, or a value is NaN or infinite.
+            StoreError: the model is not the one that the monitor was fitted on.
+        """
+        rate = require_rate(fpr if fdr is None else fdr, len(self.state.calibration))
+        tokens = self.tokens(read_prompts(prompts))
+        return self.table(self.site_scores(tokens), rate, select=fdr is not None)
+
+    def tokens(self, prompts: list[Any]) -> TokenizedPrompts:
+        """Checked prompts as the model reads them."""
+        return tokenize(self.watched.tokenizer, prompts, self.state.max_length)
+
+    def site_scores(self, tokens: TokenizedPrompts) -> NDArray[np.float64]:
+        """Scores (n, sites) of prompts, in their order."""
+        self._require_same(self.watched)
+        self.state.prepare(self.watched)
+        data = PromptData(tokens, batch_size=self.state.batch_size)
+        parts = predict(BatchScores(self.watched, self.state.score_batch), data, self.watched)
+        values = np.empty((len(tokens), len(self.state.detectors.sites)))
+        for rows, scores in parts:
+            values[rows.cpu().numpy()] = scores.cpu().numpy()
+        return values
+
+    def table(self, site_scores: NDArray[np.float64], rate: float, *, select: bool = False) -> pd.DataFrame:
+        """What `score` returns, from the scores (n, sites) of prompts at all sites."""
+        detectors, calibration = self.state.detectors, self.state.calibration
+        scores = detectors.total(site_scores)
+        p_values = conformal_p_values(scores, detectors.total(calibration))
+        alarms = (benjamini_hochberg(p_values) if select else p_values) <= rate
+        columns = zip(site_scores.T, calibration.T, strict=True)
+        alone = np.column_stack([conformal_p_values(x, held_out) for x, held_out in columns]) <= rate
+        names = np.array(detectors.names)
+        said = [", ".join(names[row]) if alarm else "" for row, alarm in zip(alone, alarms, strict=True)]
+        table = pd.DataFrame({"score": scores, "p_value": p_values, "alarm": alarms, "sites": said})
+        return table.join(pd.DataFrame(site_scores, columns=detectors.names))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the monitor to a folder, replacing the one that is there; the model is not part of it."""
+        self.state.save(Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path, model: Any = None, tokenizer: Any = None, *, reference: Any = None) -> Monitor:
+        """Read what `save` wrote.
+
+        Args:
+            folder: the monitor's.
+            model: the model in memory; None to load the one that was named, when it is first needed.
+            tokenizer: its tokenizer.
+            reference: as for `fit`, for a model in memory.
+
+        Raises:
+            StoreError: there is no monitor, it is damaged, or it was fitted on another model.
+        """
+        state = MonitorState.load(Path(folder))
+        watched = None if model is None else _watched(model, tokenizer, reference=reference)[0]
+        return cls(state, watched)
+
+    def _require_same(self, watched: WatchedModel) -> None:
+        """Refuse a model or a tokenizer that is not the one that the monitor was fitted on."""
+        for what, fitted, now in (
+            ("model", self.state.model, watched.fingerprint()),
+            ("tokenizer", self.state.tokenizer, watched.tokenizer_fingerprint()),
+        ):
+            if fitted != now:
+                raise StoreError(
+                    f"this monitor was fitted on another {what} (fingerprint {fitted}) than this one ({now}): other "
+                    "weights, number format, adapter or template; use that one, or fit a monitor anew"
+                )
+
+
+def _watched(
+    model: Any, tokenizer: Any, *, adapter: str | None = None, reference: Any = None, **loading: Any
+) -> tuple[WatchedModel, ModelSource | None]:
+    """The model, and where it is from if it was named."""
+    if isinstance(model, str | Path):
+        if reference is not None and not isinstance(reference, str | Path):
+            raise ConfigError(
+                "reference is a model in memory and model is a name: give both by name, or both in memory"
+            )
+        named = None if reference is None else str(reference)
+        source = ModelSource(str(model), adapter=adapter, reference=named, **loading)
+        watched = source.open()
+        if tokenizer is not None:
+            watched = WatchedModel(watched.model, tokenizer, watched.control)
+        return watched, source
+    if given := sorted({"adapter": adapter, **loading}.items() - {("adapter", None)}):
+        raise ConfigError(f"model is in memory, so {given[0][0]}={given[0][1]!r} does nothing: leave it out")
+    control = ModelSource(str(reference)).open().model if isinstance(reference, str | Path) else reference
+    return WatchedModel(model, tokenizer, control), None
