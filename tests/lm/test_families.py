@@ -1,210 +1,183 @@
-"""What is read of a model is what the model computes, whatever its family does that Llama does not."""
+"""What madkit makes of a family of models is what plain transformers makes of it, a prompt at a time, without padding.
 
+The families are those of docs/models.md, whose table is held against what is found here.
+"""
+
+import copy
+import re
+from contextlib import ExitStack
+from pathlib import Path
+
+import peft
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from model_families import FAMILIES, make_family, prompts_of
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM
 
 from madkit.errors import ConfigError
 from madkit.extraction.forward_pass import trace
-from madkit.features import Activations, Answers, Attribution
-from madkit.lm import forward
-from madkit.lm.attention import output_projection
-from madkit.lm.probe import can_cache, check_forward
-from madkit.lm.text_decoder import layer_names
-from madkit.poser.measure.repeated_batch import RepeatedBatch
-from madkit.volume.lm.divergence import original_logits
+from madkit.features import Activations, Answers, Attribution, ProbeShift
+from madkit.lm import forward, loading
+from madkit.lm.quirky_lm import QuirkyLM
+from madkit.volume.prompt_volumes import PromptVolumes
 
-SIZE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
-TOKENS = {"vocab_size": 99, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
-TEXT = {**SIZE, **TOKENS, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 8}
-VISION = {**SIZE, "image_size": 56, "patch_size": 14}
-FAMILIES = {
-    "gemma2": {**SIZE, "num_key_value_heads": 2, "head_dim": 8, "final_logit_softcapping": 3.0},  # a soft cap
-    "cohere": {**SIZE, "num_key_value_heads": 2, "logit_scale": 0.0625},  # a scale
-    "gptj": {"n_embd": 32, "n_inner": 48, "n_layer": 3, "n_head": 4, "rotary_dim": 8, "n_positions": 64},  # a bias
-    "bloom": {**SIZE},  # an MLP that is handed the residual stream, too
-    "gpt2": {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64},  # a table of positions, transposed weights
-    "opt": {**SIZE, "ffn_dim": 48, "word_embed_proj_dim": 16, "max_position_embeddings": 64},  # a decoder inside
-    "gemma3": {"text_config": TEXT, "vision_config": VISION, "mm_tokens_per_image": 4},  # a tower of as many layers
-    "mamba": {"hidden_size": 32, "num_hidden_layers": 3, "state_size": 4},  # no attention
-}
-HEADLESS = ("mamba",)
+WAY_OUT = "choose other weights by a regular expression"
+#: Weights that are perturbed where `all` cannot be moved for one prompt alone.
+PARTS = {"Mixtral": "self_attn", "Mamba": "in_proj"}
 
 
-def make(family, **options):
-    torch.manual_seed(0)
-    tokens = {} if family == "gemma3" else TOKENS
-    lm = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **FAMILIES[family], **tokens, **options)).eval()
-    with torch.no_grad():
-        for name, p in lm.named_parameters():
-            if p.ndim == 2 and "vision" not in name:
-                p.mul_(6)
-            elif name.endswith("bias"):
-                p.normal_(0, 0.3)
-    return lm
+@pytest.fixture(scope="module", params=FAMILIES)
+def name(request):
+    return request.param
 
 
-def batch_of(lengths=(7, 4, 6), pad=0):
-    generator = torch.Generator().manual_seed(1)
-    width = max(lengths)
-    ids = torch.full((len(lengths), width), pad)
-    mask = torch.zeros_like(ids)
-    for row, n in enumerate(lengths):
-        ids[row, width - n :] = torch.randint(2, 60, (n,), generator=generator)
-        mask[row, width - n :] = 1
-    choices = torch.tensor([[5, 9]]).repeat(len(lengths), 1)
-    return {"input_ids": ids, "attention_mask": mask, "choices": choices, "row": torch.arange(len(lengths))}
+@pytest.fixture(scope="module")
+def folder(name, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("family")
+    make_family(name).save_pretrained(folder)
+    return folder
 
 
-def alone(batch):
-    """Each prompt by itself, without padding."""
-    return [ids[mask.bool()][None] for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)]
+@pytest.fixture(scope="module")
+def lm(folder):
+    return loading.load_causal_lm(str(folder), dtype="float32").requires_grad_(False)
 
 
-def close(ours, theirs):
-    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5 * max(1.0, float(theirs.abs().max())))
+@pytest.fixture(scope="module")
+def plain(folder):
+    return AutoModelForCausalLM.from_pretrained(folder).eval()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_features_are_those_of_the_models_own_pass(family):
-    lm = make(family)
-    check_forward(lm, "model.base", family)
-    batch = batch_of(pad=1000)  # what padded places hold need not be a token of the model
-    features = [Activations(step=1), Answers(), *([] if family in HEADLESS else [Attribution("zero", step=1)])]
+@pytest.fixture(scope="module")
+def documented():
+    """The rows of the table in docs/models.md: cells by the name of the family."""
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    return {row[0]: row[1:] for row in rows[1:]}
+
+
+def close(ours, theirs, tolerance=1e-4):
+    ours, theirs = ours.detach(), theirs.detach()
+    assert float((ours - theirs).norm()) <= tolerance * float(theirs.norm()) and float(theirs.norm()) > 0
+
+
+def plain_pass(plain, ids, names, points):
+    """Logits of one prompt, and what enters the given layers and attention's output projections."""
+    seen = {}
+
+    def before(key):
+        def hook(module, args, kwargs):
+            x = args[0] if args else kwargs["hidden_states"]
+            seen[key] = x if x.requires_grad else x.clone().requires_grad_()
+            return ((seen[key], *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": seen[key]})
+
+        return hook
+
+    def after(module, args, output):
+        seen["final"] = output[0] if isinstance(output, tuple) else output
+
+    with ExitStack() as stack:
+        for key in (*names, *points):
+            handle = plain.get_submodule(key).register_forward_pre_hook(before(key), with_kwargs=True)
+            stack.callback(handle.remove)
+        stack.callback(plain.get_submodule(names[-1]).register_forward_hook(after).remove)
+        return plain(input_ids=ids, use_cache=False).logits[0], seen
+
+
+def test_features(name, lm, plain):
+    family, (batch, prompts) = FAMILIES[name], prompts_of()
+    names = [f"{family.layers}.{i}" for i in range(2)]
+    points = [f"{layer}.{family.projection}" for layer in names] if family.projection else []
+    features = [Activations(0, 1, final=True), Answers(), ProbeShift(0, 1)]
+    if points:
+        features.append(Attribution("zero", first=0, step=1))
     traces = trace(lm, features, {f.name: f.hookpoints(lm) for f in features}, batch)
-    values = {f.name: f(traces[f.name]) for f in features}
-    lm.requires_grad_(True)
-    layers = layer_names(lm)
-    points = [] if family in HEADLESS else [output_projection(lm, layer) for layer in layers[1:]]
-    for row, ids in enumerate(alone(batch)):
-        entering = {}
-
-        def keep(module, args, entering=entering):
-            entering[module] = args[0].retain_grad() or args[0]
-
-        handles = [lm.get_submodule(point).register_forward_pre_hook(keep) for point in points]
-        output = lm(input_ids=ids, output_hidden_states=True, use_cache=False)
-        close(values["answers"]["logits"][row], output.logits[0, -1, [5, 9]].detach())
-        if family not in HEADLESS:  # Mamba reports what leaves a layer
-            for number in range(1, len(layers)):
-                close(values["activations"][layers[number]][row], output.hidden_states[number][0, -1].detach())
-        (output.logits[0, -1, 9] - output.logits[0, -1, 5]).backward()
-        for layer, point in zip(layers[1:], points, strict=False):
-            a = entering[lm.get_submodule(point)]
-            effect = -(a * a.grad)[0, -1].detach().view(4, -1).sum(1)
-            close(values["attribution_zero"][layer][row], effect)
-        for handle in handles:
-            handle.remove()
+    mean, direction = torch.randn(2, 16, generator=torch.Generator().manual_seed(2)).double()
+    traces["probe"].learned = {f"{names[0]}.mean": mean, f"{names[1]}.direction": direction}
+    found = {f.name: f(traces[f.name]) for f in features}
+    assert list(found["activations"]) == [*names, f"{names[-1]}.output"]
+    for row, ids in enumerate(prompts):
+        logits, seen = plain_pass(plain, ids, names, points)
+        for key, site in ((names[0], names[0]), (names[1], names[1]), ("final", f"{names[-1]}.output")):
+            close(found["activations"][site][row], seen[key][0, -1])
+        close(found["answers"]["logits"][row], logits[-1, [5, 9]])
+        odds, read = logits[-1, 9] - logits[-1, 5], seen[names[1]][0, -1] @ direction.float()
+        slopes = [torch.autograd.grad(x, seen[names[0]], retain_graph=True)[0][0, -1] for x in (read, odds)]
+        shift = (mean.float() - seen[names[0]][0, -1]) @ (slopes[0] - slopes[1])
+        close(found["probe"][names[1]][row], shift[None])
+        for layer, point in zip(names, points, strict=bool(points)):
+            (gradient,) = torch.autograd.grad(odds, seen[point], retain_graph=True)
+            close(found["attribution_zero"][layer][row], -(seen[point] * gradient)[0, -1].view(2, -1).sum(1))
 
 
-@pytest.mark.parametrize("family", ["gemma2", "bloom", "gptj", "gemma3"])
-def test_training_follows_the_gradient_of_the_models_own_loss(family):
-    lm = make(family)
-    batch, answers = batch_of(), torch.tensor([11, 12, 13])
-    last = torch.arange(1, 4) * 7 - 1
-    states = forward.states_at(lm, batch["input_ids"], batch["attention_mask"], last, padded=True)
-    torch.nn.functional.cross_entropy(forward.logits_of(lm, states), answers).backward()
-    ours = {name: p.grad.clone() for name, p in lm.named_parameters() if p.grad is not None}
-    lm.zero_grad()
-    logits = torch.stack([lm(input_ids=ids, use_cache=False).logits[0, -1] for ids in alone(batch)])
-    torch.nn.functional.cross_entropy(logits, answers).backward()
-    theirs = {name: p.grad for name, p in lm.named_parameters() if p.grad is not None}
-    assert set(ours) == set(theirs)
-    for name, gradient in theirs.items():
-        torch.testing.assert_close(ours[name], gradient, rtol=1e-3, atol=1e-4 * float(gradient.abs().max()))
+def test_training(name, folder, documented):
+    """The loss before and after a step, of a fresh LoRA on what `auto` chooses."""
+    batch, prompts = prompts_of()
+    module = QuirkyLM(str(folder), {"r": 2, "lora_alpha": 16, "target_modules": "auto"}, dtype="float32")
+    module.configure_model()
+    ours = module.model.eval()
+    theirs = peft.get_peft_model(
+        AutoModelForCausalLM.from_pretrained(folder), copy.deepcopy(ours.peft_config["default"])
+    )
+    for model in (ours, theirs.eval()):
+        torch.manual_seed(3)
+        for key, p in model.named_parameters():
+            if "lora_" in key:
+                torch.nn.init.normal_(p, std=0.2)
+    batch["padded"] = forward.checked_padding(module.lm, batch)
+    losses = []
+    for _ in range(2):
+        logits = torch.stack([theirs(input_ids=ids, use_cache=False).logits[0, -1] for ids in prompts])
+        losses.append((module.loss(batch), cross_entropy(logits, batch["answer"])))
+        for model, loss in zip((ours, theirs), losses[-1], strict=True):
+            trained = [p for p in model.parameters() if p.requires_grad]
+            loss.backward()
+            assert all(p.grad is not None and bool(p.grad.any()) for p in trained)
+            torch.optim.SGD(trained, lr=0.02).step()
+            model.zero_grad()
+    for pair in losses:
+        close(*pair)
+    assert abs(float(losses[1][1] - losses[0][1])) > 1e-3
+    reached = {*ours.base_model.targeted_module_names, *ours.base_model.targeted_parameter_names}
+    on = sorted({key.removesuffix(".weight").split(".")[-1] for key in reached})
+    assert documented[name][2] == ", ".join(f"`{part}`" for part in on)
 
 
-@pytest.mark.parametrize("family", ["gemma2", "cohere", "gptj"])
-def test_volumes_compare_the_models_own_predictions(family):
-    lm, batch = make(family), batch_of()
+def test_local_volume(name, lm, plain, documented):
+    """Weights that are moved by a prompt's radius change what is said to it, alone, by the cutoff."""
+    batch, prompts = prompts_of()
+    weights = PARTS.get(name, "all")
+    assert documented[name][4] == ("`all`" if weights == "all" else f"`{weights}`")
+    if weights != "all":
+        with pytest.raises(ConfigError, match=WAY_OUT):
+            PromptVolumes(lm, directions=1).radii(batch)
+    volumes = PromptVolumes(lm, weights, directions=1, cutoff=1e-3)
+    radii = volumes.radii(batch).radii[:, 0]
+    chosen = {key: p for key, p in plain.named_parameters() if re.search("" if weights == "all" else weights, key)}
+    chosen = {key: p for key, p in chosen.items() if not re.search("vision|projector", key)}
+    step = {key: volumes.directions[0].normals(key, torch.arange(p.numel())).view_as(p) for key, p in chosen.items()}
+    length = torch.cat([x.flatten() for x in step.values()]).double().norm()
+    kept = {key: p.detach().clone() for key, p in chosen.items()}
     with torch.no_grad():
-        logits = original_logits(lm, batch, "tokens")
-        theirs = torch.cat([lm(input_ids=ids, use_cache=False).logits[0] for ids in alone(batch)])
-    close(logits, theirs)
+        for ids, radius in zip(prompts, radii, strict=True):
+            before = plain(input_ids=ids, use_cache=False).logits[0].double().log_softmax(-1)
+            for key, p in chosen.items():
+                p.add_(step[key] * float(radius / length))
+            after = plain(input_ids=ids, use_cache=False).logits[0].double().log_softmax(-1)
+            for key, p in chosen.items():
+                p.copy_(kept[key])
+            divergence = (before.exp() * (before - after)).sum(-1).mean()
+            assert float(divergence) == pytest.approx(1e-3, rel=5e-3)
 
 
-def test_another_head_takes_the_place_of_the_models_own_and_leaves():
-    lm, batch = make("gemma2"), batch_of()
-    hidden = torch.randn(4, 32)
-    single = torch.nn.Linear(32, 7)
-    before = forward.logits_of(lm, hidden)
-    assert torch.allclose(forward.logits_of(lm, hidden, single), 3 * torch.tanh(single(hidden) / 3), atol=1e-6)
-    assert torch.equal(forward.logits_of(lm, hidden), before)
-    assert len(lm(input_ids=batch["input_ids"], use_cache=False).logits) == 3
-
-
-@pytest.mark.parametrize("family", ["gpt2", "opt", "gptj"])
-def test_prompts_beyond_the_table_of_positions_are_refused(family):
-    lm = make(family)
-    ids = torch.full((1, 64), 7)
-    forward.hidden_states(lm, ids, torch.ones_like(ids), padded=False)
-    ids = torch.full((1, 65), 7)
-    with pytest.raises(ConfigError, match=r"65 tokens is longer than the 64 positions .*max_length"):
-        forward.hidden_states(lm, ids, torch.ones_like(ids), padded=False)
-
-
-def test_computed_positions_have_no_end():
-    lm = make("cohere", max_position_embeddings=16)
-    ids = torch.full((1, 40), 7)
-    assert forward.hidden_states(lm, ids, torch.ones_like(ids), padded=False).shape == (1, 40, 32)
-
-
-def test_batches_that_would_be_read_wrongly_are_refused():
-    lm, batch = make("gpt2"), batch_of()
-    assert forward.checked_padding(lm, batch)
-    assert not forward.checked_padding(lm, batch_of((5, 5)))
-    feature = Answers()
-    for wrong, said in (
-        ({key: batch[key].flip(1) for key in ("input_ids", "attention_mask")}, "padded on the left"),
-        ({"attention_mask": batch["attention_mask"].index_fill(1, torch.tensor([5]), 0)}, "padded on the left"),
-        ({"input_ids": batch["input_ids"].index_fill(1, torch.tensor([6]), 99)}, "token 99, and the embedding of GPT2"),
-        ({"choices": batch["choices"] + 95}, "token 100, and the embedding of GPT2LMHeadModel '' has 99 rows"),
-    ):
-        with pytest.raises(ConfigError, match=said):
-            trace(lm, [feature], {"answers": []}, {**batch, **wrong})
-
-
-def test_a_model_that_reads_padding_takes_one_prompt_at_a_time():
-    torch.manual_seed(0)
-    config = AutoConfig.for_model("rwkv", hidden_size=32, num_hidden_layers=2, vocab_size=99, attention_hidden_size=32)
-    lm = AutoModelForCausalLM.from_config(config).eval()
-    check_forward(lm, "model.base", "rwkv")
-    feature, batch = Answers(), batch_of()
-    with pytest.raises(
-        ConfigError, match="RwkvForCausalLM gives other numbers for a prompt that is padded.*batch_size 1"
-    ):
-        trace(lm, [feature], {"answers": []}, batch)
-    one = batch_of((5,))
-    logits = trace(lm, [feature], {"answers": []}, one)["answers"].logits
-    close(logits, lm(input_ids=one["input_ids"]).logits[:, -1].detach())
-
-
-def test_a_family_that_cannot_be_followed_is_refused(monkeypatch):
-    lm = make("cohere", rope_theta=12345.0)
-    own = type(lm).forward
-
-    def other(self, *args, **kwargs):
-        output = own(self, *args, **kwargs)
-        if len(kwargs["input_ids"][0]) > 1:
-            output.logits = output.logits * 1.1
-        return output
-
-    monkeypatch.setattr(type(lm), "forward", other)
-    monkeypatch.setattr("madkit.lm.forward._parameters", lambda _: {"input_ids", "attention_mask", "position_ids"})
-    with pytest.raises(ConfigError, match="model.base='x': CohereForCausalLM is of a family .*logits.*9.1% apart"):
-        check_forward(lm, "model.base", "x")
-
-
-def test_names_of_layers_are_those_of_the_language_model():
-    """A tower that sees may have as many layers, and stands first."""
-    assert layer_names(make("gemma3"))[1] == "model.language_model.layers.1"
-    assert layer_names(make("opt"))[1] == "model.decoder.layers.1"
-
-
-@pytest.mark.parametrize(("family", "caches"), [("gemma2", True), ("bloom", True), ("gptj", True), ("mamba", False)])
-def test_answers_are_the_same_with_and_without_a_cache(family, caches):
-    lm, batch = make(family), batch_of()
-    assert can_cache(lm) is caches
-    ours, theirs = (RepeatedBatch(lm, batch, cached=cached) for cached in (True, False))
-    assert (ours.cache is not None) is caches
-    close(ours.baseline, theirs.baseline)
+def test_table_of_models(name, lm, documented):
+    """What a table in the documentation says of a family; of no other one it says anything."""
+    assert set(documented) == set(FAMILIES)
+    kind, attention, _, attribution, _ = documented[name][:5]
+    assert kind == f"`{FAMILIES[name].kind}`"
+    assert attention == f"`{loading.attention_of(lm)}`"
+    assert attribution == ("yes" if FAMILIES[name].projection else "no")
+    if attribution == "no":
+        with pytest.raises(ConfigError, match="leave the feature out"):
+            Attribution().hookpoints(lm)

@@ -2,9 +2,11 @@
 
 import json
 import shutil
+import warnings
 
 import pytest
 import torch
+from model_families import make_family
 from small_lms import make_lm
 from transformers import AutoModelForCausalLM
 
@@ -144,3 +146,36 @@ def test_a_lora_that_matches_a_part_of_what_it_names_is_refused(kind, options, m
     }
     with pytest.raises(ConfigError, match=message):
         adapters.attach_lora(make_lm(kind, **sizes[kind]), {"r": 2, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"target_modules": ["q_proj"], "layers_to_transform": [1]}, "layers 0 of 0..1 stay as they are"),
+        ({"target_modules": r".*layers\.1\.mlp\.\w+_proj"}, "layers 0 of 0..1 stay as they are"),
+        ({"target_modules": ["q_proj", "layers.0.mlp.up_proj"]}, "there is layers.0.mlp.up_proj in 1 of 2 layers only"),
+        ({"target_modules": ["q_proj", "embed_tokens"]}, None),
+        ({"target_modules": "auto"}, None),
+        ({"target_modules": "all-linear"}, None),
+    ],
+)
+def test_a_lora_that_leaves_layers_as_they_are_says_so(options, said):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        adapters.attach_lora(make_lm(), {"r": 2, **options})
+    messages = [str(w.message) for w in caught if "model.lora" in str(w.message)]
+    assert len(messages) == (said is not None)
+    assert said is None or said in messages[0]
+
+
+@pytest.mark.parametrize(
+    ("family", "targets", "idle"),
+    [
+        ("Gemma 3, multimodal", "all-linear", "15 modules .* such as model.vision_tower"),
+        ("Gemma 3, multimodal", ["q_proj", "v_proj"], "4 modules"),
+        ("Mamba", ["in_proj", "dt_proj"], r"2 modules .* such as backbone.layers.0.mixer.dt_proj"),
+    ],
+)
+def test_a_lora_where_no_text_passes_is_refused(family, targets, idle):
+    with pytest.raises(ConfigError, match=f"reaches {idle}.*`target_modules: auto`"):
+        adapters.attach_lora(make_family(family), {"r": 2, "target_modules": targets})

@@ -41,6 +41,7 @@ class LoraTargets:
         inside = tuple(f"{layer}." for layer in self.layers)
         linear = (name for name, module in lm.named_modules() if _is_linear(module))
         self.linear = [name for name in linear if name.startswith(inside) and not _is_read_by_kernels(lm, name)]
+        self.transposed = any(isinstance(lm.get_submodule(name), Conv1D) for name in self.linear)
         stacked = (name for name, p in lm.named_parameters() if p.ndim == 3 and "expert" in name)
         self.experts = [name for name in stacked if name.startswith(inside)]
 
@@ -51,6 +52,8 @@ class LoraTargets:
         the parameters of experts.
         """
         options = dict(options)
+        if self.transposed:  # PEFT would set it, with a warning
+            options.setdefault("fan_in_fan_out", True)
         if options.get("target_modules") != AUTO:
             return options
         per_layer = [{_last(name) for name in self.linear if name.startswith(f"{layer}.")} for layer in self.layers]
