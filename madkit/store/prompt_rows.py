@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -120,7 +120,7 @@ def complete_prompt_rows(rows: pd.DataFrame) -> pd.DataFrame:
             raise DataError("rows lack anomalous, which test prompts need: say of each whether it should be found")
         test = rows["split"] == "test"
         rows["anomalous"] = _of_test(rows, test, "anomalous")
-        defaults = {
+        defaults: dict[str, Any] = {
             "id": rows["row"],
             "statement": rows["row"],
             "name": "",

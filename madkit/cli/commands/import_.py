@@ -80,4 +80,5 @@ def _with_columns(columns: pd.DataFrame, table: pd.DataFrame, rows: str) -> pd.D
     """The table, and the columns that the file of activations has besides."""
     if len(columns) and len(columns) != len(table):
         raise DataError(f"rows={rows!r} has {len(table)} prompts and the activations {len(columns)}: give each its row")
-    return table.assign(**{name: columns[name] for name in columns if name not in table})
+    others = [name for name in columns if name not in table]
+    return pd.concat([table.reset_index(drop=True), columns[others]], axis=1)
