@@ -33,6 +33,7 @@ from madkit.statistics.nested_seeds import (
 from madkit.statistics.rank_comparison import RankComparison, cliques, compare_ranks
 from madkit.statistics.roc_curve import RocCurve, independent_rows, roc, roc_band
 from madkit.statistics.stratification import StratifiedAUROC, stratified_auroc
+from madkit.statistics.stream_null import StreamNull, recalibrated_p_values
 from madkit.statistics.wilson import wilson_interval
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "RankComparison",
     "RocCurve",
     "StratifiedAUROC",
+    "StreamNull",
     "VarianceComponents",
     "aggregate",
     "auroc",
@@ -70,6 +72,7 @@ __all__ = [
     "prompt_clusters",
     "r_squared",
     "realised_rate",
+    "recalibrated_p_values",
     "roc",
     "roc_band",
     "smallest_rate",
