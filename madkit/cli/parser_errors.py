@@ -61,6 +61,30 @@ def one_line(message: str, options: Sequence[str] = ()) -> str:
     return f"{shown if told == _plain(reason) else where}: {told}" if where else told
 
 
+def missing_package(error: BaseException | None) -> str | None:
+    """Which class of a recipe needs a package that is not installed, where an error came from that; else None.
+
+    Args:
+        error: what was raised when the class was made.
+    """
+    classes: list[str] = []
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        classes += re.findall(r"given class_path '(?:[\w.]+\.)?(\w+)'", str(error))
+        if isinstance(error, ImportError):
+            text = str(error)
+            named = re.search(r"pip install (?:-U )?'?([^\s'`]+)|No module named '(\w+)", text)
+            if not classes or named is None:
+                return None
+            return (
+                f"{classes[-1]} needs a package that is not installed here: "
+                f"`pip install '{named[1] or named[2]}'`, or name another class"
+            )
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def _reasons(message: str) -> list[str]:
     """The lines that say what is wrong, without what leads up to it."""
     lines = [_LED.sub("", line.strip(" -")) for line in message.splitlines()]

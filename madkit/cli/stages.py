@@ -18,13 +18,13 @@ from typing_extensions import override
 
 from madkit.cli.last_resort import madkit_cause
 from madkit.cli.lm_recipe import with_lm_recipe
-from madkit.cli.parser_errors import one_line
+from madkit.cli.logged_figures import LoggedFigures
+from madkit.cli.parser_errors import missing_package, one_line
 from madkit.cli.progress_lines import ProgressLines
 from madkit.cli.quiet import quiet
 from madkit.cli.recipe_files import read_strictly
 from madkit.cli.registry import import_all, import_named
 from madkit.cli.signals import Interrupted
-from madkit.cli.tensorboard_figures import TensorBoardFigures
 from madkit.cli.trainer_options import first_sentences, make_trainer, require_numbers, require_seeds
 from madkit.errors import ConfigError, MadkitError
 from madkit.plugins import PACKAGES, listed_modules
@@ -181,7 +181,7 @@ class Stages(LightningCLI):
             config.return_predictions = False
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """A trainer with TensorBoard in the run folder and progress that suits the terminal."""
+        """A trainer with progress that suits the terminal, and TensorBoard in the run folder if no logger is named."""
         config = self.config_init[self.subcommand].trainer
         callbacks: list[Any] = []
         listed, make = config.callbacks, super().instantiate_trainer
@@ -195,8 +195,9 @@ class Stages(LightningCLI):
             kwargs["logger"] = TensorBoardLogger(
                 config.default_root_dir, name="tensorboard", version=str(self.subcommand), default_hp_metric=False
             )
-            callbacks.append(TensorBoardFigures())
-            if self.subcommand == "fit":
+        if kwargs.get("logger", config.logger) and self.subcommand != "predict":
+            callbacks.append(LoggedFigures())
+            if self.subcommand == "fit" and not any(isinstance(callback, LearningRateMonitor) for callback in own):
                 callbacks.append(LearningRateMonitor("step"))
         self.trainer_defaults = {**self.trainer_defaults, "callbacks": callbacks}
 
@@ -216,6 +217,8 @@ class Stages(LightningCLI):
         except Exception as error:
             if (cause := madkit_cause(error)) is not None:
                 raise cause from error
+            if (needed := missing_package(error)) is not None:
+                raise ConfigError(needed) from error
             parsed = "Does not validate" in str(error) or "Parser key" in str(error)
             reason = one_line(str(error)) if parsed else first_sentences(error)
             raise ConfigError(f"a class of the recipe cannot be made, correct its options: {reason}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from madkit.statistics.clustered_prompts import prompt_clusters
 from madkit.store.feature_store import FeatureStore
 from madkit.store.prompt_rows import answers_known
 from madkit.store.variant import Variant
-from madkit.training.tensorboard import tensorboard_writer
+from madkit.training.run_loggers import RunLoggers
 
 #: The format of the results, for readers to check.
 FORMAT = 4
@@ -43,20 +44,24 @@ def unfinished(run: Path) -> Path:
 
 
 def log_auroc(trainer: L.Trainer, results: pd.DataFrame) -> None:
-    """AUROC to TensorBoard: a curve over layers per detector and subset, and a point for each aggregate.
+    """AUROC to all loggers: a curve over layers per detector and subset, and a point for each aggregate.
 
     Args:
-        trainer: has the logger.
+        trainer: has the loggers.
         results: of detectors, see `madkit.detection.result_tables.results_table`.
     """
-    writer = tensorboard_writer(trainer)
-    if writer is None:
-        return
+    loggers = RunLoggers(trainer)
+    points: dict[tuple[int, int], dict[str, float]] = {}
+    met: Counter[tuple[str, int]] = Counter()
     line: Any
     for line in results.itertuples():
-        tag = f"auroc_{line.aggregation}" if line.aggregation else "auroc_by_layer"
+        kind = f"auroc_{line.aggregation}" if line.aggregation else "auroc_by_layer"
+        tag = f"{kind}/{Variant(line.feature, line.adapter)}/{line.score}/{line.subset}"
         step = int(line.layer) if pd.notna(line.layer) else 0
-        writer.add_scalar(f"{tag}/{Variant(line.feature, line.adapter)}/{line.score}/{line.subset}", line.auroc, step)
+        points.setdefault((met[tag, step], step), {})[tag] = line.auroc  # a layer may have several sites
+        met[tag, step] += 1
+    for (_, step), values in points.items():
+        loggers.scalars(values, step)
 
 
 def behaviour(prompts: pd.DataFrame, answers: FeatureStore | None) -> pd.DataFrame:

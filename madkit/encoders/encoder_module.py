@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
@@ -19,11 +19,8 @@ from madkit.encoders.encoder_site import EncoderSite
 from madkit.encoders.validation_sums import ValidationSums
 from madkit.errors import DataError
 from madkit.training.lightning_internals import datamodule_of
-from madkit.training.tensorboard import tensorboard_writer
+from madkit.training.run_loggers import RunLoggers
 from madkit.training.training_module import TrainingModule
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 Batch = dict[str, dict[str, Tensor]]
 
@@ -158,9 +155,9 @@ class EncoderModule(TrainingModule):
                 self.log(f"val/{name}/{site}", value)
             self.log(f"val/{name}", sum(by_site) / len(by_site), prog_bar=True)
 
-    def writer_after_training(self) -> SummaryWriter | None:
-        """TensorBoard's writer in the validation that follows the training; else None."""
-        return tensorboard_writer(self.trainer) if self.trainer.state.fn == "validate" else None
+    def loggers_after_training(self) -> RunLoggers | None:
+        """The loggers in the validation that follows the training; else None."""
+        return RunLoggers(self.trainer) if self.trainer.state.fn == "validate" else None
 
     @override
     def export(self, folder: Path) -> None:

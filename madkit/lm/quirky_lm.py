@@ -16,7 +16,7 @@ from madkit.errors import DataError
 from madkit.lm import adapters, forward
 from madkit.lm.language_model import Batch, LanguageModel
 from madkit.training.lightning_internals import datamodule_or_none
-from madkit.training.tensorboard import tensorboard_writer
+from madkit.training.run_loggers import RunLoggers
 
 DEFAULT_LORA = {"r": 8, "target_modules": adapters.AUTO}
 """The published one where a model has the modules that it is put on."""
@@ -162,8 +162,6 @@ class QuirkyLM(LanguageModel):
         columns = {"log_odds": rows[:, 0].numpy(), "character": character}
         labels = {"label": rows[:, 2].bool().numpy(), "agree": rows[:, 3].bool().numpy()}
         self.validation_answers = pd.DataFrame({**columns, **labels})
-        writer = tensorboard_writer(self.trainer)
-        if writer is not None:
-            for name, part in self.validation_answers.groupby("character"):
-                values = part["log_odds"].to_numpy()
-                writer.add_histogram(f"log_odds/{str(name).lower()}", values, self.trainer.global_step)
+        loggers = RunLoggers(self.trainer)
+        for name, part in self.validation_answers.groupby("character"):
+            loggers.histogram(f"log_odds/{str(name).lower()}", part["log_odds"].to_numpy(), self.trainer.global_step)

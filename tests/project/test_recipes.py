@@ -6,6 +6,7 @@ options is seen with one detector.
 """
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -117,6 +118,16 @@ def test_tensorboard_has_the_curves_and_the_histograms(finished):
     assert {"fig01-02_auroc_online", "roc_online"} <= set(detection.Tags()["images"])
     for subset in ("all", "agree", "disagree"):
         assert any(tag.endswith(subset) and "auroc_by_layer" in tag for tag in detection.Tags()["scalars"])
+
+
+def test_every_file_is_for_whom_the_umask_lets(finished):
+    """Run folders are shared, and safetensors writes files that only their owner may read."""
+    _, _, folder = finished
+    mask = os.umask(0)
+    os.umask(mask)
+    files = [path for path in folder.parent.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} >= {".safetensors", ".ckpt", ".json", ".yaml", ".parquet"}
+    assert not [path for path in files if path.stat().st_mode & 0o777 != 0o666 & ~mask]
 
 
 def test_history_has_each_step_once(finished):

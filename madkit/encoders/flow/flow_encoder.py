@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,8 @@ class FlowEncoder(EncoderModule):
 
     @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        plots = self.writer_after_training() is not None
+        loggers = self.loggers_after_training()
+        plots = loggers is not None and loggers.show_pictures
         for (site, encoder), sums, plotted in zip(self.by_site(), self.sums, self._plotted, strict=True):
             x = batch["x"][site]
             sums.update(n=len(x), bits=encoder.bits(x).double().sum(), gaussian=encoder.gaussian_bits(x).double().sum())
@@ -103,12 +105,13 @@ class FlowEncoder(EncoderModule):
                 "gaussian_bits_per_dim": [float(s["gaussian"] / s["n"]) for s in sums],
             }
         )
-        writer = self.writer_after_training()
-        if writer is None:
+        loggers = self.loggers_after_training()
+        if loggers is None or not loggers.show_pictures:
             return
         for site, plotted in zip(self.sites, self._plotted, strict=True):
-            figure = quantile_figure(torch.cat(plotted).numpy(), f"{site}: z against Laplace(0, 1)")
-            writer.add_figure(f"quantiles/{site}", figure, self.trainer.global_step)
+            values, title = torch.cat(plotted).numpy(), f"{site}: z against Laplace(0, 1)"
+            draw = partial(quantile_figure, values, title)
+            loggers.picture(f"quantiles/{site}", draw, self.trainer.global_step)
 
     @override
     def export_encoder(self, encoder: LaplaceFlow, site: EncoderSite, folder: Path) -> None:

@@ -129,13 +129,13 @@ class SAEEncoder(EncoderModule):
         fvu = [float(s["error"] / (s["squares"] - s["x"].square().sum() / s["n"])) for s in sums]
         dead = [float((encoder.since_fired >= self.dead_after).float().mean()) for encoder in self.encoders]
         self.log_values({"fvu": fvu, "dead": dead})
-        writer = self.writer_after_training()
-        if writer is None:
+        loggers = self.loggers_after_training()
+        if loggers is None:
             return
         for site, s in zip(self.sites, sums, strict=True):
             # Latents that were not used at all go into the lowest bin.
             share = torch.log10((s["fired"] / s["n"]).clamp(min=0.1 / float(s["n"])))
-            writer.add_histogram(f"log10_latent_frequency/{site}", share, self.trainer.global_step)
+            loggers.histogram(f"log10_latent_frequency/{site}", share.cpu().numpy(), self.trainer.global_step)
 
     @override
     def export_encoder(self, encoder: ScaledCoder, site: EncoderSite, folder: Path) -> None:

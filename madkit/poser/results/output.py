@@ -15,7 +15,7 @@ from madkit.poser.results.summaries import ALL
 from madkit.runs.atomic import write_json
 from madkit.runs.folder import provenance
 from madkit.runs.tables import write_parquet
-from madkit.training.tensorboard import tensorboard_writer
+from madkit.training.run_loggers import RunLoggers
 
 # Readers take the presence of the results as the sign of a finished stage: they are removed first and written last.
 RESULTS = "results"
@@ -63,14 +63,12 @@ def write_results(
 
 
 def log_results(module: L.LightningModule, curves: pd.DataFrame, results: pd.DataFrame) -> None:
-    """AUC of every method to the log, and each model's curves to TensorBoard, with the coefficient as the step."""
+    """AUC of every method, and each model's curves with the coefficient as the step, to all loggers."""
     for line in results.to_dict("records"):
         if line["at"] in (ALL, ""):
             module.log(f"auroc/poser/{line['method']}/{line['measure']}", line["auc"], rank_zero_only=True)
-    writer = tensorboard_writer(module.trainer)
-    if writer is None:
-        return
+    loggers = RunLoggers(module.trainer)
     for line in curves.to_dict("records"):
         tag = f"{line['perturbation']}/{line['prompts']}/{line['lm']}"
-        for measure in ("kl", "p_misaligned"):
-            writer.add_scalar(f"{measure}/{tag}", line[measure], int(line["coefficient"]))
+        values = {f"{measure}/{tag}": line[measure] for measure in ("kl", "p_misaligned")}
+        loggers.scalars(values, int(line["coefficient"]))

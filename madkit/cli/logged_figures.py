@@ -1,4 +1,4 @@
-"""Figures in TensorBoard while the stages run: the same ones that `madkit figures` draws, of one run."""
+"""Figures in the loggers while the stages run: the same ones that `madkit figures` draws, of one run."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from madkit.runs.folder import root_of
-from madkit.training.tensorboard import tensorboard_writer
+from madkit.training.run_loggers import RunLoggers
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
-    from torch.utils.tensorboard import SummaryWriter
 
-_DPI = 110
 _FAMILIES = ("auroc_layers", "roc_curves")
 
 
@@ -27,7 +24,7 @@ class _KeepsAnswers(Protocol):
     """A row per answer."""
 
 
-class TensorBoardFigures(Callback):
+class LoggedFigures(Callback):
     """Log odds after `madkit fit`; AUROC by layer and ROC curves after `madkit test`.
 
     A logger that cannot show pictures gets none.
@@ -36,35 +33,25 @@ class TensorBoardFigures(Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """After the last validation, which repeats that of the best weights."""
         answers = pl_module.validation_answers if isinstance(pl_module, _KeepsAnswers) else None
-        writer = tensorboard_writer(trainer)
-        if writer is None or answers is None or trainer.state.fn != "validate":
+        loggers = RunLoggers(trainer)
+        if not loggers.show_pictures or answers is None or trainer.state.fn != "validate":
             return
         # Here and not above: matplotlib is for the process that draws.
         from madkit.figures.drawing import style
         from madkit.figures.families.log_odds import log_odds_figure
 
         folder = root_of(trainer)
+        table = answers.assign(dataset=folder.name)
         with style.applied():
-            figure = log_odds_figure(folder.parent.name, answers.assign(dataset=folder.name))
-            _add(writer, "log_odds", figure, trainer.global_step)
+            loggers.picture("log_odds", lambda: log_odds_figure(folder.parent.name, table), trainer.global_step)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The results of this run, if this process has written them."""
-        writer = tensorboard_writer(trainer)
+        loggers = RunLoggers(trainer)
         folder = root_of(trainer)
-        if writer is None or not (folder / "detection" / "results.parquet").is_file():
+        if not loggers.show_pictures or not (folder / "detection" / "results.parquet").is_file():
             return
         from madkit.figures.study import figures_of_run
 
         for name, figure in figures_of_run(folder, _FAMILIES):
-            _add(writer, name, figure, 0)
-
-
-def _add(writer: SummaryWriter, name: str, figure: Figure, step: int) -> None:
-    import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    figure.set_dpi(_DPI)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    writer.add_image(name, np.asarray(canvas.buffer_rgba())[..., :3], step, dataformats="HWC")
+            loggers.picture(name, lambda figure=figure: figure, 0)
