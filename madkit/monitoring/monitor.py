@@ -18,6 +18,7 @@ from madkit.features import Activations, Feature
 from madkit.monitoring.default_detector import default_detector, require_fitting
 from madkit.monitoring.held_out import hold_out
 from madkit.monitoring.model_source import ModelSource
+from madkit.monitoring.monitor_pipeline import MonitorPipeline
 from madkit.monitoring.monitor_state import MonitorState
 from madkit.monitoring.prediction import BatchScores, WatchedExtractor, predict
 from madkit.monitoring.prompt_data import PromptData
@@ -184,6 +185,17 @@ class Monitor:
         rate = require_rate(fpr if fdr is None else fdr, len(self.state.calibration))
         tokens = self.tokens(read_prompts(prompts))
         return self.table(self.site_scores(tokens), rate, select=fdr is not None)
+
+    def as_pipeline(self, fpr: float | None = None) -> MonitorPipeline:
+        """The monitor as a function from texts to (scores, metadata), which MOOD Bench takes.
+
+        Args:
+            fpr: the share of prompts like the trusted ones that may alarm; None for scores and p-values alone.
+
+        Raises:
+            ConfigError: `fpr` is out of range or below what the calibration prompts can promise.
+        """
+        return MonitorPipeline(self, None if fpr is None else require_rate(fpr, len(self.state.calibration)))
 
     def tokens(self, prompts: list[Any]) -> TokenizedPrompts:
         """Checked prompts as the model reads them."""

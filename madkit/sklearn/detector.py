@@ -17,6 +17,7 @@ from typing_extensions import override
 from madkit.arrays import plain_array
 from madkit.errors import ConfigError, DataError
 from madkit.scores import Mahalanobis, Score
+from madkit.statistics import needed_calibration, smallest_rate
 
 Self = TypeVar("Self", bound="Detector")
 
@@ -180,8 +181,8 @@ def _threshold(scores: NDArray[np.float64], share: float, held_out: bool) -> flo
     above = floor(nextafter(share * (1 + m), np.inf)) - 1
     if above < 0:
         warnings.warn(
-            f"contamination={share} needs {floor(1 / share - 1e-9)} rows that are held out and there are {m}: what "
-            f"scores above them all is called an outlier, {1 / (1 + m):.3g} of rows like the trusted ones; give more "
+            f"contamination={share} needs {needed_calibration(share)} rows that are held out and there are {m}: what "
+            f"scores above them all is called an outlier, {smallest_rate(m):.3g} of rows like the trusted ones; give more "
             "rows or a larger calibration",
             stacklevel=3,
         )
