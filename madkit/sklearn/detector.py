@@ -182,8 +182,8 @@ def _threshold(scores: NDArray[np.float64], share: float, held_out: bool) -> flo
     if above < 0:
         warnings.warn(
             f"contamination={share} needs {needed_calibration(share)} rows that are held out and there are {m}: what "
-            f"scores above them all is called an outlier, {smallest_rate(m):.3g} of rows like the trusted ones; give more "
-            "rows or a larger calibration",
+            f"scores above them all is called an outlier, {smallest_rate(m):.3g} of rows like the trusted ones; give "
+            "more rows or a larger calibration",
             stacklevel=3,
         )
     return float(scores[m - 1 - max(above, 0)])
