@@ -47,6 +47,7 @@ Also:
   import     activations made elsewhere become features: madkit import --help
   validate   repeat the validation of a fitted quirky LM
   monitor    watch runs in TensorBoard: madkit monitor runs/
+  watch      a monitor of any model: fitted on trusted prompts, it alarms on new ones: madkit watch --help
 
 An interrupted stage continues when the same command is given again. Several GPUs: --trainer.devices 8
 --trainer.strategy ddp. All options of a stage: madkit fit --help. Options of a class: madkit fit --model.help QuirkyLM.

@@ -46,19 +46,30 @@ def hold_out(tokens: TokenizedPrompts, calibration: int | float | None = None, s
         DataError: there are too few prompts, or too few different ones.
     """
     n = len(tokens)
-    _, groups = np.unique([tokens.ids[a:b].tobytes() for a, b in zip(tokens.starts, tokens.starts[1:], strict=False)],
-                          return_inverse=True)  # fmt: skip
-    different = int(groups.max()) + 1
-    if different < _LEAST:
-        raise DataError(f"{n} trusted prompts, {different} different ones, are too few: give {_LEAST} or more")
-    wanted = _wanted(different, calibration)
-    order = np.random.default_rng([seed, different]).permutation(different)
-    scale = max(4, (different - wanted) // 8)
+    groups = groups_of(tokens)
+    distinct = int(groups.max()) + 1
+    if distinct < _LEAST:
+        raise DataError(f"{n} trusted prompts, {distinct} different ones, are too few: give {_LEAST} or more")
+    wanted = _wanted(distinct, calibration)
+    order = np.random.default_rng([seed, distinct]).permutation(distinct)
+    scale = max(4, (distinct - wanted) // 8)
     cuts = np.split(order, [wanted, wanted + scale])
     held_out, measured, fitted = (np.flatnonzero(np.isin(groups, cut)) for cut in cuts)
     # A prompt that is there twice would count twice among p-values, where each has to be a draw of its own.
     _, first = np.unique(groups[held_out], return_index=True)
     return Parts(fitted, measured, np.sort(held_out[first]))
+
+
+def groups_of(tokens: TokenizedPrompts) -> NDArray[np.int64]:
+    """A number (n,) for each prompt, the same for equal ones."""
+    numbers: dict[bytes, int] = {}
+    pairs = zip(tokens.starts.tolist(), tokens.starts[1:].tolist(), strict=False)
+    return np.array([numbers.setdefault(tokens.ids[a:b].tobytes(), len(numbers)) for a, b in pairs])
+
+
+def different(tokens: TokenizedPrompts) -> NDArray[np.int64]:
+    """Positions of the first of all equal prompts."""
+    return np.sort(np.unique(groups_of(tokens), return_index=True)[1])
 
 
 def _wanted(n: int, calibration: int | float | None) -> int:

@@ -16,7 +16,8 @@ from madkit.detection.detector import Detector
 from madkit.errors import ConfigError, StoreError
 from madkit.features import Activations, Feature
 from madkit.monitoring.default_detector import default_detector, require_fitting
-from madkit.monitoring.held_out import hold_out
+from madkit.monitoring.drift import Drift, find_drift
+from madkit.monitoring.held_out import different, hold_out
 from madkit.monitoring.model_source import ModelSource
 from madkit.monitoring.monitor_pipeline import MonitorPipeline
 from madkit.monitoring.monitor_state import MonitorState
@@ -42,6 +43,9 @@ class Monitor:
         state: what was fitted.
         watched: the model; None to load it by its name when it is first needed.
 
+    Attributes:
+        progress: show a bar while prompts are read.
+
     Example:
         >>> trusted = [f"{i} + {j} = {i + j}" for i in range(9) for j in range(9)]
         >>> monitor = Monitor.fit("bases/tiny-llama", None, trusted)
@@ -51,6 +55,7 @@ class Monitor:
 
     def __init__(self, state: MonitorState, watched: WatchedModel | None = None) -> None:
         self.state = state
+        self.progress = False
         self._watched = watched
         if watched is not None:
             self._require_same(watched)
@@ -71,6 +76,7 @@ class Monitor:
         max_length: int | None = None,
         batch_size: int = 16,
         seed: int = 0,
+        progress: bool = False,
         **loading: Any,
     ) -> Monitor:
         """Fit a monitor.
@@ -90,6 +96,7 @@ class Monitor:
             max_length: longer prompts lose tokens on the left; None for the model's context.
             batch_size: prompts in one forward pass.
             seed: which prompts are held out.
+            progress: show a bar while prompts are read, now and whenever some are scored.
             loading: of a model that is named: ``dtype``, ``device_map``, ``revision`` and what else
                 `madkit.monitoring.model_source.ModelSource` has.
 
@@ -114,7 +121,13 @@ class Monitor:
         splits = ["trusted"] * len(parts.fit) + ["calibration"] * (len(order) - len(parts.fit))
         with tempfile.TemporaryDirectory(prefix="madkit-") as folder:
             extractor = WatchedExtractor(watched, read, controls, base)
-            predict(extractor, PromptData(tokens.select(order), splits, batch_size), watched, Path(folder))
+            predict(
+                extractor,
+                PromptData(tokens.select(order), splits, batch_size),
+                watched,
+                Path(folder),
+                progress=progress,
+            )
             sites, held_out = fit_sites(detector, extractor.stores, watched.device)
         scale, calibration_scores = np.split(held_out, [len(parts.scale)])
         widths = {variant: store.widths for variant, store in extractor.stores.items()}
@@ -135,6 +148,7 @@ class Monitor:
             tokenizer=watched.tokenizer_fingerprint(),
         )
         monitor = cls(state, watched)
+        monitor.progress = progress
         rank_zero_info(monitor.description)
         return monitor
 
@@ -197,6 +211,25 @@ class Monitor:
         """
         return MonitorPipeline(self, None if fpr is None else require_rate(fpr, len(self.state.calibration)))
 
+    def check(self, prompts: Any, rate: float = 0.01) -> Drift:
+        """Whether prompts have drifted away from the trusted ones; no labels are needed.
+
+        A two-sample test between the different ones of these and the held-out trusted prompts, by their scores at each
+        site and together, and by their lengths; see `madkit.statistics.two_sample_test`.
+
+        Args:
+            prompts: as for `fit`, some twenty or more.
+            rate: the probability with which prompts like the trusted ones are said to have drifted.
+
+        Raises:
+            ConfigError: `rate` is out of range.
+            DataError: a prompt is malformed, or a value is NaN or infinite.
+            StoreError: the model is not the one that the monitor was fitted on.
+        """
+        tokens = self.tokens(read_prompts(prompts))
+        tokens = tokens.select(different(tokens))
+        return find_drift(self.state, self.site_scores(tokens), tokens.lengths, rate)
+
     def tokens(self, prompts: list[Any]) -> TokenizedPrompts:
         """Checked prompts as the model reads them."""
         return tokenize(self.watched.tokenizer, prompts, self.state.max_length)
@@ -206,7 +239,7 @@ class Monitor:
         self._require_same(self.watched)
         self.state.prepare(self.watched)
         data = PromptData(tokens, batch_size=self.state.batch_size)
-        parts = predict(BatchScores(self.watched, self.state.score_batch), data, self.watched)
+        parts = predict(BatchScores(self.watched, self.state.score_batch), data, self.watched, progress=self.progress)
         values = np.empty((len(tokens), len(self.state.detectors.sites)))
         for rows, scores in parts:
             values[rows.cpu().numpy()] = scores.cpu().numpy()

@@ -122,8 +122,7 @@ class MonitorState:
         Raises:
             StoreError: something else is there, or it cannot be written.
         """
-        if folder.exists() and not (folder / FILE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-            raise StoreError(f"folder={str(folder)!r} is there and holds no monitor: name a new folder")
+        require_free(folder)
         write_atomically(folder, self._write)
 
     def _write(self, folder: Path) -> None:
@@ -212,6 +211,16 @@ class MonitorState:
             source=None if said["source"] is None else ModelSource(**said["source"]),
             **{key: said[key] for key in ("n_fit", "why", "base", "max_length", "batch_size", "model", "tokenizer")},
         )
+
+
+def require_free(folder: Path) -> None:
+    """Refuse to replace a folder that holds something else than a monitor.
+
+    Raises:
+        StoreError: it does.
+    """
+    if folder.exists() and not (folder / FILE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StoreError(f"folder={str(folder)!r} is there and holds no monitor: name a new folder")
 
 
 def _slug(variant: Variant) -> str:

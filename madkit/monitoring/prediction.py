@@ -31,7 +31,14 @@ _NOISE = (
 )
 
 
-def predict(module: L.LightningModule, data: PromptData, watched: WatchedModel, folder: Path | None = None) -> Any:
+def predict(
+    module: L.LightningModule,
+    data: PromptData,
+    watched: WatchedModel,
+    folder: Path | None = None,
+    *,
+    progress: bool = False,
+) -> Any:
     """What a module's ``predict_step`` returns for each batch.
 
     Args:
@@ -39,6 +46,7 @@ def predict(module: L.LightningModule, data: PromptData, watched: WatchedModel, 
         data: the prompts.
         watched: the model.
         folder: where the module writes, if it does.
+        progress: show a bar.
     """
     with _silent(), watched.evaluating():
         trainer = L.Trainer(
@@ -47,7 +55,7 @@ def predict(module: L.LightningModule, data: PromptData, watched: WatchedModel, 
             default_root_dir=folder,
             logger=False,
             enable_checkpointing=False,
-            enable_progress_bar=False,
+            enable_progress_bar=progress,
             enable_model_summary=False,
             use_distributed_sampler=False,
         )

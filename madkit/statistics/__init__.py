@@ -34,6 +34,7 @@ from madkit.statistics.rank_comparison import RankComparison, cliques, compare_r
 from madkit.statistics.roc_curve import RocCurve, independent_rows, roc, roc_band
 from madkit.statistics.stratification import StratifiedAUROC, stratified_auroc
 from madkit.statistics.stream_null import StreamNull, recalibrated_p_values
+from madkit.statistics.two_samples import TwoSampleTest, two_sample_test
 from madkit.statistics.wilson import wilson_interval
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "RocCurve",
     "StratifiedAUROC",
     "StreamNull",
+    "TwoSampleTest",
     "VarianceComponents",
     "aggregate",
     "auroc",
@@ -79,6 +81,7 @@ __all__ = [
     "spearman",
     "stratified_auroc",
     "tpr_at_fpr",
+    "two_sample_test",
     "variance_components",
     "wilson_interval",
 ]

@@ -8,6 +8,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "activations made elsewhere become a store that `madkit test` reads",
     ),
     "monitor": ("madkit.cli.commands.monitor.monitor", "watch runs in TensorBoard"),
+    "watch fit": ("madkit.cli.commands.watch_fit.watch_fit", "fit a monitor of a model on trusted prompts"),
+    "watch score": ("madkit.cli.commands.watch_score.watch_score", "score new prompts, and say which alarm"),
+    "watch check": (
+        "madkit.cli.commands.watch_check.watch_check",
+        "say whether what comes in has drifted away from what was trusted",
+    ),
     "data build": (
         "madkit.cli.commands.build.build",
         "make a dataset's records, of a raw table or by rule, and write them",
