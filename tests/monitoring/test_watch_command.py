@@ -2,13 +2,15 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from madkit import Monitor
 from madkit.cli.command import main
 
-TRUSTED = [f"Statement: {i} + {j} = {i + j}" for i in range(20) for j in range(15)]
+ALL = [f"Statement: {i} + {j} = {i + j}" for i in range(20) for j in range(19)]
+TRUSTED, FRESH = (list(part) for part in np.split(np.random.default_rng(0).permutation(ALL), [300]))
 ODD = ["= = = = + + + +", "Yes No Yes No Yes"]
 
 
@@ -69,8 +71,7 @@ def test_drift_is_said_in_words(folder, capsys):
     assert text.startswith("Drift: 40 different recent prompts with 100 held-out trusted ones (p = 0.0005;")
     assert "They are more unusual to the model" in text and "at 2 of 2 sites" in text
     assert json.loads((folder / "c.json").read_text())["drifted"] is True
-    fresh = [f"Statement: {i} + {j} = {i + j}" for i in range(20) for j in range(15, 19)]
-    (folder / "fresh.txt").write_text("\n".join(fresh))
+    (folder / "fresh.txt").write_text("\n".join(FRESH))
     assert main(["watch", "check", str(folder / "monitor"), str(folder / "fresh.txt"), "--rate", "0.002"]) == 0
     assert capsys.readouterr().out.startswith("No drift found")
 
