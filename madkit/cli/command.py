@@ -48,6 +48,7 @@ Also:
   validate   repeat the validation of a fitted quirky LM
   monitor    watch runs in TensorBoard: madkit monitor runs/
   watch      a monitor of any model: fitted on trusted prompts, it alarms on new ones: madkit watch --help
+  bundle     what a machine without a network needs: madkit bundle --out bundle/ --recipes my.yaml --base models/llama
 
 An interrupted stage continues when the same command is given again. Several GPUs: --trainer.devices 8
 --trainer.strategy ddp. All options of a stage: madkit fit --help. Options of a class: madkit fit --model.help QuirkyLM.

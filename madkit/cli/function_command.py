@@ -97,6 +97,9 @@ def _as_parsed(function: Callable[..., int], words: Sequence[str]) -> list[str]:
         >>> def show(models: list[str] | None = None, with_: str | None = None) -> int: ...
         >>> _as_parsed(show, ["--models", "a", "b", "--with", "c"])
         ['--with_', 'c', '--models', '["a", "b"]']
+        >>> def pack(part_size: str = "48MB") -> int: ...
+        >>> _as_parsed(pack, ["--part-size", "2GB"])
+        ['--part_size', '2GB']
         >>> def draw(runs: list[str], out: str = "figures") -> int: ...
         >>> _as_parsed(draw, ["runs/a", "runs/b", "--out", "c"])
         ['--out', 'c', '["runs/a", "runs/b"]']
@@ -122,6 +125,7 @@ def _as_parsed(function: Callable[..., int], words: Sequence[str]) -> list[str]:
             continue
         option, equals, value = word.partition("=")
         name = option.removeprefix("--")
+        name = name.replace("-", "_") if name.replace("-", "_") in hints else name
         name = f"{name}_" if f"{name}_" in hints else name
         if name.rstrip("+").partition(".")[0] not in (*hints, "config"):
             close = difflib.get_close_matches(name, hints, n=1)

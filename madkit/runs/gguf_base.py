@@ -58,6 +58,24 @@ def base_folder(base: str, argument: str = "model.base") -> str:
     return str(_dequantised(file, argument, base))
 
 
+def base_source(base: str, argument: str = "base") -> Path:
+    """The file or folder that a base is made of, as it was published: a GGUF file stays one.
+
+    Args:
+        base: as for `base_folder`.
+        argument: what the user calls ``base``, for error messages.
+
+    Raises:
+        ConfigError: there is no such base.
+    """
+    if base.startswith(PACKAGE):
+        base = _in_package(base, argument)
+    file = _gguf_file(base, argument)
+    if file is not None:
+        return file
+    return Path(base) if Path(base).is_dir() else snapshot(base, label=f"{argument}={base!r}")
+
+
 def _in_package(base: str, argument: str) -> str:
     package, _, inside = base.removeprefix(PACKAGE).partition("/")
     spec = importlib.util.find_spec(package) if package.isidentifier() else None

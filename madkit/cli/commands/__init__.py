@@ -14,6 +14,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "madkit.cli.commands.watch_check.watch_check",
         "say whether what comes in has drifted away from what was trusted",
     ),
+    "bundle": (
+        "madkit.cli.commands.bundle.bundle",
+        "collect wheels, weights and recipes for a machine without a network",
+    ),
     "data build": (
         "madkit.cli.commands.build.build",
         "make a dataset's records, of a raw table or by rule, and write them",

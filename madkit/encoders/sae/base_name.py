@@ -11,8 +11,8 @@ def is_another_model(named: str, base: str) -> bool:
 
     Args:
         named: the model that an autoencoder was trained on, as its files call it, such as ``gemma-2-2b``.
-        base: the base of the run: a hub name, or a folder, whose name tells something only where it begins like the
-            other one.
+        base: the base of the run: a hub name, with or without a revision; or a folder, whose name tells something only
+            where it begins like the other one.
 
     Example:
         >>> is_another_model("gemma-2-2b", "google/gemma-2-2b"), is_another_model("gemma-2-2b", "google/gemma-2-2b-it")
@@ -30,7 +30,7 @@ def is_another_model(named: str, base: str) -> bool:
 
 def _plain(name: str) -> str:
     """A name without its owner and what does not make another model of it."""
-    last = name.rstrip("/").split("/")[-1].lower().removesuffix(".gguf")
+    last = name.rstrip("/").split("/")[-1].partition("@")[0].lower().removesuffix(".gguf")
     return re.sub(r"^meta-|-(hf|small)$", "", last.replace("_", "-"))
 
 
