@@ -155,21 +155,34 @@ def difference(vectors: Vectors, expected: Vectors) -> float:
     return float(torch.stack(shares).max())
 
 
-def compare(options: argparse.Namespace, run: Callable[..., tuple[float, Vectors]]) -> None:
+def measure(options: argparse.Namespace, run: Callable[..., tuple[float, Vectors]]) -> dict[str, dict[str, float]]:
+    """Of each side seconds of a batch, quartiles of its multiple of madkit's, GiB, and how far its vectors are off."""
     results = {side: run(side, options) for side in SIDES}
-    baseline, expected = results["madkit"]
-    times = race(options)
-    print(f"{options.size}, {options.batch} prompts of {options.length} tokens, {options.passes} passes")
+    _, expected = results["madkit"]
+    times, measured = race(options), dict[str, dict[str, float]]()
     for side, (peak, vectors) in results.items():
-        ratios = [a / b for a, b in zip(times[side], times["madkit"], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        wrong = difference(vectors, expected)
-        print(
-            f"  {side:18s} {statistics.median(times[side]) * 1e3:9.1f} ms  {middle:5.2f} x ({low:.2f} to {high:.2f})"
-            f"   {peak:8.3f} GiB  {peak / max(baseline, 1e-9):5.2f} x   largest difference {wrong:.1e}"
+        low, middle, high = statistics.quantiles(
+            [a / b for a, b in zip(times[side], times["madkit"], strict=True)], n=4
         )
+        wrong = difference(vectors, expected)
+        seconds = statistics.median(times[side])
+        measured[side] = {
+            "seconds": seconds, "low": low, "ratio": middle, "high": high, "gib": peak, "difference": wrong,
+        }  # fmt: skip
         if not wrong <= TOLERANCE[next(iter(expected.values())).dtype]:
             sys.exit(f"{side}: its vectors are not madkit's")
+    return measured
+
+
+def compare(options: argparse.Namespace, run: Callable[..., tuple[float, Vectors]]) -> None:
+    measured = measure(options, run)
+    print(f"{options.size}, {options.batch} prompts of {options.length} tokens, {options.passes} passes")
+    for side, of in measured.items():
+        print(
+            f"  {side:18s} {of['seconds'] * 1e3:9.1f} ms  {of['ratio']:5.2f} x ({of['low']:.2f} to {of['high']:.2f})"
+            f"   {of['gib']:8.3f} GiB  {of['gib'] / max(measured['madkit']['gib'], 1e-9):5.2f} x"
+            f"   largest difference {of['difference']:.1e}"
+        )
 
 
 def main() -> None:

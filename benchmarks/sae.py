@@ -21,9 +21,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from sparsify import SparseCoder, SparseCoderConfig
 from torch import Tensor
 
-from madkit.encoders.sae.sparse_coder import ScaledCoder, new_coder
+from madkit.encoders.sae.sparse_coder import ScaledCoder
 
 AUXK, MULTI = 1 / 32, 1 / 8
 
@@ -86,6 +87,38 @@ class Side:
         return 0.0 if gradient is None else float(gradient.norm())
 
 
+#: Of each loss the share of latents that are dead, and whether Multi-TopK is on.
+LOSSES = {"error alone": (0.0, False), "AuxK": (0.1, False), "Multi-TopK": (0.0, True), "both": (0.1, True)}
+
+
+def measure(loss: str, options: argparse.Namespace, device: str) -> dict[str, float]:
+    """Median seconds of either side's step with a loss, quartiles of their ratio, norms of the encoder's gradient."""
+    (share, multi), latents = LOSSES[loss], options.width * options.expansion
+    torch.manual_seed(0)
+    x = torch.randn(options.rows, options.width, device=device)
+    cfg = SparseCoderConfig(num_latents=latents, k=options.k, multi_topk=multi)
+    first = ScaledCoder(SparseCoder(options.width, cfg, device=device)).to(device)  # drawn where it is used
+    dead = torch.rand(latents, device=device) < share if share else None
+    sides = {
+        "madkit": Side(madkit_loss, madkit_projection, copy.deepcopy(first)),
+        "sparsify": Side(sparsify_loss, sparsify_projection, first),
+    }
+    arrives = {name: side.encoder_gradient(x, dead) for name, side in sides.items()} if share or multi else {}
+    for index in range(options.steps + 3):
+        for side in sides.values():
+            start = clock(device)
+            side.step(x, dead)
+            if index >= 3:
+                side.times.append(clock(device) - start)
+    medians = {name: statistics.median(side.times) for name, side in sides.items()}
+    ratios = [b / a for a, b in zip(sides["madkit"].times, sides["sparsify"].times, strict=True)]
+    low, _, high = statistics.quantiles(ratios, n=4)
+    return {
+        **medians, "ratio": medians["sparsify"] / medians["madkit"], "low": low, "high": high,
+        **{f"{name}_gradient": norm for name, norm in arrives.items()},
+    }  # fmt: skip
+
+
 def main() -> None:
     gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -97,32 +130,16 @@ def main() -> None:
     options = parser.parse_args()
     device = "cuda" if gpu else "cpu"
     latents = options.width * options.expansion
-    x = torch.randn(options.rows, options.width, device=device)
     print(f"{device}, d = {options.width}, {latents} latents, k = {options.k}, {options.rows} rows a step")
-    losses = (("error alone", 0.0, False), ("AuxK", 0.1, False), ("Multi-TopK", 0.0, True), ("both", 0.1, True))
-    for name, share, multi in losses:
-        torch.manual_seed(0)
-        first = ScaledCoder(new_coder(options.width, latents, options.k, multi_topk=multi)).to(device)
-        dead = torch.rand(latents, device=device) < share if share else None
-        sides = {
-            "madkit": Side(madkit_loss, madkit_projection, copy.deepcopy(first)),
-            "sparsify": Side(sparsify_loss, sparsify_projection, copy.deepcopy(first)),
-        }
-        arrives = {name: side.encoder_gradient(x, dead) for name, side in sides.items()} if share or multi else {}
-        for index in range(options.steps + 3):
-            for side in sides.values():
-                start = clock(device)
-                side.step(x, dead)
-                if index >= 3:
-                    side.times.append(clock(device) - start)
-        medians = {name: statistics.median(side.times) for name, side in sides.items()}
-        ratios = [b / a for a, b in zip(sides["madkit"].times, sides["sparsify"].times, strict=True)]
-        low, _, high = statistics.quantiles(ratios, n=4)
-        line = "  ".join(f"{side} {seconds * 1e3:8.1f} ms" for side, seconds in medians.items())
-        norms = "  ".join(f"{side} {norm:.1e}" for side, norm in arrives.items())
+    for name in LOSSES:
+        of = measure(name, options, device)
+        line = "  ".join(f"{side} {of[side] * 1e3:8.1f} ms" for side in ("madkit", "sparsify"))
+        norms = "  ".join(
+            f"{side} {of[f'{side}_gradient']:.1e}" for side in ("madkit", "sparsify") if f"{side}_gradient" in of
+        )
         print(
-            f"  {name:12s} {line}  sparsify / madkit {medians['sparsify'] / medians['madkit']:.2f} "
-            f"({low:.2f} to {high:.2f})" + (f"  encoder gradient: {norms}" if norms else "")
+            f"  {name:12s} {line}  sparsify / madkit {of['ratio']:.2f} ({of['low']:.2f} to {of['high']:.2f})"
+            + (f"  encoder gradient: {norms}" if norms else "")
         )
 
 

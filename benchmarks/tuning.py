@@ -12,6 +12,7 @@ reaches.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import resource
 import statistics
@@ -176,16 +177,19 @@ def run_trainer(options: argparse.Namespace, clock: Clock) -> None:
     InOrder(model, arguments, train_dataset=Rows(), data_collator=collate, callbacks=[Steps()]).train()
 
 
-def child(options: argparse.Namespace) -> None:
-    """Run one side and print what was measured as the last line."""
-    clock = Clock()
+def measure(options: argparse.Namespace) -> dict[str, float]:
+    """One side in this process: median seconds of an optimizer step, and GiB at the peak, weights included."""
+    clock, gpu = Clock(), torch.cuda.is_available()
+    if gpu:
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     {"madkit": run_madkit, "trainer": run_trainer}[options.side](options, clock)
     steps = [b - a for a, b in zip(clock.times, clock.times[1:], strict=False)][WARMUP:]
     memory = (
-        torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available()
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    )  # fmt: skip
-    print(json.dumps({"step": statistics.median(steps), "memory": memory}))
+        torch.cuda.max_memory_allocated() / 2**30 if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    )
+    return {"step": statistics.median(steps), "memory": memory}
 
 
 def tokens_per_step(options: argparse.Namespace) -> float:
@@ -197,17 +201,34 @@ def tokens_per_step(options: argparse.Namespace) -> float:
     return float(sum(int(b["attention_mask"].sum()) for b in batches)) / options.steps
 
 
-def matrix_rate() -> float:
-    """Measured bf16 matrix rate of the GPU in FLOP/s."""
-    a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
+def matrix_rate(device: str = "cuda", size: int = 8192) -> float:
+    """Measured bf16 matrix rate of a device in FLOP/s."""
+    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
     for _ in range(3):
-        a @ a
-    torch.cuda.synchronize()
+        a @ b
+    synchronize(device)
     start = time.perf_counter()
     for _ in range(10):
-        a @ a
-    torch.cuda.synchronize()
-    return 10 * 2 * 8192**3 / (time.perf_counter() - start)
+        a @ b
+    synchronize(device)
+    return 10 * 2 * size**3 / (time.perf_counter() - start)
+
+
+def synchronize(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def work(size: str, tokens: float) -> float:
+    """Floating-point operations of a step on some tokens, those of attention's scores and of the unembedding left out.
+
+    Forward and the gradient of activations; frozen weights have no gradient. Recomputation is overhead, not work.
+    """
+    shape = SIZES[size]
+    head = shape["hidden_size"] // shape["num_attention_heads"]
+    attention = 2 * shape["hidden_size"] ** 2 + 2 * shape["hidden_size"] * head * shape["num_key_value_heads"]
+    weights = shape["num_hidden_layers"] * (attention + 3 * shape["hidden_size"] * shape["intermediate_size"])
+    return 4.0 * weights * tokens
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -235,14 +256,9 @@ def compare(options: argparse.Namespace) -> None:
     spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     print(f"  Trainer / madkit: time {spread}, memory {memory_ratio:.2f}")
     if torch.cuda.is_available():
-        shape = SIZES[options.size]
-        head = shape["hidden_size"] // shape["num_attention_heads"]
-        attention = 2 * shape["hidden_size"] ** 2 + 2 * shape["hidden_size"] * head * shape["num_key_value_heads"]
-        weights = shape["num_hidden_layers"] * (attention + 3 * shape["hidden_size"] * shape["intermediate_size"])
-        # Forward and the gradient of activations; frozen weights have no gradient. Recomputation is overhead, not work.
-        work = 4 * weights * tokens
         step = statistics.median(r["step"] for r in steps["madkit"])
-        print(f"  madkit reaches {work / step / matrix_rate():.1%} of the measured bf16 matrix rate")
+        share = work(options.size, tokens) / step / matrix_rate()
+        print(f"  madkit reaches {share:.1%} of the measured bf16 matrix rate")
 
 
 def main() -> None:
@@ -258,7 +274,7 @@ def main() -> None:
     options.micro = options.micro or (32 if options.size == "8b" else 8)
     options.steps = options.steps or (20 if options.size == "8b" else 12)
     if options.side:
-        child(options)
+        print(json.dumps(measure(options)))
         return
     for checkpointing in (False, True):
         options.checkpointing = checkpointing
