@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -107,13 +108,31 @@ def rounding(d: int, dtype: torch.dtype) -> float:
 @contextmanager
 def full_precision(device: str) -> Iterator[None]:
     """Nothing less than float32 inside a float32 product, whatever the trainer's precision: the bound counts on it."""
-    chosen = torch.get_float32_matmul_precision()
+    before = _matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
         with torch.autocast(device, enabled=False):
             yield
     finally:
-        torch.set_float32_matmul_precision(chosen)
+        if isinstance(before, str):
+            torch.set_float32_matmul_precision(before)
+        else:
+            for backend, chosen in zip(_BACKENDS, before, strict=True):
+                backend.matmul.fp32_precision = chosen
+
+
+_BACKENDS: tuple[Any, ...] = (torch.backends.cuda, torch.backends.mkldnn)
+
+
+def _matmul_precision() -> str | list[str]:
+    """The precision of float32 products, or, where somebody has set it for each backend, that of each.
+
+    Since torch 2.9 there are two ways to set it, and the older one cannot be asked once the newer one was used.
+    """
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return [backend.matmul.fp32_precision for backend in _BACKENDS]
 
 
 def chosen_products(rows: Tensor, pool: Tensor, chosen: Tensor) -> Tensor:

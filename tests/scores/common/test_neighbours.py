@@ -94,3 +94,27 @@ def test_bounds_are_bounds(kind, dtype):
     # And they are worth having: within a few roundings of the distance, where the query is not out of all range.
     near = lengths < 1e20
     assert ((exact - low)[near] <= 200 * torch.finfo(dtype).eps * lengths[near]).all()
+
+
+@pytest.fixture
+def usual_precision():
+    """What tests choose for float32 products is forgotten after them."""
+    yield
+    torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("name", ["cuda", "mkldnn"])
+@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="torch before 2.9")
+def test_a_precision_that_was_set_for_a_backend_is_that_afterwards(usual_precision, name):
+    matmul = getattr(torch.backends, name).matmul
+    matmul.fp32_precision = "tf32"  # torch's older function cannot say so, and raises
+    pool = torch.tensor(draw(40, 3))
+    assert NeighbourIndex(pool).nearest(pool, 1).indices[:, 0].tolist() == list(range(40))
+    assert matmul.fp32_precision == "tf32"
+
+
+def test_a_precision_that_was_set_for_all_is_that_afterwards(usual_precision):
+    torch.set_float32_matmul_precision("medium")
+    pool = torch.tensor(draw(40, 3))
+    assert NeighbourIndex(pool).nearest(pool, 1).indices[:, 0].tolist() == list(range(40))
+    assert torch.get_float32_matmul_precision() == "medium"
