@@ -97,13 +97,13 @@ class Clock:
 def run_madkit(options: argparse.Namespace, clock: Clock) -> None:
     import lightning as L
 
-    from madkit.lm.loading import attach_lora
+    from madkit.lm.adapters import FreshLora
     from madkit.lm.quirky_lm import QuirkyLM
     from madkit.training.lightning_internals import is_accumulating
 
     class RandomQuirkyLM(QuirkyLM):
         def build(self) -> Any:
-            return attach_lora(make_model(options.size), LORA)
+            return FreshLora(make_model(options.size), LORA).model
 
         def configure_callbacks(self) -> list[Any]:
             return []
