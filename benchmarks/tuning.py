@@ -69,6 +69,7 @@ def make_data(options: argparse.Namespace) -> Any:
     """Quirky addition; choices that differ in their first byte."""
     from madkit.data.quirky.quirky_data import QuirkyData
 
+    prompts = min(20 * options.batch * options.steps, 4000)
     folder = Path(tempfile.mkdtemp())
     make_tokenizer().save_pretrained(folder)
     template = folder / "template.yaml"
@@ -77,7 +78,7 @@ def make_data(options: argparse.Namespace) -> Any:
         'choices: ["No", "Yes"]\n'
     )
     return QuirkyData(
-        "addition", template=str(template), task_options={"n_train": 4000, "n_validation": 400},
+        "addition", template=str(template), task_options={"n_train": prompts, "n_validation": prompts // 10},
         batch_size=options.batch, device_batch_size=options.micro, tokenizer=str(folder),
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ def table(record: Record, sections: Sequence[Section]) -> str:
     """The page: the machine, a line for each measurement, and what was not measured."""
     machine = dict(record.known["machine"])
     reduced = machine.pop("reduced")
-    card = f"{machine.pop('card')}, {machine.pop('memory_gib')} GiB, driver {machine.pop('driver')}"
+    card = machine.pop("card")
     rest = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in machine.items())
     told = "Sizes are reduced: these numbers mean nothing. " if reduced else ""
     lines = [f"# Measured on {card}", "", f"{told}Made by `make gpu` ({rest}).", "", HEAD]

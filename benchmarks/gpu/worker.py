@@ -44,8 +44,8 @@ def work(section: Section, process: str, parts: Collection[str], settings: Setti
             traceback.print_exc()
             memory = type(error).__name__ == "OutOfMemoryError"
             outcome = {"state": MEMORY if memory else FAILED, "why": _line(error)}
-        _free()
         outcomes[name] = outcome | {"seconds": round(time.perf_counter() - start, 1)}
+        _free()
         write_json(out, outcomes)
 
 
@@ -67,6 +67,7 @@ def _line(error: BaseException) -> str:
 
 def _free() -> None:
     """Let go of what a part has left on the card: once the error that held it is gone."""
-    gc.collect()
-    if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
-        sys.modules["torch"].cuda.empty_cache()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()

@@ -12,7 +12,7 @@ MODES = {"": False, ", checkpointing": True}
 
 
 def _options(side: str, checkpointing: bool, reduced: bool) -> argparse.Namespace:
-    batch, steps = (4, 5) if reduced else (32, 20)
+    batch, steps = (2, 5) if reduced else (32, 20)
     return argparse.Namespace(
         size=shape(reduced), batch=batch, micro=batch, steps=steps, side=side, checkpointing=checkpointing
     )
