@@ -52,7 +52,7 @@ export MADKIT_PROGRESS ?= lines
 export TOKENIZERS_PARALLELISM ?= false
 MADKIT := $(LAUNCH) $(BIN)/madkit
 
-.PHONY: help env try test lint figures dose bench clean
+.PHONY: help env try test lint figures dose bench gpu clean
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
@@ -81,6 +81,11 @@ bench: $(READY) ## speed and memory against named alternatives (benchmarks/)
 	$(BIN)/python benchmarks/volume.py
 	$(BIN)/python benchmarks/poser.py
 	$(BIN)/python benchmarks/scale.py
+
+# The card has this machine to itself: all its cores, and nothing beside it. GPU= takes options, such as GPU="--only tuning sae".
+DEVICE ?= cuda
+gpu: $(READY) ## speed and memory on one GPU, in under eight minutes; DEVICE=cpu tries all of it at small sizes
+	env -u OMP_NUM_THREADS -u MKL_NUM_THREADS $(BIN)/python benchmarks/gpu $(if $(filter cpu,$(DEVICE)),--reduced) $(GPU)
 
 SOURCE := .git madkit tests recipes bases docs examples benchmarks
 clean: ## remove runs, figures and the environment

@@ -30,3 +30,16 @@ def test_extraction(tmp_path):
     done = called("extraction", tmp_path, *small, "--side", "hooks", "--out", str(tmp_path / "x"))
     assert json.loads(done.stdout) >= 0
     assert load_file(tmp_path / "x")["model.layers.7"].shape == (1, 512)
+
+
+def test_gpu_sections_at_small_sizes(tmp_path):
+    """All of them but the run of a language model through all stages, which recipes' tests make."""
+    sections = ["tuning", "extraction", "sae", "volume", "scores", "cuda"]
+    line = [sys.executable, str(FOLDER / "gpu"), "--reduced", "--runs", str(tmp_path), "--only", *sections]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=FOLDER.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    known = json.loads((tmp_path / "reduced.json").read_text())["sections"]
+    assert {part["state"] for parts in known.values() for part in parts.values()} == {"done"}
+    assert known["cuda"]["tests"]["facts"]["passed"] > 50
+    again = subprocess.run(line, capture_output=True, text=True, check=True, cwd=FOLDER.parent)
+    assert again.stdout.count("done before") == sum(len(parts) for parts in known.values())
