@@ -14,6 +14,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "madkit.cli.commands.watch_check.watch_check",
         "say whether what comes in has drifted away from what was trusted",
     ),
+    "watch serve": (
+        "madkit.cli.commands.watch_serve.watch_serve",
+        "answer requests for a monitor's scores over HTTP",
+    ),
     "bundle": (
         "madkit.cli.commands.bundle.bundle",
         "collect wheels, weights and recipes for a machine without a network",

@@ -73,6 +73,14 @@ class TokenizedPrompts:
         return input_ids, mask.astype(np.int64)
 
 
+def joined(parts: Sequence[TokenizedPrompts]) -> TokenizedPrompts:
+    """The prompts of several, all of one tokenizer, one after another."""
+    lengths = np.concatenate([part.lengths for part in parts])
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    ids, choices = (np.concatenate(arrays) for arrays in zip(*((p.ids, p.choices) for p in parts), strict=True))
+    return TokenizedPrompts(ids, starts, choices, parts[0].pad_id)
+
+
 def tokenize_prompts(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],

@@ -1,0 +1,46 @@
+"""`madkit watch serve`: a monitor over HTTP."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+from madkit.cli.signals import Interrupted
+
+
+def watch_serve(
+    monitor: str,
+    port: int = 8000,
+    host: str = "127.0.0.1",
+    fpr: float = 0.01,
+    most_prompts: int = 1024,
+    most_bytes: int = 8 * 2**20,
+) -> int:
+    """Answer requests for scores until SIGTERM or Ctrl-C, after which what has been asked is answered.
+
+    POST /score takes {"prompts": [...]} or {"messages": [...]}, as JSON; GET /health and /metadata say how it is and
+    what it promises. It asks for no password: other hosts than this machine reach it only where you name another host.
+
+    Args:
+        monitor: The monitor's folder.
+        port: Where it listens; 0 for any free port.
+        host: Under which address.
+        fpr: The share of prompts like the trusted ones that may alarm, where a request names none.
+        most_prompts: Prompts of one request.
+        most_bytes: The length of one request.
+    """
+    from madkit.monitoring import Monitor
+    from madkit.monitoring.monitor_server import MonitorServer
+
+    logging.getLogger("madkit").addHandler(logging.StreamHandler())
+    loaded = Monitor.load(Path(monitor))
+    print(loaded.description)
+    with MonitorServer(loaded, port, host, fpr, most_prompts, most_bytes) as server:
+        try:
+            print(f"serving at {server.url}", flush=True)
+            threading.Event().wait()
+        except Interrupted:
+            pass
+    print(f"stopped; {server.scored} prompts were scored", flush=True)
+    return 0
