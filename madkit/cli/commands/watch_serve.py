@@ -6,6 +6,7 @@ import logging
 import threading
 from pathlib import Path
 
+from madkit.cli.quiet import quiet
 from madkit.cli.signals import Interrupted
 
 
@@ -16,6 +17,7 @@ def watch_serve(
     fpr: float = 0.01,
     most_prompts: int = 1024,
     most_bytes: int = 8 * 2**20,
+    batch_size: int | None = None,
 ) -> int:
     """Answer requests for scores until SIGTERM or Ctrl-C, after which what has been asked is answered.
 
@@ -23,18 +25,22 @@ def watch_serve(
     what it promises. It asks for no password: other hosts than this machine reach it only where you name another host.
 
     Args:
-        monitor: The monitor's folder.
+        monitor: What madkit watch fit wrote.
         port: Where it listens; 0 for any free port.
         host: Under which address.
         fpr: The share of prompts like the trusted ones that may alarm, where a request names none.
         most_prompts: Prompts of one request.
         most_bytes: The length of one request.
+        batch_size: Prompts in one forward pass; by default as many as when it was fitted.
     """
     from madkit.monitoring import Monitor
     from madkit.monitoring.monitor_server import MonitorServer
 
+    quiet()
     logging.getLogger("madkit").addHandler(logging.StreamHandler())
     loaded = Monitor.load(Path(monitor))
+    if batch_size is not None:
+        loaded.state.batch_size = batch_size
     print(loaded.description)
     with MonitorServer(loaded, port, host, fpr, most_prompts, most_bytes) as server:
         try:
