@@ -149,9 +149,8 @@ class StoreData(L.LightningDataModule):
                     + ("; or aggregate by mean and max only" if split == "calibration" else "")
                 )
 
-    @property
-    def prompts(self) -> pd.DataFrame:
-        """The test prompts with their labels, by row.
+    def prompts(self, split: str = "test") -> pd.DataFrame:
+        """The prompts of a split with their labels, by row.
 
         Raises:
             StoreError: the store's table lacks a column, or one holds what it cannot hold.
@@ -162,7 +161,7 @@ class StoreData(L.LightningDataModule):
             check_prompt_rows(rows)
         except DataError as error:
             raise StoreError(f"store {str(store.folder)!r}: {error}; delete it and make it again") from None
-        return rows[rows["split"] == "test"].sort_values("row").reset_index(drop=True)
+        return rows[rows["split"] == split].sort_values("row").reset_index(drop=True)
 
     def test_dataloader(self) -> list[DataLoader[dict[str, Any]]]:
         """One loader per feature and site; those that are made of the same stored vectors come one after another."""

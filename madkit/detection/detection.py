@@ -20,11 +20,14 @@ from madkit.derived import DerivedFeature
 from madkit.detection import output, own_answer, pca, result_tables
 from madkit.detection.available import available
 from madkit.detection.background import fitted_detectors, listed_scores
+from madkit.detection.covariates import covariates
 from madkit.detection.data import ANSWERS, Feed, StoreData
 from madkit.detection.detector import Assumptions, Detector
 from madkit.detection.held_out_scores import held_out_scores
 from madkit.detection.site_scores import SiteKey, SiteScores
+from madkit.detection.subsets import contested
 from madkit.detection.supervised_probe import PROBE, SETTING, probe
+from madkit.detection.thresholds import SHARE, threshold_table
 from madkit.detection.within_answers import answer_warning, answers_missing
 from madkit.errors import ConfigError
 from madkit.runs.atomic import remove
@@ -53,11 +56,11 @@ class Detection(L.LightningModule):
     and freed after it, so memory holds one site at a time.
 
     Written to the run's ``detection`` folder, replacing all that an earlier recipe left there: ``results.parquet``,
-    ``comparisons.parquet``, ``scores.parquet``, ``calibration.parquet`` (where the store has calibration prompts),
-    ``prompts.parquet``, ``separation.parquet``, ``pca.parquet`` (some test prompts on the first two principal
-    components of each site), ``summary.json`` and the fitted scores, in ``detectors/<feature>/<score>/<site>`` and, of
-    controls, in ``detectors/controls/<feature>/<score>/<site>``; what a derived feature has learned, in
-    ``detectors/<feature>/derived/<site>``.
+    ``comparisons.parquet``, ``scores.parquet``, ``calibration.parquet`` and ``thresholds.parquet`` (where the store has
+    calibration prompts), ``prompts.parquet``, ``separation.parquet``, ``pca.parquet`` (some test prompts on the first
+    two principal components of each site), ``summary.json`` and the fitted scores, in
+    ``detectors/<feature>/<score>/<site>`` and, of controls, in ``detectors/controls/<feature>/<score>/<site>``; what a
+    derived feature has learned, in ``detectors/<feature>/derived/<site>``.
 
     Args:
         detectors: features and scores.
@@ -72,6 +75,8 @@ class Detection(L.LightningModule):
             imported.
         ceiling: also cross-validate a logistic probe on the labels of the test prompts, at every site of a
             dense stored feature. It is no detector: results call it ``logistic_probe`` with the setting ``ceiling``.
+        stream_shares: shares of anomalous prompts in the unlabelled streams, made of test prompts, by which thresholds
+            are re-calibrated (`madkit.detection.thresholds`); None: 0.05.
 
     Raises:
         ConfigError: no detector, two of one name, or an unknown aggregation.
@@ -84,12 +89,14 @@ class Detection(L.LightningModule):
         untrusted: Literal["untrusted", "test"] = "untrusted",
         ceiling: bool = False,
         unavailable: Literal["error", "skip"] = "error",
+        stream_shares: list[float] | None = None,
     ) -> None:
         super().__init__()
         self.detectors = detectors
         self.aggregations = aggregations if aggregations is not None else ["mean", "max"]
         self.untrusted = untrusted
         self.ceiling = ceiling
+        self.stream_shares = stream_shares if stream_shares is not None else [SHARE]
         self.unavailable = unavailable
         keys = [detector.key for detector in detectors]
         if not keys:
@@ -104,6 +111,8 @@ class Detection(L.LightningModule):
                 f"model.aggregations={self.aggregations}: unknown {sorted(unknown)}; "
                 f"choose from {', '.join(AGGREGATIONS)}"
             )
+        if wrong := [share for share in self.stream_shares if not 0 <= share < 1]:
+            raise ConfigError(f"model.stream_shares has {wrong[0]}: give shares of anomalous prompts, such as 0.05")
         if untrusted not in UNTRUSTED:
             raise ConfigError(f"model.untrusted={untrusted!r}: choose from {', '.join(UNTRUSTED)}")
         if unavailable not in ("error", "skip"):
@@ -160,7 +169,7 @@ class Detection(L.LightningModule):
 
     def on_test_start(self) -> None:
         """Look up who speaks in each test prompt; only the separation and the ceiling are told."""
-        self.prompts: pd.DataFrame = self.data.prompts.set_index("row", drop=False)
+        self.prompts: pd.DataFrame = self.data.prompts().set_index("row", drop=False)
         self._sample = torch.from_numpy(pca.sample(self.prompts["row"].to_numpy()))
         if self.trainer.is_global_zero:
             remove(output.unfinished(root_of(self.trainer)))
@@ -295,6 +304,10 @@ class Detection(L.LightningModule):
             }
             if held_out:
                 tables["calibration"] = result_tables.calibration_table(self.sites)
+                texts = self.prompts["prompt"], self.data.prompts("calibration")["prompt"]
+                known = covariates(self.sites, *texts)
+                everyone = contested(self.prompts)["all"]
+                tables["thresholds"] = threshold_table(scores, held_out, settings, everyone, known, self.stream_shares)
             if projections:
                 tables["pca"] = pca.pca_table(projections, layers)
             output.write(self.trainer, stores, tables, prompts, separations, layers, self._costs(), self.recalls)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -99,9 +99,19 @@ class Detector:
                 needs.add(BASE_MODEL)
         if self.score.offline:
             needs.add("untrusted prompts")
-        return ", ".join(sorted(needs, key=lambda need: (_NEEDS.index(need) if need in _NEEDS else len(_NEEDS), need)))
+        return in_order(needs)
 
     @property
     def key(self) -> tuple[Variant, str]:
         """Feature, adapter and the score's name, which must be unique among the detectors of a recipe."""
         return self.variant, self.score.name + ("_background" if self.background else "")
+
+
+def in_order(needs: Iterable[str]) -> str:
+    """What is needed as results name it: what detectors may need first, then anything else.
+
+    Example:
+        >>> in_order({"untrusted prompts", "trusted prompts"})
+        'trusted prompts, untrusted prompts'
+    """
+    return ", ".join(sorted(needs, key=lambda need: (_NEEDS.index(need) if need in _NEEDS else len(_NEEDS), need)))

@@ -50,7 +50,9 @@ def weighted_conformal_p_values(
     return (w + as_high) / total
 
 
-def density_ratio(held_out: ArrayLike, stream: ArrayLike, strength: float = 1.0) -> tuple[Numbers, Numbers]:
+def density_ratio(
+    held_out: ArrayLike, stream: ArrayLike, new: ArrayLike | None = None, strength: float = 1.0
+) -> tuple[Numbers, Numbers]:
     """How much more frequent prompts like each one are in a stream than among held-out ones, by a logistic regression.
 
     The odds of being of the stream, divided by the ratio of the numbers of prompts, are the ratio of densities (Bickel,
@@ -60,10 +62,11 @@ def density_ratio(held_out: ArrayLike, stream: ArrayLike, strength: float = 1.0)
     Args:
         held_out: (m, k) covariates of the calibration prompts, such as length; no labels.
         stream: (n, k) those of unlabelled prompts.
+        new: (l, k) those of the prompts in question; None: of the stream.
         strength: of the fit against the penalty, scikit-learn's C.
 
     Returns:
-        Ratios (m,) of the calibration prompts and (n,) of the stream.
+        Ratios (m,) of the calibration prompts and (l,) of the prompts in question.
 
     Raises:
         DataError: other shapes, NaN, or no prompts.
@@ -72,17 +75,21 @@ def density_ratio(held_out: ArrayLike, stream: ArrayLike, strength: float = 1.0)
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    first, second = float_array(held_out, "held_out"), float_array(stream, "stream")
-    for name, table in (("held_out", first), ("stream", second)):
-        if table.ndim != 2 or not len(table) or table.shape[1:] != first.shape[1:] or not np.isfinite(table).all():
-            raise DataError(
-                f"{name} of shape {table.shape} must be finite, (prompts, covariates), and as wide as the other"
-            )
+    tables = {"held_out": float_array(held_out, "held_out"), "stream": float_array(stream, "stream")}
+    tables["new"] = tables["stream"] if new is None else float_array(new, "new")
+    width = tables["held_out"].shape[1:]
+    for name, table in tables.items():
+        if table.ndim != 2 or not len(table) or table.shape[1:] != width or not np.isfinite(table).all():
+            raise DataError(f"{name} of shape {table.shape} must be finite, (prompts, covariates), all of one width")
+    first, second, asked = tables.values()
     x, is_new = np.concatenate([first, second]), np.repeat([False, True], [len(first), len(second)])
     model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500)).fit(x, is_new)
-    log_ratio = model.decision_function(x) - np.log(len(second) / len(first))
-    ratio = np.exp(np.clip(log_ratio, -_LARGEST_LOG, _LARGEST_LOG))
-    return ratio[: len(first)], ratio[len(first) :]
+
+    def ratio(covariates: Numbers) -> Numbers:
+        log_ratio = model.decision_function(covariates) - np.log(len(second) / len(first))
+        return np.exp(np.clip(log_ratio, -_LARGEST_LOG, _LARGEST_LOG))
+
+    return ratio(first), ratio(asked)
 
 
 def _pair(scores: ArrayLike, weights: ArrayLike, name: str) -> tuple[Numbers, Numbers]:
