@@ -14,7 +14,7 @@ from madkit.figures.registry import SECTIONS, FigureFamily, all_families, artist
 ORDER = """
 which_detector detectors
 forest auroc_layers heat_map roc_curves histograms pca table1
-critical_difference aggregations rare_alarms seeds comparisons within_answers
+critical_difference aggregations rare_alarms thresholds seeds comparisons within_answers
 log_odds losses
 quirkiness separation logits dose_response
 training

@@ -310,3 +310,30 @@ def test_pictures_show_the_first_models_and_tables_all(
         assert "mistral" not in name and sheet.get_label().endswith(" (the first 1 of 2 models)")
     assert summary(results)[1].startswith("Pictures show the first 1 of 2 models; the tables have all.")
     assert sheets_of([runs], ["table1"])["table1.csv"] == (written / "table1.csv").read_text()
+
+
+def test_ways_to_set_a_threshold_are_averages_over_datasets(tmp_path: Path) -> None:
+    assert not sheets_of([write_run(tmp_path / "none", "m", "nli", layers=1)], ["thresholds"])
+    rows = [
+        {
+            **{"feature": "delta", "adapter": True, "score": "lof", "aggregation": way, "method": method},
+            **{"setting": "offline", "needs": "trusted prompts", "share": share, "nominal": 0.01},
+            **{"false_alarms": rate, "false_alarms_low": rate / 2, "false_alarms_high": rate * 2},
+            **{"tpr": 1 - rate, "tpr_low": 0.5, "tpr_high": 1.0},
+        }
+        for way in ("mean", "zscore")
+        for method, share, rate in (("trusted", np.nan, 0.3), ("stream", 0.0, 0.04), ("stream", 0.05, 0.02))
+    ]
+    for dataset, factor in (("nli", 1.0), ("addition", 0.5)):
+        folder = write_run(tmp_path / "runs", "m", dataset, layers=1) / "detection"
+        table = pd.DataFrame(rows)
+        columns = [name for name in table if str(name).startswith("false_alarms")]
+        table[columns] *= factor
+        table.to_parquet(folder / "thresholds.parquet")
+    sheets = sheets_of([tmp_path / "runs"], ["thresholds"])
+    found = pd.read_csv(StringIO(sheets["table_thresholds.csv"]))
+    assert len(found) == 2 * 3 * 2 and set(found["n_datasets"]) == {2}
+    line = found.query("aggregation == 'mean' and method == 'stream' and share == 0.05 and statistic == 'false_alarms'")
+    assert line["value"].item() == pytest.approx(0.015) and line["low"].item() < 0.015 < line["high"].item()
+    _, cells = sheets["table_thresholds.md"].tables["m"]
+    assert cells == [["delta lof", "0.225 / 0.700", "-", "-", "0.015 / 0.980", "-", "-", "-"]]
