@@ -34,7 +34,7 @@ class ActivationData(RankAwareDataModule):
         texts: where the texts come from, such as `CorpusData` or `TextData`; the base's tokenizer cuts them.
         layers: numbers of the decoder layers to read at, from 0; null for all.
         side: ``input``, what enters the layers, or ``output``, what leaves them.
-        dtype: number format of the base: ``auto``, ``float32``, ``bfloat16``, ``float16``.
+        dtype: number format of the base: ``auto``, ``float32``, ``bfloat16``, ``float16``, ``4bit``, ``8bit``.
         attention: attention implementation of transformers; ``auto`` is the best that the architecture has.
         statistics_batches: how many batches, the first ones of the training, the standardisation is computed from.
         trust_remote_code: run code that comes with the model.

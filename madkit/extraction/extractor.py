@@ -52,7 +52,8 @@ class Extractor(ModelExtractor):
         features: what to compute; null for activations and answers.
         controls: names of features to compute with the adapter switched off, too, as ``activations``: what detectors
             find there is not the quirk.
-        dtype: number format of the base: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``.
+        dtype: number format of the base: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``, ``4bit``,
+            ``8bit``.
         attention: attention implementation of transformers; ``auto`` is the best that the architecture has.
         trust_remote_code: run code that comes with the model.
     """

@@ -17,6 +17,7 @@ from typing_extensions import override
 from madkit.errors import ConfigError, DataError
 from madkit.lm import forward, loading
 from madkit.lm.language_model import Batch, LanguageModel
+from madkit.lm.new_lm import new_causal_lm, new_config
 from madkit.training.lightning_internals import datamodule_of
 
 
@@ -70,7 +71,7 @@ class BaseLM(LanguageModel):
 
     @override
     def build(self) -> Any:
-        config = loading.new_config(
+        config = new_config(
             {
                 **self.config,
                 "vocab_size": len(self.tokenizer),
@@ -79,7 +80,7 @@ class BaseLM(LanguageModel):
                 "eos_token_id": self.tokenizer.eos_token_id,
             }
         )
-        return loading.new_causal_lm(config, attention=self.attention)
+        return new_causal_lm(config, attention=self.attention)
 
     @override
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:

@@ -35,7 +35,8 @@ class LanguageModel(TrainingModule):
             layers) or not, which an ordinary optimizer ignores.
         warmup: share of all steps in which the learning rate rises linearly from 0.
         decay: share of all steps, at the end, in which it falls linearly to 0; ``1 - warmup`` is a linear schedule.
-        dtype: number format of frozen weights: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``.
+        dtype: number format of frozen weights: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``, ``4bit``,
+            ``8bit``.
         attention: attention implementation of transformers; ``auto`` is the best that the architecture has.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
         trust_remote_code: run code that comes with the model.

@@ -7,22 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from madkit.errors import ConfigError
 from madkit.lm.loaded_weights import require_complete, require_numbers
 from madkit.lm.loading_errors import explained, first_line
+from madkit.lm.model_class import implementation_of, model_class
 from madkit.lm.probe import check_forward
+from madkit.lm.quantisation import BITS, keep_gradients, named_method, quantiser, require_readable
 from madkit.lm.text_decoder import text_config
 from madkit.runs.gguf_base import base_folder
 
@@ -30,11 +23,11 @@ _DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch
 
 
 def resolve_dtype(dtype: str) -> torch.dtype | str:
-    """The torch dtype that a recipe names (``auto`` stays as it is)."""
-    if dtype == "auto":
-        return dtype
+    """The torch dtype that a recipe names; ``auto`` for what is stored, of which some may be quantised."""
+    if dtype == "auto" or dtype in BITS:
+        return "auto"
     if dtype not in _DTYPES:
-        raise ConfigError(f"dtype={dtype!r} is not supported; choose one of auto, {', '.join(_DTYPES)}")
+        raise ConfigError(f"dtype={dtype!r} is not supported; choose one of {', '.join(['auto', *_DTYPES, *BITS])}")
     return _DTYPES[dtype]
 
 
@@ -71,30 +64,6 @@ def load_config(base: str, *, trust_remote_code: bool = False, argument: str = "
         return AutoConfig.from_pretrained(base_folder(base, argument), trust_remote_code=trust_remote_code)
 
 
-def new_config(options: dict[str, Any]) -> PretrainedConfig:
-    """An architecture from plain options, such as ``{"model_type": "llama", "hidden_size": 64, ...}``.
-
-    Example:
-        >>> new_config({"model_type": "mistral", "hidden_size": 32}).hidden_size
-        32
-    """
-    options = dict(options)
-    model_type = options.pop("model_type", None)
-    if model_type is None:
-        raise ConfigError("model.config has no `model_type`; name an architecture such as llama or mistral")
-    try:
-        return AutoConfig.for_model(model_type, **options)
-    except ValueError as error:
-        if "model type" not in first_line(error) and "identifier" not in first_line(error):
-            raise ConfigError(f"model.config={options!r}: {first_line(error)}") from error
-        raise ConfigError(
-            f"model.config.model_type={model_type!r} is not an architecture of transformers; "
-            "try llama, mistral or gpt_neox"
-        ) from error
-    except Exception as error:  # each architecture checks its options in its own way
-        raise ConfigError(f"model.config={options!r}: {' '.join(str(error).split())}") from error
-
-
 def load_causal_lm(
     base: str,
     *,
@@ -111,7 +80,8 @@ def load_causal_lm(
 
     Args:
         base: a hub name, a local folder or a GGUF file; see `madkit.runs.gguf_base.base_folder`.
-        dtype: ``auto`` (as stored), ``float64``, ``float32``, ``bfloat16`` or ``float16``.
+        dtype: ``auto`` (as stored), ``float64``, ``float32``, ``bfloat16`` or ``float16``; or ``4bit`` or ``8bit``, see
+            `madkit.lm.quantisation.quantiser`.
         attention: the attention implementation that transformers should use, such as ``sdpa`` or ``eager``; ``auto``
             is ``sdpa`` where the architecture has it, else ``eager``.
         device_map: how the layers are spread over this process' devices, such as ``auto``; None leaves them together.
@@ -121,7 +91,8 @@ def load_causal_lm(
     Raises:
         ConfigError: the model cannot be loaded, weights are missing or are no numbers, or madkit cannot read it.
     """
-    number_format = resolve_dtype(dtype)
+    number_format, option, label = resolve_dtype(dtype), _beside(argument, "dtype"), f"{argument}={base!r}"
+    quantisation = quantiser(dtype, option)
     if attention != "auto":  # asked for apart, so that it is not mistaken for a broken folder
         skeleton(base, attention=attention, trust_remote_code=trust_remote_code, argument=argument)
     logger = logging.getLogger("transformers.modeling_utils")
@@ -130,37 +101,27 @@ def load_causal_lm(
     try:
         with explained(argument, base, "model"):
             config = load_config(base, trust_remote_code=trust_remote_code, argument=argument)
-            lm, info = _kind(config).from_pretrained(
-                base_folder(base, argument),
-                dtype=number_format,
-                attn_implementation=_implementation(attention),
-                device_map=device_map,
-                trust_remote_code=trust_remote_code,
-                use_safetensors=True,  # a pickle is never loaded
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are listed, and refused below
-            )
+            require_readable(config, dtype, option, label)
+            with named_method(config, label):
+                lm, info = model_class(config).from_pretrained(
+                    base_folder(base, argument),
+                    dtype=number_format,
+                    attn_implementation=implementation_of(attention),
+                    device_map=device_map,
+                    trust_remote_code=trust_remote_code,
+                    use_safetensors=True,  # a pickle is never loaded
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # they are listed, and refused below
+                    **({} if quantisation is None else {"quantization_config": quantisation}),
+                )
     finally:
         logger.setLevel(level)
     require_complete(lm, info, argument, base)
     require_numbers(lm, argument, base)
+    keep_gradients(lm)
     for config in (lm.config, text_config(lm)):
         config.use_cache = False
     check_forward(lm.eval(), argument, base)
-    return lm
-
-
-def new_causal_lm(config: PretrainedConfig, *, attention: str = "auto") -> PreTrainedModel:
-    """A model with random weights, in evaluation mode.
-
-    Raises:
-        ConfigError: the options of the architecture do not fit together, or madkit cannot read it.
-    """
-    try:
-        lm = _kind(config).from_config(config, attn_implementation=_implementation(attention))
-    except Exception as error:  # each architecture checks its options in its own way
-        raise ConfigError(f"model.config of {config.model_type!r}: {first_line(error)}") from error
-    check_forward(lm.eval(), "model.config.model_type", str(config.model_type))
     return lm
 
 
@@ -176,16 +137,16 @@ def skeleton(
 
     def build(implementation: str | None) -> PreTrainedModel:
         with torch.device("meta"):
-            return _kind(config).from_config(
+            return model_class(config).from_config(
                 config, trust_remote_code=trust_remote_code, attn_implementation=implementation
             )
 
     with explained(argument, base, "architecture"):
         try:
-            return build(_implementation(attention))
+            return build(implementation_of(attention))
         except (ValueError, ImportError) as error:
             build(None)  # without a choice of attention it fails, too, where that is not to blame
-            option = ".".join([*argument.split(".")[:-1], "attention"])
+            option = _beside(argument, "attention")
             raise ConfigError(
                 f"{option}={attention!r} is not to be had for {base!r} here ({first_line(error)}): use `--{option} "
                 "auto` (what the architecture has) or `eager`"
@@ -197,12 +158,11 @@ def attention_of(lm: Any) -> str:
     return str(text_config(lm)._attn_implementation)
 
 
-def _kind(config: PretrainedConfig) -> Any:
-    """What builds a model; some that see have a language model inside, and are none to transformers."""
-    seeing = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
-    first, second = (type(config) in mapping for mapping in seeing)
-    return AutoModelForImageTextToText if first and not second else AutoModelForCausalLM
+def _beside(argument: str, option: str) -> str:
+    """What the user calls another option of the same model.
 
-
-def _implementation(attention: str) -> str | None:
-    return None if attention == "auto" else attention
+    Example:
+        >>> _beside("model.base", "dtype")
+        'model.dtype'
+    """
+    return ".".join([*argument.split(".")[:-1], option])

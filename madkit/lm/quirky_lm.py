@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torchmetrics import CatMetric, MeanMetric
 from typing_extensions import override
 
-from madkit.errors import DataError
+from madkit.errors import ConfigError, DataError
 from madkit.lm import adapters, forward
 from madkit.lm.language_model import Batch, LanguageModel
+from madkit.lm.quantisation import is_quantised
 from madkit.training.lightning_internals import datamodule_or_none
 from madkit.training.run_loggers import RunLoggers
 
@@ -31,12 +32,13 @@ class QuirkyLM(LanguageModel):
 
     Args:
         base: hub name or folder of the model to start from.
-        lora: what ``peft.LoraConfig`` takes, where ``target_modules`` may be ``auto`` too: those of the published study
-            where all layers have them, and otherwise all linear maps of the layers; ``null`` trains all weights.
+        lora: what ``peft.LoraConfig`` takes, where ``target_modules`` is ``auto`` by default: those of the published
+            study where all layers have them, and otherwise all linear maps of the layers; ``null`` trains all weights.
         optimizer: any optimizer, by class path.
         warmup: share of all steps in which the learning rate rises linearly.
         decay: share of all steps, at the end, in which it falls linearly to 0.
-        dtype: number format of the frozen base: ``auto``, ``float32``, ``bfloat16``, ``float16``.
+        dtype: number format of the frozen base: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``, or
+            quantised as it is loaded, ``4bit`` or ``8bit`` (`madkit[bitsandbytes]`).
         attention: attention implementation of transformers; ``auto`` is the best that the architecture has.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
         trust_remote_code: run code that comes with the model.
@@ -82,6 +84,11 @@ class QuirkyLM(LanguageModel):
     def build(self) -> Any:
         model = super().build()
         if self.lora is None:
+            if is_quantised(model):
+                raise ConfigError(
+                    f"model.lora=null trains all weights, and those of {self.base!r} are quantised here: give a "
+                    "`lora`, or weights and a dtype that are not quantised"
+                )
             return model.float()
         self._fresh = adapters.FreshLora(model, self.lora)
         return self._fresh.model

@@ -49,7 +49,8 @@ class Poser(L.LightningModule):
         perturbations: of activations.
         volumes: local volumes of weights; null for none.
         layer: the layer whose output is moved by perturbations that name no layers [15 in the study].
-        dtype: number format of the models: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``.
+        dtype: number format of the models: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``, ``4bit``,
+            ``8bit``.
         attention: attention implementation of transformers; ``auto`` is the best that the architecture has.
         device_map: how one model is spread over the devices of a process, such as ``auto``; null puts it on the
             trainer's device. A trainer has one device then.

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from madkit.errors import ConfigError
 from madkit.lm import loading
+from madkit.lm.new_lm import new_causal_lm, new_config
 from madkit.lm.text_decoder import layer_names
 
 
@@ -119,8 +120,8 @@ def test_attention_that_is_not_to_be_had_is_said_with_the_way_out(bases, tmp_pat
 
 def test_options_of_a_new_architecture_that_do_not_fit(tmp_path):
     with pytest.raises(ConfigError, match=r"model.config.model_type='llamma' is not an architecture"):
-        loading.new_config({"model_type": "llamma"})
+        new_config({"model_type": "llamma"})
     with pytest.raises(ConfigError, match=r"model.config"):
-        loading.new_causal_lm(loading.new_config({"model_type": "llama", "hidden_size": 30, "num_attention_heads": 4}))
+        new_causal_lm(new_config({"model_type": "llama", "hidden_size": 30, "num_attention_heads": 4}))
     with pytest.raises(ConfigError, match=r"model.config"):
-        loading.new_config({"model_type": "llama", "hidden_size": "wide"})
+        new_config({"model_type": "llama", "hidden_size": "wide"})

@@ -13,6 +13,7 @@ from madkit.errors import ConfigError
 from madkit.extraction.forward_pass import trace
 from madkit.features import Activations, Answers, Attribution
 from madkit.lm import forward, loading
+from madkit.lm.new_lm import new_causal_lm
 from madkit.lm.text_decoder import layer_names, position_limit
 from madkit.volume.lm.divergence import original_logits
 
@@ -77,7 +78,7 @@ def make(family):
         blank = AutoConfig.for_model(family)
         options = {**SIZE, **{key: value for key, value in SMALL.items() if hasattr(blank, key)}}
     try:
-        lm = loading.new_causal_lm(AutoConfig.for_model(family, **options))
+        lm = new_causal_lm(AutoConfig.for_model(family, **options))
     except Exception as error:  # a version of transformers that lacks the family, or names its options otherwise
         pytest.skip(f"{family}: {type(error).__name__}: {error}".split("\n")[0])
     with torch.no_grad():

@@ -54,7 +54,8 @@ class LoraTargets:
         options = dict(options)
         if self.transposed:  # PEFT would set it, with a warning
             options.setdefault("fan_in_fan_out", True)
-        if options.get("target_modules") != AUTO:
+        chosen = options.get("target_modules") or (None if options.get("target_parameters") else AUTO)
+        if chosen != AUTO:
             return options
         per_layer = [{_last(name) for name in self.linear if name.startswith(f"{layer}.")} for layer in self.layers]
         if not self.experts and all(names >= set(PUBLISHED) for names in per_layer):
