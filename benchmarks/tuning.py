@@ -180,15 +180,18 @@ def run_trainer(options: argparse.Namespace, clock: Clock) -> None:
 
 def measure(options: argparse.Namespace) -> dict[str, float]:
     """One side in this process: median seconds of an optimizer step, and GiB at the peak, weights included."""
-    clock, gpu = Clock(), torch.cuda.is_available()
+    clock, gpu, before = Clock(), torch.cuda.is_available(), 0
     if gpu:
         gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()  # what a measurement before this one has left
     {"madkit": run_madkit, "trainer": run_trainer}[options.side](options, clock)
     steps = [b - a for a, b in zip(clock.times, clock.times[1:], strict=False)][WARMUP:]
     memory = (
-        torch.cuda.max_memory_allocated() / 2**30 if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        (torch.cuda.max_memory_allocated() - before) / 2**30
+        if gpu
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     )
     return {"step": statistics.median(steps), "memory": memory}
 

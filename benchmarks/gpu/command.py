@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None, launch: Launch = in_own_process
     page = results / f"{name}.md"
     page.write_text(table(record, SECTIONS))
     print(f"{record.path}\n{page}")
-    return 1 if any(record.failures(section) for section in chosen) else 0
+    return 1 if any(record.failed(section) for section in chosen) else 0
 
 
 def _parser(sections: list[str]) -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ from typing import Any
 
 from gpu.machine import digest
 from gpu.section import Facts, Section
-from gpu.worker import DONE, write_json
+from gpu.worker import DONE, NOT_RUN, write_json
 
 
 class Record:
@@ -51,6 +51,10 @@ class Record:
         """Of the parts that were tried and not done, what came of them."""
         tried = {name: part for name, part in self._parts(section).items() if part["state"] != DONE}
         return {name: ": ".join(filter(None, (part["state"], part.get("why")))) for name, part in tried.items()}
+
+    def failed(self, section: Section) -> bool:
+        """Whether something went wrong; what was not run has not."""
+        return any(part["state"] not in (DONE, NOT_RUN) for part in self._parts(section).values())
 
     def older(self, sections: Collection[Section]) -> list[str]:
         """Names of sections with results of another state of the program."""

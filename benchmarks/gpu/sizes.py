@@ -20,4 +20,6 @@ def shape(reduced: bool) -> str:
 
 def times(ratio: float, more: str, less: str) -> str:
     """A ratio in words: of what is larger to what is smaller, and which it is."""
+    if f"{ratio:.2f}" == "1.00":
+        return f"1.00, neither {more} nor {less}"
     return f"{ratio:.2f} {more}" if ratio >= 1 else f"{1 / ratio:.2f} **{less}**"

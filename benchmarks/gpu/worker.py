@@ -40,6 +40,8 @@ def work(section: Section, process: str, parts: Collection[str], settings: Setti
             outcome: dict[str, Any] = {"state": DONE, "facts": part(settings)}
         except NotRun as reason:
             outcome = {"state": NOT_RUN, "why": str(reason)}
+        except ModuleNotFoundError as error:
+            outcome = {"state": NOT_RUN, "why": f"{error.name} is not installed"}
         except (Exception, SystemExit) as error:
             traceback.print_exc()
             memory = type(error).__name__ == "OutOfMemoryError"

@@ -108,11 +108,16 @@ def run(tmp_path):
     return call
 
 
+def needs_a_package(settings):
+    import no_such_package  # noqa: F401
+
+
 def test_what_fails_is_written_down_and_the_rest_is_done(run, capsys):
     section = make_section(
         good=measured(1),
         memory=out_of_memory,
         absent=not_there,
+        package=needs_a_package,
         ends=quits,
         wrong=lambda settings: 1 / 0,
         last=measured(2),
@@ -122,12 +127,16 @@ def test_what_fails_is_written_down_and_the_rest_is_done(run, capsys):
     assert held.failures(section) == {
         "memory": "out of memory: OutOfMemoryError: CUDA out of memory. Tried to allocate 20 GiB.",
         "absent": "not run: weights are not installed",
+        "package": "not run: no_such_package is not installed",
         "ends": "failed: vectors differ",
         "wrong": "failed: ZeroDivisionError: division by zero",
     }
     page = table(held, [section])
     assert "| `a` | good | 1 |  |  |" in page and "- `a`, memory: out of memory" in page
     assert "Not tried yet" not in page
+    assert held.failed(section) and not run(make_section("b", absent=not_there)).failed(
+        make_section("b", absent=not_there)
+    )
 
 
 def test_what_is_done_is_not_done_again_until_the_program_changes(run, monkeypatch):

@@ -14,7 +14,17 @@ from gpu.section import Facts, Row, Section, Settings
 def _measure(settings: Settings) -> Facts:
     settings.folder.mkdir(parents=True, exist_ok=True)
     report = (settings.folder / "tests.xml").absolute()
-    line = [sys.executable, "-m", "pytest", "tests/gpu", "-n", "0", f"--junitxml={report}", "-p", "no:cacheprovider"]
+    line = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "tests/gpu",
+        "-p",
+        "no:xdist",
+        f"--junitxml={report}",
+        "-p",
+        "no:cacheprovider",
+    ]
     # Reduced, they say something of the tests, and nothing of cards.
     environment = {**os.environ, "MADKIT_CARD": "cpu" if settings.reduced else "cuda"}
     done = subprocess.run(line, cwd=ROOT, env=environment, check=False)
