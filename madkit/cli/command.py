@@ -132,7 +132,7 @@ def _run(command: str, options: list[str], debug: bool) -> int:
 
 
 def _stage(words: list[str]) -> int:
-    if "lightning" not in sys.modules:  # else the parser says it at once
+    if not {"lightning", "torch"} & sys.modules.keys():  # else the parser says it at once, and may know more classes
         from madkit.cli.early_errors import refuse_early
         from madkit.cli.stored_help import help_of
 

@@ -6,21 +6,27 @@ parser might know more: classes of the user's own, or another version of Lightni
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from madkit.cli.parser_errors import one_line
-from madkit.cli.source_classes import callback_source, parameters_in, source_of
-from madkit.cli.source_mistakes import is_word, mistake_in_class, mistake_in_values
+from madkit.cli.source_classes import (
+    callback_source,
+    lightning_classes,
+    parameters_in,
+    source_of,
+    subclasses_in_source,
+)
+from madkit.cli.source_mistakes import is_word, misspelt, mistake_in_class, mistake_in_values
 from madkit.cli.stated import stated_layers, stated_options
 from madkit.cli.stored_help import STAGES, known_classes, known_kinds, known_options
 from madkit.errors import ConfigError
 from madkit.plugins import listed_modules
 
-#: How alike a name has to be to one that madkit knows, so that it is sure to be that one with a slip.
-_ALIKE = 0.85
+#: The packages of Lightning's loggers that need one.
+_PACKAGE_OF = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow", "CometLogger": "comet_ml"}
 
 
 def refuse_early(stage: str, options: Sequence[str]) -> None:
@@ -48,6 +54,7 @@ def refuse_early(stage: str, options: Sequence[str]) -> None:
                 raise ConfigError(one_line(f"Subcommand {stage!r} does not accept option {option!r}", sorted(known)))
         _require_kinds(stage, layer.get("trainer"))
         _require_callbacks(layer.get("trainer"))
+        _require_loggers(layer.get("trainer"))
     for section in ("model", "data"):
         _require_class(stage, section, layers)
     printed = any(word.startswith("--print_config") for word in options)
@@ -88,9 +95,32 @@ def _require_callbacks(trainer: Any) -> None:
     for callbacks in (trainer.get("callbacks"), trainer.get("callbacks+")):
         for callback in callbacks if isinstance(callbacks, list) else ():
             name = callback.get("class_path") if isinstance(callback, Mapping) else None
+            _require_close("trainer.callbacks", name or callback, "Callback", "callbacks")
             definition = (source_of(name) or callback_source(name)) if isinstance(name, str) else None
             if definition is not None and (mistake := mistake_in_class(definition, callback, "trainer.callbacks")):
                 raise ConfigError(mistake)
+
+
+def _require_loggers(trainer: Any) -> None:
+    """Refuse a logger with a slip in its name, and one of Lightning's whose package is not installed."""
+    if listed_modules() or not isinstance(trainer, Mapping):
+        return
+    loggers = trainer.get("logger")
+    for logger in loggers if isinstance(loggers, list) else [loggers]:
+        name = logger.get("class_path") if isinstance(logger, Mapping) else logger
+        _require_close("trainer.logger", name, "Logger", "loggers")
+        last = str(name).rpartition(".")[2]
+        if (package := _PACKAGE_OF.get(last)) is not None and find_spec(package) is None:
+            raise ConfigError(
+                f"{last} needs a package that is not installed here: `pip install '{package}'`, or name another class"
+            )
+
+
+def _require_close(where: str, name: Any, kind: str, package: str) -> None:
+    """Refuse a name that is a slip of that of a class of madkit's or Lightning's."""
+    known = subclasses_in_source(kind) | lightning_classes(kind, package)
+    if isinstance(name, str) and (close := misspelt(name, known)) is not None:
+        raise ConfigError(f"{where}: there is no class {name!r}; did you mean {close!r}?")
 
 
 def _require_class(stage: str, section: str, layers: Sequence[Mapping[str, Any]]) -> None:
@@ -102,9 +132,8 @@ def _require_class(stage: str, section: str, layers: Sequence[Mapping[str, Any]]
     name = names[-1]
     definition = source_of(name) if "." not in name or name.startswith("madkit.") else None
     if definition is None:
-        close = difflib.get_close_matches(name, sorted(known_classes(stage, section)), n=1, cutoff=_ALIKE)
-        if "." not in name and close and name not in known_classes(stage, section):
-            raise ConfigError(f"{section}: there is no class {name!r}; did you mean {close[0]!r}?")
+        if "." not in name and (close := misspelt(name, known_classes(stage, section))) is not None:
+            raise ConfigError(f"{section}: there is no class {name!r}; did you mean {close!r}?")
         return
     accepted = parameters_in(definition)
     if accepted is None or len(set(names)) > 1:  # of a class that another one replaces the parser drops options

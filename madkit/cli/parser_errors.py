@@ -149,7 +149,8 @@ def _no_such_class(name: str, accepted: Sequence[str]) -> str:
     imported = _imported_classes()
     wanted = [kind.rpartition(".")[2] for kind in accepted if kind.rpartition(".")[2] in imported]
     of_kind = sorted({cls for cls, bases in imported.items() if set(wanted) & bases})
-    close = difflib.get_close_matches(name, of_kind, n=1)
+    # Where the parser does not tell the kind of what is within a list, a slip is one of any class.
+    close = difflib.get_close_matches(name, of_kind, n=1) or difflib.get_close_matches(name, imported, n=1, cutoff=0.85)
     way_out = f"did you mean {close[0]!r}?" if close else "name one that madkit knows, or give module.Class"
     if name not in imported:
         return f"there is no class {name!r}; {way_out}"

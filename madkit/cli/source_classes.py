@@ -13,7 +13,7 @@ import madkit
 
 _FOLDER = Path(madkit.__file__).parent
 #: Packages whose classes no recipe names.
-_OTHERS = ("cli", "figures")
+_OTHERS = ("cli", "figures", "sklearn")
 
 
 @cache
@@ -32,6 +32,55 @@ def modules_by_class() -> Mapping[str, str]:
             text = file.read_text(encoding="utf-8")
             found.update(dict.fromkeys(re.findall(r"^class ([A-Za-z]\w*)", text, re.MULTILINE), module))
     return found
+
+
+@cache
+def subclasses_in_source(kind: str) -> frozenset[str]:
+    """The names of all public classes of madkit's that are made of another one, which may be Lightning's.
+
+    Example:
+        >>> "LocalOutlierFactor" in subclasses_in_source("Score"), "QuirkyLM" in subclasses_in_source("Score")
+        (True, False)
+    """
+    bases = {}
+    for module in set(modules_by_class().values()):
+        bases.update(_bases_in(_FOLDER.parent.joinpath(*module.split(".")).with_suffix(".py")))
+    return _made_of(kind, bases)
+
+
+@cache
+def lightning_classes(kind: str, package: str) -> frozenset[str]:
+    """The names of the classes of one of Lightning's packages that are made of another one.
+
+    Args:
+        kind: such as ``Callback``.
+        package: below ``lightning.pytorch``, such as ``callbacks``.
+    """
+    spec = find_spec("lightning")  # which imports nothing
+    if spec is None or not spec.submodule_search_locations:
+        return frozenset()
+    bases = {}
+    for file in Path(spec.submodule_search_locations[0], "pytorch", package).rglob("*.py"):
+        bases.update(_bases_in(file))
+    return _made_of(kind, bases)
+
+
+def _bases_in(file: Path) -> dict[str, set[str]]:
+    """The classes that a file defines at its top, with the last names of what they are made of."""
+    if not file.is_file():
+        return {}
+    found = re.findall(r"^class (\w+)(?:\(([^)]*)\))?:", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return {
+        name: {re.sub(r"\[.*", "", base.strip()).rpartition(".")[2] for base in bases.split(",")}
+        for name, bases in found
+    }
+
+
+def _made_of(kind: str, bases: Mapping[str, set[str]]) -> frozenset[str]:
+    found = {kind}
+    while new := {name for name, of in bases.items() if of & found} - found:
+        found |= new
+    return frozenset(name for name in found - {kind} if not name.startswith("_"))
 
 
 def source_of(name: str) -> ast.ClassDef | None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from importlib.metadata import entry_points
 from typing import Any
 
-from madkit.cli.source_classes import is_dataclass, modules_by_class, parameters_in, source_of
+from madkit.cli.source_classes import is_dataclass, modules_by_class, parameters_in, source_of, subclasses_in_source
 
 #: Words that YAML or Python may read as no word.
 _READ = ("null", "none", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf", "infinity")
 _KINDS = ("int", "float", "bool")
+#: How alike a name has to be to one that madkit knows, so that it is sure to be that one with a slip.
+_ALIKE = 0.85
 
 
 def mistake_in_class(definition: ast.ClassDef, stated: Mapping[Any, Any], where: str, alone: bool = True) -> str | None:
@@ -59,12 +63,41 @@ def mistake_in_values(
         if cls is None or cls.group(1) not in modules_by_class():
             continue
         for item in value if isinstance(value, list) else [value]:
+            if (not others or isinstance(item, Mapping)) and (
+                close := misspelt(_named(item), subclasses_in_source(cls.group(1)))
+            ) is not None:
+                return f"{inner}: there is no class {_named(item)!r}; did you mean {close!r}?"
             definition = _definition(item, cls.group(1))
             if definition is not None:
                 mistake = mistake_in_class(definition, item, inner, alone and not others)
                 if mistake is not None:
                     return mistake
     return None
+
+
+def misspelt(name: str | None, known: Collection[str]) -> str | None:
+    """The class that a name is a slip of; None where it may be another one, as of an installed package.
+
+    Args:
+        name: a class by one word, or by its path in madkit or Lightning; None for no class.
+        known: the names of the classes that may stand there.
+    """
+    module, _, last = (name or "").rpartition(".")
+    if (
+        not last
+        or last in known
+        or last in modules_by_class()
+        or module.split(".")[0] not in ("", "madkit", "lightning")
+    ):
+        return None
+    close = difflib.get_close_matches(last, sorted(known), n=1, cutoff=_ALIKE)
+    return close[0] if close and not any(name.startswith("madkit.") for name in entry_points().groups) else None
+
+
+def _named(item: Any) -> str | None:
+    """The class that an item of a recipe names: with its options, or alone."""
+    name = item.get("class_path") if isinstance(item, Mapping) else item
+    return name if isinstance(name, str) and re.fullmatch(r"[A-Za-z_][\w.]*", name) else None
 
 
 def is_word(value: Any) -> bool:

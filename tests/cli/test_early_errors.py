@@ -1,8 +1,10 @@
 """What is refused before anything is imported is what the parser refuses, in its words; and help is what it prints."""
 
 import json
+import re
 import subprocess
 import sys
+from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 from stage_words import MODELS, RECIPES, configs, stage_recipes
@@ -104,6 +106,9 @@ WITHIN = [
     ["fit", *recipe(), "--model.gradient_checkpointing", "maybe"],
     ["fit", *recipe(), "--trainer.barebones", "maybe"],
     with_callback("EarlyStopping", monitr="val/loss"),
+    with_callback("EarlyStoping", monitor="val/loss"),
+    with_feature("Activatons"),
+    ["fit", *recipe(trainer={"logger": [{"class_path": "CSVLoger"}]})],
     with_callback("EarlyStopping", monitor="val/loss", patience="few"),
     with_callback("LogSpacedCheckpoints", first="few"),
     with_feature("Activations", stpe=2),
@@ -127,6 +132,49 @@ def test_the_words_are_those_of_the_parser(words, capsys):
     capsys.readouterr()
     assert main(words) == 2
     assert capsys.readouterr().err.strip().splitlines()[-1] == f"madkit: {early.value}"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (with_callback("LogSpacedCheckpoint"), "trainer.callbacks: there is no class 'LogSpacedCheckpoint'"),
+        (with_feature("madkit.features.Activatons"), "did you mean 'Activations'?"),
+        (
+            with_detector(score={"class_path": "Mahalanobi"}),
+            "model.detectors.score: there is no class 'Mahalanobi'; did",
+        ),
+        (
+            with_detector(feature={"class_path": "Conditonal"}),
+            "there is no class 'Conditonal'; did you mean 'Conditional'?",
+        ),
+        (
+            ["fit", *recipe(trainer={"logger": "CSVLoger"})],
+            "trainer.logger: there is no class 'CSVLoger'; did you mean",
+        ),
+        (["fit", *recipe(trainer={"logger": "CometLogger"})], "pip install 'comet_ml'"),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
+)
+def test_a_slip_in_the_name_of_a_class_is_seen_wherever_it_is(words, line):
+    with pytest.raises(ConfigError, match=re.escape(line)):
+        refuse_early(words[0], words[1:])
+
+
+def test_classes_that_are_no_slip_are_left_to_the_parser():
+    for words in (
+        with_feature("Zebra"), with_feature("my_module.Activatons"), with_detector(score="sklearn.svm.OneClasSVM"),
+        with_callback("MyStopping"), with_callback("my_module.EarlyStoping"),
+        ["fit", *recipe(trainer={"logger": True})], ["fit", *recipe(trainer={"logger": "my_module.CSVLoger"})],
+    ):  # fmt: skip
+        refuse_early(words[0], words[1:])
+
+
+def test_a_name_like_one_of_madkits_may_be_of_an_installed_package(monkeypatch):
+    with pytest.raises(ConfigError, match="did you mean 'Mahalanobis'"):
+        refuse_early("test", with_detector(score={"class_path": "MyMahalanobis"})[1:])
+    offered = EntryPoints([EntryPoint("x", "package.scores", "madkit.scores")])
+    monkeypatch.setattr("madkit.cli.source_mistakes.entry_points", lambda: offered)
+    refuse_early("test", with_detector(score={"class_path": "MyMahalanobis"})[1:])
 
 
 def test_a_run_folder_is_asked_for(tmp_path):
