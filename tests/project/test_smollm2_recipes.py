@@ -34,7 +34,14 @@ def runs(bases, tmp_path_factory):
     run("test", *configs("test", "test-encoders", "test-lora"), "--run", runs, *dataset, "--trainer.logger", "false")
     control = [*configs("smollm2", "benign"), "--run", runs / "benign", *common, *SHORT]
     run("fit", *control)
-    run("predict", *configs("predict", "predict-short", "smollm2/predict-short"), "--run", runs / "benign", *dataset, *FEW)
+    run(
+        "predict",
+        *configs("predict", "predict-short", "smollm2/predict-short"),
+        "--run",
+        runs / "benign",
+        *dataset,
+        *FEW,
+    )
     return runs
 
 
