@@ -12,7 +12,7 @@ from madkit.scores import Mahalanobis
 
 
 def default_detector(watched: WatchedModel, n: int) -> tuple[Detector, str]:
-    """What ``docs/detectors.md`` has as the first choice for what is at hand.
+    """`first_choice` for what is at hand.
 
     Args:
         watched: the model.
@@ -21,17 +21,30 @@ def default_detector(watched: WatchedModel, n: int) -> tuple[Detector, str]:
     Returns:
         The detector, and the reason in words.
     """
-    width = residual_width(watched.lm)
+    return first_choice(residual_width(watched.lm), n, watched.base)
+
+
+def first_choice(width: int, n: int, base: str | None) -> tuple[Detector, str]:
+    """What ``docs/detectors.md`` has as the first choice for activations.
+
+    Args:
+        width: their length.
+        n: how many trusted prompts it is fitted on.
+        base: what is known of the base model, in words; None if nothing is.
+
+    Returns:
+        The detector, and the reason in words.
+    """
     if n > width:
         score, why = Mahalanobis(), ""
     else:
         score = Mahalanobis(shrinkage="ledoit-wolf")
         why = f"; its covariance is shrunk, because {n} prompts do not span {width} dimensions"
-    if watched.base is not None:
+    if base is not None:
         return (
             Detector(Conditional(studentised=True), score),
             f"what the base model's activations do not explain of the model's own, by Mahalanobis distance, because "
-            f"{watched.base}{why}",
+            f"{base}{why}",
         )
     return (
         Detector("activations", score),
@@ -40,12 +53,11 @@ def default_detector(watched: WatchedModel, n: int) -> tuple[Detector, str]:
     )
 
 
-def require_fitting(detector: Detector, features: list[Feature], watched: WatchedModel) -> None:
-    """Refuse a detector or a feature that a monitor cannot have.
+def require_unlabelled(detector: Detector) -> None:
+    """Refuse a detector that learns from more than trusted prompts.
 
     Raises:
-        ConfigError: it needs labels, answers, untrusted prompts or a base model, of which there are none here; or it
-            reads a feature that is not listed.
+        ConfigError: it does.
     """
     if detector.background:
         raise ConfigError(
@@ -56,6 +68,16 @@ def require_fitting(detector: Detector, features: list[Feature], watched: Watche
             f"detector: {detector.score.name} learns from untrusted prompts, and a monitor has trusted ones alone: "
             "name another score"
         )
+
+
+def require_fitting(detector: Detector, features: list[Feature], watched: WatchedModel) -> None:
+    """Refuse a detector or a feature that a monitor cannot have.
+
+    Raises:
+        ConfigError: it needs labels, answers, untrusted prompts or a base model, of which there are none here; or it
+            reads a feature that is not listed.
+    """
+    require_unlabelled(detector)
     for feature in features:
         if feature.needs_logits or feature.needs_gradients:
             raise ConfigError(

@@ -30,6 +30,11 @@ class Parts:
 
 
 def hold_out(tokens: TokenizedPrompts, calibration: int | float | None = None, seed: int = 0) -> Parts:
+    """Share out trusted prompts, as `share_out` does; equal ones stay together."""
+    return share_out(groups_of(tokens), calibration, seed)
+
+
+def share_out(groups: NDArray[np.int64], calibration: int | float | None = None, seed: int = 0) -> Parts:
     """Share out trusted prompts at random; equal ones stay together.
 
     By default a third is held out for p-values, and as many as a promise of 1% needs where at least as many are left;
@@ -37,7 +42,7 @@ def hold_out(tokens: TokenizedPrompts, calibration: int | float | None = None, s
     nothing has been learned: else it would promise too much.
 
     Args:
-        tokens: the prompts.
+        groups: a number (n,) for each prompt, 0 and up, the same for equal ones.
         calibration: how many, or which share, to hold out for p-values.
         seed: which ones.
 
@@ -45,9 +50,8 @@ def hold_out(tokens: TokenizedPrompts, calibration: int | float | None = None, s
         ConfigError: `calibration` leaves too few to fit on.
         DataError: there are too few prompts, or too few different ones.
     """
-    n = len(tokens)
-    groups = groups_of(tokens)
-    distinct = int(groups.max()) + 1
+    n = len(groups)
+    distinct = int(groups.max(initial=-1)) + 1
     if distinct < _LEAST:
         raise DataError(f"{n} trusted prompts, {distinct} different ones, are too few: give {_LEAST} or more")
     wanted = _wanted(distinct, calibration)

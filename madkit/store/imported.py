@@ -62,9 +62,12 @@ def import_vectors(
         >>> store.count("trusted"), store.layers
         (3, {'layer.4': 4})
     """
-    checked = {site: _checked(site, x, len(rows)) for site, x in vectors.items()}
-    if not checked:
-        raise DataError("vectors={} holds no site: give (n, d) numbers by the name of each")
+    checked = checked_vectors(vectors)
+    for site, x in checked.items():
+        if len(x) != len(rows):
+            raise DataError(
+                f"site {site!r} has {len(x)} vectors and there are {len(rows)} prompts: give each prompt one"
+            )
     table = complete_prompt_rows(rows)
     order = np.argsort(table["split"].map(SPLITS.index).to_numpy(), kind="stable")
     table = table.iloc[order].reset_index(drop=True).assign(row=np.arange(len(table)))
@@ -93,13 +96,24 @@ def import_vectors(
     return store
 
 
-def _checked(site: str, values: Any, n: int) -> Tensor:
-    try:
-        x = check_rows(values, None)
-    except DataError as error:
-        raise DataError(f"site {site!r}: {error}") from None
-    if x.layout != torch.strided:
-        raise DataError(f"site {site!r} is sparse: give a dense array")
-    if len(x) != n:
-        raise DataError(f"site {site!r} has {len(x)} vectors and there are {n} prompts: give each prompt one")
-    return x if x.is_floating_point() else x.double()
+def checked_vectors(vectors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Vectors as users have them, as dense tensors of floats.
+
+    Args:
+        vectors: by site (n, d) numbers: arrays, tensors, frames.
+
+    Raises:
+        DataError: there are none, or they have other shapes, NaN or infinite values, or are sparse.
+    """
+    if not vectors:
+        raise DataError("vectors={} holds no site: give (n, d) numbers by the name of each")
+    found = {}
+    for site, values in vectors.items():
+        try:
+            x = check_rows(values, None)
+        except DataError as error:
+            raise DataError(f"site {site!r}: {error}") from None
+        if x.layout != torch.strided:
+            raise DataError(f"site {site!r} is sparse: give a dense array")
+        found[site] = x if x.is_floating_point() else x.double()
+    return found

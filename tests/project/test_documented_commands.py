@@ -15,7 +15,14 @@ from madkit.cli.commands import COMMANDS
 from madkit.cli.function_command import run_function
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/activations.md", "docs/data.md", "docs/local_volume.md", "recipes/README.md")
+PAGES = (
+    "README.md",
+    "docs/activations.md",
+    "docs/data.md",
+    "docs/local_volume.md",
+    "docs/serving.md",
+    "recipes/README.md",
+)
 #: What stands for a value in a loop of the shell.
 VALUES = {"$dataset": "addition"}
 
