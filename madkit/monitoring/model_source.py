@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 
+from madkit.errors import ConfigError
 from madkit.extraction.reference import require_same_kind
 from madkit.lm import adapters, loading
 from madkit.monitoring.watched_model import WatchedModel
@@ -95,3 +96,37 @@ def _moved(model: Any, device: torch.device | str) -> Any:
     if model is None or getattr(model, "is_quantized", False):  # which is where it was made
         return model
     return model.to(device)
+
+
+def watched_model(
+    model: Any, tokenizer: Any, *, adapter: str | None = None, reference: Any = None, **loading: Any
+) -> tuple[WatchedModel, ModelSource | None]:
+    """A model that a user gives, and where it is from if it was named.
+
+    Args:
+        model: a transformers or PEFT model in memory, or a name.
+        tokenizer: its tokenizer; None to load it with a model that is named.
+        adapter: of a model that is named: its adapter.
+        reference: the model that it was made of; in memory, or by name.
+        loading: further options of `ModelSource`.
+
+    Raises:
+        ConfigError: they do not fit together, or a part cannot be had.
+    """
+    if isinstance(model, str | Path):
+        if reference is not None and not isinstance(reference, str | Path):
+            raise ConfigError(
+                "reference is a model in memory and model is a name: give both by name, or both in memory"
+            )
+        named = None if reference is None else str(reference)
+        source = ModelSource(str(model), adapter=adapter, reference=named, **loading)
+        watched = source.open()
+        if tokenizer is not None:
+            watched = WatchedModel(watched.model, tokenizer, watched.control)
+        return watched, source
+    if given := sorted({"adapter": adapter, **loading}.items() - {("adapter", None)}):
+        raise ConfigError(f"model is in memory, so {given[0][0]}={given[0][1]!r} does nothing: leave it out")
+    control = ModelSource(str(reference)).open().model if isinstance(reference, str | Path) else reference
+    if not callable(tokenizer) or not hasattr(tokenizer, "pad_token_id"):
+        raise ConfigError(f"tokenizer is of type {type(tokenizer).__name__}: give the model's tokenizer")
+    return WatchedModel(model, tokenizer, control), None

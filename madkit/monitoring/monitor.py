@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
 from madkit.data.prompts.tokens import TokenizedPrompts
 from madkit.detection.detector import Detector
-from madkit.errors import ConfigError, StoreError
+from madkit.errors import StoreError
 from madkit.features import Activations, Feature
-from madkit.monitoring.default_detector import default_detector, require_fitting
 from madkit.monitoring.drift import Drift, find_drift
-from madkit.monitoring.held_out import different, hold_out
-from madkit.monitoring.model_source import ModelSource
+from madkit.monitoring.fitting import fit_state
+from madkit.monitoring.held_out import different
+from madkit.monitoring.live_scores import LiveScores
+from madkit.monitoring.model_source import watched_model
+from madkit.monitoring.monitor_folder import read_state, write_state
 from madkit.monitoring.monitor_pipeline import MonitorPipeline
 from madkit.monitoring.monitor_state import MonitorState
-from madkit.monitoring.prediction import BatchScores, WatchedExtractor, predict
+from madkit.monitoring.prediction import BatchScores, predict
 from madkit.monitoring.prompt_data import PromptData
 from madkit.monitoring.prompt_source import read_prompts
-from madkit.monitoring.prompt_tokens import longest, tokenize
-from madkit.monitoring.site_detectors import SiteDetectors, fit_sites
+from madkit.monitoring.prompt_tokens import tokenize
 from madkit.monitoring.watched_model import WatchedModel
-from madkit.statistics import benjamini_hochberg, conformal_p_values
+from madkit.statistics import StreamNull, benjamini_hochberg, conformal_p_values
 from madkit.statistics.conformal import require_rate
-from madkit.store.variant import BASE_MODEL, Variant
 
 
 class Monitor:
@@ -75,6 +75,8 @@ class Monitor:
         calibration: int | float | None = None,
         max_length: int | None = None,
         batch_size: int = 16,
+        new_tokens: int = 0,
+        generation: dict[str, Any] | None = None,
         seed: int = 0,
         progress: bool = False,
         **loading: Any,
@@ -95,7 +97,10 @@ class Monitor:
                 `madkit.monitoring.held_out.hold_out`.
             max_length: longer prompts lose tokens on the left; None for the model's context.
             batch_size: prompts in one forward pass.
-            seed: which prompts are held out.
+            new_tokens: how many tokens of a response `attached` is to promise for; the model answers the held-out
+                prompts with as many, to see what is usual.
+            generation: how it answers, as ``model.generate`` takes it, such as ``{"do_sample": True}``.
+            seed: which prompts are held out, and what is drawn for their answers.
             progress: show a bar while prompts are read, now and whenever some are scored.
             loading: of a model that is named: ``dtype``, ``device_map``, ``revision`` and what else
                 `madkit.monitoring.model_source.ModelSource` has.
@@ -105,47 +110,21 @@ class Monitor:
             DataError: the prompts are malformed or too few.
         """
         prompts = read_prompts(trusted_prompts, "trusted_prompts")
-        watched, source = _watched(model, tokenizer, adapter=adapter, reference=reference, **loading)
-        limit = max_length if max_length is not None else longest(watched.tokenizer, watched.lm)
-        tokens = tokenize(watched.tokenizer, prompts, limit)
-        parts = hold_out(tokens, calibration, seed)
-        features = features if features is not None else [Activations()]
-        why = "as it was named"
-        if detector is None:
-            detector, why = default_detector(watched, len(parts.fit))
-        require_fitting(detector, features, watched)
-        controls = [v.feature for v in detector.reads if not v.adapter]
-        read = [f for f in features if Variant(f.name) in detector.reads or f.name in controls]
-        base = watched.base_fingerprint() if any(BASE_MODEL in f.needs for f in read) else "unknown"
-        order = np.concatenate([parts.fit, parts.scale, parts.calibration])
-        splits = ["trusted"] * len(parts.fit) + ["calibration"] * (len(order) - len(parts.fit))
-        with tempfile.TemporaryDirectory(prefix="madkit-") as folder:
-            extractor = WatchedExtractor(watched, read, controls, base)
-            predict(
-                extractor,
-                PromptData(tokens.select(order), splits, batch_size),
-                watched,
-                Path(folder),
-                progress=progress,
-            )
-            sites, held_out = fit_sites(detector, extractor.stores, watched.device)
-        scale, calibration_scores = np.split(held_out, [len(parts.scale)])
-        widths = {variant: store.widths for variant, store in extractor.stores.items()}
-        detectors = SiteDetectors(sites, aggregation, widths, scale)
-        state = MonitorState(
-            detectors=detectors,
-            features=extractor.features,
-            learned=extractor.learned,
-            calibration=calibration_scores,
-            lengths=tokens.lengths[parts.calibration],
-            n_fit=len(parts.fit),
-            why=why,
-            base=base,
-            max_length=limit,
+        watched, source = watched_model(model, tokenizer, adapter=adapter, reference=reference, **loading)
+        state = fit_state(
+            watched,
+            source,
+            prompts,
+            features=features if features is not None else [Activations()],
+            detector=detector,
+            aggregation=aggregation,
+            calibration=calibration,
+            max_length=max_length,
             batch_size=batch_size,
-            source=source,
-            model=watched.fingerprint(),
-            tokenizer=watched.tokenizer_fingerprint(),
+            new_tokens=new_tokens,
+            generation=generation,
+            seed=seed,
+            progress=progress,
         )
         monitor = cls(state, watched)
         monitor.progress = progress
@@ -200,6 +179,50 @@ class Monitor:
         tokens = self.tokens(read_prompts(prompts))
         return self.table(self.site_scores(tokens), rate, select=fdr is not None)
 
+    def attached(self, model: Any = None, fpr: float = 0.01) -> LiveScores:
+        """A context in which a model is scored while it is used: each prompt's last token, then every token it writes.
+
+        Args:
+            model: the model in memory, the one that the monitor was fitted on; None for the monitor's own
+                (``monitor.watched.model``).
+            fpr: the share of prompts, and of responses, like the trusted ones that may alarm.
+
+        Raises:
+            ConfigError: `fpr` is out of range or below what the calibration prompts can promise.
+            StoreError: the model is not the one that the monitor was fitted on.
+        """
+        require_rate(fpr, len(self.state.calibration))
+        own = self._watched
+        if model is None or (own is not None and model is own.model):
+            watched = self.watched
+        else:
+            watched = WatchedModel(model, None, None if own is None else own.control)
+        self._require_same(watched)
+        if not self.state.new_tokens:
+            rank_zero_warn(
+                "this monitor was fitted for no responses, so tokens that follow a prompt have scores and no p-values: "
+                "`Monitor.fit(..., new_tokens=64)` gives them"
+            )
+        return LiveScores(self.state, watched, fpr)
+
+    def recalibrate(self, prompts: Any) -> Monitor:
+        """A monitor that asks of an alarm that it be unusual in what comes in now, too.
+
+        For prompts that are harder than the trusted ones, or otherwise unlike them; see
+        `madkit.statistics.recalibrated_p_values` for what it takes for granted.
+
+        Args:
+            prompts: unlabelled prompts of now, as for `fit`, most of which are normal.
+
+        Raises:
+            DataError: there are too few of them, or a prompt is malformed.
+        """
+        stream = self.state.detectors.total(self.site_scores(self.tokens(read_prompts(prompts))))
+        StreamNull.of(stream)
+        monitor = Monitor(replace(self.state, stream=stream))
+        monitor._watched, monitor.progress = self._watched, self.progress
+        return monitor
+
     def as_pipeline(self, fpr: float | None = None) -> MonitorPipeline:
         """The monitor as a function from texts to (scores, metadata), which MOOD Bench takes.
 
@@ -249,7 +272,7 @@ class Monitor:
         """What `score` returns, from the scores (n, sites) of prompts at all sites."""
         detectors, calibration = self.state.detectors, self.state.calibration
         scores = detectors.total(site_scores)
-        p_values = conformal_p_values(scores, detectors.total(calibration))
+        p_values = self.state.p_values(scores)
         alarms = (benjamini_hochberg(p_values) if select else p_values) <= rate
         columns = zip(site_scores.T, calibration.T, strict=True)
         alone = np.column_stack([conformal_p_values(x, held_out) for x, held_out in columns]) <= rate
@@ -260,7 +283,7 @@ class Monitor:
 
     def save(self, folder: str | Path) -> None:
         """Write the monitor to a folder, replacing the one that is there; the model is not part of it."""
-        self.state.save(Path(folder))
+        write_state(Path(folder), self.state)
 
     @classmethod
     def load(cls, folder: str | Path, model: Any = None, tokenizer: Any = None, *, reference: Any = None) -> Monitor:
@@ -275,39 +298,18 @@ class Monitor:
         Raises:
             StoreError: there is no monitor, it is damaged, or it was fitted on another model.
         """
-        state = MonitorState.load(Path(folder))
-        watched = None if model is None else _watched(model, tokenizer, reference=reference)[0]
+        state = read_state(Path(folder))
+        watched = None if model is None else watched_model(model, tokenizer, reference=reference)[0]
         return cls(state, watched)
 
     def _require_same(self, watched: WatchedModel) -> None:
         """Refuse a model or a tokenizer that is not the one that the monitor was fitted on."""
-        for what, fitted, now in (
-            ("model", self.state.model, watched.fingerprint()),
-            ("tokenizer", self.state.tokenizer, watched.tokenizer_fingerprint()),
-        ):
+        compared = [("model", self.state.model, watched.fingerprint())]
+        if watched.tokenizer is not None:
+            compared.append(("tokenizer", self.state.tokenizer, watched.tokenizer_fingerprint()))
+        for what, fitted, now in compared:
             if fitted != now:
                 raise StoreError(
                     f"this monitor was fitted on another {what} (fingerprint {fitted}) than this one ({now}): other "
                     "weights, number format, adapter or template; use that one, or fit a monitor anew"
                 )
-
-
-def _watched(
-    model: Any, tokenizer: Any, *, adapter: str | None = None, reference: Any = None, **loading: Any
-) -> tuple[WatchedModel, ModelSource | None]:
-    """The model, and where it is from if it was named."""
-    if isinstance(model, str | Path):
-        if reference is not None and not isinstance(reference, str | Path):
-            raise ConfigError(
-                "reference is a model in memory and model is a name: give both by name, or both in memory"
-            )
-        named = None if reference is None else str(reference)
-        source = ModelSource(str(model), adapter=adapter, reference=named, **loading)
-        watched = source.open()
-        if tokenizer is not None:
-            watched = WatchedModel(watched.model, tokenizer, watched.control)
-        return watched, source
-    if given := sorted({"adapter": adapter, **loading}.items() - {("adapter", None)}):
-        raise ConfigError(f"model is in memory, so {given[0][0]}={given[0][1]!r} does nothing: leave it out")
-    control = ModelSource(str(reference)).open().model if isinstance(reference, str | Path) else reference
-    return WatchedModel(model, tokenizer, control), None

@@ -1,39 +1,25 @@
-"""MonitorState: all that a monitor has learned, in memory and in a folder."""
+"""MonitorState: all that a monitor has learned, and which model it is for."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import madkit
-from madkit.derived import DerivedFeature, DerivedSite
-from madkit.errors import ConfigError, StoreError
 from madkit.extraction.forward_pass import read_features
 from madkit.extraction.trusted_statistics import require_finite
-from madkit.features import Feature
+from madkit.features import Feature, Trace
 from madkit.lm.hooks import Hookpoint
 from madkit.monitoring.model_source import ModelSource
-from madkit.monitoring.site_detectors import SiteDetector, SiteDetectors
+from madkit.monitoring.site_detectors import SiteDetectors
 from madkit.monitoring.watched_model import WatchedModel
-from madkit.runs.atomic import write_atomically, write_json
-from madkit.runs.fingerprints import digest
-from madkit.runs.plain_files import read_json
-from madkit.scores import Score
-from madkit.statistics import realised_rate, smallest_rate
-from madkit.store.tensor_file import TensorFile
+from madkit.statistics import conformal_p_values, realised_rate, recalibrated_p_values, smallest_rate
 from madkit.store.variant import Variant
-
-FORMAT = 1
-FILE, NUMBERS = "monitor.json", "monitor.safetensors"
-_WAY_OUT = "fit the monitor again, or copy it again from where it was made"
 
 
 @dataclass
@@ -66,6 +52,12 @@ class MonitorState:
     """The fingerprint of its weights."""
     tokenizer: str
     """The fingerprint of its tokenizer."""
+    new_tokens: int = 0
+    """How many tokens of a response are promised for."""
+    responses: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    """The largest scores (r,) of the tokens of responses to held-out prompts."""
+    stream: NDArray[np.float64] | None = None
+    """Scores (k,) of unlabelled prompts, which say what is usual now."""
     _hookpoints: dict[str, list[Hookpoint]] = field(default_factory=dict)
     _ready: WatchedModel | None = None
 
@@ -81,6 +73,16 @@ class MonitorState:
                 f"among {m} others.",
                 f"The smallest false-alarm rate that it can promise is {least:.3g}, on average over monitors that are "
                 f"made so; nine in ten of them have at most {realised_rate(least, m):.2g}.",
+                *(
+                    [f"Responses are promised for up to {self.new_tokens} tokens, by {len(self.responses)} of them."]
+                    if self.new_tokens
+                    else []
+                ),
+                *(
+                    []
+                    if self.stream is None
+                    else [f"What is usual now is said by {len(self.stream)} unlabelled prompts."]
+                ),
             ]
         )
 
@@ -96,6 +98,33 @@ class MonitorState:
         }
         self.detectors.to(watched.device)
         self._ready = watched
+
+    def hookpoints(self) -> dict[bool, list[Hookpoint]]:
+        """What is read with the adapter on (True) and off (False), once it is prepared."""
+        found: dict[bool, list[Hookpoint]] = {True: [], False: []}
+        for variant in self.features:
+            found[variant.adapter] += self._hookpoints[variant.feature]
+        return {adapter: list(dict.fromkeys(points)) for adapter, points in found.items()}
+
+    def p_values(self, totals: NDArray[np.float64]) -> NDArray[np.float64]:
+        """P-values (n,) of prompts from their scores at all sites together."""
+        calibration = self.detectors.total(self.calibration)
+        if self.stream is None:
+            return conformal_p_values(totals, calibration)
+        return recalibrated_p_values(totals, calibration, self.stream)
+
+    def score_activations(self, watched: WatchedModel, activations: dict[bool, dict[Hookpoint, Tensor]]) -> Tensor:
+        """Scores (b, sites) of tokens whose vectors (b, d) have been read, with the adapter on and off.
+
+        Raises:
+            DataError: a vector is NaN or infinite.
+        """
+        vectors: dict[Variant, Mapping[str, Tensor]] = {}
+        for variant, feature in self.features.items():
+            points = self._hookpoints[variant.feature]
+            found = {point: activations[variant.adapter][point] for point in points}
+            vectors[variant] = feature(Trace(watched.lm, found, {}, learned=self.learned[variant]))
+        return self.detectors.site_scores(vectors)
 
     def score_batch(self, watched: WatchedModel, batch: dict[str, Any]) -> Tensor:
         """Scores (b, sites) of a batch of prompts.
@@ -115,129 +144,3 @@ class MonitorState:
                     require_finite(variant, site, x, batch["row"])
                 vectors[variant] = found
         return self.detectors.site_scores(vectors)
-
-    def save(self, folder: Path) -> None:
-        """Write it to a folder, all of it or nothing.
-
-        Raises:
-            StoreError: something else is there, or it cannot be written.
-        """
-        require_free(folder)
-        write_atomically(folder, self._write)
-
-    def _write(self, folder: Path) -> None:
-        folder.mkdir()
-        for each in self.detectors.sites:
-            each.score.save(folder / "scores" / each.site.name)
-            if each.made is not None:
-                each.made.save(folder / "derived" / each.site.name)
-        for variant, tensors in self.learned.items():
-            if tensors:
-                TensorFile.save(folder / "learned" / f"{_slug(variant)}.safetensors", tensors)
-        numbers = {"scale": self.detectors.scale, "calibration": self.calibration, "lengths": self.lengths}
-        TensorFile.save(folder / NUMBERS, {name: torch.from_numpy(x.copy()) for name, x in numbers.items()})
-        content = {
-            "format": FORMAT,
-            "madkit": madkit.__version__,
-            "model": self.model,
-            "tokenizer": self.tokenizer,
-            "source": None if self.source is None else self.source.plain(),
-            "base": self.base,
-            "features": [
-                {"class": _path(type(feature)), "options": feature.config, "adapter": variant.adapter}
-                for variant, feature in self.features.items()
-            ],
-            "sites": [
-                {
-                    "name": each.site.name,
-                    "layer": each.site.layer,
-                    "sources": [[v.feature, v.adapter, site] for v, site in each.site.sources],
-                    "derived": each.made is not None,
-                }
-                for each in self.detectors.sites
-            ],
-            "widths": [[v.feature, v.adapter, widths] for v, widths in self.detectors.widths.items() if widths],
-            "aggregation": self.detectors.aggregation,
-            "n_fit": self.n_fit,
-            "why": self.why,
-            "max_length": self.max_length,
-            "batch_size": self.batch_size,
-        }
-        try:
-            write_json(folder / FILE, {**content, "checksum": digest(json.loads(json.dumps(content)))})
-        except TypeError as error:
-            raise ConfigError(f"a feature has an option that JSON cannot hold ({error}): use plain values") from error
-
-    @classmethod
-    def load(cls, folder: Path) -> MonitorState:
-        """Read what `save` wrote; no code is imported by what the files say.
-
-        Raises:
-            StoreError: there is none, or it is damaged, of another format, or names an unknown feature or score.
-        """
-        if not (folder / FILE).is_file():
-            raise StoreError(f"folder={str(folder)!r} holds no monitor ({FILE}): make one with `madkit watch fit`")
-        said = read_json(folder / FILE, _WAY_OUT)
-        if not isinstance(said, dict) or said.get("format") != FORMAT:
-            found = said.get("format") if isinstance(said, dict) else None
-            raise StoreError(
-                f"monitor {str(folder)!r} has format {found!r}, and this madkit reads {FORMAT}: {_WAY_OUT}"
-            )
-        if said.pop("checksum", None) != digest(said):
-            raise StoreError(f"{str(folder / FILE)!r} was damaged or changed: {_WAY_OUT}")
-        features: dict[Variant, Feature] = {}
-        for each in said["features"]:
-            feature = _feature_class(each["class"], folder)(**each["options"])
-            features[Variant(feature.name, each["adapter"])] = feature
-        numbers = TensorFile(folder / NUMBERS)
-        sites = []
-        for each in said["sites"]:
-            sources = tuple((Variant(name, adapter), site) for name, adapter, site in each["sources"])
-            made = DerivedFeature.load(folder / "derived" / each["name"]) if each["derived"] else None
-            score = Score.load(folder / "scores" / each["name"])
-            sites.append(SiteDetector(DerivedSite(each["name"], each["layer"], sources), score, made))
-        widths = {Variant(name, adapter): found for name, adapter, found in said["widths"]}
-        learned = {}
-        for variant in features:
-            file = folder / "learned" / f"{_slug(variant)}.safetensors"
-            found = TensorFile(file) if file.is_file() else None
-            learned[variant] = {} if found is None else {name: found.read(name) for name in found.shapes}
-        return cls(
-            detectors=SiteDetectors(sites, said["aggregation"], widths, numbers.read("scale").numpy()),
-            features=features,
-            learned=learned,
-            calibration=numbers.read("calibration").numpy(),
-            lengths=numbers.read("lengths").numpy(),
-            source=None if said["source"] is None else ModelSource(**said["source"]),
-            **{key: said[key] for key in ("n_fit", "why", "base", "max_length", "batch_size", "model", "tokenizer")},
-        )
-
-
-def require_free(folder: Path) -> None:
-    """Refuse to replace a folder that holds something else than a monitor.
-
-    Raises:
-        StoreError: it does.
-    """
-    if folder.exists() and not (folder / FILE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise StoreError(f"folder={str(folder)!r} is there and holds no monitor: name a new folder")
-
-
-def _slug(variant: Variant) -> str:
-    return variant.feature if variant.adapter else f"{variant.feature}.control"
-
-
-def _path(cls: type) -> str:
-    """The bare name of a class of madkit's, ``module.Class`` of anybody else's."""
-    return cls.__qualname__ if cls.__module__.startswith("madkit.") else f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _feature_class(path: str, folder: Path) -> type[Feature]:
-    """The class of a feature, among those that have been imported."""
-    classes: list[Any] = [Feature]
-    for cls in classes:
-        classes += cls.__subclasses__()
-    found = next((cls for cls in classes if _path(cls) == path), None)
-    if found is None:
-        raise StoreError(f"monitor {str(folder)!r} reads the unknown feature {path!r}: import its module, then load")
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,7 +26,7 @@ class WatchedModel:
 
     Args:
         model: a transformers causal LM, or one in a PEFT model.
-        tokenizer: its tokenizer.
+        tokenizer: its tokenizer; None where tokens are at hand.
         control: the model that it was made of; None where that is the model with its adapter switched off, or unknown.
 
     Raises:
@@ -39,8 +40,6 @@ class WatchedModel:
                 f"model is of type {type(model).__name__}: give a causal LM of transformers, a PEFT model of one, or a "
                 "name"
             )
-        if not callable(tokenizer) or not hasattr(tokenizer, "pad_token_id"):
-            raise ConfigError(f"tokenizer is of type {type(tokenizer).__name__}: give the model's tokenizer")
         self.model, self.tokenizer, self.control = model, tokenizer, control
         with self.evaluating():
             check_forward(lm, "model", str(lm.name_or_path))
@@ -76,20 +75,27 @@ class WatchedModel:
         return "the model has an adapter, and without it is its base"
 
     @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """A context in which it is in evaluation mode; afterwards it is as it was, also what is trainable of it."""
+    def unchanged(self) -> Iterator[None]:
+        """A context after which the same modules are in training, and the same weights trainable, as before."""
         models = [each for each in (self.model, self.control) if each is not None]
         modes = [(module, module.training) for each in models for module in each.modules()]
         trainable = [(p, p.requires_grad) for each in models for p in each.parameters()]
         try:
-            for each in models:
-                each.eval()
             yield
         finally:
             for module, training in modes:
                 module.training = training
             for p, requires_grad in trainable:
                 p.requires_grad = requires_grad
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """A context in which it is in evaluation mode."""
+        with self.unchanged():
+            for each in (self.model, self.control):
+                if each is not None:
+                    each.eval()
+            yield
 
     def fingerprint(self) -> str:
         """A digest of all weights, their number formats, and the adapters that act.
@@ -108,7 +114,12 @@ class WatchedModel:
 
     def tokenizer_fingerprint(self) -> str:
         """A digest of how the tokenizer cuts a text and writes a chat."""
-        return digest([tokenizer_fingerprint(self.tokenizer), getattr(self.tokenizer, "chat_template", None)])
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            cuts: Any = tokenizer_fingerprint(self.tokenizer)
+        else:  # it keeps how the last batch was padded, too
+            cuts = {k: v for k, v in json.loads(backend.to_str()).items() if k not in ("padding", "truncation")}
+        return digest([cuts, getattr(self.tokenizer, "chat_template", None)])
 
 
 def weights_digest(model: Any) -> str:

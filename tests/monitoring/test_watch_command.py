@@ -63,6 +63,14 @@ def test_scores_are_those_of_the_monitor_in_python(folder, suffix, capsys):
     assert "of 6 prompts alarm; 0.3 would if all were like the trusted ones" in printed.err
 
 
+def test_an_alarm_can_be_asked_to_be_unusual_now_too(folder, capsys):
+    words = ["watch", "score", str(folder / "monitor"), str(folder / "odd.txt"), "--fpr", "0.05"]
+    assert main(words) == 0
+    assert "40 of 40 prompts alarm" in capsys.readouterr().err
+    assert main([*words, "--recalibrate", str(folder / "odd.txt")]) == 0
+    assert int(capsys.readouterr().err.splitlines()[-1].split()[0]) < 10
+
+
 def test_drift_is_said_in_words(folder, capsys):
     assert (
         main(["watch", "check", str(folder / "monitor"), str(folder / "odd.txt"), "--out", str(folder / "c.json")]) == 0

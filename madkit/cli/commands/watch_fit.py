@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from madkit.cli.quiet import quiet
 from madkit.detection.detector import Detector
 from madkit.errors import ConfigError
 from madkit.features import Feature
 from madkit.monitoring import Monitor
-from madkit.monitoring.monitor_state import require_free
+from madkit.monitoring.monitor_folder import require_free
 from madkit.monitoring.prompt_source import read_prompts
 from madkit.runs.lock import locked
 
@@ -34,6 +35,8 @@ def watch_fit(
     attention: str = "auto",
     max_length: int | None = None,
     batch_size: int = 16,
+    new_tokens: int = 0,
+    generation: dict[str, Any] | None = None,
     seed: int = 0,
     trust_remote_code: bool = False,
 ) -> int:
@@ -61,6 +64,8 @@ def watch_fit(
         attention: Attention implementation of transformers; auto is the best that the architecture has.
         max_length: Longer prompts lose tokens on the left; by default the model's context.
         batch_size: Prompts in one forward pass.
+        new_tokens: How many tokens of a response a monitor that is attached to the model is to promise for.
+        generation: How the model answers then, as generate of transformers takes it, such as '{do_sample: true}'.
         seed: Which prompts are held out.
         trust_remote_code: Run code that comes with the model.
     """
@@ -90,6 +95,8 @@ def watch_fit(
             attention=attention,
             max_length=max_length,
             batch_size=batch_size,
+            new_tokens=new_tokens,
+            generation=generation,
             seed=seed,
             trust_remote_code=trust_remote_code,
             progress=sys.stderr.isatty(),

@@ -25,6 +25,7 @@ def watch_score(
     prompts: str,
     fpr: float = 0.01,
     fdr: float | None = None,
+    recalibrate: str | None = None,
     out: str | None = None,
     column: str | None = None,
     split: str | None = None,
@@ -37,6 +38,8 @@ def watch_score(
         prompts: The new prompts: a file, a folder or a dataset, as for madkit watch fit.
         fpr: The share of prompts like the trusted ones that may alarm.
         fdr: In place of fpr, the share of all alarms that may be false (Benjamini-Hochberg).
+        recalibrate: Unlabelled prompts of now, most of them normal, where these are harder than the trusted ones or
+            otherwise unlike them: an alarm then has to be unusual among those, too. The prompts themselves will do.
         out: A table of all prompts, .parquet, .csv or .jsonl: score, p_value, alarm, the sites that said so, and the
             score at each site.
         column: The column of the prompts, if it is neither prompt nor messages.
@@ -50,6 +53,8 @@ def watch_score(
     loaded.progress = sys.stderr.isatty()
     if batch_size is not None:
         loaded.state.batch_size = batch_size
+    if recalibrate is not None:
+        loaded = loaded.recalibrate(read_prompts(recalibrate, "recalibrate", column, split))
     found = read_prompts(prompts, "prompts", column, split)
     table = loaded.score(found, fpr, fdr=fdr)
     texts = [prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False) for prompt in found]
