@@ -57,8 +57,9 @@ def refuse_early(stage: str, options: Sequence[str]) -> None:
         _require_loggers(layer.get("trainer"))
     for section in ("model", "data"):
         _require_class(stage, section, layers)
-    printed = any(word.startswith("--print_config") for word in options)
-    tree = stated_options(options)
+    tree, printed = stated_options(options), any(word.startswith("--print_config") for word in options)
+    if not printed:
+        _require_prompts(tree.get("data"))
     trainer = tree.get("trainer") or {}
     if stage == "predict" or printed or tree.get("run") is not None or not isinstance(trainer, Mapping):
         return
@@ -99,6 +100,26 @@ def _require_callbacks(trainer: Any) -> None:
             definition = (source_of(name) or callback_source(name)) if isinstance(name, str) else None
             if definition is not None and (mistake := mistake_in_class(definition, callback, "trainer.callbacks")):
                 raise ConfigError(mistake)
+
+
+def _require_prompts(data: Any) -> None:
+    """Refuse a dataset that there is not, and a template that there is not or that cannot be read."""
+    options = data.get("init_args") if isinstance(data, Mapping) and data.get("class_path") == "QuirkyData" else None
+    if not isinstance(options, Mapping) or listed_modules():
+        return
+    dataset, template = options.get("dataset"), options.get("template")
+    if not isinstance(dataset, str) or "." in dataset:
+        return
+    # The data module imports them as well, so that a stage which goes on loses no time.
+    from madkit.cli.extensions import load_tasks
+    from madkit.data.prompts.template_files import read_entries
+    from madkit.data.tasks import find_task
+
+    load_tasks()
+    if options.get("source") is None:
+        find_task(dataset)
+    if isinstance(template, str):
+        read_entries(template.replace("{dataset}", dataset), dataset)
 
 
 def _require_loggers(trainer: Any) -> None:

@@ -7,6 +7,8 @@ import difflib
 import re
 from collections.abc import Collection, Mapping
 from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from madkit.cli.source_classes import is_dataclass, modules_by_class, parameters_in, source_of, subclasses_in_source
@@ -59,6 +61,12 @@ def mistake_in_values(
             if alone and not others and _is_no(kind, value):
                 return f"{inner}={value}: expected {kind}"
             continue
+        if alone and not others and (literal := re.fullmatch(r"Literal\[((?:'[^']*'(?:, )?)+)\]", kind)):
+            if is_word(value) and repr(value) not in literal[1].split(", "):
+                return f"{inner}={value}: expected one of {literal[1]}"
+            continue
+        if kind == "OptimizerCallable" and (absent := _absent_optimizer(value)) is not None:
+            return f"{inner}: module 'torch.optim' has no attribute {absent!r}"
         cls = re.fullmatch(r"(?:list\[)?(\w+)\]?", kind)
         if cls is None or cls.group(1) not in modules_by_class():
             continue
@@ -92,6 +100,17 @@ def misspelt(name: str | None, known: Collection[str]) -> str | None:
         return None
     close = difflib.get_close_matches(last, sorted(known), n=1, cutoff=_ALIKE)
     return close[0] if close and not any(name.startswith("madkit.") for name in entry_points().groups) else None
+
+
+def _absent_optimizer(item: Any) -> str | None:
+    """The optimizer of torch's that an item of a recipe names and that there is not; None for another one."""
+    found = re.fullmatch(r"torch\.optim\.([A-Za-z]\w*)", _named(item) or "")
+    spec = find_spec("torch")  # which imports nothing
+    if found is None or spec is None or not spec.submodule_search_locations:
+        return None
+    file = Path(spec.submodule_search_locations[0], "optim", "__init__.py")
+    named = file.is_file() and re.search(rf"\b{found[1]}\b", file.read_text(encoding="utf-8"))
+    return None if named else found[1]
 
 
 def _named(item: Any) -> str | None:

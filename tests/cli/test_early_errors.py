@@ -107,6 +107,8 @@ WITHIN = [
     ["fit", *recipe(), "--trainer.barebones", "maybe"],
     with_callback("EarlyStopping", monitr="val/loss"),
     with_callback("EarlyStoping", monitor="val/loss"),
+    ["fit", *recipe(data={"class_path": "QuirkyData", "init_args": {"dataset": "addition", "quirk": "nobody"}})],
+    ["fit", *recipe(model={"class_path": "QuirkyLM", "init_args": {"base": "b", "optimizer": "torch.optim.AdmW"}})],
     with_feature("Activatons"),
     ["fit", *recipe(trainer={"logger": [{"class_path": "CSVLoger"}]})],
     with_callback("EarlyStopping", monitor="val/loss", patience="few"),
@@ -160,6 +162,22 @@ def test_a_slip_in_the_name_of_a_class_is_seen_wherever_it_is(words, line):
         refuse_early(words[0], words[1:])
 
 
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"dataset": "additon"}, "dataset='additon' is unknown: use one of"),
+        ({"dataset": "addition", "template": "standardised"}, "template='standardised' is unknown: use one of"),
+        ({"dataset": "nli", "template": "nowhere/{dataset}.yaml"}, "nowhere/nli.yaml"),
+        ({"dataset": "mine", "source": "mine.csv", "template": "compact"}, "'mine' is not one of them"),
+    ],
+)
+def test_datasets_and_templates_are_looked_for(options, line):
+    words = recipe(data={"class_path": "QuirkyData", "init_args": options})
+    with pytest.raises(ConfigError, match=re.escape(line)):
+        refuse_early("fit", words)
+    refuse_early("fit", [*words, "--print_config"])
+
+
 def test_classes_that_are_no_slip_are_left_to_the_parser():
     for words in (
         with_feature("Zebra"), with_feature("my_module.Activatons"), with_detector(score="sklearn.svm.OneClasSVM"),
@@ -203,7 +221,7 @@ def test_what_the_parser_may_know_better_is_left_to_it(monkeypatch):
         [*recipe(), "--trainer.max_epochs", "null", "--print_config=skip_null"],
         [*recipe(), "--data.batch_size", "0x20", "--model.warmup", "inf", "--model.gradient_checkpointing", "Yes"],
         with_callback("MyCallback", monitr=1)[1:],
-        recipe(data={"class_path": "QuirkyData", "init_args": {"dataset": "a", "task_options": {"n": "few"}}}),
+        recipe(data={"class_path": "QuirkyData", "init_args": {"dataset": "nli", "task_options": {"n": "few"}}}),
     ):
         refuse_early("fit", words)
     monkeypatch.setattr(stored_help, "version", lambda name: "0.0")
