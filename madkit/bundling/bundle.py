@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.resources import files as resources
 from pathlib import Path
 
-from madkit.bundling.part_writer import Part, write_parts
+from madkit.bundling.part_writer import BundlePart, write_parts
 from madkit.errors import ConfigError
 from madkit.runs.atomic import write_atomically
 from madkit.runs.gguf_base import SUFFIX, base_source
@@ -108,7 +108,7 @@ def write_bundle(
     python: str,
     machine: str = "",
     without: Sequence[str] = (),
-) -> list[Part]:
+) -> list[BundlePart]:
     """Write the parts, and last the script, which has their sizes and digests.
 
     Args:
@@ -124,9 +124,9 @@ def write_bundle(
     everything = {**files, **{f"wheels/{wheel.name}": wheel for wheel in wheels}}
     total = -(-sum(path.stat().st_size + 1024 for path in everything.values()) // part_size)
     line = ProgressLine()
-    done: list[Part] = []
+    done: list[BundlePart] = []
 
-    def tell(part: Part) -> None:
+    def tell(part: BundlePart) -> None:
         done.append(part)
         line.show("bundle: parts", len(done), max(total, len(done)))
 

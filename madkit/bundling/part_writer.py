@@ -16,7 +16,7 @@ from madkit.runs.atomic import complete, make_folder, unwritable
 from madkit.runs.leftovers import partial_name
 
 
-class Part(NamedTuple):
+class BundlePart(NamedTuple):
     """A file that has been written."""
 
     name: str
@@ -35,11 +35,11 @@ class PartWriter(io.RawIOBase):
         tell: called with each part as it is complete.
     """
 
-    def __init__(self, folder: Path, size: int, tell: Callable[[Part], None] = lambda part: None) -> None:
+    def __init__(self, folder: Path, size: int, tell: Callable[[BundlePart], None] = lambda part: None) -> None:
         self.folder = folder
         self.size = size
         self.tell_of = tell
-        self.parts: list[Part] = []
+        self.parts: list[BundlePart] = []
         self._file: Any = None
         self._left = size
         self._digest = hashlib.sha256()
@@ -78,7 +78,7 @@ class PartWriter(io.RawIOBase):
 
     def _finish(self) -> None:
         self._file.close()
-        part = Part(self._path.name, self.size - self._left, self._digest.hexdigest())
+        part = BundlePart(self._path.name, self.size - self._left, self._digest.hexdigest())
         complete(self._partial, self._path)
         self.parts.append(part)
         self.tell_of(part)
@@ -86,8 +86,8 @@ class PartWriter(io.RawIOBase):
 
 
 def write_parts(
-    files: Mapping[str, Path], folder: Path, size: int, tell: Callable[[Part], None] = lambda part: None
-) -> list[Part]:
+    files: Mapping[str, Path], folder: Path, size: int, tell: Callable[[BundlePart], None] = lambda part: None
+) -> list[BundlePart]:
     """Write files as one archive (tar), cut into parts; equal files give equal parts.
 
     Args:

@@ -64,6 +64,10 @@ else
     [ -n "$python" ] || complain "there is no Python $version here, for which the bundle is: name one by --python"
 fi
 python=$(command -v "$python")
+case $python in
+/*) ;;
+*) python=$PWD/$python ;; # the command runs in another folder
+esac
 
 # --- parts: sizes first, because that is quick
 if [ "$(cat "$into/.unpacked" 2>/dev/null || :)" != "$id" ]; then
@@ -98,7 +102,7 @@ into=$(CDPATH='' cd -- "$into" && pwd)
 # --- install what is in the bundle, and nothing else
 if [ "$(cat "$into/.installed" 2>/dev/null || :)" != "$id $how" ]; then
     echo "installing into $into" >&2
-    options='--quiet --no-index --no-deps --no-input --disable-pip-version-check'
+    options='--quiet --no-index --no-deps --no-compile --no-input --disable-pip-version-check'
     if [ "$how" = venv ]; then
         rm -rf "$into/venv"
         # Where packages were left out, the machine's own have to be seen.
