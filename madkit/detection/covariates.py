@@ -37,7 +37,7 @@ def covariates(sites: Mapping[SiteKey, SiteScores], test: pd.Series, held_out: p
         test: (n,) texts of the test prompts, in row order.
         held_out: (m,) those of the calibration prompts.
     """
-    columns = [[text.str.len().to_numpy(float) for text in (held_out, test)]]
+    columns: list[tuple[Numbers, Numbers]] = [(_lengths(held_out), _lengths(test))]
     for variant, of_sites in by_feature(sites).items():
         for index, name in enumerate(of_sites[0].names if not variant.adapter else ()):
             if name == PROBE:
@@ -47,8 +47,13 @@ def covariates(sites: Mapping[SiteKey, SiteScores], test: pd.Series, held_out: p
                 for part in ("values", "calibration")
             )
             try:
-                columns.append([aggregate_held_out("zscore", calibration), aggregate("zscore", values, calibration)])
+                columns.append((aggregate_held_out("zscore", calibration), aggregate("zscore", values, calibration)))
             except DataError:  # all calibration prompts have one score
                 continue
     needs = frozenset({BASE_MODEL} if len(columns) > 1 else ())
-    return Covariates(*(np.stack(each, axis=1) for each in zip(*columns, strict=True)), needs=needs)
+    first, second = (np.stack(each, axis=1) for each in zip(*columns, strict=True))
+    return Covariates(first, second, needs)
+
+
+def _lengths(texts: pd.Series) -> Numbers:
+    return texts.fillna("").str.len().to_numpy(dtype=np.float64)

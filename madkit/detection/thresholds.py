@@ -99,7 +99,8 @@ def threshold_table(
     streams = {share: _streams(subset, known, share) for share in shares}
     aggregated = scores[scores["aggregation"].isin(AGGREGATED) & (scores["score"] != PROBE) & scores["adapter"]]
     lines = []
-    for (feature, score, method), part in aggregated.groupby(["feature", "score", "aggregation"], sort=False):
+    for key, part in aggregated.groupby(["feature", "score", "aggregation"], sort=False):
+        feature, score, method = map(str, key)
         variant = Variant(feature)
         calibration = held_out.get(ScoreKey(variant, score, "aggregate", method))
         if calibration is None or len(calibration) <= known.held_out.shape[1] + 1:

@@ -38,7 +38,8 @@ def thresholds(results: Results) -> Iterator[Sheet]:
     shown = {-1.0, _SHARE if _SHARE in shares or not shares else shares[0]}
     keys = ["model", "feature", "score", "aggregation", "method", "share"]
     for values, part in table.groupby(keys, sort=False):
-        model, feature, score, aggregation, way, share = values
+        model, feature, score, aggregation, way = map(str, values[:-1])
+        share = float(part["share"].iloc[0])
         alarms, caught = average(part, FALSE_ALARMS), average(part, _TPR)
         if alarms is None or caught is None:
             continue
@@ -47,8 +48,8 @@ def thresholds(results: Results) -> Iterator[Sheet]:
         for statistic, value in (("false_alarms", alarms), ("tpr", caught)):
             lines.append({**named, "nominal": part["nominal"].max(), "statistic": statistic, **value._asdict()})
         if aggregation == "mean" and share in shown:
-            row = cells.setdefault(str(model), {}).setdefault(detector_name(str(feature), str(score)), {})
-            row[str(way)] = _cell(alarms, caught)
+            row = cells.setdefault(model, {}).setdefault(detector_name(feature, score), {})
+            row[way] = _cell(alarms, caught)
     yield Sheet("table_thresholds.csv", pd.DataFrame(lines).to_csv(index=False, lineterminator="\n"))
     share_shown = max(shown)
     document = Document(
