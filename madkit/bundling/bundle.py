@@ -80,7 +80,7 @@ def recipe_files(recipes: Sequence[str]) -> tuple[list[str], dict[str, Path]]:
         else:
             every = (file for file in sorted(path.rglob("*")) if file.is_file())
             found |= {f"{name}/{f.relative_to(path).as_posix()}": f for f in every if not _hidden(f.relative_to(path))}
-    if taken := sorted(name for name in found if name.split("/")[0] in ("wheels", "base", "venv", "packages")):
+    if taken := sorted(name for name in found if name.split("/")[0] in ("wheels", "base", "venv", "site-packages")):
         raise ConfigError(f"recipes: {taken[0]!r} lies where the bundle has its own files: move it to another folder")
     return named, found
 

@@ -112,10 +112,11 @@ if [ "$(cat "$into/.installed" 2>/dev/null || :)" != "$id $how" ]; then
         "$into/venv/bin/python" -m pip install $options --find-links "$into/wheels" "$into"/wheels/*.whl >&2 ||
             complain "pip could not install the wheels of the bundle into $into/venv; its message is above"
     else
-        rm -rf "$into/packages"
+        # By this name packages know (dill, which datasets uses) what is installed and what is somebody's own code.
+        rm -rf "$into/site-packages"
         # shellcheck disable=SC2086
-        "$python" -m pip install $options --target "$into/packages" --find-links "$into/wheels" "$into"/wheels/*.whl >&2 ||
-            complain "pip could not install the wheels of the bundle into $into/packages; its message is above"
+        "$python" -m pip install $options --target "$into/site-packages" --find-links "$into/wheels" "$into"/wheels/*.whl >&2 ||
+            complain "pip could not install the wheels of the bundle into $into/site-packages; its message is above"
     fi
     printf '%s\n' "$id $how" >"$into/.installed"
 fi
@@ -123,7 +124,7 @@ if [ "$how" = venv ]; then
     python=$into/venv/bin/python
     PATH=$into/venv/bin:$PATH
 else
-    PYTHONPATH=$into/packages${PYTHONPATH:+:$PYTHONPATH}
+    PYTHONPATH=$into/site-packages${PYTHONPATH:+:$PYTHONPATH}
     export PYTHONPATH
 fi
 export PATH HF_HUB_OFFLINE=1

@@ -37,9 +37,9 @@ def test_a_bundle_without_torch_fits_a_quirky_model_without_an_index(made, tmp_p
     result = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "unpacked" / "runs" / "x" / "addition" / "adapter" / "adapter_model.safetensors").is_file()
-    assert not list((tmp_path / "unpacked" / "packages").glob("torch-*")), "torch was to be left out"
+    assert not list((tmp_path / "unpacked" / "site-packages").glob("torch-*")), "torch was to be left out"
     said = subprocess.run(
         [*line, "--", "sh", "-c", "$0 -c 'import madkit; print(madkit.__file__)'", sys.executable],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    assert said.startswith(str(tmp_path / "unpacked" / "packages"))
+    assert said.startswith(str(tmp_path / "unpacked" / "site-packages"))
