@@ -73,20 +73,20 @@ def prompts_of(n: int) -> pd.DataFrame:
     return table.assign(difficulty=0.0, difficulty_quantile=0.5, prompt="1 + 1 = 2?")
 
 
-def write_stores(run: Path, n: int, sites: int) -> None:
-    """Vectors of the tuned model and of its base, which explains most of them."""
+def write_stores(run: Path, n: int, sites: int, width: int = WIDTH, features: Sequence[str] = ()) -> None:
+    """Vectors of the tuned model and of its base, which explains most of them; and other features, made alike."""
     table = prompts_of(n)
     shards = cut_shards(table["split"].tolist(), SHARD)
     names = [f"model.layers.{i}" for i in range(sites)]
     off = torch.from_numpy(table["anomalous"].to_numpy()).double()[:, None]
-    for variant in VARIANTS:
+    for variant in (*VARIANTS, *map(Variant, features)):
         identity = {"base": "b", "adapter": "a", "prompts": {}, "feature": {}, "control": not variant.adapter}
         store = FeatureStore.create(variant.folder(run), identity, names, shards, table, list(range(sites)))
         for shard in shards:
             draw = torch.Generator().manual_seed(shard.index)
             rows = torch.tensor(shard.rows)
-            base = {name: torch.randn(len(rows), WIDTH, generator=draw) for name in names}
-            noise = torch.randn(len(rows), WIDTH, generator=draw) / 4
+            base = {name: torch.randn(len(rows), width, generator=draw) for name in names}
+            noise = torch.randn(len(rows), width, generator=draw) / 4
             tuned = {name: (x + noise + off[rows]).float() for name, x in base.items()}
             store.write(shard.index, rows, tuned if variant.adapter else base)
         store.finish()

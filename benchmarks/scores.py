@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import yaml
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.neighbors import LocalOutlierFactor
 from torch import Tensor
@@ -38,6 +40,7 @@ DEFAULT = {"trusted": 4000, "test": 4000, "d": 4096, "sites": 11, "latents": 131
 LEAST = {"trusted": 64, "test": 64, "d": 32, "sites": 1, "latents": TOPK * SHARE, "rounds": 1}
 GOALS = {"lof": 3.0, "mahalanobis": 10.0}  # how many times faster than each alternative
 SQUARE = 1536  # features of the Mahalanobis distance at most
+STAGE = (2000, 256)  # prompts and features of a whole stage at most
 TOGETHER = 1.3  # how much longer than the slowest of them twelve scores may take
 Works = dict[str, Callable[[], Any]]
 
@@ -251,7 +254,60 @@ def sparse(options: argparse.Namespace) -> list[Row]:
     return [*rows, Row("memory, dense", size, "GiB", size / used, "float32 rows alone; computed, not run")]
 
 
-PARTS = {"lof": lof, "mahalanobis": mahalanobis, "table": table, "sparse": sparse}
+def derived(options: argparse.Namespace) -> list[Row]:
+    """The `test` stage with the default recipe, with and without the detectors that use the base model.
+
+    As many prompts as there are trusted rows, split as prompts are, at 2 sites, and at most `STAGE` of them and of
+    features; without the detector of answers, which are no site. Start-up is left out, which both have.
+    """
+    prompts, width = min(options.trusted, STAGE[0]), min(options.d, STAGE[1])
+    from scale import trainer_in, write_stores  # which import Lightning
+
+    from madkit.detection.data import StoreData
+    from madkit.detection.detection import Detection
+
+    recipe = yaml.safe_load((Path(__file__).parents[1] / "recipes" / "test.yaml").read_text())["model"]["init_args"]
+    listed = [d for d in recipe["detectors"] if d["feature"] != "answers"]
+    alone = [d for d in listed if isinstance(d["feature"], str) and "background" not in d]
+    regressed = [d for d in listed if named(d["feature"]) in ("Conditional", "Paired")]
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "model" / "addition"
+        write_stores(run, prompts, 2, width, ("attribution", "probe"))
+
+        def judged(chosen: list[dict[str, Any]]) -> None:
+            made = [detector(each) for each in chosen]
+            # What offline scores learn from: the prompts of the test.
+            stage = Detection(made, recipe["aggregations"], untrusted="test", ceiling=recipe["ceiling"])
+            trainer_in(run).test(stage, StoreData("addition"), verbose=False)
+
+        sets = {"of the tuned model and the control": alone, "all, with those that use the base model": listed}
+        sets |= {"those that regress on the base model": regressed, "one of these": regressed[:1]}
+        rows, _ = timed(
+            {f"madkit test, {len(d)} detectors: {of}": partial(judged, d) for of, d in sets.items()}, options
+        )
+    met = "met" if (rows[1].ratio or 0) <= TOGETHER else "**missed**"
+    about = f"{prompts:,} prompts, {width} features"
+    return [rows[0]._replace(note=about), rows[1]._replace(note=f"goal at most {TOGETHER:g}: {met}"), *rows[2:]]
+
+
+def named(part: Any) -> str:
+    """The class that a part of a recipe names."""
+    return part["class_path"] if isinstance(part, dict) else part
+
+
+def detector(part: dict[str, Any]) -> Any:
+    """A detector as a recipe lists it."""
+    from madkit import derived as features
+    from madkit.detection.detector import Detector
+
+    feature, score = part["feature"], part["score"]
+    if isinstance(feature, dict):
+        feature = getattr(features, feature["class_path"])(**feature.get("init_args", {}))
+    made = getattr(scores, score["class_path"])(**score.get("init_args", {}))
+    return Detector(feature, made, **{key: part[key] for key in ("adapter", "background") if key in part})
+
+
+PARTS = {"lof": lof, "mahalanobis": mahalanobis, "table": table, "sparse": sparse, "derived": derived}
 
 
 def run_part(part: str, options: argparse.Namespace) -> list[Row]:

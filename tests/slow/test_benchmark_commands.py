@@ -25,6 +25,13 @@ def test_scores(tmp_path):
     assert "NovelLatents, dense: " in done.stderr
 
 
+def test_detectors_that_use_the_base_model(tmp_path):
+    done = called("scores", tmp_path, "--only", "derived", "--trusted", "100", "--d", "32", "--rounds", "1")
+    lines = [line for line in done.stdout.splitlines() if line.startswith("| derived |")]
+    assert [" 11 detectors" in lines[0], " 17 detectors" in lines[1], len(lines)] == [True, True, 4]
+    assert "goal at most 1.3" in lines[1]
+
+
 def test_extraction(tmp_path):
     small = ["--size", "cpu", "--batch", "1", "--length", "4"]
     done = called("extraction", tmp_path, *small, "--side", "hooks", "--out", str(tmp_path / "x"))
