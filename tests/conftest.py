@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-# What is imported until all tests have been found is most of a million objects that stay: the collector would look through
-# them again and again, a fifth of that time, and in each of its full turns afterwards.
+# What is imported until all tests have been found is most of a million objects that stay: the collector would look
+# through them again and again, a fifth of that time, and in each of its full turns afterwards.
 gc.disable()
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing in the tests may come from the network
@@ -99,14 +99,14 @@ def bases(tmp_path_factory):
 @pytest.fixture(scope="session")
 def fit_encoders(tmp_path_factory):
     """A function that trains the flow and the SAE of a model's recipes for a few steps into `<runs>/flow` and `sae`."""
-    from stage_words import lm_recipe, stage_recipes
+    from stage_words import UNDRAWN, lm_recipe, stage_recipes
 
     from madkit.cli.command import main
 
     texts = tmp_path_factory.mktemp("texts")
     (texts / "a.txt").write_text("".join(f"Statement: {i} + {i} = {2 * i}\n" for i in range(400)))
     short = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.texts.batch_size", "16"]
-    short += ["--data.statistics_batches", "4", "--data.texts.n_validation", "8"]
+    short += ["--data.statistics_batches", "4", "--data.texts.n_validation", "8", *UNDRAWN]
 
     def fit(model, base, runs):
         few = [*short, "--data.base", str(base)]

@@ -10,6 +10,9 @@ RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 #: Each has a recipe of its own, which tunes it.
 MODELS = ("llama", "mistral", "tiny-llama", "tiny-mistral")
 
+#: For a stage whose curves and pictures in TensorBoard nobody looks at: they take longer than what a small model does.
+UNDRAWN = ["--trainer.logger", "false"]
+
 
 def architecture(model):
     return "mistral" if "mistral" in model else "llama"
