@@ -19,6 +19,7 @@ from madkit.errors import ConfigError, DataError, StoreError
 from madkit.monitoring.default_detector import first_choice, require_unlabelled
 from madkit.monitoring.held_out import share_out
 from madkit.monitoring.monitor import Monitor
+from madkit.monitoring.monitor_folder import read_state, write_state
 from madkit.monitoring.monitor_state import MonitorState
 from madkit.monitoring.site_detectors import SiteDetectors, fit_sites
 from madkit.statistics.conformal import require_rate
@@ -156,7 +157,7 @@ class VectorMonitor:
 
     def save(self, folder: str | Path) -> None:
         """Write the monitor to a folder, replacing the one that is there."""
-        self.state.save(Path(folder))
+        write_state(Path(folder), self.state)
 
     @classmethod
     def load(cls, folder: str | Path) -> VectorMonitor:
@@ -165,7 +166,7 @@ class VectorMonitor:
         Raises:
             StoreError: there is none, it is damaged, or it is a monitor of a model.
         """
-        state = MonitorState.load(Path(folder))
+        state = read_state(Path(folder))
         if state.features or state.model != _MODEL:
             raise StoreError(f"folder={str(folder)!r} holds a monitor of a model: read it by madkit.Monitor.load")
         return cls(state)
