@@ -120,6 +120,7 @@ def keep_gradients(lm: nn.Module) -> None:
     On a CPU with bfloat16 instructions it packs 4-bit weights anew at the first pass without gradients, and from then
     on its products have none, in training either.
     """
+    module: Any
     for module in lm.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
