@@ -43,7 +43,7 @@ class LoggedFigures(Callback):
         folder = root_of(trainer)
         table = answers.assign(dataset=folder.name)
         with style.applied():
-            loggers.picture("log_odds", lambda: log_odds_figure(folder.parent.name, table), trainer.global_step)
+            loggers.picture("log_odds", log_odds_figure(folder.parent.name, table), trainer.global_step)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The results of this run, if this process has written them."""
@@ -54,4 +54,4 @@ class LoggedFigures(Callback):
         from madkit.figures.study import figures_of_run
 
         for name, figure in figures_of_run(folder, _FAMILIES):
-            loggers.picture(name, lambda figure=figure: figure, 0)
+            loggers.picture(name, figure, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import lightning as L
@@ -61,17 +61,17 @@ class RunLoggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_histogram(name, values, step)
 
-    def picture(self, name: str, draw: Callable[[], Figure], step: int) -> None:
-        """A figure, to TensorBoard and to whatever has ``log_image``.
+    def picture(self, name: str, figure: Figure, step: int) -> None:
+        """A figure, to TensorBoard and to whatever has ``log_image``; see `show_pictures`.
 
         Args:
             name: what it is called.
-            draw: makes it; called only where a logger shows pictures.
+            figure: the figure.
             step: when it was drawn.
         """
         if not self.show_pictures:
             return
-        pixels = _pixels(draw())
+        pixels = _pixels(figure)
         for logger in self._loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image(name, pixels, step, dataformats="HWC")

@@ -9,6 +9,7 @@ from madkit.errors import ConfigError
 from madkit.training.lightning_internals import (
     batches_begun,
     datamodule_of,
+    datamodule_or_none,
     distributes_samples,
     is_accumulating,
     is_trial,
@@ -30,7 +31,7 @@ class Module(L.LightningModule):
 
     def training_step(self, batch, batch_idx):
         self.begun.append(batches_begun(self.trainer))
-        self.data.append((datamodule_of(self), datamodule_of(self.trainer)))
+        self.data.append((datamodule_of(self), datamodule_of(self.trainer), datamodule_or_none(self)))
         return self.weight * batch.sum()
 
     def on_train_batch_end(self, outputs, batch, batch_idx):
@@ -53,7 +54,7 @@ def test_what_a_training_says_of_itself(tmp_path):
     make_trainer(tmp_path, accumulate_grad_batches=3).fit(module, datamodule=data)
     assert module.begun == [1, 2, 3, 4, 5, 6] * 2
     assert module.accumulating == [True, True, False] * 4
-    assert all(pair == (data, data) for pair in module.data)
+    assert all(found == (data, data, data) for found in module.data)
 
 
 @pytest.mark.filterwarnings("ignore")

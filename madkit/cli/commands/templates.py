@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,12 @@ def templates(source: str, out: str = "templates") -> int:
     for name, found in read_published(Path(source)).items():
         entries = [{"template": template.text, "choices": list(template.choices)} for template in found]
         text = yaml.dump(entries, Dumper=_Lines, sort_keys=False, allow_unicode=True, width=120)
-        path = write_atomically(Path(out) / f"{name}.yaml", lambda p, text=text: p.write_text(text, encoding="utf-8"))
-        print(path)
+        print(write_atomically(Path(out) / f"{name}.yaml", partial(_write, text)))
     return 0
+
+
+def _write(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 class _Lines(yaml.SafeDumper):

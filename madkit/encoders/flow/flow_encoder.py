@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +108,8 @@ class FlowEncoder(EncoderModule):
         if loggers is None or not loggers.show_pictures:
             return
         for site, plotted in zip(self.sites, self._plotted, strict=True):
-            values, title = torch.cat(plotted).numpy(), f"{site}: z against Laplace(0, 1)"
-            draw = partial(quantile_figure, values, title)
-            loggers.picture(f"quantiles/{site}", draw, self.trainer.global_step)
+            figure = quantile_figure(torch.cat(plotted).numpy(), f"{site}: z against Laplace(0, 1)")
+            loggers.picture(f"quantiles/{site}", figure, self.trainer.global_step)
 
     @override
     def export_encoder(self, encoder: LaplaceFlow, site: EncoderSite, folder: Path) -> None:
