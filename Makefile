@@ -93,6 +93,7 @@ bench: $(READY) ## speed and memory against named alternatives (benchmarks/)
 # The card has this machine to itself: all its cores, and nothing beside it. GPU= takes options, such as GPU="--only tuning sae".
 DEVICE ?= cuda
 gpu: $(READY) ## speed and memory on one GPU, in under eight minutes; DEVICE=cpu tries all of it at small sizes
+	-$(if $(filter cpu,$(DEVICE)),,$(MAKE) --no-print-directory $(SMOLLM2))
 	env -u OMP_NUM_THREADS -u MKL_NUM_THREADS $(BIN)/python benchmarks/gpu $(if $(filter cpu,$(DEVICE)),--reduced) $(GPU)
 
 SOURCE := .git madkit tests recipes bases docs examples benchmarks

@@ -24,7 +24,7 @@ SMOLLM2 = {
     "seconds": {"fit": 40.2, "predict": 20.0, "test": 30.0}, "steps": 160, "metrics": {"val/loss": 0.011},
     "quirkiness": 5.5, "detectors": {"activations, mahalanobis, mean": {"auroc": 0.9, "tpr": 0.4}}, "folder": "runs",
 }  # fmt: skip
-FOUND = {"cuda": {"passed": 60, "skipped": []}, "smollm2": SMOLLM2}
+FOUND = {"cuda": {"passed": 60, "skipped": []}, "smollm2": SMOLLM2, "smollm2-benign": SMOLLM2}
 
 
 def here(section, process, parts, settings, out, log):

