@@ -56,4 +56,4 @@ def covariates(sites: Mapping[SiteKey, SiteScores], test: pd.Series, held_out: p
 
 
 def _lengths(texts: pd.Series) -> Numbers:
-    return texts.fillna("").str.len().to_numpy(dtype=np.float64)
+    return np.array([len(text) for text in texts.fillna("")], dtype=np.float64)
