@@ -75,12 +75,14 @@ def alarm_columns(
         Of each score false_alarms with its interval false_alarms_low, false_alarms_high, and nominal, the rate that
         was promised; NaN where there are no calibration prompts.
     """
-    columns = []
-    for row, calibration in zip(values, held_out, strict=True):
-        numbers = (np.nan,) * len(_COLUMNS)
-        if calibration is not None:
-            nominal = max(NOMINAL, smallest_rate(len(calibration)))
-            rates = alarm_rates(conformal_p_values(row, calibration) <= nominal, subset.labels, subset.clusters)
-            numbers = (*rates.false_alarms, nominal)
-        columns.append(dict(zip(_COLUMNS, numbers, strict=True)))
-    return columns
+    normal = ~subset.labels
+    nominal = [np.nan if known is None else max(NOMINAL, smallest_rate(len(known))) for known in held_out]
+    alarms = np.zeros((len(values), int(normal.sum())), dtype=bool)
+    for row, scores, known, rate in zip(alarms, values[:, normal], held_out, nominal, strict=True):
+        if known is not None:
+            row[:] = conformal_p_values(scores, known) <= rate
+    rates = alarm_rates(alarms, [codes[normal] for codes in subset.clusters])
+    return [
+        dict(zip(_COLUMNS, (np.nan,) * len(_COLUMNS) if known is None else (*share, rate), strict=True))
+        for share, known, rate in zip(rates, held_out, nominal, strict=True)
+    ]

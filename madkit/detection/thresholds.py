@@ -7,7 +7,7 @@ the stream of the other half.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -134,37 +134,43 @@ def _streams(subset: Subset, known: Covariates, share: float) -> list[_Stream]:
 
 def _lines(
     own: _Scores, streams: Mapping[float, Sequence[_Stream]], subset: Subset, known: Covariates, told: Assumptions
-) -> Iterator[dict[str, Any]]:
+) -> list[dict[str, Any]]:
     """One line of the table per way and share."""
     m = len(own.held_out)
     nominal = max(NOMINAL, smallest_rate(m))
+    lines, alarms = [], []
+    for way, share, found in _alarms(own, streams, subset.labels, nominal):
+        needs = {*told.needs.split(", "), *({_STREAM} if way in _OFFLINE else ())}
+        needs |= {LABELS} if way == LABELS else known.needs if way in _WITH_COVARIATES else set()
+        setting = LABELS if way == LABELS else "offline" if _STREAM in needs else told.setting
+        n = min(len(stream.rows) for stream in streams[share]) if way in _OFFLINE else 0
+        line = {"method": way, "setting": setting, "needs": in_order(needs), "share": share, "nominal": nominal}
+        lines.append({**line, "n_calibration": m, "n_stream": n})
+        alarms.append(found)
+    for name, kind in (("false_alarms", False), ("tpr", True)):
+        rows = subset.labels == kind
+        rates = alarm_rates(np.stack(alarms)[:, rows], [codes[rows] for codes in subset.clusters])
+        for line, interval in zip(lines, rates, strict=True):
+            line |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return lines
 
-    def line(way: str, alarms: NDArray[np.bool_], further: Iterable[str], share: float, n: int) -> dict[str, Any]:
-        rates = alarm_rates(alarms, subset.labels, subset.clusters)
-        needs = in_order({*told.needs.split(", "), *further})
-        setting = "labels" if way == LABELS else "offline" if _STREAM in needs else told.setting
-        columns = {"method": way, "setting": setting, "needs": needs, "share": share, "nominal": nominal}
-        for name, interval in zip(("false_alarms", "tpr"), rates, strict=True):
-            columns |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-        return {**columns, "n_calibration": m, "n_stream": n}
 
-    yield line("trusted", conformal_p_values(own.test, own.held_out) <= nominal, (), np.nan, 0)
-    residual = conformal_p_values(own.residual, own.residual_held_out) <= nominal
-    yield line("nuisance", residual, known.needs, np.nan, 0)
-    best = own.test > np.quantile(own.test[~subset.labels], 1 - NOMINAL, method="higher")
-    yield line(LABELS, best, ("labels",), np.nan, 0)
+def _alarms(
+    own: _Scores, streams: Mapping[float, Sequence[_Stream]], labels: NDArray[np.bool_], nominal: float
+) -> Iterator[tuple[str, float, NDArray[np.bool_]]]:
+    """Each way, the share of anomalous prompts in its stream, and which test prompts (n,) alarm."""
+    yield "trusted", np.nan, conformal_p_values(own.test, own.held_out) <= nominal
+    yield "nuisance", np.nan, conformal_p_values(own.residual, own.residual_held_out) <= nominal
+    yield LABELS, np.nan, own.test > np.quantile(own.test[~labels], 1 - NOMINAL, method="higher")
     for share, halves in streams.items():
-        n = min((len(stream.rows) for stream in halves), default=0)
-        for way, p_values in _OFFLINE.items():
+        for way, p_values in _OFFLINE.items() if halves else ():
             alarms = np.zeros(len(own.test), dtype=bool)
             try:
                 for stream in halves:
                     alarms[stream.judged] = p_values(own, stream) <= nominal
             except DataError:  # a score with so many ties that a stream of it has no spread
                 continue
-            if halves:
-                further = known.needs if way in _WITH_COVARIATES else frozenset()
-                yield line(way, alarms, {_STREAM, *further}, share, n)
+            yield way, share, alarms
 
 
 def _weighted(own: _Scores, stream: _Stream) -> Numbers:
@@ -190,4 +196,4 @@ _OFFLINE: dict[str, Callable[[_Scores, _Stream], Numbers]] = {
     "recalibrated": _recalibrated,
     "nuisance_recalibrated": _nuisance_recalibrated,
 }
-_WITH_COVARIATES = ("weighted", "nuisance_recalibrated")
+_WITH_COVARIATES = ("nuisance", "weighted", "nuisance_recalibrated")

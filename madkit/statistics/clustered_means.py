@@ -51,18 +51,29 @@ def independent_share(right: NDArray[np.float64], groupings: Sequence[Codes]) ->
     The number of rows over the design effect (Kish 1965), from as many as there are clusters of the first grouping to
     all of them. Where all rows are equal, nothing shows how much clusters matter, and each counts once.
     """
-    n, clusters = len(right), len(np.unique(groupings[0]))
+    return independent_shares(right[None], groupings)[0]
+
+
+def independent_shares(columns: NDArray[np.float64], groupings: Sequence[Codes]) -> list[float]:
+    """The same of each of several columns (s, n) of the same rows."""
+    compact = [np.unique(codes, return_inverse=True)[1] for codes in groupings]
+    cells = np.unique(intersection(groupings), return_inverse=True)[1] if len(groupings) > 1 else None
+    return [_independent_share(column, compact, cells) for column in columns]
+
+
+def _independent_share(right: NDArray[np.float64], groupings: Sequence[Codes], cells: Codes | None) -> float:
+    n, clusters = len(right), int(groupings[0].max()) + 1
     residuals = right - right.mean()
     alone = float(residuals @ residuals)
     if alone == 0:
         return float(clusters)
     parts = [_squared_sums(residuals, codes) for codes in groupings]
-    cells = _squared_sums(residuals, intersection(groupings)) if len(groupings) > 1 else 0.0
-    together = parts[0] + sum(max(0.0, part - cells) for part in parts[1:])
+    shared = _squared_sums(residuals, cells) if cells is not None else 0.0
+    together = parts[0] + sum(max(0.0, part - shared) for part in parts[1:])
     return float(np.clip(n * alone / together if together > 0 else n, min(clusters, n), n))
 
 
 def _squared_sums(residuals: NDArray[np.float64], codes: Codes) -> float:
-    _, own = np.unique(codes, return_inverse=True)
-    sums = np.bincount(own, residuals)
+    """Of codes without gaps, unbiased for their number."""
+    sums = np.bincount(codes, residuals)
     return float(sums @ sums) * len(sums) / max(1, len(sums) - 1)
