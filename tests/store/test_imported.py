@@ -1,5 +1,6 @@
 """Activations made elsewhere are judged like those of madkit's own."""
 
+import lightning as L
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +8,13 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from madkit.cli.command import main
-from madkit.scores import Mahalanobis
+from madkit.derived import Delta
+from madkit.detection.available import available
+from madkit.detection.data import StoreData
+from madkit.detection.detection import Detection
+from madkit.detection.detector import Detector
+from madkit.errors import StoreError
+from madkit.scores import Mahalanobis, MaxSoftmax, QuantumEntropy
 from madkit.store.feature_store import FeatureStore
 from madkit.store.imported import import_vectors
 
@@ -62,7 +69,7 @@ def test_what_does_not_fit_is_refused_in_a_line(tmp_path):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run folder that was imported and judged by the standard recipe, in files as users have them."""
+    """A run folder that was imported and judged, in files as users have them."""
     folder = tmp_path_factory.mktemp("elsewhere")
     base, tuned, rows = made()
     np.savez(folder / "tuned.npz", **tuned)
@@ -71,13 +78,25 @@ def run(tmp_path_factory):
     out = folder / "runs" / "own" / "stacks"
     words = ["--rows", str(folder / "rows.csv"), "--base", str(folder / "base.npz"), "--out", str(out)]
     assert main(["import", str(folder / "tuned.npz"), *words]) == 0
-    with pytest.warns(UserWarning, match=r"left out, .*what they read: .*; answers/max_softmax \(no answers\)"):
-        stage = ["--run", str(out.parent), "--data.dataset", "stacks", "--trainer.logger", "false"]
-        assert main(["test", "--config", "recipes/test.yaml", "--model.unavailable", "skip", *stage]) == 0
+    listed = [
+        Detector("activations", Mahalanobis()),
+        Detector("activations", Mahalanobis(), adapter=False),
+        Detector(Delta(), Mahalanobis()),
+        Detector("activations", QuantumEntropy()),
+        Detector("answers", MaxSoftmax()),
+    ]
+    trainer = L.Trainer(
+        accelerator="cpu", default_root_dir=out, logger=False, enable_progress_bar=False, enable_model_summary=False,
+        use_distributed_sampler=False, enable_checkpointing=False,
+    )  # fmt: skip
+    detection = Detection(listed, ["mean", "zscore"], ceiling=True, unavailable="skip")
+    left_out = r"activations/quantum_entropy \(no untrusted prompts\); answers/max_softmax \(no answers\)"
+    with pytest.warns(UserWarning, match=f"left out, .*: {left_out}"):
+        trainer.test(detection, datamodule=StoreData("stacks"), verbose=False)
     return out
 
 
-def test_the_standard_recipe_judges_them(run):
+def test_detectors_judge_them(run):
     _, tuned, rows = made()
     results = pd.read_parquet(run / "detection" / "results.parquet")
     assert set(results["subset"]) == {"all"} and set(results["setting"]) == {"online", "ceiling"}
@@ -108,3 +127,10 @@ def test_mistakes_of_the_command_are_one_line(tmp_path, capsys):
         assert main(["import", *words, *out]) == 2
         error = capsys.readouterr().err
         assert said in error and error.count("\n") == 1
+
+
+def test_nothing_that_is_there_is_an_error(run):
+    with pytest.raises(StoreError, match=r"no detector of the recipe reads: answers/max_softmax \(no answers\)"):
+        available([Detector("answers", MaxSoftmax())], ["mean"], "untrusted", run)
+    kept, aggregations, left_out = available([Detector("activations", Mahalanobis())], ["mean"], "untrusted", run)
+    assert len(kept) == 1 and aggregations == ["mean"] and not left_out
