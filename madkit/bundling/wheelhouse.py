@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlparse
 import madkit
 from madkit.bundling.platforms import compatible
 from madkit.errors import ConfigError
-from madkit.runs.atomic import make_folder
+from madkit.runs.atomic import make_folder, write_atomically
 from madkit.runs.file_digest import file_digest
 from madkit.runs.progress import ProgressLine
 
@@ -154,12 +154,12 @@ class Wheelhouse:
         """The wheel of a package among those that are kept."""
         made = _file_of(item)
         if made is not None:
-            kept = self.folder / made.name
-            kept.write_bytes(made.read_bytes())
-            return kept
+            content = made.read_bytes()
+            return write_atomically(self.folder / made.name, lambda path: path.write_bytes(content))
         wanted = item["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256")
         kept = self.folder / unquote(Path(urlparse(item["download_info"]["url"]).path).name)
         if not (kept.is_file() and wanted and file_digest(kept) == wanted):
+            kept.unlink(missing_ok=True)  # half of one, which pip would take for whole
             about = item["metadata"]
             one = f"{about['name']}=={about['version']}"
             self._pip("download", "--no-deps", "--dest", str(self.folder), *self._source(), one)

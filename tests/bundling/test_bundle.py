@@ -174,8 +174,6 @@ def test_pip_finds_wheels_of_this_machine_and_leaves_out_what_is_said(tmp_path, 
     kept = Wheelhouse(tmp_path / "kept", without=["torch"]).collect(wheel)
     assert [path.name for path in kept] == ["madkit-9.0-py3-none-any.whl", "nonesuch-9.0-py3-none-any.whl"]
     wheel = stand_in(tmp_path / "other", requires="Requires-Dist: nonesuch>=10\n") / wheel.name
-    with pytest.raises(ConfigError, match="No matching distribution found for nonesuch>=10"):
-        Wheelhouse(tmp_path / "kept").collect(wheel)
     with pytest.raises(ConfigError, match="has no wheel for manylinux2014_x86_64 and Python 3.12: name a later"):
         Wheelhouse(tmp_path / "kept", "manylinux2014_x86_64", "3.12").collect(wheel)
 
