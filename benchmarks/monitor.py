@@ -92,7 +92,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     found = ratios(**vars(parser.parse_args()))
-    print(f"forward pass: {found['milliseconds']['forward']:.1f} ms, with {found['sites']} sites {found['forward']:.3f} times that")
+    print(
+        f"forward pass: {found['milliseconds']['forward']:.1f} ms, with {found['sites']} sites {found['forward']:.3f} times that"
+    )
     print(f"decoding step: {found['milliseconds']['step']:.2f} ms, {found['step']:.3f} times that")
 
 

@@ -28,7 +28,7 @@ from madkit.monitoring.prompt_data import PromptData
 from madkit.monitoring.prompt_source import read_prompts
 from madkit.monitoring.prompt_tokens import tokenize
 from madkit.monitoring.watched_model import WatchedModel
-from madkit.statistics import StreamNull, benjamini_hochberg, conformal_p_values
+from madkit.statistics import ConformalMartingale, StreamNull, benjamini_hochberg, conformal_p_values
 from madkit.statistics.conformal import require_rate
 
 
@@ -204,6 +204,17 @@ class Monitor:
                 "`Monitor.fit(..., new_tokens=64)` gives them"
             )
         return LiveScores(self.state, watched, fpr)
+
+    def wager(self, seed: int = 0) -> ConformalMartingale:
+        """A wager against "the stream is like the held-out trusted prompts", whose alarm holds for all time.
+
+        Give it the scores of prompts in the order in which they come: ``monitor.wager().update(table["score"])``. It is
+        for prompts, each of which is a draw of its own; tokens of one response are not.
+
+        Args:
+            seed: of the draws that break ties.
+        """
+        return ConformalMartingale(self.state.detectors.total(self.state.calibration), seed)
 
     def recalibrate(self, prompts: Any) -> Monitor:
         """A monitor that asks of an alarm that it be unusual in what comes in now, too.

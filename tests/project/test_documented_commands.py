@@ -20,6 +20,7 @@ PAGES = (
     "docs/activations.md",
     "docs/data.md",
     "docs/local_volume.md",
+    "docs/monitor.md",
     "docs/offline.md",
     "docs/serving.md",
     "recipes/README.md",
