@@ -10,8 +10,10 @@ base too, which is a second pass, and no part of this.
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -33,7 +35,7 @@ def make_model(hidden: int, layers: int, device: str, dtype: torch.dtype) -> tor
     return AutoModelForCausalLM.from_config(config).to(device, dtype).eval()
 
 
-def seconds(run, device: str) -> float:
+def seconds(run: Callable[[], None], device: str) -> float:
     """Processor time of a call; on a GPU, time until it is done."""
     clock = time.perf_counter if device == "cuda" else time.process_time
     if device == "cuda":
@@ -45,7 +47,10 @@ def seconds(run, device: str) -> float:
     return clock() - start
 
 
-def ratios(hidden=512, layers=12, tokens=512, steps=24, repeats=7, device="cpu", dtype="float32", fit=None):
+def ratios(
+    hidden: int = 512, layers: int = 12, tokens: int = 512, steps: int = 24, repeats: int = 7,
+    device: str = "cpu", dtype: str = "float32", fit: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Time with the monitor by time without, of a forward pass and of a decoding step."""
     model = make_model(hidden, layers, device, getattr(torch, dtype))
     # More prompts to fit on than dimensions, so that distances are in all of them.
@@ -55,12 +60,12 @@ def ratios(hidden=512, layers=12, tokens=512, steps=24, repeats=7, device="cpu",
     ids = torch.randint(1, 4000, (1, tokens), device=device)
     mask = torch.ones_like(ids)
 
-    def forward():
+    def forward() -> None:
         with torch.no_grad():
             model(input_ids=ids, attention_mask=mask)
 
-    def write(count):
-        def run():
+    def write(count: int) -> Callable[[], None]:
+        def run() -> None:
             model.generate(input_ids=ids[:, :32], attention_mask=mask[:, :32], max_new_tokens=count, do_sample=False)
 
         return run
@@ -92,10 +97,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     found = ratios(**vars(parser.parse_args()))
-    print(
-        f"forward pass: {found['milliseconds']['forward']:.1f} ms, with {found['sites']} sites {found['forward']:.3f} times that"
-    )
-    print(f"decoding step: {found['milliseconds']['step']:.2f} ms, {found['step']:.3f} times that")
+    alone = found["milliseconds"]
+    print(f"forward pass: {alone['forward']:.1f} ms, with {found['sites']} sites {found['forward']:.3f} times that")
+    print(f"decoding step: {alone['step']:.2f} ms, {found['step']:.3f} times that")
 
 
 if __name__ == "__main__":

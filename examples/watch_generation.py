@@ -3,7 +3,7 @@
     python examples/watch_generation.py bases/tiny-llama
 
 A monitor is fitted on trusted prompts; the model then answers new ones, and each prompt's last token and every token of
-the answer gets a score. Those whose answer is unlike the answers to trusted prompts are printed, and generation may stop
+the answer gets a score. What is unlike the trusted prompts, or the answers to them, is printed, and generation stops
 there.
 """
 
