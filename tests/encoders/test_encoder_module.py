@@ -8,7 +8,7 @@ import pytest
 import torch
 from forked import kill_when, run_two
 from safetensors.torch import load_file
-from stage_words import RECIPES, lm_recipe, stage_recipes
+from stage_words import RECIPES, UNDRAWN, lm_recipe, stage_recipes
 
 from madkit.cli.command import main
 from madkit.encoders.encoder_site import EncoderSite
@@ -97,23 +97,23 @@ def test_a_finished_fit_is_not_repeated(trained, bases, capsys):
 @pytest.mark.parametrize(("kind", "metric"), [("flow", "val/bits_per_dim"), ("sae", "val/fvu")])
 def test_validate_repeats_the_numbers_of_fit(trained, bases, capsys, kind, metric):
     capsys.readouterr()
-    assert main(["validate", *words(kind, trained, bases["llama"])[1:]]) == 0
+    assert main(["validate", *words(kind, trained, bases["llama"], *UNDRAWN)[1:]]) == 0
     value = json.loads((trained / kind / "fit.json").read_text())["metrics"][metric]
     assert f"{value:.6f}"[:6] in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_train_the_same_encoders(trained, bases, tmp_path, kind):
-    run_two(words(kind, tmp_path, bases["llama"]), tmp_path)
+    run_two(words(kind, tmp_path, bases["llama"], *UNDRAWN), tmp_path)
     compare(trained / kind, tmp_path / kind, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["sae"])  # which also has to know what each latent has done
 def test_a_killed_fit_continues_to_the_same_encoders(trained, bases, tmp_path, kind):
-    line = words(kind, tmp_path, bases["llama"])
+    line = words(kind, tmp_path, bases["llama"], *UNDRAWN)
     kill_when(lambda: list((tmp_path / kind).glob("checkpoints/*/last.ckpt")), line, tmp_path)
     assert not (tmp_path / kind / "fit.json").exists()
-    assert main(words(kind, tmp_path, bases["llama"])) == 0
+    assert main(line) == 0
     compare(trained / kind, tmp_path / kind, rtol=1e-5, atol=1e-6)
 
 
@@ -244,7 +244,7 @@ def test_encoders_can_be_trained_on_a_store(trained, predicted, tmp_path):
             f"data:\n  class_path: StoredActivations\n"
             f"  init_args: {{store: {store}, batch_size: 16, steps_per_epoch: 5}}\n"
         )
-        assert main(["fit", "--config", str(recipe), "--run", str(tmp_path / name)]) == 0
+        assert main(["fit", "--config", str(recipe), "--run", str(tmp_path / name), *UNDRAWN]) == 0
         site = EncoderSite.load(tmp_path / name / "encoder" / "model.layers.3")
         assert site.positions == "last prompt token" and site.data["split"] == "trusted"
         assert site.base == EncoderSite.load(trained / "flow" / "encoder" / "model.layers.1").base

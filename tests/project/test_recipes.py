@@ -7,23 +7,24 @@ options is seen with one detector.
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
-from stage_words import MODELS, RECIPES, architecture, configs, stage_recipes
+from stage_words import MODELS, RECIPES, UNDRAWN, architecture, configs, stage_recipes
 
 from madkit.cli.command import main
 from madkit.store.feature_store import FeatureStore
 
 SHORT_DATA = ["--data.task_options", json.dumps({"n_train": 1200, "n_validation": 400})]
 SHORT_FIT = [
-    "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "20", "--trainer.val_check_interval", "5",
-    "--trainer.log_every_n_steps", "2", "--data.max_validation", "96",
+    "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "8", "--trainer.val_check_interval", "4",
+    "--trainer.log_every_n_steps", "2", "--data.max_validation", "48",
 ]  # fmt: skip
-LIMITS = [f"--data.max_{split}=60" for split in ("trusted", "untrusted", "calibration", "test")]
+LIMITS = [f"--data.max_{split}=40" for split in ("trusted", "untrusted", "calibration", "test")]
 
 
 def recipes(model, stage):
@@ -61,7 +62,7 @@ def finished(bases, fit_encoders, tmp_path_factory):
     run("fit", *configs(model), *common, *SHORT_FIT)
     fit_encoders(model, base, runs)
     run("predict", *recipes(model, "predict"), "--run", runs, *LIMITS)
-    run("test", *recipes(model, "test"), "--run", runs)
+    run("test", *recipes(model, "test"), "--run", runs, *UNDRAWN)  # one detector is drawn: `drawn`
     return model, base, runs / "addition"
 
 
@@ -73,6 +74,17 @@ def one_detector(folder, kind):
     model = {"class_path": "Detection", "init_args": {"detectors": [detector], "aggregations": ["mean"]}}
     recipe.write_text(yaml.safe_dump({"model": model, "data": data}))
     return ["test", "--config", recipe]
+
+
+@pytest.fixture(scope="module")
+def drawn(finished, tmp_path_factory):
+    """A copy of that folder in which one detector was judged, and drawn for TensorBoard."""
+    model, _, folder = finished
+    root = tmp_path_factory.mktemp("drawn")
+    copy = root / model / "addition"
+    shutil.copytree(folder, copy)
+    run(*one_detector(root, "LocalOutlierFactor"), "--run", copy.parent)
+    return copy
 
 
 def test_fit_leaves_an_adapter_that_peft_loads_without_madkit(finished):
@@ -102,7 +114,7 @@ def test_checkpoints_hold_the_adapter_and_not_the_base(finished):
         assert checkpoint["optimizer_states"][0]["state"]
 
 
-def test_tensorboard_has_the_curves_and_the_histograms(finished):
+def test_tensorboard_has_the_curves_and_the_histograms(finished, drawn):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     _, _, folder = finished
@@ -115,7 +127,7 @@ def test_tensorboard_has_the_curves_and_the_histograms(finished):
     assert any("learning_rate" in name for name in scalars)
     assert {"log_odds/alice", "log_odds/bob"} <= set(events.Tags()["histograms"])
     assert "log_odds" in events.Tags()["images"]
-    detection = EventAccumulator(str(folder / "tensorboard" / "test"))
+    detection = EventAccumulator(str(drawn / "tensorboard" / "test"))
     detection.Reload()
     assert {"fig01-02_auroc_online", "roc_online"} <= set(detection.Tags()["images"])
     for subset in ("all", "agree", "disagree"):
@@ -256,15 +268,12 @@ def test_calibrated_aggregates_come_from_held_out_trusted_prompts(finished):
         np.testing.assert_allclose(written.loc[wide[0].index], aggregate(way, *wide), rtol=1e-9, atol=1e-12)
 
 
-def test_offline_scores_may_learn_from_the_test_prompts_and_say_so(finished, tmp_path):
+def test_offline_scores_may_learn_from_the_test_prompts_and_say_so(drawn, tmp_path):
     """Transductive: the same score, fitted by hand on the test prompts, gives the same numbers."""
-    import shutil
-
     from madkit.scores import QuantumEntropy
 
-    model, _, folder = finished
-    copy = tmp_path / model / "addition"
-    shutil.copytree(folder, copy)
+    copy = tmp_path / drawn.parent.name / drawn.name
+    shutil.copytree(drawn, copy)
     curves = copy / "tensorboard" / "test"
     earlier = {path.name for path in curves.glob("events.*")}
     assert earlier
@@ -311,7 +320,7 @@ def test_repeated_stages_do_no_work(finished, capsys):
 
 def test_validate_repeats_the_numbers_of_fit(finished, capsys):
     model, base, folder = finished
-    common = ["--run", folder.parent, "--model.base", base, *SHORT_DATA, "--data.max_validation", "96"]
+    common = ["--run", folder.parent, "--model.base", base, *SHORT_DATA, "--data.max_validation", "48"]
     capsys.readouterr()
     run("validate", *configs(model), *common)
     metrics = json.loads((folder / "fit.json").read_text())["metrics"]
@@ -319,8 +328,6 @@ def test_validate_repeats_the_numbers_of_fit(finished, capsys):
 
 
 def test_a_store_of_another_adapter_is_refused(finished, capsys, tmp_path):
-    import shutil
-
     from safetensors.torch import load_file, save_file
 
     from madkit.runs.file_digest import file_digest
@@ -348,8 +355,6 @@ def contents(folder, name):
 
 def test_encoders_of_stored_activations_are_those_of_the_lm(finished, monkeypatch, capsys, tmp_path):
     """The same files in a store of the same key, and no language model."""
-    import shutil
-
     from madkit.lm import loading
 
     model, _, folder = finished
@@ -402,19 +407,20 @@ def test_datasets_that_are_not_arithmetic_are_fitted(model, dataset, bases, tmp_
         prompts = yaml.safe_load((RECIPES / prompts).read_text())
     options = prompts["init_args"].get("task_options", {})
     options |= {"n_train": 1200, "n_validation": 400}
-    short = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.max_validation", "64"]
+    short = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--data.max_validation", "32"]
     run("fit", *configs(model), *common, *short, "--data.task_options", json.dumps(options))
     history = pd.read_parquet(runs / dataset / "history.parquet")
     assert {"val/alice_accuracy", "val/bob_truth_accuracy"} <= set(history["metric"])
 
 
 @pytest.mark.parametrize("model", [m for m in MODELS if m.startswith("tiny-")])
-def test_a_base_from_random_weights_can_be_tuned(model, fit_encoders, tmp_path):
+def test_a_base_from_random_weights_can_be_tuned(model, tmp_path):
     """base, fit; and predict, test, figures: each stage finds what the one before it wrote."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     runs = tmp_path / "runs" / model
-    short = ["--data.steps_per_epoch", "6", "--data.n_validation", "8", "--trainer.val_check_interval", "3"]
+    short = ["--data.batch_size", "48", "--data.steps_per_epoch", "4", "--data.n_validation", "8"]
+    short += ["--trainer.val_check_interval", "2"]
     overlay = ["tiny/mistral-base"] if architecture(model) == "mistral" else []
     run("fit", *configs("tiny/base", *overlay), "--run", runs / "base", *short)
     base = runs / "base" / "model"
@@ -422,25 +428,23 @@ def test_a_base_from_random_weights_can_be_tuned(model, fit_encoders, tmp_path):
     assert lm.config.model_type == architecture(model)
     assert lm.config.vocab_size == len(tokenizer)
     history = pd.read_parquet(runs / "base" / "history.parquet")
-    assert history[history["metric"] == "val/loss"]["step"].tolist() == [3, 6]
+    assert history[history["metric"] == "val/loss"]["step"].tolist() == [2, 4]
     # One that knows its words: no city or review is spelled in bytes.
     words = tokenizer.tokenize("Name: Luna\nContext: hemispheres\nStatement: Lima lies in the north\nTrue? Yes")
     assert words[5] == " Lima" and len(words) == 12
     common = ["--run", runs, "--model.base", base, "--data.dataset", "hemisphere"]
     few = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--data.max_train", "256"]
-    run("fit", *configs(model), *common, *few, "--data.max_validation", "64")
+    run("fit", *configs(model), *common, *few, "--data.max_validation", "32")
     if model != "tiny-llama":  # the stages after it are those of `finished`
         return
-    fit_encoders(model, base, runs)
     chosen = ["--run", runs, "--data.dataset", "hemisphere"]
-    run("predict", *recipes(model, "predict"), *chosen, *LIMITS)
-    run("test", *recipes(model, "test"), *chosen, "--trainer.logger", "false")
+    run("predict", *stage_recipes(model, "predict"), *chosen, *LIMITS)
+    # With one detector: `finished` has all of them, and to draw thirty takes a minute.
+    run(*one_detector(tmp_path, "LocalOutlierFactor"), *chosen)
     results = pd.read_parquet(runs / "hemisphere" / "detection" / "results.parquet")
     sites = results[results["aggregation"] == ""]
     assert sorted(sites["layer"].dropna().unique()) == [1, 2, 3, 4]
-    assert (sites[sites["subset"] == "all"]["n_anomalous"] == 60).all()
-    # Drawn with one detector: thirty take a minute.
-    run(*one_detector(tmp_path, "LocalOutlierFactor"), *chosen)
+    assert (sites[sites["subset"] == "all"]["n_anomalous"] == 40).all()
     run("figures", runs, "--out", tmp_path / "figures", "--formats", "png", "--jobs", "1")
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert {"table1.md", "table1.csv"} <= names
