@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from stage_words import UNDRAWN
 
 from madkit.cli.command import main
 
@@ -19,13 +20,13 @@ def run_folder(bases, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs") / "llama"
     data = ["--data.dataset", "examples.my_dataset.Thirds", "--data.template", "examples/my_dataset.yaml"]
     common = ["--run", str(runs), "--model.base", str(bases["llama"]), *data]
-    short = ["--trainer.max_epochs", "1", "--data.max_train", "64", "--data.max_validation", "64"]
-    assert main(["fit", "--config", "recipes/llama.yaml", *common, *short]) == 0
+    short = ["--trainer.max_epochs", "1", "--data.max_train", "64", "--data.max_validation", "32"]
+    assert main(["fit", "--config", "recipes/llama.yaml", *common, *short, *UNDRAWN]) == 0
     stage = ["--run", str(runs), "--data.dataset", "examples.my_dataset.Thirds"]
     assert main(["predict", "--config", "recipes/predict.yaml", *stage, *FEW]) == 0
     detect = ["test", "--config", "recipes/test.yaml", "--config", "examples/my_detector.yaml"]
     detect += ["--with", "examples/my_detector.py"]
-    assert main([*detect, *stage, "--trainer.logger", "false"]) == 0
+    assert main([*detect, *stage, *UNDRAWN]) == 0
     patch.undo()
     return runs / "examples.my_dataset.Thirds"
 
