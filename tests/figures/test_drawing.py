@@ -17,7 +17,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 @pytest.mark.parametrize(
     ("models", "datasets", "per_model"),
-    [(slice(1), 2, True), (slice(2), 2, False), (slice(5), 3, False)],
+    [(slice(2), 2, None), (slice(5), 3, False)],
 )
 def test_no_text_leaves_the_page_or_covers_another(
     study: Results, models: slice, datasets: int, per_model: bool | None
