@@ -66,7 +66,8 @@ def mistake_in_values(
                 return f"{inner}={value}: expected one of {literal[1]}"
             continue
         if kind == "OptimizerCallable" and (absent := _absent_optimizer(value)) is not None:
-            return f"{inner}: module 'torch.optim' has no attribute {absent!r}"
+            given = f"={value}" if isinstance(value, str) else ""
+            return f"{inner}{given}: module 'torch.optim' has no attribute {absent!r}"
         cls = re.fullmatch(r"(?:list\[)?(\w+)\]?", kind)
         if cls is None or cls.group(1) not in modules_by_class():
             continue
