@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 
 import lightning as L
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from madkit.difficulty.data import QuestionData
 from madkit.errors import ConfigError, DataError, StoreError
@@ -25,6 +27,11 @@ class LossStore(FeatureStore):
     """A store with one vector of length 1 for each question: the loss of one model, float64, in nats."""
 
     command: ClassVar[str] = "madkit data difficulty"
+
+    @staticmethod
+    @override
+    def check_table(rows: pd.DataFrame) -> None:
+        """Questions have none of the columns of prompts."""
 
     def losses(self) -> np.ndarray:
         """The losses (n,) float64, by row of the table of questions."""

@@ -115,6 +115,11 @@ class FeatureStore:
         """The folder name of a store with this identity."""
         return digest([cls.FORMAT, identity])
 
+    @staticmethod
+    def check_table(rows: pd.DataFrame) -> None:
+        """Refuse a table whose rows are not what vectors are of: here, prompts."""
+        check_prompt_rows(rows)
+
     @classmethod
     def create(
         cls,
@@ -141,7 +146,7 @@ class FeatureStore:
             DataError: the table lacks columns, or one holds what it cannot hold; see `madkit.store.prompt_rows`.
             ConfigError: a site has no name that a folder can have.
         """
-        check_prompt_rows(rows)
+        cls.check_table(rows)
         for site in sites:
             folder_name(site, "site")
         folder = root / cls.key(identity)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
@@ -23,6 +23,8 @@ def test_as_scikit_learn_and_a_fine_grid(y, level, seed):
     x = np.random.default_rng(seed).permutation(len(y)) * 0.5
     fitted = IsotonicRegression().fit(x, y)
     np.testing.assert_allclose(monotone(x, y)[1], fitted.predict(np.sort(x)), atol=1e-12)
+    # A pooled mean that should be the level may be a rounding error beside it, on either side.
+    assume(np.abs(fitted.predict(x) - level).min() > 1e-9)
     found = crossing(sure(x), sure(y), level, draws=2).value
     grid = np.linspace(x.min(), x.max(), 20001)
     above = fitted.predict(grid) >= level
