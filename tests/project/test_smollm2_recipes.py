@@ -7,55 +7,45 @@ from stage_words import configs, lm_recipe
 from madkit.cli.command import main
 from madkit.store.feature_store import FeatureStore
 
-FEW = [f"--data.max_{split}=48" for split in ("trusted", "untrusted", "calibration", "test")]
-SHORT = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2"]
+SHORT = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "1", "--data.max_validation", "32"]
+#: What other features make of such a model is that of every other model (test_recipes.py).
+ANSWERS = "model: {init_args: {features: [Answers], controls: null}}"
 
 
 def run(*args):
     assert main([str(arg) for arg in args]) == 0
 
 
-def own(stage, *overlays):
-    return configs(stage, f"smollm2/{stage}", *overlays)
-
-
 @pytest.fixture(scope="module")
 def runs(bases, tmp_path_factory):
-    """After the two encoders, a quirky LM that is read and judged by all of it, and the reading of its control."""
+    """After the two encoders, a quirky LM and its control, both asked."""
     runs = tmp_path_factory.mktemp("runs") / "smollm2"
-    few = ["--data.base", bases["llama"], "--data.layers", "[2, 3]", "--data.texts.steps_per_epoch", "4"]
-    few += ["--data.statistics_batches", "2", "--trainer.val_check_interval", "4"]
+    few = ["--data.base", bases["llama"], "--data.layers", "[2, 3]", "--data.texts.steps_per_epoch", "2"]
+    few += ["--data.statistics_batches", "1", "--trainer.val_check_interval", "2", "--data.texts.batch_size", "4"]
     for kind in ("flow", "sae"):
-        run("fit", *own(kind), *lm_recipe("smollm2"), "--run", runs / kind, *few)
+        run("fit", *configs(kind, f"smollm2/{kind}"), *lm_recipe("smollm2"), "--run", runs / kind, *few)
+    (runs / "answers.yaml").write_text(ANSWERS)
     dataset = ["--data.dataset", "population"]
-    common = ["--model.base", bases["llama"], *dataset, "--data.max_validation", "64"]
-    run("fit", *configs("smollm2"), "--run", runs, *common, *SHORT)
-    run("predict", *own("predict", "predict-encoders", "predict-lora"), "--run", runs, *dataset, *FEW)
-    run("test", *configs("test", "test-encoders", "test-lora"), "--run", runs, *dataset, "--trainer.logger", "false")
-    control = [*configs("smollm2", "benign"), "--run", runs / "benign", *common, *SHORT]
-    run("fit", *control)
-    run(
-        "predict",
-        *configs("predict", "predict-short", "smollm2/predict-short"),
-        "--run",
-        runs / "benign",
-        *dataset,
-        *FEW,
-    )
+    for folder, laid_over, part in ((runs, [], "predict"), (runs / "benign", ["benign"], "predict-short")):
+        common = ["--run", folder, *dataset]
+        run("fit", *configs("smollm2", *laid_over), *common, "--model.base", bases["llama"], *SHORT)
+        names = dict.fromkeys(["predict", part, f"smollm2/{part}"])
+        run("predict", *configs(*names), "--config", runs / "answers.yaml", *common)
     return runs
-
-
-def test_all_of_it_is_judged(runs):
-    results = pd.read_parquet(runs / "population" / "detection" / "results.parquet")
-    features = {"activations", "conditional_studentised", "delta", "paired", "attribution", "probe", "answers"}
-    assert features | {"flow", "sae", "lora_activity", "update_directions"} <= set(results["feature"])
-    assert (results["n_anomalous"] > 0).any()
 
 
 def test_encoders_learn_from_texts_that_are_made_here(runs):
     for kind, quality in (("flow", "val/bits_per_dim"), ("sae", "val/fvu")):
         history = pd.read_parquet(runs / kind / "history.parquet")
         assert (history["metric"] == quality).any()
+
+
+def test_as_many_prompts_are_read_as_the_recipe_says(runs):
+    rows = FeatureStore.current(runs / "population" / "features" / "answers").rows
+    counts = rows["split"].value_counts()
+    assert counts["test"] == 600 and counts["untrusted"] == 400 and 300 < counts["calibration"] <= 400
+    # More than a site of SmolLM2 has dimensions.
+    assert 900 < counts["trusted"] <= 1200
 
 
 def test_a_control_is_told_the_truth_of_the_same_questions(runs):
