@@ -70,7 +70,7 @@ $(SMOLLM2): $(READY)
 	@touch $@
 NEEDED = $(READY) $(if $(filter smollm2,$(MODEL)),$(SMOLLM2))
 
-test: $(READY) ## the test suite (about 10 minutes on two cores)
+test: $(READY) ## the test suite (about 8 minutes on two cores)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## ruff, mypy and the order of imports

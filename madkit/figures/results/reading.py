@@ -215,7 +215,7 @@ def _read_summary(path: Path) -> dict[str, pd.DataFrame]:
     if summary.get("format") != _FORMAT:
         raise StoreError(
             f"{path}: the results have format {summary.get('format')!r} and this madkit reads {_FORMAT}; run "
-            "`madkit predict` and `madkit test` again."
+            "`madkit test` again, and `madkit predict` before it where it asks for that."
         )
     tables = {}
     try:
