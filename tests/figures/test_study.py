@@ -93,7 +93,7 @@ def test_results_of_another_format_are_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path, "m", "addition", layers=1)
     path = run / "detection" / "summary.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
-    with pytest.raises(StoreError, match="have format 1 and this madkit reads 4; run `madkit predict` and"):
+    with pytest.raises(StoreError, match="have format 1 and this madkit reads 4; run `madkit test` again"):
         load_results([tmp_path])
 
 
