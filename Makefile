@@ -88,6 +88,7 @@ bench: $(READY) ## speed and memory against named alternatives (benchmarks/)
 	$(BIN)/python benchmarks/sae.py
 	$(BIN)/python benchmarks/volume.py
 	$(BIN)/python benchmarks/poser.py
+	$(BIN)/python benchmarks/monitor.py
 	$(BIN)/python benchmarks/scale.py
 
 # The card has this machine to itself: all its cores, and nothing beside it. GPU= takes options, such as GPU="--only tuning sae".
