@@ -5,9 +5,11 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from safetensors.numpy import save_file
 
-from examples import watch_chat, watch_generation
+from examples import watch_activations, watch_chat, watch_generation
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = "{% for m in messages %}{{ m.content }} {% endfor %}{% if add_generation_prompt %}={% endif %}"
@@ -37,6 +39,28 @@ def test_conversations_are_watched(tmp_path, capsys):
     assert table["alarm"].tolist()[4:] == [True] * 20
     printed = capsys.readouterr().out
     assert float(re.search(r"unchanged stream: ([\d.e+]+)", printed)[1]) > 100
+
+
+def test_vectors_of_other_tools_are_watched(tmp_path, capsys):
+    """What is unusual given the base's vectors alarms, and is not unusual by itself."""
+    rng = np.random.default_rng(0)
+    base = {"trusted": rng.normal(size=(400, 6)), "new": rng.normal(size=(40, 6))}
+    tuned = {name: x + 0.1 * rng.normal(size=x.shape) for name, x in base.items()}
+    tuned["new"][20:] += 1
+    files = {}
+    for kind, vectors in (("tuned", tuned), ("base", base)):
+        for name, x in vectors.items():
+            site = {"blocks.7.hook_resid_post": x}
+            files[kind, name] = tmp_path / f"{kind}-{name}.{'npz' if kind == 'tuned' else 'safetensors'}"
+            if kind == "tuned":
+                np.savez(files[kind, name], **site)
+            else:
+                save_file(site, files[kind, name])
+    table = watch_activations.main(*files.values())
+    assert table["alarm"][20:].all() and table["alarm"][:20].mean() < 0.2
+    assert capsys.readouterr().out.count("at blocks.7.hook_resid_post") == table["alarm"].sum()
+    alone = watch_activations.main(*list(files.values())[:2])
+    assert alone["alarm"][20:].mean() < 0.5
 
 
 def test_the_lines_of_the_readme_run(monkeypatch):
