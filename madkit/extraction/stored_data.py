@@ -36,6 +36,8 @@ class StoredBatches(ShardBatches):
         batch_size: prompts in one batch.
     """
 
+    prompts: LabelledPrompts
+
     def __init__(
         self,
         stores: Mapping[Variant, FeatureStore],
@@ -47,7 +49,6 @@ class StoredBatches(ShardBatches):
         super().__init__(prompts, shards, batch_size)
         self.stores = stores
         self.sites = sites
-        self._rows = prompts.rows
         self._loaded: tuple[int, dict[Variant, dict[str, Tensor]]] = (-1, {})
 
     def __getitem__(self, index: int) -> Batch:
@@ -62,7 +63,7 @@ class StoredBatches(ShardBatches):
         # Prompts of a shard are consecutive, and its file is in their order.
         inside = torch.from_numpy(positions - shard.rows[0])
         x = {variant: {site: v[inside] for site, v in sites.items()} for variant, sites in self._loaded[1].items()}
-        row = torch.from_numpy(self._rows[positions])
+        row = torch.from_numpy(self.prompts.rows[positions])
         return {"x": x, "row": row, "shard": shard.index, "last_in_shard": last, "split": shard.split}
 
 

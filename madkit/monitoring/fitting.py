@@ -59,11 +59,9 @@ def fit_state(
     controls = [v.feature for v in detector.reads if not v.adapter]
     read = [f for f in features if Variant(f.name) in detector.reads or f.name in controls]
     base = watched.base_fingerprint() if any(BASE_MODEL in f.needs for f in read) else "unknown"
-    order = np.concatenate([parts.fit, parts.scale, parts.calibration])
-    splits = ["trusted"] * len(parts.fit) + ["calibration"] * (len(order) - len(parts.fit))
     with tempfile.TemporaryDirectory(prefix="madkit-") as folder:
         extractor = WatchedExtractor(watched, read, controls, base)
-        data = PromptData(tokens.select(order), splits, batch_size)
+        data = PromptData(tokens.select(parts.order), parts.splits, batch_size)
         predict(extractor, data, watched, Path(folder), progress=progress)
         sites, held_out = fit_sites(detector, extractor.stores, watched.device)
     scale, calibration_scores = np.split(held_out, [len(parts.scale)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,16 @@ class Parts:
     """What the scores of different sites are measured by."""
     calibration: NDArray[np.int64]
     """What p-values are taken among."""
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """All that is read, one part after another."""
+        return np.concatenate([self.fit, self.scale, self.calibration])
+
+    @property
+    def splits(self) -> list[str]:
+        """The split of each in a store, in this order."""
+        return ["trusted"] * len(self.fit) + ["calibration"] * (len(self.scale) + len(self.calibration))
 
 
 def hold_out(tokens: TokenizedPrompts, calibration: int | float | None = None, seed: int = 0) -> Parts:
@@ -66,9 +77,14 @@ def share_out(groups: NDArray[np.int64], calibration: int | float | None = None,
 
 def groups_of(tokens: TokenizedPrompts) -> NDArray[np.int64]:
     """A number (n,) for each prompt, the same for equal ones."""
-    numbers: dict[bytes, int] = {}
     pairs = zip(tokens.starts.tolist(), tokens.starts[1:].tolist(), strict=False)
-    return np.array([numbers.setdefault(tokens.ids[a:b].tobytes(), len(numbers)) for a, b in pairs])
+    return numbered(tokens.ids[a:b].tobytes() for a, b in pairs)
+
+
+def numbered(keys: Iterable[bytes]) -> NDArray[np.int64]:
+    """A number (n,) for each key, 0 and up, the same for equal ones."""
+    numbers: dict[bytes, int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
 def different(tokens: TokenizedPrompts) -> NDArray[np.int64]:

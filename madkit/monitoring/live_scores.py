@@ -36,7 +36,7 @@ class LiveScores:
     def __init__(self, state: MonitorState, watched: WatchedModel, fpr: float) -> None:
         self._state, self._watched, self._fpr = state, watched, fpr
         state.prepare(watched)
-        self._calibration = np.sort(state.detectors.total(state.calibration))
+        self._calibration = np.sort(state.usual)
         self._passes = LivePasses(watched, state.hookpoints(), self._seen)
         self._ends = _end_tokens(watched.lm)
         self._columns: list[dict[str, NDArray[Any]]] = []

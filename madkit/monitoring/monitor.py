@@ -28,7 +28,7 @@ from madkit.monitoring.prompt_data import PromptData
 from madkit.monitoring.prompt_source import read_prompts
 from madkit.monitoring.prompt_tokens import tokenize
 from madkit.monitoring.watched_model import WatchedModel
-from madkit.statistics import ConformalMartingale, StreamNull, benjamini_hochberg, conformal_p_values
+from madkit.statistics import ConformalMartingale, StreamNull
 from madkit.statistics.conformal import require_rate
 
 
@@ -177,7 +177,7 @@ class Monitor:
         """
         rate = require_rate(fpr if fdr is None else fdr, len(self.state.calibration))
         tokens = self.tokens(read_prompts(prompts))
-        return self.table(self.site_scores(tokens), rate, select=fdr is not None)
+        return self.state.table(self.site_scores(tokens), rate, select=fdr is not None)
 
     def attached(self, model: Any = None, fpr: float = 0.01) -> LiveScores:
         """A context in which a model is scored while it is used: each prompt's last token, then every token it writes.
@@ -214,7 +214,7 @@ class Monitor:
         Args:
             seed: of the draws that break ties.
         """
-        return ConformalMartingale(self.state.detectors.total(self.state.calibration), seed)
+        return ConformalMartingale(self.state.usual, seed)
 
     def recalibrate(self, prompts: Any) -> Monitor:
         """A monitor that asks of an alarm that it be unusual in what comes in now, too.
@@ -278,19 +278,6 @@ class Monitor:
         for rows, scores in parts:
             values[rows.cpu().numpy()] = scores.cpu().numpy()
         return values
-
-    def table(self, site_scores: NDArray[np.float64], rate: float, *, select: bool = False) -> pd.DataFrame:
-        """What `score` returns, from the scores (n, sites) of prompts at all sites."""
-        detectors, calibration = self.state.detectors, self.state.calibration
-        scores = detectors.total(site_scores)
-        p_values = self.state.p_values(scores)
-        alarms = (benjamini_hochberg(p_values) if select else p_values) <= rate
-        columns = zip(site_scores.T, calibration.T, strict=True)
-        alone = np.column_stack([conformal_p_values(x, held_out) for x, held_out in columns]) <= rate
-        names = np.array(detectors.names)
-        said = [", ".join(names[row]) if alarm else "" for row, alarm in zip(alone, alarms, strict=True)]
-        table = pd.DataFrame({"score": scores, "p_value": p_values, "alarm": alarms, "sites": said})
-        return table.join(pd.DataFrame(site_scores, columns=detectors.names))
 
     def save(self, folder: str | Path) -> None:
         """Write the monitor to a folder, replacing the one that is there; the model is not part of it."""

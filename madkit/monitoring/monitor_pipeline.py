@@ -46,6 +46,6 @@ class MonitorPipeline:
         """
         monitor = self.monitor
         tokens = monitor.tokens(read_prompts(list(samples), "samples"))
-        table = monitor.table(monitor.site_scores(tokens), 0.0 if self.fpr is None else self.fpr)
+        table = monitor.state.table(monitor.site_scores(tokens), 0.0 if self.fpr is None else self.fpr)
         columns = ["p_value"] if self.fpr is None else ["p_value", "alarm", "sites"]
         return table["score"].to_numpy(dtype=float), {name: table[name].tolist() for name in columns}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,7 +20,13 @@ from madkit.lm.hooks import Hookpoint
 from madkit.monitoring.model_source import ModelSource
 from madkit.monitoring.site_detectors import SiteDetectors
 from madkit.monitoring.watched_model import WatchedModel
-from madkit.statistics import conformal_p_values, realised_rate, recalibrated_p_values, smallest_rate
+from madkit.statistics import (
+    benjamini_hochberg,
+    conformal_p_values,
+    realised_rate,
+    recalibrated_p_values,
+    smallest_rate,
+)
 from madkit.store.variant import Variant
 
 
@@ -106,12 +114,28 @@ class MonitorState:
             found[variant.adapter] += self._hookpoints[variant.feature]
         return {adapter: list(dict.fromkeys(points)) for adapter, points in found.items()}
 
+    @cached_property
+    def usual(self) -> NDArray[np.float64]:
+        """Scores (m,) of the held-out prompts at all sites together; requests share them."""
+        return self.detectors.total(self.calibration)
+
     def p_values(self, totals: NDArray[np.float64]) -> NDArray[np.float64]:
         """P-values (n,) of prompts from their scores at all sites together."""
-        calibration = self.detectors.total(self.calibration)
         if self.stream is None:
-            return conformal_p_values(totals, calibration)
-        return recalibrated_p_values(totals, calibration, self.stream)
+            return conformal_p_values(totals, self.usual)
+        return recalibrated_p_values(totals, self.usual, self.stream)
+
+    def table(self, site_scores: NDArray[np.float64], rate: float, *, select: bool = False) -> pd.DataFrame:
+        """What `Monitor.score` returns, from the scores (n, sites) of prompts at all sites."""
+        scores = self.detectors.total(site_scores)
+        p_values = self.p_values(scores)
+        alarms = (benjamini_hochberg(p_values) if select else p_values) <= rate
+        columns = zip(site_scores.T, self.calibration.T, strict=True)
+        alone = np.column_stack([conformal_p_values(x, held_out) for x, held_out in columns]) <= rate
+        names = np.array(self.detectors.names)
+        said = [", ".join(names[row]) if alarm else "" for row, alarm in zip(alone, alarms, strict=True)]
+        table = pd.DataFrame({"score": scores, "p_value": p_values, "alarm": alarms, "sites": said})
+        return table.join(pd.DataFrame(site_scores, columns=self.detectors.names))
 
     def score_activations(self, watched: WatchedModel, activations: dict[bool, dict[Hookpoint, Tensor]]) -> Tensor:
         """Scores (b, sites) of tokens whose vectors (b, d) have been read, with the adapter on and off.

@@ -38,10 +38,6 @@ class UnlabelledPrompts:
         arrays = {"input_ids": input_ids, "attention_mask": mask, "row": index.astype(np.int64)}
         return {key: torch.from_numpy(array) for key, array in arrays.items()}
 
-    def by_length(self, index: np.ndarray) -> np.ndarray:
-        """The same positions, short prompts first, so that a batch needs little padding."""
-        return index[np.argsort(self.tokens.lengths[index], kind="stable")]
-
 
 class PromptData(L.LightningDataModule):
     """Prompts to be read by a model.

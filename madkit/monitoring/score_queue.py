@@ -116,7 +116,7 @@ class ScoreQueue:
             return
         parts: list[NDArray[np.float64]] = np.split(values, np.cumsum([len(tokens) for _, tokens in readable])[:-1])
         for (request, _), part in zip(readable, parts, strict=True):
-            request.table.set_result(self.monitor.table(part, request.rate))
+            request.table.set_result(self.monitor.state.table(part, request.rate))
 
 
 class QueueFullError(Exception):

@@ -17,8 +17,7 @@ from torch import Tensor
 from madkit.detection.detector import Detector
 from madkit.errors import ConfigError, DataError, StoreError
 from madkit.monitoring.default_detector import first_choice, require_unlabelled
-from madkit.monitoring.held_out import share_out
-from madkit.monitoring.monitor import Monitor
+from madkit.monitoring.held_out import numbered, share_out
 from madkit.monitoring.monitor_folder import read_state, write_state
 from madkit.monitoring.monitor_state import MonitorState
 from madkit.monitoring.site_detectors import SiteDetectors, fit_sites
@@ -90,13 +89,11 @@ class VectorMonitor:
         require_unlabelled(detector)
         if missing := [str(variant) for variant in detector.reads if variant not in read]:
             raise ConfigError(f"detector reads {', '.join(missing)} and vectors are {FEATURE}: give `base`, or another")
-        order = np.concatenate([parts.fit, parts.scale, parts.calibration])
-        splits = ["trusted"] * len(parts.fit) + ["calibration"] * (len(order) - len(parts.fit))
         with tempfile.TemporaryDirectory(prefix="madkit-") as folder:
             stores: dict[Variant, FeatureStore] = {}
             for variant, sites in read.items():
-                chosen = {site: x[torch.from_numpy(order)] for site, x in sites.items()}
-                rows = pd.DataFrame({"split": splits})
+                chosen = {site: x[torch.from_numpy(parts.order)] for site, x in sites.items()}
+                rows = pd.DataFrame({"split": parts.splits})
                 stores[variant] = import_vectors(chosen, rows, folder, variant.feature, variant.adapter)
             fitted, held_out = fit_sites(detector, stores, torch.device("cpu"))
         scale, calibration_scores = np.split(held_out, [len(parts.scale)])
@@ -153,7 +150,7 @@ class VectorMonitor:
             raise DataError(f"vectors lack {', '.join(missing)}, which this monitor was fitted on: give them")
         with torch.no_grad():
             site_scores = self.state.detectors.site_scores(read).numpy()
-        return Monitor(self.state).table(site_scores, rate, select=fdr is not None)
+        return self.state.table(site_scores, rate, select=fdr is not None)
 
     def save(self, folder: str | Path) -> None:
         """Write the monitor to a folder, replacing the one that is there."""
@@ -186,7 +183,5 @@ def _by_variant(vectors: Any, base: Any) -> dict[Variant, dict[str, Tensor]]:
 def _equal_rows(read: Mapping[Variant, Mapping[str, Tensor]]) -> NDArray[np.int64]:
     """A number (n,) for each prompt, the same for those that are equal at every site."""
     sites = [x.double().contiguous().numpy() for sites in read.values() for x in sites.values()]
-    numbers: dict[bytes, int] = {}
     rows = zip(*sites, strict=True)
-    keys = (hashlib.blake2b(b"".join(x.tobytes() for x in row), digest_size=16).digest() for row in rows)
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+    return numbered(hashlib.blake2b(b"".join(x.tobytes() for x in row), digest_size=16).digest() for row in rows)

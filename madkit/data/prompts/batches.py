@@ -62,10 +62,6 @@ class LabelledPrompts:
         }
         return {key: torch.tensor(array) for key, array in arrays.items()}
 
-    def by_length(self, index: np.ndarray) -> np.ndarray:
-        """The same positions, short prompts first, so that a batch needs little padding."""
-        return index[np.argsort(self.tokens.lengths[index], kind="stable")]
-
 
 class TrainBatches:
     """The training batches of one process: an iterable that continues at the trainer's position.
@@ -137,7 +133,7 @@ class TrainBatches:
             orders = [rng.permutation(len(self.prompts)) for _ in range(self.passes)]
             self._order = epoch, np.concatenate(orders)
         start = step * self.batch_size
-        return self.prompts.by_length(self._order[1][start : start + self.batch_size])
+        return self.prompts.tokens.by_length(self._order[1][start : start + self.batch_size])
 
     def micro_batch(self, epoch: int, index: int) -> np.ndarray:
         """The positions of the prompts of this process' index-th forward pass of an epoch."""
@@ -160,7 +156,7 @@ class ValidationBatches:
 
     def __init__(self, prompts: LabelledPrompts, batch_size: int, rank: int = 0, world: int = 1) -> None:
         self.prompts = prompts
-        order = prompts.by_length(np.arange(len(prompts)))
+        order = prompts.tokens.by_length(np.arange(len(prompts)))
         batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
         padding = -len(batches) % world
         weighted = [(batch, 1.0) for batch in batches] + [(batches[-1], 0.0)] * padding

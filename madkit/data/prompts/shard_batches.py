@@ -9,17 +9,19 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from madkit.data.prompts.batches import Batch
+from madkit.data.prompts.tokens import TokenizedPrompts
 from madkit.store.shards import Shard
 
 
 class BatchedPrompts(Protocol):
     """Prompts that can be collated, such as `LabelledPrompts`."""
 
+    @property
+    def tokens(self) -> TokenizedPrompts:
+        """The prompts."""
+
     def batch(self, index: np.ndarray) -> Batch:
         """Collate the prompts at some positions (b,)."""
-
-    def by_length(self, index: np.ndarray) -> np.ndarray:
-        """The same positions, short prompts first."""
 
 
 class ShardBatches(Dataset[Batch]):
@@ -39,7 +41,7 @@ class ShardBatches(Dataset[Batch]):
         self.prompts = prompts
         self.items: list[tuple[Shard, np.ndarray, bool]] = []
         for shard in shards:
-            order = prompts.by_length(np.array(shard.rows))
+            order = prompts.tokens.by_length(np.array(shard.rows))
             starts = range(0, len(order), batch_size)
             self.items += [(shard, order[i : i + batch_size], i == starts[-1]) for i in starts]
 

@@ -54,6 +54,10 @@ class TokenizedPrompts:
         where = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
         return TokenizedPrompts(self.ids[where], starts, self.choices[rows], self.pad_id)
 
+    def by_length(self, rows: np.ndarray) -> np.ndarray:
+        """The same indices, short prompts first, so that a batch needs little padding."""
+        return rows[np.argsort(self.lengths[rows], kind="stable")]
+
     def padded(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Put prompts into a rectangle, padded on the left so that all end in the last column.
 

@@ -49,8 +49,7 @@ class WeightFile:
         Raises:
             ConfigError: it is missing, damaged, of another shape, or not of floating-point numbers.
         """
-        if name not in self.names:
-            raise ConfigError(f"{str(self.path)!r} has no tensor {name!r}; it has {', '.join(self.names[:8])}")
+        self._require(name)
         with self._explained(), self._opened() as file:
             tensor = torch.from_numpy(np.array(file[name])) if self._is_npz else file.get_tensor(name).clone()
         if not tensor.is_floating_point() or (tensor.ndim != 2 if shape is None else tuple(tensor.shape) != shape):
@@ -68,8 +67,7 @@ class WeightFile:
             name: a matrix of a safetensors file.
             dim: 0 for the lengths of columns, 1 for those of rows.
         """
-        if name not in self.names:
-            raise ConfigError(f"{str(self.path)!r} has no tensor {name!r}; it has {', '.join(self.names[:8])}")
+        self._require(name)
         with self._explained(), self._opened() as file:
             matrix = file.get_slice(name)
             rows, columns = matrix.get_shape()
@@ -77,6 +75,10 @@ class WeightFile:
             parts = [matrix[i : i + step].double().square().sum(dim) for i in range(0, rows, step)]
         squares = torch.cat(parts) if dim == 1 else torch.stack(parts).sum(0)
         return squares.sqrt().float()
+
+    def _require(self, name: str) -> None:
+        if name not in self.names:
+            raise ConfigError(f"{str(self.path)!r} has no tensor {name!r}; it has {', '.join(self.names[:8])}")
 
     @property
     def _is_npz(self) -> bool:
