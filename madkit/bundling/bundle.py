@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
-import sys
 from collections.abc import Sequence
 from importlib.resources import files as resources
 from pathlib import Path
@@ -158,11 +157,6 @@ def write_bundle(
 def needs_gguf(base: str | None) -> bool:
     """Whether what a base is called in the bundle is a GGUF file."""
     return base is not None and base.endswith(SUFFIX)
-
-
-def own_python() -> str:
-    """The version of Python that is running, such as ``3.12``."""
-    return f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def _hidden(path: Path) -> bool:

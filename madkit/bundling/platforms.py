@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 from madkit.errors import ConfigError
 
@@ -45,3 +46,8 @@ def machine_of(platform: str) -> str:
     """
     found = re.search(r"(x86_64|amd64|aarch64|arm64|ppc64le|s390x|i686|armv7l|universal2)$", platform)
     return "" if found is None or found[1] == "universal2" else found[1]
+
+
+def own_python() -> str:
+    """The version of Python that is running, such as ``3.12``."""
+    return f"{sys.version_info[0]}.{sys.version_info[1]}"

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 import madkit
-from madkit.bundling.platforms import compatible
+from madkit.bundling.platforms import compatible, own_python
 from madkit.errors import ConfigError
 from madkit.runs.atomic import make_folder, write_atomically
 from madkit.runs.file_digest import file_digest
@@ -54,7 +54,7 @@ class Wheelhouse:
             self.target += ["--platform", tag]
         if python is not None:
             self.target += ["--python-version", python]
-        self.what = f"{platform or 'this machine'} and Python {python or _own_python()}"
+        self.what = f"{platform or 'this machine'} and Python {python or own_python()}"
 
     def collect(self, source: Path | None = None) -> list[Path]:
         """The wheels, downloaded where they are not at hand.
@@ -189,7 +189,3 @@ def _file_of(item: dict[str, Any]) -> Path | None:
 def _left_out(name: str) -> str:
     """The version of the stand-in of a package that is left out: above that of any wheel of the installed version."""
     return f"{version(name).partition('+')[0]}+left.out"
-
-
-def _own_python() -> str:
-    return f"{sys.version_info[0]}.{sys.version_info[1]}"

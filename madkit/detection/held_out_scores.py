@@ -14,11 +14,8 @@ from madkit.detection.supervised_probe import PROBE
 from madkit.errors import DataError
 from madkit.statistics.aggregation import aggregate_held_out
 from madkit.statistics.alarm_rates import alarm_rates
-from madkit.statistics.conformal import conformal_p_values, smallest_rate
+from madkit.statistics.conformal import conformal_p_values, nominal_rate
 from madkit.store.variant import Variant
-
-#: The false-alarm rate that thresholds are set for.
-NOMINAL = 0.01
 
 _COLUMNS = ("false_alarms", "false_alarms_low", "false_alarms_high", "nominal")
 
@@ -63,7 +60,7 @@ def alarm_columns(
 ) -> list[dict[str, Any]]:
     """How often thresholds that are set on held-out trusted prompts alarm on the normal prompts of a subset.
 
-    A prompt alarms where its conformal p-value is at most `NOMINAL`, or, with fewer calibration prompts than that
+    A prompt alarms where its conformal p-value is at most 0.01, or, with fewer calibration prompts than that
     needs, at most the smallest rate that they can promise.
 
     Args:
@@ -76,7 +73,7 @@ def alarm_columns(
         was promised; NaN where there are no calibration prompts.
     """
     normal = ~subset.labels
-    nominal = [np.nan if known is None else max(NOMINAL, smallest_rate(len(known))) for known in held_out]
+    nominal = [np.nan if known is None else nominal_rate(len(known)) for known in held_out]
     alarms = np.zeros((len(values), int(normal.sum())), dtype=bool)
     for row, scores, known, rate in zip(alarms, values[:, normal], held_out, nominal, strict=True):
         if known is not None:

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from madkit.detection.covariates import Covariates
 from madkit.detection.detector import Assumptions, in_order
-from madkit.detection.held_out_scores import NOMINAL, ScoreKey
+from madkit.detection.held_out_scores import ScoreKey
 from madkit.detection.subsets import Subset
 from madkit.detection.supervised_probe import PROBE
 from madkit.errors import DataError
 from madkit.statistics.alarm_rates import alarm_rates
-from madkit.statistics.conformal import conformal_p_values, smallest_rate
+from madkit.statistics.conformal import NOMINAL, conformal_p_values, nominal_rate
 from madkit.statistics.nuisance_regression import NuisanceRegression
 from madkit.statistics.stream_null import LEAST_STREAM, StreamNull, recalibrated_p_values
 from madkit.statistics.weighted_conformal import density_ratio, weighted_conformal_p_values
@@ -137,7 +137,7 @@ def _lines(
 ) -> list[dict[str, Any]]:
     """One line of the table per way and share."""
     m = len(own.held_out)
-    nominal = max(NOMINAL, smallest_rate(m))
+    nominal = nominal_rate(m)
     lines, alarms = [], []
     for way, share, found in _alarms(own, streams, subset.labels, nominal):
         needs = {*told.needs.split(", "), *({_STREAM} if way in _OFFLINE else ())}

@@ -44,6 +44,10 @@ def conformal_p_values(scores: ArrayLike, calibration: ArrayLike) -> Numbers:
     return (1 + as_high) / (1 + len(held_out))
 
 
+#: The false-alarm rate that detectors are judged at.
+NOMINAL = 0.01
+
+
 def smallest_rate(m: int) -> float:
     """The smallest false-alarm rate that m calibration prompts can promise, which is that of the largest score.
 
@@ -52,6 +56,16 @@ def smallest_rate(m: int) -> float:
         0.01
     """
     return 1 / (1 + m)
+
+
+def nominal_rate(m: int) -> float:
+    """The false-alarm rate that thresholds are set for: `NOMINAL`, or the smallest that m calibration prompts promise.
+
+    Example:
+        >>> nominal_rate(500), nominal_rate(49)
+        (0.01, 0.02)
+    """
+    return max(NOMINAL, smallest_rate(m))
 
 
 def needed_calibration(fpr: float) -> int:

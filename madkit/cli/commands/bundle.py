@@ -12,11 +12,10 @@ from madkit.bundling.bundle import (
     bytes_of,
     default_command,
     needs_gguf,
-    own_python,
     recipe_files,
     write_bundle,
 )
-from madkit.bundling.platforms import machine_of
+from madkit.bundling.platforms import machine_of, own_python
 from madkit.bundling.wheelhouse import Wheelhouse
 from madkit.errors import ConfigError
 from madkit.runs.gguf_base import cache_folder

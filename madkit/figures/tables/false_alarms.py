@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from madkit.statistics.conformal import NOMINAL
+
 FALSE_ALARMS = ("false_alarms", "false_alarms_low", "false_alarms_high")
 """The columns of that number and its interval."""
-
-NOMINAL = 0.01
-"""The rate that such a threshold is set for where there are calibration prompts enough."""
 
 
 def about_false_alarms(rows: pd.DataFrame) -> Iterator[str]:
