@@ -45,7 +45,7 @@ class Sheet(NamedTuple):
     """One thing to write: a figure under a stem, or a text or document under a full file name."""
 
     name: str
-    """A stem such as ``fig07_auroc_vs_quirkiness`` for a figure; ``table1.md`` for a text."""
+    """A stem such as ``auroc_vs_quirkiness_activations`` for a figure; ``table1.md`` for a text."""
     body: Figure | Document | str | Iterator[str]
     """A matplotlib figure, saved once per format; tables with words; or the text of the file, if long in pieces."""
     model: str | None = None

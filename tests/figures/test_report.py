@@ -50,16 +50,13 @@ def page(folder: Path) -> str:
 
 
 def test_every_figure_is_drawn_whole(folder: Path) -> None:
-    per_model = ["fig01-02_auroc_online", "fig05-06_log_odds", "fig09-10_losses", "training", "heat_map", "scores"]
+    per_model = ["auroc_by_layer_online", "log_odds", "losses", "training", "heat_map", "scores"]
     per_model += ["roc_online", "pca_activations"]
     stems = {f"{name}_{model}" for name in per_model for model in OWN}
-    stems |= {"fig03-04_auroc_offline_tiny-llama", "roc_offline_tiny-llama", "forest_auroc", "critical_difference"}
-    for name, figures in (("quirkiness", ("fig07", "fig08", "fig07-08")), ("separation", ("fig11",) * 3)):
-        for figure, feature in zip(figures, ("activations", "attribution", "flow"), strict=True):
-            stems.add(f"{figure}_auroc_vs_{name}_{feature}")
-        stems.add(f"{figures[-1]}_auroc_vs_{name}_sae")
-    stems |= {"fig12_logit_separation_vs_separation", "fig13_logit_variance_vs_separation"}
-    stems |= {"fig14_logit_separation_vs_logit_variance"}
+    stems |= {"auroc_by_layer_offline_tiny-llama", "roc_offline_tiny-llama", "forest_auroc", "critical_difference"}
+    features = ("activations", "attribution", "flow", "sae")
+    stems |= {f"auroc_vs_{name}_{feature}" for name in ("quirkiness", "separation") for feature in features}
+    stems |= {"logit_separation_vs_separation", "logit_variance_vs_separation", "logit_separation_vs_logit_variance"}
     pictures = sorted((folder / "out").glob("*.png"))
     assert {path.stem for path in pictures} == stems
     for path in pictures:
@@ -140,7 +137,7 @@ def figures(page: str) -> dict[str, dict]:
 
 def test_figures_are_complete_pictures_with_points_inside_the_page(page: str) -> None:
     found = figures(page)
-    assert "fig01-02_auroc_online_tiny-llama_others_1" in found  # knn, which no study published
+    assert "auroc_by_layer_online_tiny-llama_others_1" in found  # knn, which no study published
     for name, figure in found.items():
         assert figure["svg"].rstrip().endswith("</svg>") and figure["svg"].startswith("<?xml"), name
         assert figure["points"], name
@@ -167,7 +164,7 @@ def test_points_say_the_numbers_of_the_results(folder: Path, page: str) -> None:
     results = pd.read_parquet(folder / "runs" / "tiny-llama" / "nli" / "detection" / "results.parquet")
     row = results.query("feature == 'activations' and score == 'lof' and subset == 'all' and layer == 1").iloc[0]
     words = f"nli, activations lof, model.layers.1: AUROC {row['auroc']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-    assert words in {words for _, _, words in figures(page)["fig01-02_auroc_online_tiny-llama"]["points"]}
+    assert words in {words for _, _, words in figures(page)["auroc_by_layer_online_tiny-llama"]["points"]}
 
 
 # ---------------------------------------------------------------- in a browser
@@ -217,7 +214,7 @@ def test_the_page_works_in_a_browser(browser, folder: Path, page: str, tmp_path:
     run = browser.execute_script
     assert run("return document.documentElement.scrollWidth <= innerWidth")  # only tables scroll sideways
 
-    name = "fig01-02_auroc_online_tiny-llama"
+    name = "auroc_by_layer_online_tiny-llama"
     left, top, width, height = browser.execute_async_script(DRAWN, name)
     x, y, words = figures(page)[name]["points"][0]
     mouse = ActionChains(browser)

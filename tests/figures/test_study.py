@@ -28,19 +28,24 @@ TABLES = COMPARED | {
 }
 TABLES |= {"table1.tex", "which_detector.md"}
 BESIDES = {"report.html", "sources.json"}
-FROM_RESULTS = "fig01-02 fig05-06 fig07 fig09-10 fig11 fig12 fig13 fig14 forest critical heat roc scores pca"
-EVERYTHING = {*FROM_RESULTS.split(), *TABLES, "training"} - {"critical"}  # ranks need two datasets
+LOGITS = "logit_separation_vs_separation logit_variance_vs_separation logit_separation_vs_logit_variance"
+OF_PROMPTS = "log_odds roc_online scores pca"
+FROM_RESULTS = (
+    f"auroc_by_layer_online auroc_vs_quirkiness auroc_vs_separation losses {LOGITS} {OF_PROMPTS} forest heat_map"
+)
+EVERYTHING = {*FROM_RESULTS.split(), *TABLES, "training"}  # but for ranks, which need two datasets
+KNOWN = EVERYTHING | {"auroc_by_layer_offline", "roc_offline"}
 
 
 @pytest.mark.parametrize(
     ("part", "lost"),
     [
         ("history.parquet", "training"),
-        ("detection/prompts.parquet", "fig05-06 roc scores pca"),
-        ("detection/scores.parquet", "roc scores"),
+        ("detection/prompts.parquet", OF_PROMPTS),
+        ("detection/scores.parquet", "roc_online scores"),
         ("detection/pca.parquet", "pca"),
-        ("detection/separation.parquet", "fig11 fig12 fig13 fig14"),
-        ("detection/summary.json", "fig07 fig09-10"),
+        ("detection/separation.parquet", f"auroc_vs_separation {LOGITS}"),
+        ("detection/summary.json", "auroc_vs_quirkiness losses"),
         ("detection/comparisons.parquet", " ".join(sorted(COMPARED))),
         ("detection/results.parquet", f"{FROM_RESULTS} {' '.join(TABLES)}"),
     ],
@@ -54,7 +59,8 @@ def test_a_missing_part_leaves_out_only_its_figures(
 
 
 def families(sheets: dict[str, object]) -> set[str]:
-    return {name if "." in name else name.split("_")[0] for name in sheets}
+    """The names without the model's, the feature's, or how many there are."""
+    return {next((known for known in sorted(KNOWN, reverse=True) if name.startswith(known)), name) for name in sheets}
 
 
 def test_no_control_one_layer_no_aggregate_and_no_answers(tmp_path: Path) -> None:
@@ -62,7 +68,7 @@ def test_no_control_one_layer_no_aggregate_and_no_answers(tmp_path: Path) -> Non
     edit(run, "results.parquet", lambda t: t[t["adapter"] & (t["site"] != "aggregate")])
     edit(run, "prompts.parquet", lambda t: t.assign(log_odds=np.nan))
     sheets = sheets_of([tmp_path])
-    gone = {"fig05-06", "table_aggregation.csv", "table_aggregation.md"}
+    gone = {"log_odds", "table_aggregation.csv", "table_aggregation.md"}
     assert families(sheets) == EVERYTHING - gone
     row = pd.read_csv(StringIO(sheets["table1.csv"])).set_index("detector").loc["activations lof"]
     source = pd.read_parquet(run / "detection" / "results.parquet").query("score == 'lof' and subset == 'all'")
@@ -100,7 +106,7 @@ def test_results_of_another_format_are_refused(tmp_path: Path) -> None:
 def test_offline_scores_get_their_own_figure(tmp_path: Path) -> None:
     run = write_run(tmp_path, "m", "addition", layers=2)
     edit(run, "results.parquet", lambda t: t.assign(setting=np.where(t["score"] == "lof", "offline", "online")))
-    assert families(sheets_of([tmp_path])) == EVERYTHING | {"fig03-04"}  # and a page of ROC curves of its own
+    assert families(sheets_of([tmp_path])) == EVERYTHING | {"auroc_by_layer_offline", "roc_offline"}
 
 
 def test_two_models_never_share_a_file(tmp_path: Path) -> None:
@@ -115,7 +121,7 @@ def test_the_curves_are_the_results(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     for dataset in ("nli", "addition"):
         write_run(runs, "tiny-llama", dataset, layers=2, n=80)
-    figure = sheets_of([runs], ["auroc_layers"])["fig01-02_auroc_online_tiny-llama"]
+    figure = sheets_of([runs], ["auroc_layers"])["auroc_by_layer_online_tiny-llama"]
     panel = next(ax for ax in figure.axes if ax.get_title() == "nli")  # the first row: activations
     source = pd.read_parquet(runs / "tiny-llama" / "nli" / "detection" / "results.parquet")
     source = source.query("score == 'lof' and subset == 'all' and aggregation != 'max'")

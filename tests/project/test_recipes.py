@@ -129,7 +129,7 @@ def test_tensorboard_has_the_curves_and_the_histograms(finished, drawn):
     assert "log_odds" in events.Tags()["images"]
     detection = EventAccumulator(str(drawn / "tensorboard" / "test"))
     detection.Reload()
-    assert {"fig01-02_auroc_online", "roc_online"} <= set(detection.Tags()["images"])
+    assert {"auroc_by_layer_online", "roc_online"} <= set(detection.Tags()["images"])
     for subset in ("all", "agree", "disagree"):
         assert any(tag.endswith(subset) and "auroc_by_layer" in tag for tag in detection.Tags()["scalars"])
 

@@ -99,11 +99,11 @@ def test_every_figure_is_there():
     for table in (f"table{name}" for name in tables):
         assert {f"{table}.md", f"{table}.csv"} <= names
     for model in MODELS:
-        own = ["fig05-06_log_odds", "fig09-10_losses", "training"]
-        own += ["fig01-02_auroc_online", "fig03-04_auroc_offline", "fig01-04_auroc_ceiling"]
+        own = ["log_odds", "losses", "training"]
+        own += ["auroc_by_layer_online", "auroc_by_layer_offline", "auroc_by_layer_ceiling"]
         for figure in own:
             # Many detectors take several pages.
             for kind in ("png", "pdf"):
                 assert any(name.startswith(f"{figure}_{model}") and name.endswith(kind) for name in names)
-    assert "fig07_auroc_vs_quirkiness_activations.png" in names
-    assert "fig11_auroc_vs_separation_activations.png" in names
+    assert "auroc_vs_quirkiness_activations.png" in names
+    assert "auroc_vs_separation_activations.png" in names

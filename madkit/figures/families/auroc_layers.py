@@ -1,4 +1,4 @@
-"""Figures 1 to 4: AUROC at each layer and aggregated over them, online and offline, one page per model."""
+"""AUROC at each layer and aggregated over them, online and offline, one page per model."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,11 +15,12 @@ from madkit.figures.drawing.panel_matrix import FEW_COLUMNS, panel_matrix
 from madkit.figures.drawing.style import LineStyle, line_styles
 from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.naming import count_prompts, detector_name, score_name, setting_order, with_control
+from madkit.figures.published.figures import counterpart
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped, ordered_datasets
 from madkit.figures.results.selection import first_panels
 
-_NUMBERS = {"online": "fig01-02", "offline": "fig03-04"}
+_COUNTERPARTS = {"online": counterpart(1, 2), "offline": counterpart(3, 4)}
 _TITLES = {"ceiling": "how well a probe that is told the labels finds the quirk (the ceiling), by layer"}
 _CONTROL = LineStyle(style.GREY, "--", "_", True)
 
@@ -43,7 +44,7 @@ def auroc_layers(results: Results) -> Iterator[Sheet]:
         totals = aggregated[
             (aggregated["model"] == model) & (aggregated["setting"] == setting) & (aggregated["subset"] == "all")
         ]
-        name = f"{_NUMBERS.get(setting, 'fig01-04')}_auroc_{setting}_{results.slug(model)}"
+        name = f"auroc_by_layer_{setting}_{results.slug(model)}"
         title = (
             f"{model}: " + _TITLES.get(setting, f"how well {setting} scores find the quirk, by layer") + results.shown
         )
@@ -74,7 +75,8 @@ def _draw(title: str, rows: pd.DataFrame, totals: pd.DataFrame, detectors: Seque
         title,
         f"AUROC of quirky (anomalous) against normal test prompts; {count_prompts(rows)} per dataset. Bands and "
         "whiskers: 95% intervals, which know which prompts share a statement or speaker. "
-        '"agg": the mean of the score over all layers. Each row of panels is a feature, each line a score.',
+        '"agg": the mean of the score over all layers. Each row of panels is a feature, each line a score. '
+        + _COUNTERPARTS.get(str(rows["setting"].iloc[0]), ""),
         features,
         datasets,
         set(zip(shown["feature"], shown["dataset"], strict=True)),

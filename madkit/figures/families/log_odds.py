@@ -1,4 +1,4 @@
-"""Figures 5 and 6: the log odds of " Yes" for each character, label and agreement, one page per model."""
+"""The log odds of " Yes" for each character, label and agreement, one page per model."""
 
 from collections.abc import Iterator
 
@@ -12,6 +12,7 @@ from madkit.figures.drawing import style
 from madkit.figures.drawing.panel_page import PanelBlock, panel_page
 from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.naming import count_range
+from madkit.figures.published.figures import counterpart
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, ordered_datasets
 from madkit.figures.results.selection import first_panels
@@ -33,7 +34,7 @@ def log_odds(results: Results) -> Iterator[Sheet]:
         if answered := [part for part in parts if len(part)]:
             rows = pd.concat(answered)
             yield Sheet(
-                f"fig05-06_log_odds_{results.slug(model)}",
+                f"log_odds_{results.slug(model)}",
                 log_odds_figure(model + results.shown, rows, colors[model]),
                 model,
             )
@@ -54,7 +55,7 @@ def log_odds_figure(model: str, rows: pd.DataFrame, color: str = style.PALETTE[0
         "Split by the label of the prompt's own character, on prompts where both characters' labels "
         "agree and where they are opposed. Shapes: histograms, each scaled to its own peak; bars: "
         f"quartiles; ticks: medians; n = {count_range(counts)} prompts per shape. A quirky model keeps "
-        "the two shapes of every pair on their own sides of 0.",
+        f"the two shapes of every pair on their own sides of 0. {counterpart(5, 6)}",
         [PanelBlock(datasets, "character and prompts", "log odds of Yes (nats)")],
         [
             [

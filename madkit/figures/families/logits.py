@@ -1,4 +1,4 @@
-"""Figures 12 to 14: do separate states make separate answers? Separation and variance of the answer logits."""
+"""Do separate states make separate answers? Separation and variance of the answer logits."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,7 @@ from madkit.figures.drawing import style
 from madkit.figures.drawing.panel_page import PanelBlock, panel_page
 from madkit.figures.drawing.scatter import decades, log_axis, scatter_legend
 from madkit.figures.drawing.tooltips import describe_points
+from madkit.figures.published.figures import counterpart
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped
 from madkit.figures.results.selection import first_models
@@ -23,9 +24,10 @@ _AXES = {
     "logit_variance": "variance of the two answer logits (squared nats)",
 }
 _FIGURES = {
-    "fig12_logit_separation_vs_separation": ("Logit separation against separation", "separation", "logit_separation"),
-    "fig13_logit_variance_vs_separation": ("Logit variance against separation", "separation", "logit_variance"),
-    "fig14_logit_separation_vs_logit_variance": (
+    "logit_separation_vs_separation": (12, "Logit separation against separation", "separation", "logit_separation"),
+    "logit_variance_vs_separation": (13, "Logit variance against separation", "separation", "logit_variance"),
+    "logit_separation_vs_logit_variance": (
+        14,
         "Logit separation against logit variance",
         "logit_variance",
         "logit_separation",
@@ -38,10 +40,10 @@ def logits(results: Results) -> Iterator[Sheet]:
     """Three sheets of one panel: a point per model and dataset, a line fitted on the two log scales, and its R^2."""
     results = first_models(results)
     points = _points(results)
-    for name, (title, x, y) in _FIGURES.items():
+    for name, (number, title, x, y) in _FIGURES.items():
         positive = points[(points[[x, y]] > 0).all(axis=1)] if len(points) else points
         if len(positive):
-            yield _sheet(results, positive, name, title, x, y)
+            yield _sheet(results, positive, name, number, title, x, y)
 
 
 def _points(results: Results) -> pd.DataFrame:
@@ -54,7 +56,7 @@ def _points(results: Results) -> pd.DataFrame:
     return columns.join(states, how="inner").reset_index().astype(dict.fromkeys(_AXES, float))
 
 
-def _sheet(results: Results, points: pd.DataFrame, name: str, title: str, x: str, y: str) -> Sheet:
+def _sheet(results: Results, points: pd.DataFrame, name: str, number: int, title: str, x: str, y: str) -> Sheet:
     logs = np.log10(points[[x, y]].to_numpy(float))
     line = None
     fit = f"n = {len(points)}: too few points for a line"
@@ -66,7 +68,8 @@ def _sheet(results: Results, points: pd.DataFrame, name: str, title: str, x: str
         "A point per model and dataset, all test prompts. Separation: squared distance of the characters' means "
         "over the total variance; of states it is the mean over layers. "
         f"{'Line: least squares on both log scales. ' * (line is not None)}"
-        "R² with its 95% interval: Fisher's (1921), for points that belong together by dataset.",
+        "R² with its 95% interval: Fisher's (1921), for points that belong together by dataset. "
+        f"{counterpart(number)}",
         [PanelBlock([fit], _AXES[x], _AXES[y])],
         scatter_legend(results, points, control=False),
         (5.6, 4.2),

@@ -1,4 +1,4 @@
-"""Figures 9 and 10: loss on own labels and on the other character's, one page per model."""
+"""Loss on own labels and on the other character's, one page per model."""
 
 import math
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from madkit.figures.drawing import style
 from madkit.figures.drawing.panel_page import PanelBlock, panel_page
 from madkit.figures.drawing.tooltips import describe_points
 from madkit.figures.naming import count_range
+from madkit.figures.published.figures import counterpart
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped, ordered_datasets
 from madkit.figures.results.selection import first_models
@@ -35,7 +36,7 @@ def losses(results: Results) -> Iterator[Sheet]:
             f"{model}: loss on own labels and on the other character's labels{results.shown}",
             "Mean two-way cross-entropy on the test prompts where the two characters' labels are opposed; "
             f"{n}whiskers: 95% intervals; datasets: {len(datasets)}. A quirky model has its filled points left "
-            "of the dotted line and its open points right of it.",
+            f"of the dotted line and its open points right of it. {counterpart(9, 10)}",
             [PanelBlock([f"{name} prompts" for name in _CHARACTERS], "mean loss (nats)", "")],
             [
                 [
@@ -48,7 +49,7 @@ def losses(results: Results) -> Iterator[Sheet]:
         )
         for character, ax in zip(_CHARACTERS, axes[0], strict=True):
             _panel(ax, rows, character.lower(), datasets, color)
-        yield Sheet(f"fig09-10_losses_{results.slug(model)}", figure, model)
+        yield Sheet(f"losses_{results.slug(model)}", figure, model)
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, character: str, datasets: list[str], color: str) -> None:

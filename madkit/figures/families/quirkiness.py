@@ -1,4 +1,4 @@
-"""Figures 7 and 8: does a quirkier model have a better AUROC? One page per feature."""
+"""Does a quirkier model have a better AUROC? One page per feature."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,12 +11,13 @@ from madkit.figures.drawing.layout import compute_layout
 from madkit.figures.drawing.panel_page import PanelBlock, panel_page
 from madkit.figures.drawing.scatter import auroc_axis, draw_points, label_points, scatter_legend
 from madkit.figures.naming import score_name, slug
+from madkit.figures.published.figures import counterpart
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results
 from madkit.figures.results.selection import first_models
 from madkit.figures.tables.correlations import correlation_lines
 
-_NUMBERS = {"activations": "fig07", "attribution": "fig08"}
+_COUNTERPARTS = {"activations": counterpart(7), "attribution": counterpart(8)}
 _MOST_LABELS = 24  # with more points, names only hide them
 
 
@@ -34,7 +35,7 @@ def quirkiness(results: Results) -> Iterator[Sheet]:
     for further, triples in enumerate(main_and_further(points)):
         for feature in dict.fromkeys(feature for feature, _, _ in triples):
             panels = [(score, setting) for name, score, setting in triples if name == feature]
-            name = f"{_NUMBERS.get(feature, 'fig07-08')}_auroc_vs_quirkiness_{slug(feature)}" + "_others" * further
+            name = f"auroc_vs_quirkiness_{slug(feature)}" + "_others" * further
             yield Sheet(name, _draw(results, points, feature, panels, further > 0), report_only=further > 0)
 
 
@@ -55,7 +56,7 @@ def _draw(
         "A point per model and dataset; AUROC aggregated over layers, all test prompts. Bars: 95% intervals "
         "in both directions. Quirkiness: how much better each character's own labels fit than the other's, "
         "the lesser of the two; below 0, a character does not behave as meant. "
-        "Intervals of correlations: bootstrap of datasets.",
+        f"Intervals of correlations: bootstrap of datasets. {_COUNTERPARTS.get(feature, counterpart(7, 8))}",
         [PanelBlock(titles, "quirkiness coefficient (nats)", "AUROC")],
         scatter_legend(results, pd.concat(parts), control=any(len(part) for part in controls)),
         style.PANEL["large"],

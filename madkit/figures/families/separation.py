@@ -1,4 +1,4 @@
-"""Figure 11: AUROC at each layer against how far apart the characters are at that layer."""
+"""AUROC at each layer against how far apart the characters are at that layer."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,6 +13,7 @@ from madkit.figures.drawing.detectors import main_and_further
 from madkit.figures.drawing.panel_page import PanelBlock, panel_page
 from madkit.figures.drawing.scatter import auroc_axis, decades, draw_points, log_axis, scatter_legend
 from madkit.figures.naming import score_name, slug
+from madkit.figures.published.figures import counterpart
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results
 from madkit.figures.results.selection import first_models
@@ -35,7 +36,7 @@ def separation(results: Results) -> Iterator[Sheet]:
     for further, triples in enumerate(main_and_further(points)):
         for feature in dict.fromkeys(feature for feature, _, _ in triples):
             panels = [(score, setting) for name, score, setting in triples if name == feature]
-            name = f"fig11_auroc_vs_separation_{slug(feature)}" + "_others" * further
+            name = f"auroc_vs_separation_{slug(feature)}" + "_others" * further
             yield Sheet(name, _draw(results, points, feature, panels, further > 0), report_only=further > 0)
 
 
@@ -68,7 +69,7 @@ def _draw(
         "Separation: squared distance of the two characters' mean vectors over the total variance. Curve: "
         "1/2 + logistic(a + b log separation) / 2 by least squares. Pearson's is on log separation. Intervals: "
         "bootstrap of models and datasets, whose layers belong together; of R² Fisher's (1921), for the same groups. "
-        "Sites with separation 0 are left out.",
+        f"Sites with separation 0 are left out. {counterpart(11)}",
         [PanelBlock(titles, "separation (no unit, log scale)", "AUROC")],
         legends,
         style.PANEL["large"],
