@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from madkit.features import Feature as Feature
     from madkit.lm.quirky_lm import QuirkyLM as QuirkyLM
     from madkit.monitoring import Monitor as Monitor
+    from madkit.monitoring import VectorMonitor as VectorMonitor
     from madkit.scores import DiagonalMahalanobis as DiagonalMahalanobis
     from madkit.scores import KNearestNeighbours as KNearestNeighbours
     from madkit.scores import LocalOutlierFactor as LocalOutlierFactor
@@ -50,6 +51,7 @@ _MODULES = {
     "QuirkyData": "madkit.data.quirky.quirky_data",
     "QuirkyLM": "madkit.lm.quirky_lm",
     "Score": "madkit.scores",
+    "VectorMonitor": "madkit.monitoring",
     "auroc": "madkit.statistics",
     "compare": "madkit.statistics",
     "load_score": "madkit.scores",

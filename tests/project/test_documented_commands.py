@@ -15,22 +15,13 @@ from madkit.cli.commands import COMMANDS
 from madkit.cli.function_command import run_function
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (
-    "README.md",
-    "docs/activations.md",
-    "docs/data.md",
-    "docs/local_volume.md",
-    "docs/monitor.md",
-    "docs/offline.md",
-    "docs/serving.md",
-    "recipes/README.md",
-)
+PAGES = ("README.md", "recipes/README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")))
 #: What stands for a value in a loop of the shell.
 VALUES = {"$dataset": "addition"}
 
 
 def commands():
-    """The commands in blocks and in running text; those of one word only name what they are about."""
+    """The commands in blocks and in running text; not those of one word, or with dots, which leave something out."""
     found = {}
     for page in PAGES:
         outside, fenced = [], False
@@ -44,7 +35,7 @@ def commands():
         for span in re.findall(r"`(madkit [^`]+)`", "\n".join(outside)):
             if " --" in span and "help" not in span:
                 found.setdefault(span, page)
-    return {stage: page for line, page in found.items() for stage in stages_of(line)}
+    return {stage: page for line, page in found.items() if "..." not in line for stage in stages_of(line)}
 
 
 def stages_of(line):

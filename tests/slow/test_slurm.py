@@ -1,4 +1,4 @@
-"""The README's commands for Slurm, on a cluster of this machine: disturbed or not, the same numbers.
+"""The commands of docs/clusters.md, on a cluster of this machine: disturbed or not, the same numbers.
 
 Nothing is installed: where Slurm is not at hand the tests are skipped. The recipes are shortened, so the models learn
 nothing; but every stage of the pipeline runs.
@@ -37,7 +37,7 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def shown():
-    """The README's commands by what they are: two tasks, a job for each stage, all stages in a job."""
+    """Its commands by what they are: two tasks, a job for each stage, all stages in a job."""
     two_tasks, jobs, one_job = commands()
     assert (two_tasks[0], jobs[0], one_job[0]) == ("sbatch", "make", "sbatch")
     return {"two tasks": two_tasks, "jobs": jobs, "one job": one_job}

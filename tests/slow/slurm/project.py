@@ -1,4 +1,4 @@
-"""A copy of the project whose recipes take seconds, and the commands for Slurm that its README shows."""
+"""A copy of the project whose recipes take seconds, and the commands for Slurm that docs/clusters.md shows."""
 
 import os
 import re
@@ -60,9 +60,11 @@ def _shortened(recipe):
 
 
 def commands():
-    """The commands of the README's blocks that name Slurm's programs, as words."""
+    """The commands of the blocks of docs/clusters.md that name Slurm's programs, as words."""
     found = []
-    for block in re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE):
+    for block in re.findall(
+        r"^```sh\n(.*?)^```", (ROOT / "docs" / "clusters.md").read_text(), re.DOTALL | re.MULTILINE
+    ):
         for line in block.replace("\\\n", " ").splitlines():
             if re.search(r"\b(sbatch|srun)\b", line):
                 found.append(shlex.split(line, comments=True))
