@@ -147,8 +147,8 @@ def tokenize_prompts(
     if voiceless:
         longest, text, name = max(voiceless)
         raise ConfigError(
-            f"max_length={max_length} cuts {name!r}, which decides the answer, off {len(voiceless)} of {len(prompts)} prompts, "
-            f"such as {text[:40]!r}: raise it to {longest}, or leave such questions out"
+            f"max_length={max_length} cuts {name!r}, which decides the answer, off {len(voiceless)} of "
+            f"{len(prompts)} prompts, such as {text[:40]!r}: raise it to {longest}, or leave such questions out"
         )
     if n_unknown:
         different, left = len(set(prompts)), len({tuple(part) for part in parts})

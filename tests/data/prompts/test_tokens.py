@@ -218,6 +218,6 @@ def test_a_cut_prompt_keeps_who_speaks_or_is_refused(fast):
     n = whole.lengths.tolist()
     assert tokenize_prompts(tokenizer, texts, CHOICES[:2], max(n), speakers).ids.tolist() == whole.ids.tolist()
     assert tokenize_prompts(tokenizer, texts[1:], CHOICES[:1], n[1] - 1, speakers[1:]).lengths.tolist() == [n[1] - 1]
-    message = rf"max_length={n[0] - 3} cuts 'Luna', which decides the answer, off 1 of 2 prompts, .*: raise it to {n[0]}"
+    message = rf"max_length={n[0] - 3} cuts 'Luna', which decides the answer, off 1 of 2 .*: raise it to {n[0]}"
     with pytest.raises(ConfigError, match=message):
         tokenize_prompts(tokenizer, texts, CHOICES[:2], n[0] - 3, speakers)
