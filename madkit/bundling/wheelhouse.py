@@ -89,7 +89,7 @@ class Wheelhouse:
                 "wheel, by --package"
             )
         self._build(str(source), scratch)
-        return next(scratch.glob("madkit-*.whl"))
+        return next(scratch.glob("madkit_lm-*.whl"))
 
     def _build(self, what: str, folder: Path) -> None:
         self._pip("wheel", "--no-deps", "--wheel-dir", str(folder), what)

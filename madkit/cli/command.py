@@ -40,8 +40,11 @@ The stages, in order; each reads and writes the run folder <run>/<dataset>:
              madkit test --config recipes/test.yaml --run runs/llama --data.dataset addition
   figures    draw tables and figures of any number of runs
              madkit figures runs/ --out figures/
+  study      all of these for many models and datasets, side by side; what is there stays
+             madkit study --models tiny-llama --datasets addition hemisphere
 
 Also:
+  recipes    write the recipes that come with madkit: madkit recipes --out recipes/
   run        stages one after another with one start-up, as if each were given alone: madkit run --help
   data       make, look at and check the records of a dataset: madkit data --help
   import     activations made elsewhere become features: madkit import --help
@@ -86,7 +89,8 @@ def main(args: Sequence[str] | None = None) -> int:
         return 0
     debug = "--debug" in given
     command, *options = [word for word in given if word != "--debug"] or [""]
-    settle(os.environ)
+    if command != "study":  # which is no stage, and starts those that are from the environment as it is
+        settle(os.environ)
     begin()
     try:
         with nullcontext() if command == "run" else interruptible():  # a chain passes signals on

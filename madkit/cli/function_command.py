@@ -2,9 +2,9 @@
 
 Parameters without a default are positional, the others are options; the last positional one may be a list. A list is
 given as ``--models a b``, or by giving the option again; before a positional list it takes one word. Where no parameter
-is required, a first word that is no option is the first parameter. An underscore at the end of a name, which sets a
-parameter apart from a word of Python, is left out. With ``--config FILE.yaml`` options come from a file; those given
-after it count.
+is required, a first word that is no option is the first parameter. A flag may be given without a value. An underscore
+at the end of a name, which sets a parameter apart from a word of Python, is left out. With ``--config FILE.yaml``
+options come from a file; those given after it count.
 """
 
 from __future__ import annotations
@@ -86,6 +86,16 @@ def run_function(name: str, path: str, summary: str, words: Sequence[str]) -> in
     return function(**given)
 
 
+def _as_list(words: Sequence[str], hint: Any) -> str:
+    """Words of a list in one; whole numbers are taken for what they are only where they are asked for."""
+    numbers = list[int] in (hint, *get_args(hint)) and all(re.fullmatch(r"-?\d+", word) for word in words)
+    return json.dumps([int(word) for word in words] if numbers else list(words))
+
+
+#: The words that a flag may be followed by; without one of them it is set.
+_TRUTHS = ("true", "false", "yes", "no")
+
+
 class _UnknownOptionError(ValueError):
     """An option that is no parameter of a command's function."""
 
@@ -108,10 +118,13 @@ def _as_parsed(function: Callable[..., int], words: Sequence[str]) -> list[str]:
         ['--with_', '["a.py", "b.py"]', '["runs/a"]']
         >>> _as_parsed(draw, ["--with", "a.py", "runs/a", "runs/b"])
         ['--with_', '["a.py"]', '["runs/a", "runs/b"]']
+        >>> def study(of: str = "detection", dry_run: bool = False, benign: bool = True) -> int: ...
+        >>> _as_parsed(study, ["doses", "--dry-run", "--benign", "no"])
+        ['--of', 'doses', '--dry_run', 'true', '--benign', 'no']
     """
     parameters = inspect.signature(function).parameters.values()
     hints = get_type_hints(function)
-    lists = {p.name for p in parameters if list[str] in (hints[p.name], *get_args(hints[p.name]))}
+    lists = {p.name for p in parameters if {list[str], list[int]} & {hints[p.name], *get_args(hints[p.name])}}
     required = [p.name for p in parameters if p.default is p.empty]
     alone: list[str] = []
     options: list[str] = []
@@ -137,6 +150,8 @@ def _as_parsed(function: Callable[..., int], words: Sequence[str]) -> list[str]:
         elif name in lists:
             items = list(itertools.takewhile(lambda word: not word.startswith("-"), left))
             del left[: len(items)]
+        elif hints.get(name) is bool and not (left and left[0].lower() in _TRUTHS):
+            items = ["true"]
         else:
             items = [left.pop(0)] if left else []
         # One word may be a list already, as YAML writes it.
@@ -149,7 +164,7 @@ def _as_parsed(function: Callable[..., int], words: Sequence[str]) -> list[str]:
         # Nothing is left for the list that has to be there: the words of the last option, but its first, are that.
         alone += taken[1:]
         del several[last_list][1 - len(taken) :]
-    options += [word for name, words in several.items() for word in (f"--{name}", json.dumps(words))]
+    options += [word for name, words in several.items() for word in (f"--{name}", _as_list(words, hints[name]))]
     if alone and not required:
         first, *alone = alone
         options = [f"--{next(iter(hints))}", first, *options]

@@ -3,6 +3,8 @@
 #: By name: the path of the function, which returns the exit status, and a line of help.
 COMMANDS: dict[str, tuple[str, str]] = {
     "figures": ("madkit.cli.commands.figures.figures", "draw tables and figures of any number of runs"),
+    "study": ("madkit.cli.commands.study.study", "many models and datasets, from the fit to the figures, side by side"),
+    "recipes": ("madkit.cli.commands.recipes.recipes", "write the recipes that come with madkit"),
     "import": (
         "madkit.cli.commands.import_.import_",
         "activations made elsewhere become a store that `madkit test` reads",

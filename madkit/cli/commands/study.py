@@ -1,0 +1,100 @@
+"""`madkit study`: many runs with one command, side by side; what is there already stays."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from madkit.cli.chain import split
+from madkit.cli.commands.recipes import write_recipes
+from madkit.cli.early_errors import refuse_early
+from madkit.errors import ConfigError
+from madkit.study import DetectionStudy, DoseStudy, Job, JobRunner
+from madkit.study.job_runner import line_of
+
+MODELS = ("tiny-llama", "tiny-mistral")
+DATASETS = (
+    "addition", "subtraction", "multiplication", "modularaddition", "squaring", "hemisphere", "population", "sentiment",
+    "nli",
+)  # fmt: skip
+
+
+def study(
+    of: Literal["detection", "doses"] = "detection",
+    models: list[str] | None = None,
+    datasets: list[str] | None = None,
+    seeds: list[int] | None = None,
+    poser: list[str] | None = None,
+    over: list[str] | None = None,
+    bases: Literal["shipped", "train"] = "shipped",
+    benign: bool = True,
+    runs: str = "runs",
+    out: str | None = None,
+    recipes: str = "recipes",
+    jobs: int | None = None,
+    launch: str = "",
+    dry_run: bool = False,
+) -> int:
+    """Run what is missing or older than its recipes, and draw the figures; given again, it continues.
+
+    Args:
+        of: "detection": every model with every dataset, to its figures. "doses": how strong a quirk has to be before
+            detectors see it, from the adapters of one training.
+        models: Names of recipes, such as llama; by default tiny-llama and tiny-mistral, and tiny-llama for doses.
+        datasets: Names of datasets; by default nine, and addition, hemisphere and sentiment for doses.
+        seeds: Each run with these seeds, 0 by default; those of others lie in MODEL@SEED.
+        poser: Families of models that are compared in pairs; by default tiny-poser, none where it is given without any.
+        over: What is laid over predict.yaml and test.yaml, by default encoders and lora; volume is another one.
+        bases: Whether small base models are those that come with madkit, or trained here.
+        benign: Whether each run has a benign control beside it.
+        runs: Folder of the runs.
+        out: Folder of the figures; by default figures, and figures/doses for doses.
+        recipes: Folder of the recipes; where there is none, those that come with madkit are written to it.
+        jobs: How many commands run side by side, each with one thread; by default one per core.
+        launch: Words before each command, such as "srun -c 8".
+        dry_run: Only print the commands that would be run.
+    """
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"jobs={jobs} must be at least 1")
+    if any(seed < 0 for seed in seeds or ()):
+        raise ConfigError(f"seeds={seeds} must be 0 or more")
+    if not Path(recipes).is_dir():
+        write_recipes(Path(recipes))
+    figures = Path(out or ("figures/doses" if of == "doses" else "figures"))
+    planned: list[Job]
+    if of == "doses":
+        chosen = models or ["tiny-llama"], datasets or ["addition", "hemisphere", "sentiment"]
+        planned = DoseStudy(Path(recipes), Path(runs), figures, *chosen).jobs()
+    else:
+        planned = DetectionStudy(
+            Path(recipes), Path(runs), figures,
+            MODELS if models is None else models,
+            DATASETS if datasets is None else datasets,
+            seeds=seeds or [0],
+            poser=["tiny-poser"] if poser is None else poser,
+            over=["encoders", "lora"] if over is None else over,
+            benign=benign,
+            train_bases=bases == "train",
+        ).jobs()  # fmt: skip
+    runner = JobRunner(planned, shlex.split(launch), jobs or os.cpu_count() or 1)
+    due = runner.due()
+    _refuse_early(due)
+    if dry_run:
+        for job in due:
+            print(line_of(job))
+        return 0
+    return runner.run()
+
+
+def _refuse_early(due: Sequence[Job]) -> None:
+    """A slip in a name is said before anything runs, and not when it is its turn."""
+    seen: set[str] = set()
+    chains = [split(job.words[job.words[0] == "run" :]) for job in due if job.words[:1] in (("fit",), ("run",))]
+    for stage, *options in itertools.chain(*chains):
+        if stage == "fit" and not seen.issuperset(options):  # the other stages go on with what it leaves
+            refuse_early(stage, options)
+            seen.update(options)

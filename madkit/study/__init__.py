@@ -1,0 +1,9 @@
+"""Studies: many runs, each of which is a few commands, side by side and with what is there already left as it is."""
+
+from madkit.study.detection_study import DetectionStudy
+from madkit.study.dose_study import DoseStudy
+from madkit.study.job import Job
+from madkit.study.job_runner import JobRunner
+from madkit.study.recipe_folder import RecipeFolder
+
+__all__ = ["DetectionStudy", "DoseStudy", "Job", "JobRunner", "RecipeFolder"]

@@ -1,0 +1,87 @@
+"""StudiedModel: a model of a study with one seed, the base that it is tuned on, and the options that say so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from madkit.runs.shipped import shipped
+from madkit.study.job import Job
+from madkit.study.recipe_folder import TINY, RecipeFolder, configs
+
+ENCODERS = ("flow", "sae")
+
+
+class StudiedModel:
+    """A row of runs: those of a model with a seed, in ``<runs>/<model>``, or ``<runs>/<model>@<seed>``.
+
+    A small model has a base that comes with madkit, or one that is trained, as are those of other seeds than 0.
+
+    Args:
+        model: the name of its recipe.
+        recipes: where that is.
+        runs: the folder of all runs.
+        seed: 0 for what the recipes say.
+        train_base: whether a small model's base is trained also for seed 0.
+
+    Raises:
+        ConfigError: the model has no recipe.
+    """
+
+    def __init__(
+        self, model: str, recipes: RecipeFolder, runs: Path, seed: int = 0, *, train_base: bool = False
+    ) -> None:
+        self.model = model
+        self.recipes = recipes
+        self.recipe = recipes.of_model(model)
+        self.seed = seed
+        self.run = runs / (f"{model}@{seed}" if seed else model)
+        self.trains_base = model.startswith(TINY) and (train_base or seed != 0)
+
+    @property
+    def base(self) -> list[Path]:
+        """The file by which its base is known, where that is made here or comes with madkit."""
+        if self.trains_base:
+            return [self.run / "base" / "fit.json"]
+        weights = Path("bases") / self.model / "model.safetensors"
+        found = weights if weights.is_file() else shipped(weights.as_posix())
+        return [found] if found is not None else []
+
+    def based(self, option: str) -> list[str]:
+        """The option that names a base which is trained here: ``--model.base`` or ``--data.base``."""
+        return [option, str(self.run / "base" / "model")] if self.trains_base else []
+
+    def seeded(self) -> list[str]:
+        """The options of another seed."""
+        return ["--seed_everything", str(self.seed), "--data.seed", str(self.seed)] if self.seed else []
+
+    def base_job(self) -> list[Job]:
+        """The training of its base, where it is trained here."""
+        if not self.trains_base:
+            return []
+        recipes = [self.recipes.folder / "tiny" / "base.yaml"]
+        recipes += self.recipes.own(self.model, f"{self.model.removeprefix(TINY)}-base")
+        # The seeds of bases are hundreds, so that none is that of another recipe.
+        seed = ["--seed_everything", f"{self.seed}00", "--data.seed", f"{self.seed}00"] if self.seed else []
+        words = ["fit", *configs(recipes), "--run", str(self.run / "base"), *seed]
+        return [Job(self.base[0], tuple(words), tuple(recipes))]
+
+    def encoder_jobs(self) -> list[Job]:
+        """A flow and a sparse autoencoder per site of its base; every dataset uses the same ones."""
+        jobs = []
+        for kind, target in zip(ENCODERS, self.encoders, strict=True):
+            recipes = self.recipes.stage(self.model, kind)
+            words = ["fit", *configs(recipes), "--lm", str(self.recipe), "--run", str(self.run / kind)]
+            words += self.based("--data.base") + (["--seed_everything", str(self.seed)] if self.seed else [])
+            needs = (*recipes, self.recipe, *self.recipes.own(self.model, "texts"), *self.base)
+            jobs.append(Job(target, tuple(words), needs))
+        return jobs
+
+    @property
+    def encoders(self) -> list[Path]:
+        """The files by which its encoders are known."""
+        return [self.run / kind / "fit.json" for kind in ENCODERS]
+
+    @property
+    def tuning(self) -> list[Path]:
+        """What every tuning of it reads, beside its own recipes."""
+        return [*self.recipes.own(self.model, "prompts"), *self.base]
