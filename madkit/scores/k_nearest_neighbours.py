@@ -40,7 +40,7 @@ class KNearestNeighbours(Score):
         k: number of neighbours, at most the number of trusted rows.
         metric: "euclidean", or "cosine", which divides every row by its Euclidean length first.
         reduce: "kth" or "mean".
-        index: "exact", or "ivf": the approximate search of FAISS (``pip install 'madkit[faiss]'``), for more than about
+        index: "exact", or "ivf": the approximate search of FAISS (the extra ``madkit-lm[faiss]``), for more than about
             a hundred thousand trusted rows. The share of the exact neighbours that it finds, of a sample of trusted
             rows, is the fitted score's `recall`, which results keep; below 0.9 it warns.
         probes: with "ivf", how many of its cells a search reads; more find more and take longer.

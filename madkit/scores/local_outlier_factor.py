@@ -47,7 +47,7 @@ class LocalOutlierFactor(Score):
         variant: "breunig", or "simplified", where the density of a point is one over its k-distance: the mean
             over neighbours of kdist(x) / kdist(neighbour). Published numbers are of this kind, with the test batch
             among the neighbours.
-        index: "exact", or "ivf": the approximate search of FAISS (``pip install 'madkit[faiss]'``), for more than about
+        index: "exact", or "ivf": the approximate search of FAISS (the extra ``madkit-lm[faiss]``), for more than about
             a hundred thousand trusted rows. The share of the exact neighbours that it finds, of a sample of trusted
             rows, is the fitted score's `recall`, which results keep; below 0.9 it warns.
         probes: with "ivf", how many of its cells a search reads; more find more and take longer.

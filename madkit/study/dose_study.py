@@ -28,9 +28,7 @@ class DoseStudy:
         ConfigError: a model has no recipe, or a name is none of a folder.
     """
 
-    def __init__(
-        self, recipes: Path, runs: Path, out: Path, models: Sequence[str], datasets: Sequence[str]
-    ) -> None:
+    def __init__(self, recipes: Path, runs: Path, out: Path, models: Sequence[str], datasets: Sequence[str]) -> None:
         folder = RecipeFolder(recipes)
         self._out = out
         self._models = [StudiedModel(folder_name(model, "models"), folder, runs) for model in models]

@@ -11,8 +11,8 @@ from pathlib import Path
 class Job:
     """A command that writes a file, and the files that it is made of.
 
-    As for `make`, it is due where its file is missing or older than one of those. What a command finds complete it leaves
-    as it is, so that a job which is due may still be a matter of seconds.
+    As for `make`, it is due where its file is missing or older than one of those. What a command finds complete it
+    leaves as it is, so that a job which is due may still be a matter of seconds.
     """
 
     target: Path
@@ -37,7 +37,7 @@ class Job:
         """The words of the command, as they are once all jobs before this one are through."""
         return self.words
 
-    def finish(self) -> None:  # noqa: B027 - most jobs have nothing left to do
+    def finish(self) -> None:
         """What is done after the command has ended well."""
 
 

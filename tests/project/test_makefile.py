@@ -46,9 +46,20 @@ def test_figures_hand_every_variable_on(project):
     assert words[0] == "study" and after(words, "--models") == ["tiny-llama", "tiny-mistral"]
     assert len(after(words, "--datasets")) == 9 and after(words, "--seeds") == ["0"]
     assert after(words, "--poser") == ["tiny-poser"] and after(words, "--benign") == ["true"]
-    chosen = ("MODELS=llama", "DATASETS=nli addition", "SEEDS=0 3", "POSER=", "BASES=train", "BENIGN=", "RUNS=r", "OUT=o")
+    chosen = (
+        "MODELS=llama",
+        "DATASETS=nli addition",
+        "SEEDS=0 3",
+        "POSER=",
+        "BASES=train",
+        "BENIGN=",
+        "RUNS=r",
+        "OUT=o",
+    )
     words = study(project, "figures", *chosen, "JOBS=5", "LAUNCH=srun -c 4")
-    found = {option: after(words, f"--{option}") for option in ("models", "datasets", "seeds", "poser", "bases", "benign")}
+    found = {
+        option: after(words, f"--{option}") for option in ("models", "datasets", "seeds", "poser", "bases", "benign")
+    }
     assert found == {
         "models": ["llama"], "datasets": ["nli", "addition"], "seeds": ["0", "3"], "poser": [], "bases": ["train"],
         "benign": ["false"],

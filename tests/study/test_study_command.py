@@ -168,8 +168,8 @@ def test_a_first_look_needs_no_encoder_and_no_control(plan):
 
 def test_further_seeds_are_further_rows_of_runs(plan):
     """Those of seed 0 as ever; each of the others has its own folder, seed and, where it is made here, base."""
-    chosen = "--seeds 0 1 2 --models tiny-mistral llama --datasets nli --benign no --poser".split()
-    lines = [" ".join(words) for _, words in plan(*chosen)]
+    chosen = ["--seeds", "0", "1", "2", "--models", "tiny-mistral", "llama", "--datasets", "nli", "--benign", "no"]
+    lines = [" ".join(words) for _, words in plan(*chosen, "--poser")]
     of = {seed: [line for line in lines if f"@{seed}" in line and not line.startswith("figures")] for seed in (1, 2)}
     for seed, found in of.items():
         assert len(found) == 2 * 3 + 1  # of each model two encoders and a chain; of one the base

@@ -34,8 +34,8 @@ def write_recipes(out: Path, *, overwrite: bool = False) -> None:
     changed = [name for name, text in texts.items() if (out / name).exists() and (out / name).read_bytes() != text]
     if changed and not overwrite:
         raise ConfigError(
-            f"out={str(out)!r} has {len(changed)} recipes that differ from those of this version, such as {changed[0]}: "
-            "name another folder, or say --overwrite true"
+            f"out={str(out)!r} has {len(changed)} recipes unlike those of this version, such as {changed[0]}; name "
+            " another folder, or say --overwrite"
         )
     new = [name for name in texts if not (out / name).exists() or name in changed]
     for name in new:

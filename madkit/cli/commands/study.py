@@ -15,6 +15,7 @@ from madkit.cli.early_errors import refuse_early
 from madkit.errors import ConfigError
 from madkit.study import DetectionStudy, DoseStudy, Job, JobRunner
 from madkit.study.job_runner import line_of
+from madkit.study.poser_family import MEMBERS
 
 MODELS = ("tiny-llama", "tiny-mistral")
 DATASETS = (
@@ -91,10 +92,18 @@ def study(
 
 
 def _refuse_early(due: Sequence[Job]) -> None:
-    """A slip in a name is said before anything runs, and not when it is its turn."""
-    seen: set[str] = set()
+    """A slip in the name of a dataset is said before anything runs, and not after the encoders are trained."""
     chains = [split(job.words[job.words[0] == "run" :]) for job in due if job.words[:1] in (("fit",), ("run",))]
-    for stage, *options in itertools.chain(*chains):
-        if stage == "fit" and not seen.issuperset(options):  # the other stages go on with what it leaves
-            refuse_early(stage, options)
-            seen.update(options)
+    fits = [words for words in itertools.chain(*chains) if words[0] == "fit" and "--data.dataset" in words]
+    if not fits:
+        return
+    from madkit.cli.extensions import load_tasks
+    from madkit.data.tasks import task_names
+
+    load_tasks()
+    known = {*task_names(), *MEMBERS}
+    for stage, *options in fits:
+        dataset = options[options.index("--data.dataset") + 1]
+        if dataset not in known:
+            refuse_early(stage, options)  # unless it is a class, or its recipe names a table
+            known.add(dataset)

@@ -150,6 +150,6 @@ def _faiss() -> Any:
         import faiss
     except ImportError as error:
         raise ConfigError(
-            "index='ivf' needs the package faiss-cpu: pip install 'madkit[faiss]', or choose index='exact'"
+            "index='ivf' needs the package faiss-cpu: pip install 'madkit-lm[faiss]', or choose index='exact'"
         ) from error
     return faiss
