@@ -49,9 +49,9 @@ export MKL_NUM_THREADS ?= 1
 export MADKIT_PROGRESS ?= lines
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help env try test lint figures dose bench gpu clean
+.PHONY: help env try test test-lowest lint figures dose bench gpu clean
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 env: $(READY) ## .venv with madkit and its pinned dependencies
 $(READY): pyproject.toml constraints.txt
@@ -67,6 +67,13 @@ $(SMOLLM2): $(READY)
 
 test: $(READY) ## the test suite (about 8 minutes on two cores)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
+LOWEST := $(VENV)-lowest
+test-lowest: ## the test suite with the lowest versions that pyproject.toml allows
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
+	$(LOWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## ruff, mypy and the order of imports
 	$(BIN)/ruff check .
@@ -94,7 +101,7 @@ gpu: $(READY) ## speed and memory on one GPU, in under eight minutes; DEVICE=cpu
 
 SOURCE := .git madkit tests recipes bases docs examples benchmarks
 clean: ## remove runs, figures and the environment
-	@root=$$(pwd -P); for folder in $(VENV) $(RUNS) $(OUT); do \
+	@root=$$(pwd -P); for folder in $(VENV) $(LOWEST) $(RUNS) $(OUT); do \
 	  test -d "$$folder" || continue; real=$$(cd "$$folder" && pwd -P) || exit 2; \
 	  for kept in "$$root" "$$HOME" $(SOURCE:%="$$root"/%); do \
 	    case "$$kept/" in "$${real%/}"/*) echo "make clean: $$folder is or holds $$kept, which is kept; name another folder" >&2; exit 2;; esac; \
@@ -102,7 +109,7 @@ clean: ## remove runs, figures and the environment
 	      echo "make clean: $$folder lies in $$kept, which is kept; name another folder" >&2; exit 2; };; esac; \
 	  done; \
 	done
-	rm -rf -- $(VENV) $(RUNS) $(OUT) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf -- $(VENV) $(LOWEST) $(RUNS) $(OUT) .pytest_cache .mypy_cache .ruff_cache
 
 # --- the pipeline -----------------------------------------------------------------------------------------------------
 
