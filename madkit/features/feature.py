@@ -20,7 +20,7 @@ from madkit.runs.fingerprints import code_digest
 from madkit.runs.naming import labelled
 from madkit.streaming.accumulator import Accumulator
 
-SPLITS = ("trusted", "untrusted", "calibration", "test")
+SPLITS = ("trusted", "untrusted", "calibration", "test", "distractor")
 
 
 class Feature(Configured, ABC):

