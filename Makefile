@@ -49,7 +49,7 @@ export MKL_NUM_THREADS ?= 1
 export MADKIT_PROGRESS ?= lines
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help env try test test-lowest lint figures dose bench gpu clean
+.PHONY: help env try test test-lowest lint docs figures dose bench gpu clean
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
@@ -80,6 +80,14 @@ lint: $(READY) ## ruff, mypy and the order of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+SITE_READY := $(VENV)/.docs
+$(SITE_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+docs: $(SITE_READY) ## the documentation as a site in build/docs/html, its links and its reference checked
+	$(BIN)/python docs/site
 
 bench: $(READY) ## speed and memory against named alternatives (benchmarks/)
 	$(BIN)/python benchmarks/startup.py

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pages import copy_linked, links
+from linked_pages import copy_linked, links
 from reference import public_names, write_api, write_commands
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +65,7 @@ def main() -> None:
     ]
     if missing:
         raise SystemExit(f"not in the reference: {', '.join(missing)}")
-    print(f"open {(BUILD / 'html' / 'index.html').relative_to(ROOT)}")
+    print("open build/docs/html/index.html, or with its search: python -m http.server --directory build/docs/html")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-_LINK = re.compile(r"(?<!`)(\]\()([^)\s]+)(\))")
+_LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 _FENCE = re.compile(r"(^ *```.*?^ *```[^\n]*$)", re.DOTALL | re.MULTILINE)
 #: What is shown as it is, in the language of its ending.
 _CODE = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".json": "json", ".csv": "text"}
