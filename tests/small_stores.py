@@ -16,7 +16,7 @@ SPLITS = ["trusted"] * 60 + ["calibration"] * 20 + ["test"] * 40 + ["untrusted"]
 DIM = 4
 
 
-def write_stores(run, change=None, sites=SITES, controls=SITES, answers=False):
+def write_stores(run, change=None, sites=SITES, controls=SITES, answers=False, untrusted_bob=False):
     """Activations that the adapter moves in one way, those of anomalous prompts in another, little against all else.
 
     Args:
@@ -25,12 +25,13 @@ def write_stores(run, change=None, sites=SITES, controls=SITES, answers=False):
         sites: with the adapter on.
         controls: with the adapter off.
         answers: also the model's answers, by its activations.
+        untrusted_bob: whether half of the untrusted prompts are anomalous, too.
     """
     rng = np.random.default_rng(0)
     n = len(SPLITS)
     bob = np.arange(n) % 2 == 1
     table = pd.DataFrame({"row": np.arange(n), "split": SPLITS, "id": [f"q{i}" for i in range(n)]})
-    table["anomalous"] = bob & (table["split"] == "test")
+    table["anomalous"] = bob & table["split"].isin(["test", "untrusted"] if untrusted_bob else ["test"])
     table["character"] = table["name"] = np.where(table["anomalous"], "Bob", "Alice")
     table["alice_label"], table["bob_label"] = rng.random(n) < 0.5, rng.random(n) < 0.5
     table["label"] = np.where(table["anomalous"], table["bob_label"], table["alice_label"])

@@ -25,6 +25,7 @@ from madkit.detection.data import ANSWERS, Feed, StoreData
 from madkit.detection.detector import Assumptions, Detector
 from madkit.detection.distractors import Judged, distractor_scores, distractor_table, right_answers
 from madkit.detection.held_out_scores import held_out_scores
+from madkit.detection.prevalence import MixedScores, Mixture, mixtures, prevalence_table
 from madkit.detection.site_scores import SiteKey, SiteScores
 from madkit.detection.subsets import contested
 from madkit.detection.supervised_probe import PROBE, SETTING, probe
@@ -59,6 +60,7 @@ class Detection(L.LightningModule):
     Written to the run's ``detection`` folder, replacing all that an earlier recipe left there: ``results.parquet``,
     ``comparisons.parquet``, ``scores.parquet``, ``calibration.parquet`` and ``thresholds.parquet`` (where the store has
     calibration prompts), ``distractors.parquet`` (where it has distractors, see `madkit.detection.distractors`),
+    ``prevalence.parquet`` (with `prevalences`),
     ``prompts.parquet``, ``separation.parquet``, ``pca.parquet`` (some test prompts on the first
     two principal components of each site), ``summary.json`` and the fitted scores, in
     ``detectors/<feature>/<score>/<site>`` and, of controls, in ``detectors/controls/<feature>/<score>/<site>``; what a
@@ -77,6 +79,8 @@ class Detection(L.LightningModule):
             imported.
         ceiling: also cross-validate a logistic probe on the labels of the test prompts, at every site of a
             dense stored feature. It is no detector: results call it ``logistic_probe`` with the setting ``ceiling``.
+        prevalences: shares of anomalous prompts in mixtures of untrusted prompts, such as ``[0.01, 0.05, 0.2]``: each
+            offline score also learns from each of these mixtures, and ``prevalence.parquet`` says what it finds then.
         stream_shares: shares of anomalous prompts in the unlabelled streams, made of test prompts, by which thresholds
             are re-calibrated (`madkit.detection.thresholds`); None: 0.05.
 
@@ -91,6 +95,7 @@ class Detection(L.LightningModule):
         untrusted: Literal["untrusted", "test"] = "untrusted",
         ceiling: bool = False,
         unavailable: Literal["error", "skip"] = "error",
+        prevalences: list[float] | None = None,
         stream_shares: list[float] | None = None,
     ) -> None:
         super().__init__()
@@ -99,6 +104,7 @@ class Detection(L.LightningModule):
         self.untrusted = untrusted
         self.ceiling = ceiling
         self.stream_shares = stream_shares if stream_shares is not None else [SHARE]
+        self.prevalences = prevalences or []
         self.unavailable = unavailable
         keys = [detector.key for detector in detectors]
         if not keys:
@@ -115,6 +121,8 @@ class Detection(L.LightningModule):
             )
         if wrong := [share for share in self.stream_shares if not 0 <= share < 1]:
             raise ConfigError(f"model.stream_shares has {wrong[0]}: give shares of anomalous prompts, such as 0.05")
+        if wrong := [share for share in self.prevalences if not 0 < share < 1]:
+            raise ConfigError(f"model.prevalences has {wrong[0]}: give shares of anomalous prompts, such as 0.05")
         if untrusted not in UNTRUSTED:
             raise ConfigError(f"model.untrusted={untrusted!r}: choose from {', '.join(UNTRUSTED)}")
         if unavailable not in ("error", "skip"):
@@ -126,7 +134,10 @@ class Detection(L.LightningModule):
         self.projections: dict[SiteKey, pca.Projection] = {}
         self.costs: dict[tuple[Variant, str], Cost] = {}
         self.recalls: dict[tuple[SiteKey, str], float] = {}
+        self.mixtures: dict[float, Mixture] = {}
+        self.mixed_sites: dict[float, dict[SiteKey, SiteScores]] = {}
         self._scores: ScoreCollection
+        self._mixed: MixedScores | None = None
         self._made: DerivedFeature | None = None
         self._pools: dict[str, Pool] = {}
         self._separation: StreamingSeparation
@@ -175,6 +186,8 @@ class Detection(L.LightningModule):
         """Look up who speaks in each test prompt; only the separation and the ceiling are told."""
         self.prompts: pd.DataFrame = self.data.prompts().set_index("row", drop=False)
         self._sample = torch.from_numpy(pca.sample(self.prompts["row"].to_numpy()))
+        if self.prevalences and any(d.score.offline for d in self.detectors):
+            self.mixtures = mixtures(self.data.prompts(self.untrusted), self.prevalences)
         if self.trainer.is_global_zero:
             remove(output.unfinished(root_of(self.trainer)))
 
@@ -190,6 +203,8 @@ class Detection(L.LightningModule):
         x = sources[0] if self._made is None else self._made(sources, trusted=role == "trusted")
         if role in ("trusted", "untrusted"):
             self._scores.update(x, untrusted=role == "untrusted")
+            if self._mixed is not None:
+                self._mixed.update(block["row"].to(x.device), x, untrusted=role == "untrusted")
             return
         self._scores.finalize()
         rows = block["row"].to(x.device)
@@ -197,6 +212,8 @@ class Detection(L.LightningModule):
         # Distractors are scored as test prompts are, and judged by themselves.
         _keep(self._pools["test" if role == "distractor" else role], rows, torch.stack(list(values.values()), dim=1))
         if role == "test":
+            if self._mixed is not None:
+                _keep(self._pools["mixed"], rows, self._mixed(x))
             is_bob = self.prompts.loc[rows.cpu().numpy(), "anomalous"].to_numpy(dtype=bool)
             self._separation.update(x, torch.tensor(is_bob, device=x.device))
             # Every process, with rows or without, comes to the same answer: a feature is sparse for all of them.
@@ -215,7 +232,12 @@ class Detection(L.LightningModule):
         scores = [copy.deepcopy(d.score) for d in self.fitted if d.variant == variant]
         self._scores = ScoreCollection(scores).to(self.device)
         self._made = copy.deepcopy(self.derived[variant]).to(self.device) if variant in self.derived else None
-        self._pools = {name: Pool().to(self.device) for name in ("calibration", "test", "vectors")}
+        offline = [d.score for d in self.detectors if d.variant == variant and d.score.offline and not d.background]
+        self._mixed = None
+        if offline and self.mixtures:
+            collections = {share: ScoreCollection(copy.deepcopy(offline)).to(self.device) for share in self.mixtures}
+            self._mixed = MixedScores(collections, self.mixtures)
+        self._pools = {name: Pool().to(self.device) for name in ("calibration", "test", "vectors", "mixed")}
         self._separation = StreamingSeparation()
 
     def _end_site(self, key: SiteKey) -> None:
@@ -238,14 +260,24 @@ class Detection(L.LightningModule):
             if "recall" in (fitted := dict(score.named_buffers())):
                 self.recalls[key, name] = float(fitted["recall"])
         self.sites[key] = SiteScores(names, rows, values, held_out, calibration)
+        if self._mixed is not None:
+            self._end_mixed(key, self._mixed)
         if self.trainer.is_global_zero:
             folder = output.unfinished(root_of(self.trainer)) / "detectors" / str(variant)
             for name, score in self._scores.items():
                 score.save(folder / name / site)
             if self._made is not None:
                 self._made.save(folder / "derived" / site)
-        del self._scores, self._made
+        del self._scores, self._made, self._mixed
         self._pools = {}
+
+    def _end_mixed(self, key: SiteKey, mixed: MixedScores) -> None:
+        names = list(next(iter(mixed.scores.values())).names)
+        rows, values = _gathered(self._pools["mixed"], len(names) * len(mixed.scores))
+        nothing = np.empty(0, dtype=np.int64), np.empty((0, len(names)))
+        for index, share in enumerate(mixed.scores):
+            part = values[:, index * len(names) : (index + 1) * len(names)]
+            self.mixed_sites.setdefault(share, {})[key] = SiteScores(names, rows, part, *nothing)
 
     def _time(self, key: SiteKey, x: Tensor) -> None:
         """Time each score by itself, once a site, on a part of the first block that has rows; sites add up."""
@@ -325,6 +357,10 @@ class Detection(L.LightningModule):
                     test,
                     settings,
                 )
+            if self.mixed_sites:
+                plain = [name for name in self.aggregations if name not in CALIBRATED]
+                mixed = {s: result_tables.scores_table(p, plain, layers) for s, p in self.mixed_sites.items()}
+                tables["prevalence"] = prevalence_table(mixed, self.mixtures, contested(self.prompts)["all"], settings)
             if projections:
                 tables["pca"] = pca.pca_table(projections, layers)
             output.write(self.trainer, stores, tables, prompts, separations, layers, self._costs(), self.recalls)
