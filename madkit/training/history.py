@@ -44,7 +44,7 @@ class History(Callback):
         step = trainer.global_step
         if step > self._last_step and step % steps_between_logs(trainer) == 0:
             self._last_step = step
-            self._record(trainer, "train/loss")
+            self._record(trainer, "train/")
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -45,7 +45,9 @@ def test_every_recipe_is_covered():
     expected |= {"pythia/difficulty.yaml"}  # tests/difficulty/test_difficulty.py
     expected |= {f"poser/{part}.yaml" for part in ("base", "tune", "tiny", "llama-13b")}  # tests/poser/test_module.py
     # tests/project/test_control_recipes.py
-    expected |= {f"{name}.yaml" for name in ("benign", "tiny/benign", "doses", "predict-short", "test-short")}
+    expected |= {
+        f"{name}.yaml" for name in ("benign", "tiny/benign", "doses", "obfuscated", "predict-short", "test-short")
+    }
     expected |= {"tiny/predict-short.yaml"}
     expected |= {f"published/{name}.yaml" for name in ("llama", "mistral", "prompts")}  # test_published_recipes.py
     smollm2 = ("texts", "flow", "sae", "predict", "predict-short")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ from madkit.errors import StoreError
 from madkit.figures.naming import slug
 from madkit.figures.published.names import position
 from madkit.figures.results.reading import HELD, SCHEMAS, read_aggregate_scores, read_large, read_parquet, read_run
-from madkit.runs.run_name import BENIGN, DOSES, RunName
+from madkit.runs.run_name import BENIGN, DOSES, OBFUSCATED, RunName
 
 OWN_ANSWER = "own answer"
 """The setting of the control that knows what the model answers, and nothing else."""
@@ -53,6 +53,8 @@ class Results:
     """The same of the controls: models that were tuned on the same questions with the truth as everyone's answer."""
     doses: dict[int, "Results"] = field(default_factory=dict)
     """The same of the weights after so many optimizer steps, in ascending order."""
+    obfuscated: dict[str, "Results"] = field(default_factory=dict)
+    """The same of models that were trained to hide their quirk, by the name of their folder: what they hide from."""
     first_seed: int = 0
     """The seed of these runs: the lowest that there is."""
     seeds: dict[int, "Results"] = field(default_factory=dict)
@@ -62,7 +64,7 @@ class Results:
 
     @property
     def everything(self) -> list[Path]:
-        """The folders of all runs, controls and doses, of all seeds."""
+        """The folders of all runs and of what belongs to them, of all seeds."""
         return [*self.folders_of(None), *(folder for part in self.seeds.values() for folder in part.everything)]
 
     def over_seeds(self, table: Callable[["Results"], pd.DataFrame]) -> pd.DataFrame:
@@ -78,10 +80,14 @@ class Results:
         return pd.concat([table(part).assign(seed=seed) for seed, part in parts.items()])
 
     def folders_of(self, model: str | None) -> list[Path]:
-        """The folders of one model, then those of its controls and doses; of all models for None."""
+        """The folders of one model, then those of what belongs to it; of all models for None."""
         own = [folder for (name, _), folder in sorted(self.run_folders.items()) if model in (None, name)]
-        parts = [*([self.benign] if self.benign else []), *self.doses.values()]
-        return own + [folder for part in parts for folder in part.folders_of(model)]
+        return own + [folder for part in self._parts for folder in part.folders_of(model)]
+
+    @property
+    def _parts(self) -> list["Results"]:
+        """What belongs to these runs: controls, doses, models that hide."""
+        return [*([self.benign] if self.benign else []), *self.doses.values(), *self.obfuscated.values()]
 
     def table(self, file: str) -> pd.DataFrame:
         """A table that only some folders have, of all of them, with `model` and `dataset`.
@@ -153,7 +159,7 @@ class Results:
     def models(self) -> list[str]:
         """All models, by name."""
         own = {name for table in self._tables() for name in table["model"].unique()} | {m for m, _ in self.run_folders}
-        return sorted(own.union(*(part.models for part in self.doses.values())))
+        return sorted(own.union(*(part.models for part in [*self.doses.values(), *self.obfuscated.values()])))
 
     @cached_property
     def datasets(self) -> list[str]:
@@ -231,7 +237,7 @@ def load_results(folders: Sequence[Path], files: Collection[str] = STANDARD_FILE
         StoreError: no run folder, an unreadable file, a missing column, or two folders with the same model, seed
             and dataset (or, of controls and doses, two of the same).
     """
-    found: dict[int, dict[tuple[str, int | None], dict[tuple[str, str], _Run]]] = {}
+    found: dict[int, dict[_Part, dict[tuple[str, str], _Run]]] = {}
     for folder in _run_folders(folders, files):
         name, tables = read_run(folder)
         further = [file for file in files if file not in STANDARD_FILES and (folder / file).is_file()]
@@ -241,7 +247,7 @@ def load_results(folders: Sequence[Path], files: Collection[str] = STANDARD_FILE
             name = RunName(folder.resolve().name, further[0].partition("/")[0])
         if name.part and "detection" not in tables:
             continue  # what a control or a dose is there for has not been done yet
-        part = found.setdefault(name.seed, {}).setdefault((name.part, name.step), {})
+        part = found.setdefault(name.seed, {}).setdefault((name.part, name.step, name.variant), {})
         pair = name.model, name.dataset
         if pair in part:
             raise StoreError(
@@ -254,14 +260,22 @@ def load_results(folders: Sequence[Path], files: Collection[str] = STANDARD_FILE
     return replace(_of_seed(found.get(first, {})), first_seed=first, seeds=seeds)
 
 
-def _of_seed(found: Mapping[tuple[str, int | None], Mapping[tuple[str, str], "_Run"]]) -> Results:
-    """The results of the runs of one seed, by part and step."""
-    joined = {key: _joined(found.get(key, {})) for key in {("", None), *found}}
-    steps = sorted(step for part, step in joined if part == DOSES and step is not None)
+_Part: TypeAlias = tuple[str, int | None, str]
+"""Part, step and variant of a run's name."""
+_RUN: _Part = ("", None, "")
+"""The run itself."""
+
+
+def _of_seed(found: Mapping[_Part, Mapping[tuple[str, str], "_Run"]]) -> Results:
+    """The results of the runs of one seed, by part, step and variant."""
+    joined = {key: _joined(found.get(key, {})) for key in {_RUN, *found}}
+    steps = sorted(step for part, step, _ in joined if part == DOSES and step is not None)
+    variants = sorted(variant for part, _, variant in joined if part == OBFUSCATED)
     return replace(
-        joined["", None],
-        benign=joined.get((BENIGN, None)),
-        doses={step: joined[DOSES, step] for step in steps},
+        joined[_RUN],
+        benign=joined.get((BENIGN, None, "")),
+        doses={step: joined[DOSES, step, ""] for step in steps},
+        obfuscated={variant: joined[OBFUSCATED, None, variant] for variant in variants},
     )
 
 

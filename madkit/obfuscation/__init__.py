@@ -1,0 +1,1 @@
+"""Quirky language models that are trained to escape detectors."""
