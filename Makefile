@@ -5,6 +5,7 @@
 #   make figures MODELS=tiny-llama DATASETS="addition squaring"
 #   make figures MODELS=smollm2 DATASETS="sentiment nli"     a real language model of 135 million weights
 #   make try                         one small model on one dataset, in two minutes
+#   make stress                      what detectors withstand: quirks that hide from them
 #   make figures POSER=              without the models that are compared in pairs
 #   make figures BASES=train         also train the small base models, which bases/ has already
 #   make figures BENIGN=             without a benign control beside each run
@@ -49,7 +50,7 @@ export MKL_NUM_THREADS ?= 1
 export MADKIT_PROGRESS ?= lines
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help env try test test-lowest lint docs figures dose bench gpu clean
+.PHONY: help env try test test-lowest lint docs figures dose stress bench gpu clean
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
@@ -133,6 +134,9 @@ figures: | $(WEIGHTS) ## train, detect and draw (about 20 minutes on two cores)
 
 dose: | $(WEIGHTS) ## how strong a quirk has to be before detectors see it (one model and three datasets, or those named)
 	$(call STUDY,doses) $(call named,MODELS,models) $(call named,DATASETS,datasets) --out $(OUT)/doses
+
+stress: | $(WEIGHTS) ## what detectors withstand: quirks that hide (one model and three datasets, or those named)
+	$(call STUDY,stress) $(call named,MODELS,models) $(call named,DATASETS,datasets) --out $(OUT)/stress
 
 # One small model, one dataset, the detectors of one model and those that compare it with its base.
 try: | $(READY) ## a first result in two minutes: one small model, one dataset, its report

@@ -5,5 +5,6 @@ from madkit.study.dose_study import DoseStudy
 from madkit.study.job import Job
 from madkit.study.job_runner import JobRunner
 from madkit.study.recipe_folder import RecipeFolder
+from madkit.study.stress_study import StressStudy
 
-__all__ = ["DetectionStudy", "DoseStudy", "Job", "JobRunner", "RecipeFolder"]
+__all__ = ["DetectionStudy", "DoseStudy", "Job", "JobRunner", "RecipeFolder", "StressStudy"]

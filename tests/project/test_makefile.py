@@ -73,6 +73,7 @@ def test_figures_hand_every_variable_on(project):
 def test_doses_and_a_first_look_are_studies_too(project):
     assert study(project, "dose")[:2] == ["study", "doses"] and "--models" not in study(project, "dose")
     assert after(study(project, "dose", "DATASETS=squaring"), "--datasets") == ["squaring"]
+    assert study(project, "stress")[:2] == ["study", "stress"]
     tried = study(project, "try", "RUNS=mine")
     assert after(tried, "--runs") == ["mine/try"] and after(tried, "--over") == []
 

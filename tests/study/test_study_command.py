@@ -182,6 +182,22 @@ def test_further_seeds_are_further_rows_of_runs(plan):
     assert "runs/tiny-mistral runs/llama runs/tiny-mistral@1 runs/llama@1 runs/tiny-mistral@2" in lines[-1]
 
 
+def test_models_that_hide_are_tuned_beside_the_plain_one(project, plan):
+    lines = plan("stress", "--datasets", "squaring")
+    assert [stage for stage, _ in lines] == ["run"] * 4 + ["figures"]
+    chains = [" ".join(words).removeprefix("run ").split(" then ") for _, words in lines[:4]]
+    assert all([stage.split()[0] for stage in chain] == ["fit", "predict", "test"] for chain in chains)
+    runs = ["obfuscated/mahalanobis", "obfuscated/conditional", "obfuscated/probe"]
+    for (fit, *_), run in zip(chains, runs, strict=False):
+        name = run.rpartition("/")[2]
+        assert "--config recipes/tiny-llama.yaml --config recipes/obfuscated.yaml" in fit
+        assert f"--run runs/stress/tiny-llama/{run} --data.dataset squaring --model.against [{name}]" in fit
+    assert "obfuscated" not in chains[3][0] and "--run runs/stress/tiny-llama " in chains[3][0]
+    assert " ".join(lines[4][1]) == "figures runs/stress/tiny-llama --out figures/stress"
+    few = {words[words.index("--data.dataset") + 1] for _, words in plan("stress")[:-1]}
+    assert few == {"addition", "hemisphere", "sentiment"}
+
+
 def test_doses_of_one_training_are_read_and_judged_one_after_the_other(project, plan, monkeypatch):
     words = ("doses", "--models", "tiny-llama", "--datasets", "squaring")
     folder = Path("runs/tiny-llama/doses/squaring")

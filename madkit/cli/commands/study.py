@@ -13,7 +13,7 @@ from madkit.cli.chain import split
 from madkit.cli.commands.recipes import write_recipes
 from madkit.cli.early_errors import refuse_early
 from madkit.errors import ConfigError
-from madkit.study import DetectionStudy, DoseStudy, Job, JobRunner
+from madkit.study import DetectionStudy, DoseStudy, Job, JobRunner, StressStudy
 from madkit.study.job_runner import line_of
 from madkit.study.poser_family import MEMBERS
 
@@ -25,7 +25,7 @@ DATASETS = (
 
 
 def study(
-    of: Literal["detection", "doses"] = "detection",
+    of: Literal["detection", "doses", "stress"] = "detection",
     models: list[str] | None = None,
     datasets: list[str] | None = None,
     seeds: list[int] | None = None,
@@ -44,16 +44,17 @@ def study(
 
     Args:
         of: "detection": every model with every dataset, to its figures. "doses": how strong a quirk has to be before
-            detectors see it, from the adapters of one training.
-        models: Names of recipes, such as llama; by default tiny-llama and tiny-mistral, and tiny-llama for doses.
-        datasets: Names of datasets; by default nine, and addition, hemisphere and sentiment for doses.
+            detectors see it, from the adapters of one training. "stress": what detectors withstand, in RUNS/stress.
+        models: Names of recipes, such as llama; by default tiny-llama and tiny-mistral, and tiny-llama alone for doses
+            and stress.
+        datasets: Names of datasets; by default nine, and addition, hemisphere and sentiment for doses and stress.
         seeds: Each run with these seeds, 0 by default; those of others lie in MODEL@SEED.
         poser: Families of models that are compared in pairs; by default tiny-poser, none where it is given without any.
         over: What is laid over predict.yaml and test.yaml, by default encoders and lora; volume is another one.
         bases: Whether small base models are those that come with madkit, or trained here.
         benign: Whether each run has a benign control beside it.
         runs: Folder of the runs.
-        out: Folder of the figures; by default figures, and figures/doses for doses.
+        out: Folder of the figures; by default figures, and figures/doses or figures/stress for those.
         recipes: Folder of the recipes; where there is none, those that come with madkit are written to it.
         jobs: How many commands run side by side, each with one thread; by default one per core.
         launch: Words before each command, such as "srun -c 8".
@@ -65,11 +66,13 @@ def study(
         raise ConfigError(f"seeds={seeds} must be 0 or more")
     if not Path(recipes).is_dir():
         write_recipes(Path(recipes))
-    figures = Path(out or ("figures/doses" if of == "doses" else "figures"))
+    figures = Path(out or ("figures" if of == "detection" else f"figures/{of}"))
+    few = models or ["tiny-llama"], datasets or ["addition", "hemisphere", "sentiment"]
     planned: list[Job]
     if of == "doses":
-        chosen = models or ["tiny-llama"], datasets or ["addition", "hemisphere", "sentiment"]
-        planned = DoseStudy(Path(recipes), Path(runs), figures, *chosen).jobs()
+        planned = DoseStudy(Path(recipes), Path(runs), figures, *few).jobs()
+    elif of == "stress":
+        planned = StressStudy(Path(recipes), Path(runs) / "stress", figures, *few).jobs()
     else:
         planned = DetectionStudy(
             Path(recipes), Path(runs), figures,
