@@ -49,7 +49,7 @@ def _draw(model: str, rows: pd.DataFrame) -> Figure:
         "A column per model: plain, or trained against the detectors that its name says, whose cells have a frame; "
         "below the name its quirkiness in nats. AUROC on all test prompts, mean over layers, with its 95% interval and "
         f"the TPR at 1% FPR ({count_prompts(rows)} per dataset). White is chance; blue is below it, as telling as red.",
-        [PanelBlock(datasets, "", "")],
+        [PanelBlock(datasets, "", "", shared=False)],
         panel=(_NAMES + _CELL[0] * len(variants), 0.7 + _CELL[1] * len(detectors)),
         columns=2,
     )
@@ -121,6 +121,8 @@ def _document(points: pd.DataFrame) -> Document:
         lines += [[_name(d), *(_numbers(rows, d, v, short=True) for v in variants)] for d in _detectors(rows)]
         tables[f"{model}, {dataset}"] = ["detector", *variants], lines
     for (model,), rows in grouped(points, "model"):
+        if rows["dataset"].nunique() < 2:
+            continue
         variants = _variants(rows)
         lines = [[_name(d), *(_numbers(rows, d, v, short=False) for v in variants)] for d in _detectors(rows)]
         tables[f"{model}, average over {rows['dataset'].nunique()} datasets"] = ["detector", *variants], lines
@@ -171,9 +173,9 @@ def _findings(points: pd.DataFrame) -> Iterator[str]:
         reached = {d: rows[(rows["feature"] == d[0]) & (rows["score"] == d[1])] for d in detectors}
         blind = [d for d, part in reached.items() if (part["auroc"] < HIDDEN).all()]
         seen = [d for d, part in reached.items() if (part["auroc"] > CAUGHT).all()]
+        datasets = ", ".join(ordered_datasets(rows["dataset"]))
         yield (
-            f"{model} against {variant}, on {rows['dataset'].nunique()} datasets with {_range(rows, 'quirkiness')} "
-            f"nats of quirkiness: below AUROC {HIDDEN} on each: {_listed(blind, reached)}; above {CAUGHT} on each: "
+            f"{model} against {variant}, on {datasets} with {_range(rows, 'quirkiness')} nats of quirkiness: below AUROC {HIDDEN} on each: {_listed(blind, reached)}; above {CAUGHT} on each: "
             f"{_listed(seen, reached)}."
         )
 
