@@ -175,8 +175,8 @@ def _findings(points: pd.DataFrame) -> Iterator[str]:
         seen = [d for d, part in reached.items() if (part["auroc"] > CAUGHT).all()]
         datasets = ", ".join(ordered_datasets(rows["dataset"]))
         yield (
-            f"{model} against {variant}, on {datasets} with {_range(rows, 'quirkiness')} nats of quirkiness: below AUROC {HIDDEN} on each: {_listed(blind, reached)}; above {CAUGHT} on each: "
-            f"{_listed(seen, reached)}."
+            f"{model} against {variant}, on {datasets} with {_range(rows, 'quirkiness')} nats of quirkiness: below "
+            f"AUROC {HIDDEN} on each: {_listed(blind, reached)}; above {CAUGHT} on each: {_listed(seen, reached)}."
         )
 
 
