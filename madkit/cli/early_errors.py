@@ -21,7 +21,7 @@ from madkit.cli.source_classes import (
 )
 from madkit.cli.source_mistakes import is_word, misspelt, mistake_in_class, mistake_in_values
 from madkit.cli.stated import stated_layers, stated_options
-from madkit.cli.stored_help import STAGES, known_classes, known_kinds, known_options
+from madkit.cli.stored_help import STAGES, known_classes, known_kinds, known_options, known_words
 from madkit.errors import ConfigError
 from madkit.plugins import listed_modules
 
@@ -82,11 +82,14 @@ def _stated(layer: Mapping[str, Any]) -> list[str]:
 
 
 def _require_kinds(stage: str, trainer: Any) -> None:
-    """Refuse a word where the trainer takes a number, or yes or no."""
+    """Refuse a word where the trainer takes a number, yes or no, or one of other words."""
     for option, value in trainer.items() if isinstance(trainer, Mapping) else ():
         kind = known_kinds(stage).get(f"trainer.{option}")
         if kind is not None and is_word(value):
             raise ConfigError(f"trainer.{option}={value}: expected {kind}")
+        words = known_words(stage).get(f"trainer.{option}")
+        if words is not None and isinstance(value, str) and value not in (*words, "null"):
+            raise ConfigError(f"trainer.{option}={value}: expected one of {', '.join(map(repr, words))}")
 
 
 def _require_callbacks(trainer: Any) -> None:

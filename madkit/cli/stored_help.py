@@ -7,7 +7,7 @@ is known beforehand, and the parser says it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -43,6 +43,15 @@ def known_kinds(stage: str) -> Mapping[str, str]:
         text,
     )
     return dict(kinds)
+
+
+@cache
+def known_words(stage: str) -> Mapping[str, Sequence[str]]:
+    """The words of each option of a stage that takes one of them, or a number, and nothing else (but null)."""
+    text = " ".join((help_of(stage) or "").split())
+    choices = r"\(type: (?:Union\[)?((?:Literal\[[^\]]*\](?:, )?)+)(?:null\])?, default: "
+    found = re.findall(rf" --([\w.]+) [A-Z_]+ (?:(?! --).)*?{choices}", text)
+    return {option: re.findall(r"'([^']*)'", words) for option, words in found}
 
 
 @cache

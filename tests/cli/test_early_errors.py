@@ -14,7 +14,7 @@ from madkit.cli.command import main
 from madkit.cli.early_errors import refuse_early
 from madkit.cli.source_classes import parameters_in, source_of
 from madkit.cli.store_help import made
-from madkit.cli.stored_help import STAGES, known_kinds, known_options
+from madkit.cli.stored_help import STAGES, known_kinds, known_options, known_words
 from madkit.errors import ConfigError
 
 
@@ -53,6 +53,7 @@ def test_kinds_are_those_of_the_trainer():
         kinds = known_kinds(stage)
         assert kinds["trainer.max_epochs"] == "int" and kinds["trainer.barebones"] == "bool"
         assert not {"trainer.devices", "trainer.limit_val_batches", "trainer.precision"} & kinds.keys()
+        assert "bf16-mixed" in known_words(stage)["trainer.precision"] and "trainer.devices" not in known_words(stage)
 
 
 def recipe(**changes):
@@ -64,7 +65,7 @@ def recipe(**changes):
     return ["--config", json.dumps({**content, **changes})]
 
 
-CACHED = (stored_help.help_of, stored_help.known_classes, known_options, known_kinds)
+CACHED = (stored_help.help_of, stored_help.known_classes, known_options, known_kinds, known_words)
 MISTAKES = [
     [*recipe(), "--foo", "3"],
     [*recipe(), "--trainer.max_epoch", "3"],
@@ -105,6 +106,7 @@ WITHIN = [
     ["fit", *recipe(data={"class_path": "QuirkyData", "init_args": {"dataset": "nli", "seed": 1.5}})],
     ["fit", *recipe(), "--model.gradient_checkpointing", "maybe"],
     ["fit", *recipe(), "--trainer.barebones", "maybe"],
+    ["fit", *recipe(), "--trainer.precision", "bf61"],
     with_callback("EarlyStopping", monitr="val/loss"),
     with_callback("EarlyStoping", monitor="val/loss"),
     ["fit", *recipe(data={"class_path": "QuirkyData", "init_args": {"dataset": "addition", "quirk": "nobody"}})],
@@ -221,6 +223,9 @@ def test_what_the_parser_may_know_better_is_left_to_it(monkeypatch):
         [*recipe(), "--trainer.max_epochs", "null", "--print_config=skip_null"],
         [*recipe(), "--data.batch_size", "0x20", "--model.warmup", "inf", "--model.gradient_checkpointing", "Yes"],
         with_callback("MyCallback", monitr=1)[1:],
+        [*recipe(), "--trainer.precision", "16"],
+        [*recipe(), "--trainer.precision=bf16-true"],
+        recipe(trainer={"precision": 32}),
         recipe(data={"class_path": "QuirkyData", "init_args": {"dataset": "nli", "task_options": {"n": "few"}}}),
     ):
         refuse_early("fit", words)
