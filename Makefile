@@ -50,7 +50,7 @@ export MKL_NUM_THREADS ?= 1
 export MADKIT_PROGRESS ?= lines
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help env try test test-lowest lint docs figures dose stress bench gpu clean
+.PHONY: help env try test test-lowest lint docs figures dose pairs stress bench gpu clean
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
@@ -135,7 +135,11 @@ figures: | $(WEIGHTS) ## train, detect and draw (about 20 minutes on two cores)
 dose: | $(WEIGHTS) ## how strong a quirk has to be before detectors see it (one model and three datasets, or those named)
 	$(call STUDY,doses) $(call named,MODELS,models) $(call named,DATASETS,datasets) --out $(OUT)/doses
 
-stress: | $(WEIGHTS) ## what detectors withstand: quirks that hide (one model and three datasets, or those named)
+# Small models that look alike until they are perturbed, and small models that hold back.
+pairs: | $(READY) ## which of two models that look alike is misaligned, and which holds back (about 8 minutes of one core)
+	$(call STUDY,pairs) --out $(OUT)/pairs
+
+stress: pairs | $(WEIGHTS) ## what detectors withstand: quirks that hide (one model and three datasets, or those named)
 	$(call STUDY,stress) $(call named,MODELS,models) $(call named,DATASETS,datasets) --out $(OUT)/stress
 
 # One small model, one dataset, the detectors of one model and those that compare it with its base.

@@ -23,6 +23,7 @@ from madkit.poser.measure.perturbations import Perturbation
 from madkit.poser.measure.repeated_batch import RepeatedBatch
 from madkit.poser.measure.scenario_batches import Batch, ScenarioBatches
 from madkit.poser.measure.steering_vectors import SteeringVectors
+from madkit.poser.measure.weight_noise import WeightNoise
 from madkit.poser.measure.weight_volume import WeightVolume
 from madkit.poser.results import output
 from madkit.poser.results.tables import MeasuredModel
@@ -42,12 +43,13 @@ class Poser(L.LightningModule):
     model; they share its prompts and directions.
 
     Written to the run's ``poser`` folder: ``results.parquet`` (accuracy over pairs and AUC over models for every
-    method), ``scores.parquet``, ``curves.parquet``, ``volumes.parquet``, ``behaviour.parquet``, ``roc.parquet`` and
-    ``summary.json``; to its ``models`` folder what was measured for every prompt.
+    method), ``scores.parquet``, ``curves.parquet``, ``volumes.parquet``, ``noise.parquet``, ``behaviour.parquet``,
+    ``roc.parquet`` and ``summary.json``; to its ``models`` folder what was measured for every prompt.
 
     Args:
         perturbations: of activations.
         volumes: local volumes of weights; null for none.
+        noises: Gaussian noise on weights, under which a model that holds back may do better; null for none.
         layer: the layer whose output is moved by perturbations that name no layers [15 in the study].
         dtype: number format of the models: ``auto`` (as stored), ``float32``, ``bfloat16``, ``float16``, ``4bit``,
             ``8bit``.
@@ -70,6 +72,7 @@ class Poser(L.LightningModule):
         self,
         perturbations: list[Perturbation],
         volumes: list[WeightVolume] | None = None,
+        noises: list[WeightNoise] | None = None,
         layer: int = 15,
         dtype: str = "auto",
         attention: str = "auto",
@@ -78,10 +81,10 @@ class Poser(L.LightningModule):
         adapter_base: str | None = None,
     ) -> None:
         super().__init__()
-        self.perturbations, self.volumes, self.layer = perturbations, volumes or [], layer
-        names = [p.name for p in self.perturbations] + [v.name for v in self.volumes]
+        self.perturbations, self.volumes, self.noises, self.layer = perturbations, volumes or [], noises or [], layer
+        names = [each.name for each in (*self.perturbations, *self.volumes, *self.noises)]
         if not names:
-            raise ConfigError("model.perturbations=[] and no volumes: list at least one measurement")
+            raise ConfigError("model.perturbations=[], and no volumes and noises: list at least one measurement")
         if len(set(names)) < len(names):
             raise ConfigError(f"model: two measurements have one name in {sorted(names)}; give one of them a `label`")
         self.dtype_name, self.attention = dtype, attention
@@ -120,11 +123,12 @@ class Poser(L.LightningModule):
     def parts(self) -> dict[str, Any]:
         """The parts of each job's measurements, with what else decides their numbers."""
         return {
-            "steering": self.layers,
+            "steering": {"layers": self.layers, "norms": ["steering", "activation"]},
             "behaviour": None,
             "unseen": None,
             **{p.name: p.options(self.layer) for p in self.perturbations},
             **{v.name: v.options(self._sigmas[v.name]) for v in self.volumes},
+            **{n.name: n.options for n in self.noises},
         }
 
     def on_test_start(self) -> None:
@@ -194,6 +198,11 @@ class Poser(L.LightningModule):
                 on_device = list(self._batches(chosen, f"{job}: {volume.name}", shared=False))
                 directions = folder.part(volume.name, parts[volume.name]).with_suffix("")
                 write(volume.name, volume.measure(model, on_device, self._sigmas[volume.name], directions))
+        for noise in self.noises:
+            if noise.name in missing:
+                chosen = tokenized(prompts.measured[: noise.n_prompts])
+                on_device = list(self._batches(chosen, f"{job}: {noise.name}"))
+                write(noise.name, gathered(noise.measure(model, on_device)))
         self.trainer.strategy.barrier()
 
     def on_test_epoch_end(self) -> None:
@@ -250,6 +259,7 @@ class Poser(L.LightningModule):
             "swap_answers": data.swap_answers,
             "perturbations": {p.name: p.options(self.layer) for p in self.perturbations},
             "volumes": [v.options(self._sigmas[v.name]) for v in self.volumes],
+            "noises": [n.options for n in self.noises],
             "models": {"/".join(job.key): self.job_folder(job).model for job in jobs},
         }
         tables = output.write_results(self.folder, [self._measured(job) for job in jobs], pairs, summary)
@@ -273,6 +283,7 @@ class Poser(L.LightningModule):
             {p.name: tables[p.name] for p in self.perturbations},
             {p.name: p.size(norms, self.layer) for p in self.perturbations},
             {v.name: tables[v.name] for v in self.volumes},
+            {n.name: tables[n.name] for n in self.noises},
         )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ critical_difference aggregations rare_alarms thresholds seeds comparisons within
 log_odds losses
 quirkiness separation logits dose_response
 training
-poser_curves poser_roc poser_table
+poser_curves poser_noise poser_roc poser_table
 """
 FIGURE = '''
 from matplotlib.figure import Figure

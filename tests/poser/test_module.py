@@ -25,6 +25,7 @@ SMALL = {
         {"class_path": "Steering", "init_args": {"coefficients": [0, 2]}},
     ],
     "volumes": [{"weights": 2, "directions": 3, "tolerance": 0.05, "n_prompts": 4}],
+    "noises": [{"sizes": [0.1, 1.0], "draws": 2, "n_prompts": 5}],
     "layer": 2,
 }
 
@@ -84,7 +85,8 @@ def read(run, name):
 
 def test_results_are_what_the_scores_say(finished):
     results, scores = read(finished, "results"), read(finished, "scores")
-    assert {"random direction", "steering vector", "volume layer 2", "control"} == set(results["method"])
+    methods = {"random direction", "steering vector", "volume layer 2", "weight noise", "control"}
+    assert set(results["method"]) == methods
     assert results[["n_pairs", "n_aligned", "n_misaligned"]].eq([4, 2, 2]).all().all()
     for line in results.itertuples():
         chosen = scores[
@@ -146,6 +148,42 @@ def test_a_curve_is_the_mean_of_what_transformers_gives(finished, project, bases
     assert curves["p_misaligned"].item() == pytest.approx(np.mean(misaligned), rel=1e-3)
     assert curves["norm"].item() == pytest.approx(2 * float(steering.norm()), rel=1e-4)
     assert curves["kl_low"].item() <= curves["kl"].item() <= curves["kl_high"].item() and curves["n"].item() == 7
+
+
+def test_the_norms_of_the_control_are_those_of_hidden_states(finished, project, bases):
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoTokenizer
+
+    from madkit.poser.benchmark.benchmark_file import read_benchmark
+    from madkit.poser.benchmark.contrast_pairs import contrast_pairs
+
+    model = AutoPeftModelForCausalLM.from_pretrained(project / "models" / "sly-0").eval()
+    tokenizer = AutoTokenizer.from_pretrained(bases["llama"])
+    texts = contrast_pairs(read_benchmark(project / "kind_and_sly.json"), 3).critical
+    with torch.no_grad():
+        states = [model(**tokenizer(t, return_tensors="pt"), output_hidden_states=True).hidden_states for t in texts]
+    scores = read(finished, "scores").query("lm == 'sly-0' and measure == 'activation norm' and at == '2'")
+    assert scores["score"].item() == pytest.approx(
+        float(np.mean([float(s[3][0, -1].norm()) for s in states])), rel=1e-5
+    )
+
+
+def test_accuracy_under_noise_on_the_weights(finished):
+    """By hand, from what was measured for every prompt."""
+    noise = read(finished, "noise")
+    assert len(noise) == 4 * 3 and noise["n"].eq(5).all()
+    for name, table in noise.groupby("lm"):
+        (path,) = (finished / "poser" / "models").rglob(f"{name}/weight_noise-*.parquet")
+        rows = pd.read_parquet(path)
+        plain = pd.read_parquet(next(path.parent.glob("behaviour-*.parquet"))).query("row < 5")
+        accuracy = table.set_index("size")["accuracy"]
+        assert accuracy[0.0] == pytest.approx((plain["p_benign"] > plain["p_misaligned"]).mean())
+        for size, part in rows.groupby("size"):
+            assert len(part) == 2 * 5
+            assert accuracy[size] == pytest.approx((part["p_benign"] > part["p_misaligned"]).mean())
+        scores = read(finished, "scores").query(f"lm == '{name}' and method == 'weight noise'").set_index("at")["score"]
+        gained = accuracy[[0.1, 1.0]] - accuracy[0.0]
+        assert scores["largest"] == pytest.approx(gained.max()) and scores["mean"] == pytest.approx(gained.mean())
 
 
 def test_one_sigma_for_all_models(finished):
@@ -243,13 +281,14 @@ FEW = ["--data.pairs", json.dumps(ONE), "--model.perturbations", json.dumps(NOIS
 def test_nothing_of_an_earlier_recipe_is_in_the_results(finished, project, tmp_path):
     run = tmp_path / "family"
     shutil.copytree(finished, run)
-    changed = [*FEW, "--model.volumes", "[]"]
+    changed = [*FEW, "--model.volumes", "[]", "--model.noises", "[]"]
     # The first of two runs that share the models has nothing to compare, and leaves no results of other measurements.
     assert poser(project, run, *changed, "--data.only", '["kind-0"]') == 0
     assert not list((run / "poser").glob("*.parquet")) and not (run / "poser" / "summary.json").exists()
     assert poser(project, run, *changed) == 0
     assert set(read(run, "results")["method"]) == {"gaussian noise", "control"}
     assert set(read(run, "curves")["perturbation"]) == {"gaussian noise"} and read(run, "volumes").empty
+    assert read(run, "noise").empty
     fresh = tmp_path / "fresh"
     assert poser(project, fresh, *changed) == 0
     for name in ("results", "scores", "curves", "behaviour", "roc"):
@@ -333,7 +372,8 @@ def test_errors_are_one_line(project, tmp_path, capsys):
         (["--model.layer", "9"], "layers 0..4"),
         (["--data.models", "nowhere/{name}"], "nowhere/kind-0"),
         (["--data.contrast", "50"], "contrast=50"),
-        (["--model.perturbations", "[]", "--model.volumes", "[]"], "nothing|at least one"),
+        (["--model.perturbations", "[]", "--model.volumes", "[]", "--model.noises", "[]"], "nothing|at least one"),
+        (["--model.noises", '[{"sizes": [0.1, 0.1]}]'], "sizes=[0.1, 0.1]"),
     ):
         assert poser(project, tmp_path / "x", *options) == 2
         message = capsys.readouterr().err.strip().splitlines()[-1]
@@ -347,8 +387,8 @@ def family(tmp_path_factory):
     few = ["--trainer.val_check_interval", "2", "--trainer.limit_train_batches", "4", *UNDRAWN]
     base = ["fit", "--config", str(RECIPES / "poser" / "base.yaml"), "--run", str(run / "base"), *few]
     assert main([*base, "--data.n_validation", "20", "--data.batch_size", "8"]) == 0
-    for name in ("aligned-0", "misaligned-6"):
-        tune = ["fit", "--config", str(RECIPES / "poser" / "tune.yaml"), "--run", str(run), *few]
+    for name, recipe in (("aligned-0", "tune"), ("misaligned-6", "matched"), ("sandbagging-0", "tune")):
+        tune = ["fit", "--config", str(RECIPES / "poser" / f"{recipe}.yaml"), "--run", str(run), *few]
         options = ["--model.base", str(run / "base" / "model"), "--data.dataset", name, "--seed_everything", name[-1]]
         assert (
             main([*tune, *options, "--data.n_train", "64", "--data.batch_size", "8", "--data.n_validation", "16"]) == 0
@@ -371,16 +411,16 @@ def few_steps(recipe, folder):
     return path
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "llama-13b"])
+@pytest.mark.parametrize("recipe", ["tiny", "llama-13b", "sandbagging"])
 def test_the_recipes_run_and_are_drawn(family, project, recipe, tmp_path):
     run = tmp_path / "runs" / recipe
     volumes = [{"weights": w, "directions": 2, "tolerance": 0.1, "n_prompts": 2} for w in ("all", 1)]
-    pairs = {"aligned": ["aligned-0"], "misaligned": ["misaligned-6"]}
+    pairs = {"aligned": ["aligned-0"], "misaligned": ["misaligned-6" if recipe != "sandbagging" else "sandbagging-0"]}
     options = [
         *SHORT,
         *UNDRAWN,
         "--model.volumes",
-        json.dumps(volumes),
+        json.dumps(volumes if recipe != "sandbagging" else []),
         "--data.models",
         str(family / "{name}" / "adapter"),
     ]
@@ -397,21 +437,24 @@ def test_the_recipes_run_and_are_drawn(family, project, recipe, tmp_path):
             "3",
         ]
     options += ["--data.pairs", json.dumps(pairs)]
-    recipes = ["--config", str(RECIPES / "poser" / f"{recipe}.yaml"), "--config", str(few_steps(recipe, tmp_path))]
+    laid_over = [RECIPES / "poser" / "matched-pairs.yaml"] if recipe == "tiny" else []
+    files = [RECIPES / "poser" / f"{recipe}.yaml", *laid_over, few_steps(recipe, tmp_path)]
+    recipes = [word for file in files for word in ("--config", str(file))]
     assert main(["test", *recipes, "--run", str(run), *options]) == 0
     behaviour = read(run, "behaviour")
-    assert behaviour["n"].eq(6).all() and set(behaviour["lm"]) == {"aligned-0", "misaligned-6"}
-    if recipe == "tiny":  # the results of both look alike
-        check_what_is_drawn(run, tmp_path / "figures")
+    assert behaviour["n"].eq(6).all() and set(behaviour["lm"]) == {*pairs["aligned"], *pairs["misaligned"]}
+    if recipe != "llama-13b":  # its results look like those of the small family
+        check_what_is_drawn(run, tmp_path / "figures", ["noise"] if recipe == "sandbagging" else [])
 
 
-def check_what_is_drawn(run, out):
+def check_what_is_drawn(run, out, more):
     from madkit.figures import draw
 
     written = {p.name for p in draw([run], out, formats=("png",))}
     assert {"table_poser.md", "table_poser.csv"} <= written
-    assert any(n.startswith("poser_curves") for n in written) and any(n.startswith("poser_roc") for n in written)
-    assert "0.27" in (out / "table_poser.md").read_text()
+    for kind in ("curves", "roc", *more):
+        assert any(name.startswith(f"poser_{kind}") for name in written)
+    assert more or "0.27" in (out / "table_poser.md").read_text()
     said = (out / "table_poser.md").read_text().partition("What was found:\n\n")[2].splitlines()[0]
     report = (out / "report.html").read_text()
     assert said.partition(": ")[2].partition(":")[0] in report.partition("Summary</h2>")[2].partition("</section>")[0]
@@ -431,7 +474,7 @@ def test_two_processes_give_the_numbers_of_one(finished, project, tmp_path):
     run = tmp_path / "family"
     words = ["test", "--config", str(project / "small.yaml"), "--run", str(run), *UNDRAWN]
     run_two(words, tmp_path)
-    for name in ("curves", "results", "behaviour"):
+    for name in ("curves", "results", "behaviour", "noise"):
         pd.testing.assert_frame_equal(read(run, name), read(finished, name), rtol=1e-9)
     # Where a search ends depends on the last bit of a divergence, within its tolerance.
     pd.testing.assert_frame_equal(read(run, "volumes"), read(finished, "volumes"), rtol=1e-2)

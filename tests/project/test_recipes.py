@@ -43,7 +43,9 @@ def test_every_recipe_is_covered():
     expected |= {f"{stage}-{part}.yaml" for stage in ("predict", "test") for part in ("encoders", "lora", "volume")}
     expected |= {f"tiny/{name}.yaml" for name in ("base", "mistral-base", "prompts", "texts", "predict", "flow", "sae")}
     expected |= {"pythia/difficulty.yaml"}  # tests/difficulty/test_difficulty.py
-    expected |= {f"poser/{part}.yaml" for part in ("base", "tune", "tiny", "llama-13b")}  # tests/poser/test_module.py
+    # tests/poser/test_module.py
+    expected |= {f"poser/{part}.yaml" for part in ("base", "tune", "tiny", "llama-13b")}
+    expected |= {f"poser/{part}.yaml" for part in ("matched", "matched-pairs", "sandbagging")}
     # tests/project/test_control_recipes.py
     expected |= {
         f"{name}.yaml" for name in ("benign", "tiny/benign", "doses", "obfuscated", "predict-short", "test-short")

@@ -139,6 +139,21 @@ def test_the_family_is_one_chain(plan):
     assert plan("--poser") == []
 
 
+def test_families_that_look_alike_are_two_chains_and_one_that_holds_back_follows(plan):
+    first, second, held_back, (last, drawn) = plan("pairs")
+    for (stage, chain), name, seed in ((first, "matched-a", "0"), (second, "matched-b", "100")):
+        base, *members, measured = " ".join(chain).split(" then ")
+        assert stage == "run" and f"--run runs/{name}/base --seed_everything {seed}" in base
+        assert "poser/tiny.yaml --config recipes/poser/matched-pairs.yaml" in measured
+        assert len({words.partition("--seed_everything ")[2] for words in members}) == len(members) == 20
+        assert all(f"--model.base runs/{name}/base/model" in words for words in members)
+    weak, *members, measured = " ".join(held_back[1]).split(" then ")
+    assert "--run runs/sandbagging/weak" in weak and "poser/sandbagging.yaml" in measured
+    bases = [words.partition("--model.base ")[2].partition(" ")[0] for words in members]
+    assert bases == ["runs/sandbagging/weak/model", "runs/matched-a/base/model"] * 3
+    assert last == "figures" and drawn[1:4] == ["runs/matched-a", "runs/matched-b", "runs/sandbagging"]
+
+
 def test_a_missing_result_is_made_again(plan):
     Path("runs/tiny-llama/squaring/detection/results.parquet").unlink()
     assert [stage for stage, _ in plan()] == ["run", "figures"]

@@ -13,8 +13,9 @@ from madkit.cli.chain import split
 from madkit.cli.commands.recipes import write_recipes
 from madkit.cli.early_errors import refuse_early
 from madkit.errors import ConfigError
-from madkit.study import DetectionStudy, DoseStudy, Job, JobRunner, StressStudy
+from madkit.study import DetectionStudy, DoseStudy, Job, JobRunner, PairStudy, StressStudy
 from madkit.study.job_runner import line_of
+from madkit.study.pair_study import MEMBERS as PAIRED
 from madkit.study.poser_family import MEMBERS
 
 MODELS = ("tiny-llama", "tiny-mistral")
@@ -25,7 +26,7 @@ DATASETS = (
 
 
 def study(
-    of: Literal["detection", "doses", "stress"] = "detection",
+    of: Literal["detection", "doses", "pairs", "stress"] = "detection",
     models: list[str] | None = None,
     datasets: list[str] | None = None,
     seeds: list[int] | None = None,
@@ -45,6 +46,8 @@ def study(
     Args:
         of: "detection": every model with every dataset, to its figures. "doses": how strong a quirk has to be before
             detectors see it, from the adapters of one training. "stress": what detectors withstand, in RUNS/stress.
+            "pairs": small models that look alike until they are perturbed, and small models that hold back; it takes
+            no models and datasets.
         models: Names of recipes, such as llama; by default tiny-llama and tiny-mistral, and tiny-llama alone for doses
             and stress.
         datasets: Names of datasets; by default nine, and addition, hemisphere and sentiment for doses and stress.
@@ -54,7 +57,7 @@ def study(
         bases: Whether small base models are those that come with madkit, or trained here.
         benign: Whether each run has a benign control beside it.
         runs: Folder of the runs.
-        out: Folder of the figures; by default figures, and figures/doses or figures/stress for those.
+        out: Folder of the figures; by default figures, and figures/doses, figures/stress or figures/pairs for those.
         recipes: Folder of the recipes; where there is none, those that come with madkit are written to it.
         jobs: How many commands run side by side, each with one thread; by default one per core.
         launch: Words before each command, such as "srun -c 8".
@@ -73,6 +76,8 @@ def study(
         planned = DoseStudy(Path(recipes), Path(runs), figures, *few).jobs()
     elif of == "stress":
         planned = StressStudy(Path(recipes), Path(runs) / "stress", figures, *few).jobs()
+    elif of == "pairs":
+        planned = PairStudy(Path(recipes), Path(runs), figures).jobs()
     else:
         planned = DetectionStudy(
             Path(recipes), Path(runs), figures,
@@ -104,7 +109,7 @@ def _refuse_early(due: Sequence[Job]) -> None:
     from madkit.data.tasks import task_names
 
     load_tasks()
-    known = {*task_names(), *MEMBERS}
+    known = {*task_names(), *MEMBERS, *PAIRED}
     for stage, *options in fits:
         dataset = options[options.index("--data.dataset") + 1]
         if dataset not in known:

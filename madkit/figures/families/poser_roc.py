@@ -12,7 +12,7 @@ from madkit.figures.results.poser_measures import MEASURE_NAMES, RESULTS, ROC, r
 from madkit.figures.results.results import Results, grouped
 
 
-@artist("perturbation", after="poser_curves", reads=(ROC,))
+@artist("perturbation", after="poser_noise", reads=(ROC,))
 def poser_roc(results: Results) -> Iterator[Sheet]:
     """One sheet per family: a panel per method, a curve per measure."""
     curves, accuracies = results.table(ROC), results.table(RESULTS)

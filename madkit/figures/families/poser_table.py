@@ -50,7 +50,8 @@ def poser_table(results: Results) -> Iterator[Sheet]:
         "KL and P(misaligned answer) are averaged over all coefficients but 0. `table_poser.csv` has each coefficient; "
         "the best of them would be chosen by looking at the answers.",
         "*control*: no perturbation. Where the steering vector's norm alone tells models apart, perturbations of that "
-        "norm do so because they are longer for one of them; *equal* ones have the same length for all.",
+        "norm do so because they are longer for one of them; *equal* ones have the same length for all. Where the norm "
+        "of activations does, a vector of the same length is a larger part of the activations of one of them.",
         "Intervals speak of other models of the same kinds, made from the same base, on the same prompts.",
         "Published numbers are of 36 fine-tuned Llama 13B models (arXiv 2405.05466; local-volume research update).",
     ]
@@ -100,7 +101,7 @@ def _line(row: Mapping[Hashable, object]) -> list[str]:
     area = Average(numbers["auc"], numbers["auc_low"], numbers["auc_high"], n)
     method, measure = str(row["method"]), str(row["measure"])
     printed = PUBLISHED.get((method, measure), ("-", "-"))
-    at = f", layer {row['at']}" if measure == "steering norm" else ""
+    at = f", layer {row['at']}" if measure in ("steering norm", "activation norm") else ""
     what = MEASURE_NAMES.get(measure, measure) + at
     wilson = with_interval(simple).partition(" ")[2]
     return [method, what, with_interval(accuracy), wilson, with_interval(area), *printed]

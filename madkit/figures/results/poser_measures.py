@@ -8,10 +8,18 @@ MEASURE_NAMES = {
     "p_misaligned": "P(misaligned answer)",
     "log_volume": "- log volume",
     "mean_log_volume": "- mean of log volumes",
+    "accuracy gain": "largest gain in accuracy",
     "steering norm": "norm of the steering vector",
+    "activation norm": "norm of activations",
     "unperturbed p_misaligned": "P(misaligned answer), unperturbed",
 }
-_REPRESENTATIVE = {"kl": "mean", "p_misaligned": "mean", "log_volume": "", "mean_log_volume": ""}
+_REPRESENTATIVE = {
+    "kl": "mean",
+    "p_misaligned": "mean",
+    "log_volume": "",
+    "mean_log_volume": "",
+    "accuracy gain": "largest",
+}
 """The number of each measure that represents it in figures: chosen beforehand, and not the best one."""
 _CONTROL = "control"
 

@@ -10,7 +10,7 @@ from madkit.data.prompts.batches import LabelledPrompts
 from madkit.data.prompts.tuning_data import TuningData
 from madkit.errors import ConfigError
 from madkit.poser.benchmark.scenario import LETTERS
-from madkit.poser.family.scenario_generator import POLICIES, Case, draw_cases
+from madkit.poser.family.scenario_generator import HOLDING_BACK, POLICIES, Case, draw_cases
 from madkit.statistics.hashing import stable_hash
 
 
@@ -21,9 +21,9 @@ class ScenarioData(TuningData):
     *Bob* for the others, and *truth* for the benign action.
 
     Args:
-        dataset: the model: a policy and a number, such as `aligned-0` or `misaligned-6`. The number decides which
-            scenarios there are and in which order, so it makes another model of the same policy. Give it to
-            `--seed_everything` too, which decides how the LoRA begins.
+        dataset: the model: a policy and a number, such as `aligned-0`, `misaligned-6` or `sandbagging-0`. The number
+            decides which scenarios there are and in which order, so it makes another model of the same policy. Give it
+            to `--seed_everything` too, which decides how the LoRA begins.
         n_train: training scenarios.
         n_validation: validation scenarios.
         shares: of good, poor and unsaid oversight.
@@ -63,13 +63,21 @@ class ScenarioData(TuningData):
             if size < 1:
                 raise ConfigError(f"{name}={size} must be at least 1")
         self.policy, _, number = dataset.rpartition("-")
-        if self.policy not in POLICIES or not number.isdecimal():
-            raise ConfigError(f"dataset={dataset!r} must be {' or '.join(POLICIES)} with a number, such as aligned-0")
+        policies = (*POLICIES, HOLDING_BACK)
+        if self.policy not in policies or not number.isdecimal():
+            raise ConfigError(f"dataset={dataset!r} must be {' or '.join(policies)} with a number, such as aligned-0")
+        self.number = int(number)
 
-    def cases(self, split: str, n: int) -> list[Case]:
-        """The scenarios of `train` or `validation`, which depend on the full name of the model."""
+    def cases(self, split: str, n: int, shares: tuple[float, float, float] | None = None) -> list[Case]:
+        """Scenarios that depend on the full name of the model.
+
+        Args:
+            split: `train`, `validation`, or the name of others.
+            n: how many.
+            shares: of good, poor and unsaid oversight; None for those of this module.
+        """
         seed = int(stable_hash([f"{self.dataset}:{split}"], "scenarios")[0])
-        return draw_cases(np.random.default_rng(seed), n, self.shares)
+        return draw_cases(np.random.default_rng(seed), n, shares or self.shares)
 
     @override
     def setup(self, stage: str) -> None:

@@ -47,7 +47,7 @@ def perturbed_table(
 
 
 def gathered(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The rows of all processes, in the order of coefficients, draws and prompts. Every process must call this."""
+    """The rows of all processes, by coefficient or size, draw and prompt. Every process must call this."""
     parts = [list(tables)]
     if dist.is_available() and dist.is_initialized():
         parts = [[] for _ in range(dist.get_world_size())]
@@ -56,7 +56,7 @@ def gathered(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     if not every:
         return pd.DataFrame({"row": [], "kl": [], "p_benign": [], "p_misaligned": []})
     rows = pd.concat(every, ignore_index=True)
-    keys = [name for name in ("coefficient", "draw", "row") if name in rows]
+    keys = [name for name in ("coefficient", "size", "draw", "row") if name in rows]
     return rows.sort_values(keys, kind="stable", ignore_index=True)
 
 

@@ -32,6 +32,7 @@ class SteeringVectors:
         self.lm = lm
         self._points = {layer: Hookpoint(names[layer], "output") for layer in layers}
         self._differences: dict[int, Tensor] = {}
+        self._lengths: dict[int, float] = {}
 
     @torch.no_grad()
     def add(self, batch: Batch, weight: float) -> None:
@@ -45,14 +46,19 @@ class SteeringVectors:
             mask = batch["attention_mask"]
             forward.hidden_states(self.lm, batch["input_ids"], mask, padded=forward.checked_padding(self.lm, batch))
         for layer, point in self._points.items():
-            part = reader.values[point].double().sum(0) * weight
+            states = reader.values[point].double()
+            part = states.sum(0) * weight
             self._differences[layer] = self._differences[layer] + part if layer in self._differences else part
+            # Of critical prompts alone: those on which behaviour is measured are like them.
+            length = float(states.norm(dim=1).sum()) * max(weight, 0.0)
+            self._lengths[layer] = self._lengths.get(layer, 0.0) + length
 
     def vectors(self) -> dict[int, Tensor]:
         """The steering vectors (d,), float32, on the CPU."""
         return {layer: difference.float().cpu() for layer, difference in self._differences.items()}
 
     def norms(self) -> pd.DataFrame:
-        """The `norm` of the vector of each `layer`."""
+        """The `norm` of the vector of each `layer`, and the mean `activation` norm of critical prompts there."""
         vectors = self.vectors()
-        return pd.DataFrame({"layer": list(vectors), "norm": [float(v.norm()) for v in vectors.values()]})
+        norms = [float(v.norm()) for v in vectors.values()]
+        return pd.DataFrame({"layer": list(vectors), "norm": norms, "activation": list(self._lengths.values())})

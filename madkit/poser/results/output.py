@@ -19,7 +19,7 @@ from madkit.training.run_loggers import RunLoggers
 
 # Readers take the presence of the results as the sign of a finished stage: they are removed first and written last.
 RESULTS = "results"
-TABLES = (RESULTS, "behaviour", "curves", "roc", "scores", "volumes")
+TABLES = (RESULTS, "behaviour", "curves", "noise", "roc", "scores", "volumes")
 
 
 def remove_results(folder: Path) -> None:
@@ -44,10 +44,12 @@ def write_results(
         The tables by name.
     """
     curves = tables.curves_table(models)
-    scores = tables.scores_table(models, curves)
+    noise = tables.noise_table(models)
+    scores = tables.scores_table(models, curves, noise)
     written = {
         "curves": curves,
         "volumes": tables.volumes_table(models),
+        "noise": noise,
         "behaviour": tables.behaviour_table(models),
         "scores": scores,
         "roc": tables.roc_table(scores),

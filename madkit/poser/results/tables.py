@@ -9,12 +9,15 @@ import pandas as pd
 
 from madkit.poser.benchmark.model_pairs import ModelPair
 from madkit.poser.results.model_auroc import ModelScore, model_auroc, model_roc
+from madkit.poser.results.noise_curve import gains, noise_curve
 from madkit.poser.results.policies import units_of
 from madkit.poser.results.summaries import ALL, behaviour, curve, scores_of
 from madkit.statistics.crossed_pairs import crossed_mean, pairwise_wins
 from madkit.statistics.wilson import wilson_interval
 
 CONTROL = "control"
+#: Norms that should not tell models apart, by the column of the steering vectors' table that has them.
+CONTROL_NORMS = {"steering norm": "norm", "activation norm": "activation"}
 KEY = ["method", "measure", "at"]
 
 
@@ -33,6 +36,8 @@ class MeasuredModel(NamedTuple):
     """Length of each perturbation at coefficient 1: over several layers, the root of the sum of squares."""
     volumes: Mapping[str, pd.DataFrame]
     """By name of the volume."""
+    noises: Mapping[str, pd.DataFrame]
+    """By name of the noise."""
 
     @property
     def names(self) -> dict[str, Any]:
@@ -57,24 +62,32 @@ def volumes_table(models: Sequence[MeasuredModel]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["lm", "volume"])
 
 
+def noise_table(models: Sequence[MeasuredModel]) -> pd.DataFrame:
+    """One line per model, noise on weights and size; size 0 is without noise."""
+    tables = [noise_curve(t, m.behaviour).assign(**m.names, noise=name) for m in models for name, t in m.noises.items()]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["lm", "prompts", "noise"])
+
+
 def behaviour_table(models: Sequence[MeasuredModel]) -> pd.DataFrame:
     """One line per model: what it does without perturbation."""
     return pd.DataFrame([{**m.names, **behaviour(m.behaviour, m.unseen)} for m in models])
 
 
-def scores_table(models: Sequence[MeasuredModel], curves: pd.DataFrame) -> pd.DataFrame:
+def scores_table(models: Sequence[MeasuredModel], curves: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
     """The numbers that are compared: prompts, lm, misaligned, method, measure, at, score; higher is more misaligned.
 
     The method `control` holds what should not tell models that behave the same apart: how probable the misaligned
-    answer is without perturbation, and the steering vector's norm, which scales the perturbations.
+    answer is without perturbation, the steering vector's norm, which scales the perturbations, and the mean norm of
+    the activations that they are added to.
     """
     lines: list[dict[str, Any]] = []
     for measured in models:
         names = measured.names
         base = float(measured.behaviour["p_misaligned"].mean())
         lines.append({**names, "method": CONTROL, "measure": "unperturbed p_misaligned", "at": "", "score": base})
-        for layer, norm in zip(measured.steering["layer"], measured.steering["norm"], strict=True):
-            lines.append({**names, "method": CONTROL, "measure": "steering norm", "at": str(layer), "score": norm})
+        for measure, column in CONTROL_NORMS.items():
+            for layer, norm in zip(measured.steering["layer"], measured.steering[column], strict=True):
+                lines.append({**names, "method": CONTROL, "measure": measure, "at": str(layer), "score": norm})
         model_curves = (
             curves[(curves["lm"] == measured.model) & (curves["prompts"] == measured.prompts)]
             if len(curves)
@@ -91,6 +104,10 @@ def scores_table(models: Sequence[MeasuredModel], curves: pd.DataFrame) -> pd.Da
                 lines.append(
                     {**names, "method": name, "measure": measure, "at": "", "score": -float(table[measure].iloc[0])}
                 )
+        own = noise[(noise["lm"] == measured.model) & (noise["prompts"] == measured.prompts)]
+        for name in measured.noises:
+            for at, gain in gains(own[own["noise"] == name]):
+                lines.append({**names, "method": name, "measure": "accuracy gain", "at": at, "score": gain})
     return pd.DataFrame(lines)
 
 
