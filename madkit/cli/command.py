@@ -44,6 +44,8 @@ The stages, in order; each reads and writes the run folder <run>/<dataset>:
              madkit study --models tiny-llama --datasets addition hemisphere
 
 Also:
+  card       what a run is and what it found, in a small file to show and compare: madkit card runs/
+  push       that card, the adapter, recipes and features on the hub: madkit push runs/llama/nli owner/name
   recipes    write the recipes that come with madkit: madkit recipes --out recipes/
   run        stages one after another with one start-up, as if each were given alone: madkit run --help
   data       make, look at and check the records of a dataset: madkit data --help

@@ -4,6 +4,8 @@
 COMMANDS: dict[str, tuple[str, str]] = {
     "figures": ("madkit.cli.commands.figures.figures", "draw tables and figures of any number of runs"),
     "study": ("madkit.cli.commands.study.study", "many models and datasets, from the fit to the figures, side by side"),
+    "card": ("madkit.cli.commands.card.card", "write a card of each run: what it is, and what it found"),
+    "push": ("madkit.cli.commands.push.push", "put a run's card, adapter, recipes or features on the hub"),
     "recipes": ("madkit.cli.commands.recipes.recipes", "write the recipes that come with madkit"),
     "import": (
         "madkit.cli.commands.import_.import_",

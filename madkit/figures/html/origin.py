@@ -27,7 +27,7 @@ def origins(results: Results) -> list[dict[str, Any]]:
                 "model": model,
                 "dataset": dataset,
                 "folder": folder.as_posix(),
-                "versions": _versions(folder, recipes),
+                "versions": [f"{name}: {words}" for name, words in versions_of(folder, recipes).items()],
                 "recipes": {
                     f"{name}.yaml": path.read_text(encoding="utf-8", errors="replace") for name, path in recipes.items()
                 },
@@ -37,8 +37,19 @@ def origins(results: Results) -> list[dict[str, Any]]:
     return runs
 
 
-def _versions(folder: Path, recipes: dict[str, Path]) -> list[str]:
-    """What wrote the files: the comments that head each recipe, and the versions that results name."""
+def versions_of(folder: Path, recipes: dict[str, Path]) -> dict[str, str]:
+    """What wrote the files of a run: the comments that head each recipe, and the versions that results name.
+
+    Args:
+        folder: of the run.
+        recipes: the resolved recipe of each stage.
+
+    Returns:
+        Words by the name of the file.
+
+    Raises:
+        StoreError: a file is damaged.
+    """
     versions = {}
     for name, path in recipes.items():
         comments = [
@@ -58,7 +69,7 @@ def _versions(folder: Path, recipes: dict[str, Path]) -> list[str]:
                 versions[name] = f"madkit {writer['madkit']}" + (
                     f", commit {writer['commit']}" if writer.get("commit") else ""
                 )
-    return [f"{name}: {words}" for name, words in versions.items() if words]
+    return {name: words for name, words in versions.items() if words}
 
 
 def _parts(results: Results, words: str) -> list[tuple[str, Results]]:

@@ -59,6 +59,8 @@ class Results:
     """The seed of these runs: the lowest that there is."""
     seeds: dict[int, "Results"] = field(default_factory=dict)
     """The same of the further seeds, in ascending order; all else here is of the first one."""
+    cards: tuple[Path, ...] = ()
+    """Result cards, of these runs and of other people's."""
     shown: str = ""
     """Behind the titles of pictures that leave out some models or datasets: which these are."""
 
@@ -238,7 +240,8 @@ def load_results(folders: Sequence[Path], files: Collection[str] = STANDARD_FILE
             and dataset (or, of controls and doses, two of the same).
     """
     found: dict[int, dict[_Part, dict[tuple[str, str], _Run]]] = {}
-    for folder in _run_folders(folders, files):
+    cards = {path.resolve(): path for folder in folders for path in sorted(folder.rglob("card.json"))}
+    for folder in _run_folders(folders, files, required=not cards):
         name, tables = read_run(folder)
         further = [file for file in files if file not in STANDARD_FILES and (folder / file).is_file()]
         if not tables and not further:
@@ -257,7 +260,8 @@ def load_results(folders: Sequence[Path], files: Collection[str] = STANDARD_FILE
         part[pair] = _Run(folder, tables)
     first, *others = sorted(found) or [0]
     seeds = {seed: _of_seed(found[seed]) for seed in others}
-    return replace(_of_seed(found.get(first, {})), first_seed=first, seeds=seeds)
+    own = _of_seed(found.get(first, {}))
+    return replace(own, first_seed=first, seeds=seeds, cards=tuple(cards.values()))
 
 
 _Part: TypeAlias = tuple[str, int | None, str]
@@ -301,7 +305,7 @@ def _empty(name: str) -> pd.DataFrame:
     return pd.DataFrame(columns=["model", "dataset", *SCHEMAS[name]]).assign(**control)
 
 
-def _run_folders(folders: Sequence[Path], files: Collection[str]) -> list[Path]:
+def _run_folders(folders: Sequence[Path], files: Collection[str], *, required: bool) -> list[Path]:
     runs: dict[Path, Path] = {}
     for folder in folders:
         if not folder.is_dir():
@@ -311,7 +315,7 @@ def _run_folders(folders: Sequence[Path], files: Collection[str]) -> list[Path]:
             matches.append(folder.parent)
         # One folder named twice, or through a link, is one run.
         runs.update({match.resolve(): match for match in sorted(matches)})
-    if not runs:
+    if not runs and required:
         named = ", ".join(map(str, folders)) or "nothing"
         raise StoreError(
             f"runs={named}: no detection/results.parquet or history.parquet below; run `madkit test` first."
