@@ -13,10 +13,10 @@ from madkit.cli.command import main
 from madkit.figures.cards import Card, card_of, missing, outdated
 
 
-@pytest.fixture
-def runs(tmp_path):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """A run, its benign control, and a run of another dataset."""
-    root = tmp_path / "runs"
+    root = tmp_path_factory.mktemp("made") / "runs"
     for place, dataset in ((root, "addition"), (root, "nli"), (root / "m" / "benign", "addition")):
         run = write_run(place if place == root else place.parent, "m" if place == root else "benign", dataset)
         summary = json.loads((run / "detection" / "summary.json").read_text())
@@ -27,6 +27,11 @@ def runs(tmp_path):
             results = pd.read_parquet(run / "detection" / "results.parquet").assign(model="m")
             results.to_parquet(run / "detection" / "results.parquet")
     return root
+
+
+@pytest.fixture
+def runs(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "runs")
 
 
 def test_a_card_says_what_the_results_say(runs):
