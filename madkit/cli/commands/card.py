@@ -63,7 +63,7 @@ def _found(runs: list[str], file: str, command: str) -> list[Path]:
 
 def _place(card: Card) -> tuple[str, ...]:
     model = f"{card.model}@{card.seed}" if card.seed else card.model
-    return (model, card.part, card.dataset) if card.part else (model, card.dataset)
+    return (model, *filter(None, card.part.split("/")), card.dataset)
 
 
 def _say(path: Path, lacks: list[str]) -> None:

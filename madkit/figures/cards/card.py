@@ -28,7 +28,7 @@ class Card:
     model: str
     dataset: str
     part: str = ""
-    """Empty, or ``benign`` for a control."""
+    """Empty, or what the run is a part of: ``benign`` for a control, ``doses/64``, ``obfuscated/probe``."""
     seed: int = 0
     by: str = ""
     """Who made the run, in their own words."""

@@ -18,7 +18,7 @@ from madkit.figures.results.reading import read_run
 from madkit.figures.results.results import OWN_ANSWER, load_results
 from madkit.runs.file_digest import file_digest
 from madkit.runs.plain_files import read_json, read_yaml
-from madkit.runs.run_name import BENIGN
+from madkit.runs.run_name import BENIGN, RunName
 
 #: Columns of the results, by what the card calls them.
 _MEASURES = {
@@ -55,10 +55,16 @@ def card_of(run: Path, by: str = "") -> Card:
     digests |= {f"{stage} recipe": _asked(path) for stage, path in recipes.items() if path.is_file()}
     digests["results"] = file_digest(run / "detection" / "results.parquet")
     return Card(
-        model=name.model, dataset=name.dataset, part=name.part, seed=name.seed, by=by, versions=versions,
+        model=name.model, dataset=name.dataset, part=_part(name), seed=name.seed, by=by, versions=versions,
         digests=digests, prompts=_plain(prompts), quirkiness=dict(summary.get("quirkiness") or {}),
         detectors=_detectors(run),
     )  # fmt: skip
+
+
+def _part(name: RunName) -> str:
+    """What lies between the folders of model and dataset, without the number of steps' zeros."""
+    which = name.variant or ("" if name.step is None else str(name.step))
+    return f"{name.part}/{which}" if which else name.part
 
 
 def _asked(recipe: Path) -> str:
@@ -101,7 +107,8 @@ def _detectors(run: Path) -> list[dict[str, Any]]:
 def _representative(run: Path) -> pd.DataFrame:
     """The rows that stand for a detector, over all test prompts, without the ceiling and the answer alone."""
     results = load_results([run])
-    rows = (results.benign or results).aggregated()
+    parts = [results.benign, *results.doses.values(), *results.obfuscated.values()]  # this is one of them, or none
+    rows = next((part for part in parts if part is not None), results).aggregated()
     return rows[(rows["subset"] == "all") & ~rows["setting"].isin(["ceiling", OWN_ANSWER])]
 
 
