@@ -27,6 +27,7 @@ SECTIONS = {
     "choice": "Which detector to use",
     "detection": "How well detectors do",
     "comparison": "How detectors compare",
+    "stress": "What detectors withstand",
     "quirkiness": "How quirky the models are",
     "explanation": "What explains detection",
     "training": "How the models were trained",

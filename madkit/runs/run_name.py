@@ -19,7 +19,8 @@ class RunName(NamedTuple):
 
     That is ``benign/<dataset>``, ``doses/<step>/<dataset>`` and ``obfuscated/<variant>/<dataset>``.
 
-    Runs that differ from those of a model in their seed alone lie in ``<model>@<seed>``, in the same way.
+    Runs that differ from those of a model in their seed alone lie in ``<model>@<seed>``, in the same way; those of a
+    model under stress, such as a trigger in place of names, in ``<model>+<stress>``.
 
     The training that a model's doses come from may lie in its own run, or in ``<model>/doses/<dataset>``.
     """
@@ -68,3 +69,14 @@ class RunName(NamedTuple):
             name = cls(above.name, path.name)
         model, at, seed = name.model.rpartition("@")
         return name._replace(model=model, seed=int(seed)) if at and model and seed.isdecimal() else name
+
+
+def stressed(model: str) -> tuple[str, str]:
+    """The plain model of a name, and under what stress it is: runs that differ in that lie in ``<model>+<stress>``.
+
+    Example:
+        >>> stressed("tiny-llama+deployment"), stressed("tiny-llama")
+        (('tiny-llama', 'deployment'), ('tiny-llama', ''))
+    """
+    plain, _, stress = model.partition("+")
+    return plain, stress

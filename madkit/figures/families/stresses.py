@@ -1,0 +1,60 @@
+"""All stresses of a model side by side: what each detector reaches, and how quirky the model still is."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from madkit.figures.drawing.detectors import ordered_detectors
+from madkit.figures.naming import detector_name
+from madkit.figures.registry import Sheet, artist
+from madkit.figures.results.results import Results
+from madkit.figures.tables.averages import METHOD, average
+from madkit.figures.tables.document import Document, with_interval
+from madkit.runs.run_name import stressed
+
+_STATISTICS = {"AUROC": ("auroc", "low", "high"), "TPR at 1% FPR": ("tpr", "tpr_low", "tpr_high")}
+_PLAIN = "plain"
+
+
+@artist("stress")
+def stresses(results: Results) -> Iterator[Sheet]:
+    """`table_stresses.md` and `.csv`: a table per model, with a column for it and for each of its stresses."""
+    rows = results.over_seeds(Results.aggregated)
+    rows = rows[(rows["subset"] == "all") & ~rows["control"] & (rows["setting"] != "ceiling")]
+    if rows.empty or not any(stressed(model)[1] for model in set(rows["model"])):
+        return
+    named = rows["model"].map(stressed)
+    rows = rows.assign(plain=named.str[0], stress=named.str[1].replace("", _PLAIN))
+    lines: list[dict[str, object]] = []
+    tables: dict[str, tuple[list[str], list[list[str]]]] = {}
+    for model in sorted(set(rows["plain"])):
+        own = rows[rows["plain"] == model]
+        stresses = sorted(set(own["stress"]), key=lambda name: (name != _PLAIN, name))
+        for statistic, columns in _STATISTICS.items():
+            cells = []
+            for feature, score in ordered_detectors(zip(own["feature"], own["score"], strict=True)):
+                part = own[(own["feature"] == feature) & (own["score"] == score)]
+                values = {stress: average(part[part["stress"] == stress], columns) for stress in stresses}
+                cells.append([detector_name(feature, score), *map(with_interval, values.values())])
+                for stress, value in values.items():
+                    if value is not None:
+                        key = {"model": model, "stress": stress, "feature": feature, "score": score}
+                        lines.append({**key, "statistic": columns[0], **value._asdict()})
+            tables[f"{model}: {statistic}"] = ["detector", *stresses], cells
+    yield Sheet("table_stresses.csv", pd.DataFrame(lines).to_csv(index=False, lineterminator="\n"))
+    document = Document(
+        "Stresses side by side",
+        "Average over datasets [95% interval]; all test prompts, mean over layers.",
+        tables,
+        [*_quirkiness(results), "See `docs/stress.md` for what each of them is.", f"Intervals: {METHOD}"],
+    )
+    yield Sheet("table_stresses.md", document)
+
+
+def _quirkiness(results: Results) -> Iterator[str]:
+    """How quirky each model is: a detector cannot be asked to find a quirk that is not there."""
+    table = results.quirkiness
+    for model in sorted(set(table["model"])):
+        own = table[table["model"] == model]
+        each = ", ".join(f"{value:.1f} ({name})" for name, value in zip(own["dataset"], own["value"], strict=True))
+        yield f"Quirkiness of {model}, in nats: {each}."
