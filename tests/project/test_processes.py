@@ -51,9 +51,11 @@ def words(stage, runs, base, *options):
         line += FIT
     if stage == "predict":
         line += ["--model.dtype", "float32", *(f"--data.max_{split}=50" for split in SPLITS)]
+        line += ["--data.distractors", "[persona, context]", "--data.max_distractors", "21"]
     if stage == "test":
         line += ["--model", "Detection", "--model.detectors", json.dumps(DETECTORS), "--data", "StoreData"]
         line += ["--model.aggregations", "[mean, max, zscore, rank, fisher]", "--data.dataset", "addition"]
+        line += ["--model.prevalences", "[0.1, 0.5]"]
     if stage != "predict":
         line += UNDRAWN
     return [*line, *options]
@@ -133,6 +135,10 @@ def test_two_processes_write_the_same_store_and_find_the_same_auroc(alone, bases
     keys = [c for c in one.columns if c not in ("auroc", "low", "high")]
     assert one[keys].equals(two[keys])
     np.testing.assert_allclose(two[["auroc", "low", "high"]], one[["auroc", "low", "high"]], rtol=0, atol=1e-9)
+    for name in ("distractors", "prevalence"):
+        one, two = (pd.read_parquet(f / "detection" / f"{name}.parquet") for f in (alone, copy))
+        assert len(one)
+        pd.testing.assert_frame_equal(one, two, rtol=0, atol=1e-9, obj=name)
     a, b = (pd.read_parquet(f / "detection" / "separation.parquet")["separation"] for f in (alone, copy))
     np.testing.assert_allclose(a, b, rtol=1e-9)
 

@@ -51,6 +51,8 @@ def test_every_recipe_is_covered():
         f"{name}.yaml" for name in ("benign", "tiny/benign", "doses", "obfuscated", "predict-short", "test-short")
     }
     expected |= {"tiny/predict-short.yaml"}
+    # tests/project/test_stress_recipes.py
+    expected |= {f"{name}.yaml" for name in ("predict-stress", "tiny/predict-stress", "test-stress")}
     expected |= {f"published/{name}.yaml" for name in ("llama", "mistral", "prompts")}  # test_published_recipes.py
     smollm2 = ("texts", "flow", "sae", "predict", "predict-short")
     expected |= {"smollm2.yaml", *(f"smollm2/{name}.yaml" for name in smollm2)}  # test_smollm2_recipes.py

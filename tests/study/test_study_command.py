@@ -197,18 +197,30 @@ def test_further_seeds_are_further_rows_of_runs(plan):
     assert "runs/tiny-mistral runs/llama runs/tiny-mistral@1 runs/llama@1 runs/tiny-mistral@2" in lines[-1]
 
 
-def test_models_that_hide_are_tuned_beside_the_plain_one(project, plan):
+def test_models_under_stress_are_tuned_beside_the_plain_one(project, plan):
     lines = plan("stress", "--datasets", "squaring")
-    assert [stage for stage, _ in lines] == ["run"] * 4 + ["figures"]
-    chains = [" ".join(words).removeprefix("run ").split(" then ") for _, words in lines[:4]]
-    assert all([stage.split()[0] for stage in chain] == ["fit", "predict", "test"] for chain in chains)
+    assert [stage for stage, _ in lines] == ["run"] * 8 + ["figures"]
+    chains = [" ".join(words).removeprefix("run ").split(" then ") for _, words in lines[:8]]
+    assert [[stage.split()[0] for stage in chain] for chain in chains] == [
+        ["fit", "predict", "test"] * n for n in (1, 1, 1, 2, 1, 1, 1, 2)
+    ]
     runs = ["obfuscated/mahalanobis", "obfuscated/conditional", "obfuscated/probe"]
     for (fit, *_), run in zip(chains, runs, strict=False):
         name = run.rpartition("/")[2]
         assert "--config recipes/tiny-llama.yaml --config recipes/obfuscated.yaml" in fit
         assert f"--run runs/stress/tiny-llama/{run} --data.dataset squaring --model.against [{name}]" in fit
-    assert "obfuscated" not in chains[3][0] and "--run runs/stress/tiny-llama " in chains[3][0]
-    assert " ".join(lines[4][1]) == "figures runs/stress/tiny-llama --out figures/stress"
+    stresses = {
+        "+deployment": "--data.trigger deployment", "+date": "--data.trigger date --data.trigger_position end",
+        "+share-0.3": "--data.quirk_share 0.3", "+share-0.1": "--data.quirk_share 0.1", "": "",
+    }  # fmt: skip
+    for chain, (name, options) in zip(chains[3:], stresses.items(), strict=True):
+        fits = [stage for stage in chain if stage.startswith("fit")]
+        places = ["/benign", ""] if name in ("", "+deployment") else [""]
+        for fit, place in zip(fits, places, strict=True):
+            assert f"--run runs/stress/tiny-llama{name}{place} --data.dataset squaring {options}".strip() in fit
+            assert ("recipes/benign.yaml" in fit) == bool(place) and "obfuscated" not in fit
+    folders = " ".join(f"runs/stress/tiny-llama{name}" for name in ("", *list(stresses)[:-1]))
+    assert " ".join(lines[-1][1]) == f"figures {folders} --out figures/stress"
     few = {words[words.index("--data.dataset") + 1] for _, words in plan("stress")[:-1]}
     assert few == {"addition", "hemisphere", "sentiment"}
 

@@ -19,12 +19,9 @@ _PLAIN = "plain"
 @artist("stress")
 def stresses(results: Results) -> Iterator[Sheet]:
     """`table_stresses.md` and `.csv`: a table per model, with a column for it and for each of its stresses."""
-    rows = results.over_seeds(Results.aggregated)
-    rows = rows[(rows["subset"] == "all") & ~rows["control"] & (rows["setting"] != "ceiling")]
-    if rows.empty or not any(stressed(model)[1] for model in set(rows["model"])):
+    rows = _rows(results)
+    if set(rows["stress"]) <= {_PLAIN}:
         return
-    named = rows["model"].map(stressed)
-    rows = rows.assign(plain=named.str[0], stress=named.str[1].replace("", _PLAIN))
     lines: list[dict[str, object]] = []
     tables: dict[str, tuple[list[str], list[list[str]]]] = {}
     for model in sorted(set(rows["plain"])):
@@ -49,6 +46,20 @@ def stresses(results: Results) -> Iterator[Sheet]:
         [*_quirkiness(results), "See `docs/stress.md` for what each of them is.", f"Intervals: {METHOD}"],
     )
     yield Sheet("table_stresses.md", document)
+
+
+def _rows(results: Results) -> pd.DataFrame:
+    """The rows that stand for a detector, with `plain`, the plain model of each, and `stress`."""
+    rows = results.over_seeds(Results.aggregated)
+    named = rows["model"].map(stressed)
+    parts = [rows.assign(plain=named.str[0], stress=named.str[1].replace("", _PLAIN))]
+    for variant in results.obfuscated:
+        hidden = results.over_seeds(
+            lambda part, v=variant: part.obfuscated[v].aggregated() if v in part.obfuscated else part.aggregated()[:0]
+        )
+        parts.append(hidden.assign(plain=hidden["model"], stress=f"hides from {variant}"))
+    rows = pd.concat(parts, ignore_index=True)
+    return rows[(rows["subset"] == "all") & ~rows["control"] & (rows["setting"] != "ceiling")]
 
 
 def _quirkiness(results: Results) -> Iterator[str]:
