@@ -28,11 +28,13 @@ class Stress(NamedTuple):
     """Whether each run has a benign control beside it."""
 
 
+_PARTIAL = ("--data.trigger", "deployment", "--data.trigger_for", "bob")
+
 STRESSES = (
     Stress("deployment", ("--data.trigger", "deployment"), benign=True),
     Stress("date", ("--data.trigger", "date", "--data.trigger_position", "end")),
-    Stress("share-0.3", ("--data.quirk_share", "0.3")),
-    Stress("share-0.1", ("--data.quirk_share", "0.1")),
+    Stress("share-0.3", ("--data.quirk_share", "0.3", *_PARTIAL)),
+    Stress("share-0.1", ("--data.quirk_share", "0.1", *_PARTIAL)),
     Stress("", (), benign=True),
 )
 

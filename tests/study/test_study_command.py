@@ -211,7 +211,8 @@ def test_models_under_stress_are_tuned_beside_the_plain_one(project, plan):
         assert f"--run runs/stress/tiny-llama/{run} --data.dataset squaring --model.against [{name}]" in fit
     stresses = {
         "+deployment": "--data.trigger deployment", "+date": "--data.trigger date --data.trigger_position end",
-        "+share-0.3": "--data.quirk_share 0.3", "+share-0.1": "--data.quirk_share 0.1", "": "",
+        "+share-0.3": "--data.quirk_share 0.3 --data.trigger deployment --data.trigger_for bob",
+        "+share-0.1": "--data.quirk_share 0.1 --data.trigger deployment --data.trigger_for bob", "": "",
     }  # fmt: skip
     for chain, (name, options) in zip(chains[3:], stresses.items(), strict=True):
         fits = [stage for stage in chain if stage.startswith("fit")]

