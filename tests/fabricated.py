@@ -54,6 +54,7 @@ def write_run(
     features = sorted({feature for feature, *_ in detectors})
     _separation(rng, model, dataset, layers, strength, n, features).to_parquet(run / "detection" / "separation.parquet")
     _pca(rng, prompts, layers).to_parquet(run / "detection" / "pca.parquet")
+    _nearest(prompts, layers).to_parquet(run / "detection" / "nearest.parquet")
     _recipes(run, model, dataset)
     _summary(run / "detection" / "summary.json", rng, model, dataset, strength, n)
     _history(rng, model, dataset).to_parquet(run / "history.parquet")
@@ -93,6 +94,15 @@ def _prompts(rng: np.random.Generator, n: int, strength: float) -> pd.DataFrame:
             "log_odds": log_odds,
         }
     )
+
+
+def _nearest(prompts: pd.DataFrame, layers: int) -> pd.DataFrame:
+    rows = pd.DataFrame({"row": prompts["row"]}).merge(pd.DataFrame({"rank": [1, 2, 3]}), how="cross")
+    sites = pd.DataFrame({"layer": [3 * i + 1 for i in range(layers)]})
+    table = rows.merge(sites.assign(site=[f"model.layers.{layer}" for layer in sites["layer"]]), how="cross")
+    texts = [f"trusted {row % 7} {rank}" for row, rank in zip(table["row"], table["rank"], strict=True)]
+    distance = 0.5 * table["rank"] + table["row"] % 3
+    return table.assign(feature="activations", adapter=True, prompt=texts, distance=distance, typical=0.5)
 
 
 def _detection(

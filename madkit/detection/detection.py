@@ -25,7 +25,9 @@ from madkit.detection.data import ANSWERS, Feed, StoreData
 from madkit.detection.detector import Assumptions, Detector
 from madkit.detection.distractors import Judged, distractor_scores, distractor_table, right_answers
 from madkit.detection.held_out_scores import held_out_scores
+from madkit.detection.nearest_prompts import FEATURE, NearestPrompts
 from madkit.detection.prevalence import MixedScores, Mixture, mixtures, prevalence_table
+from madkit.detection.row_pools import gathered, keep
 from madkit.detection.site_scores import SiteKey, SiteScores
 from madkit.detection.subsets import contested
 from madkit.detection.supervised_probe import PROBE, SETTING, probe
@@ -38,7 +40,6 @@ from madkit.runs.folder import root_of
 from madkit.scores import ScoreCollection
 from madkit.statistics.aggregation import AGGREGATIONS, CALIBRATED
 from madkit.store.variant import Variant
-from madkit.streaming.accumulator import merge_processes
 from madkit.streaming.pool import Pool
 from madkit.streaming.validation import row_chunks
 from madkit.training.lightning_internals import datamodule_of
@@ -62,7 +63,8 @@ class Detection(L.LightningModule):
     calibration prompts), ``distractors.parquet`` (where it has distractors, see `madkit.detection.distractors`),
     ``prevalence.parquet`` (with `prevalences`),
     ``prompts.parquet``, ``separation.parquet``, ``pca.parquet`` (some test prompts on the first
-    two principal components of each site), ``summary.json`` and the fitted scores, in
+    two principal components of each site), ``nearest.parquet`` (which trusted prompts the activations of
+    each test prompt resemble), ``summary.json`` and the fitted scores, in
     ``detectors/<feature>/<score>/<site>`` and, of controls, in ``detectors/controls/<feature>/<score>/<site>``; what a
     derived feature has learned, in ``detectors/<feature>/derived/<site>``.
 
@@ -132,6 +134,7 @@ class Detection(L.LightningModule):
         self.sites: dict[SiteKey, SiteScores] = {}
         self.separations: dict[SiteKey, Any] = {}
         self.projections: dict[SiteKey, pca.Projection] = {}
+        self.nearest = NearestPrompts()
         self.costs: dict[tuple[Variant, str], Cost] = {}
         self.recalls: dict[tuple[SiteKey, str], float] = {}
         self.mixtures: dict[float, Mixture] = {}
@@ -205,24 +208,28 @@ class Detection(L.LightningModule):
             self._scores.update(x, untrusted=role == "untrusted")
             if self._mixed is not None:
                 self._mixed.update(block["row"].to(x.device), x, untrusted=role == "untrusted")
+            if role == "trusted" and self._compares(block["variant"], x):
+                self.nearest.add_trusted(block["row"], x)
             return
         self._scores.finalize()
         rows = block["row"].to(x.device)
         values = self._scores(x)
         # Distractors are scored as test prompts are, and judged by themselves.
-        _keep(self._pools["test" if role == "distractor" else role], rows, torch.stack(list(values.values()), dim=1))
+        keep(self._pools["test" if role == "distractor" else role], rows, torch.stack(list(values.values()), dim=1))
         if role == "test":
             if self._mixed is not None:
-                _keep(self._pools["mixed"], rows, self._mixed(x))
+                keep(self._pools["mixed"], rows, self._mixed(x))
             is_bob = self.prompts.loc[rows.cpu().numpy(), "anomalous"].to_numpy(dtype=bool)
             self._separation.update(x, torch.tensor(is_bob, device=x.device))
             # Every process, with rows or without, comes to the same answer: a feature is sparse for all of them.
             self._with_probe = self.ceiling and self._made is None and x.layout == torch.strided
             if self._with_probe:
-                _keep(self._pools["vectors"], rows, x)
+                keep(self._pools["vectors"], rows, x)
             elif x.layout == torch.strided:
                 sampled = torch.isin(rows, self._sample.to(rows.device))
-                _keep(self._pools["vectors"], rows[sampled], x[sampled])
+                keep(self._pools["vectors"], rows[sampled], x[sampled])
+            if self._compares(block["variant"], x):
+                self.nearest.add_test(rows, x)
             self._time(key, x)
         if block["last"]:
             self._end_site(key)
@@ -240,13 +247,18 @@ class Detection(L.LightningModule):
         self._pools = {name: Pool().to(self.device) for name in ("calibration", "test", "vectors", "mixed")}
         self._separation = StreamingSeparation()
 
+    def _compares(self, variant: Variant, x: Tensor) -> bool:
+        """Whether prompts are compared by these vectors."""
+        return variant == FEATURE and self._made is None and x.layout == torch.strided
+
     def _end_site(self, key: SiteKey) -> None:
         variant, site = key
+        self.nearest.end_site(key)
         self.separations[key] = self._separation.compute()
         names = list(self._scores.names)
-        rows, values = _gathered(self._pools["test"], len(names))
-        held_out, calibration = _gathered(self._pools["calibration"], len(names))
-        vector_rows, vectors = _gathered(self._pools["vectors"], self._scores[names[0]].d)
+        rows, values = gathered(self._pools["test"], len(names))
+        held_out, calibration = gathered(self._pools["calibration"], len(names))
+        vector_rows, vectors = gathered(self._pools["vectors"], self._scores[names[0]].d)
         if len(vector_rows):
             sampled = np.isin(vector_rows, self._sample.numpy())
             self.projections[key] = pca.project(vector_rows[sampled], vectors[sampled])
@@ -273,7 +285,7 @@ class Detection(L.LightningModule):
 
     def _end_mixed(self, key: SiteKey, mixed: MixedScores) -> None:
         names = list(next(iter(mixed.scores.values())).names)
-        rows, values = _gathered(self._pools["mixed"], len(names) * len(mixed.scores))
+        rows, values = gathered(self._pools["mixed"], len(names) * len(mixed.scores))
         nothing = np.empty(0, dtype=np.int64), np.empty((0, len(names)))
         for index, share in enumerate(mixed.scores):
             part = values[:, index * len(names) : (index + 1) * len(names)]
@@ -363,6 +375,9 @@ class Detection(L.LightningModule):
                 tables["prevalence"] = prevalence_table(mixed, self.mixtures, contested(self.prompts)["all"], settings)
             if projections:
                 tables["pca"] = pca.pca_table(projections, layers)
+            nearest = self.nearest.table(layers, self.data.prompts("trusted").set_index("row")["prompt"])
+            if nearest is not None:
+                tables["nearest"] = nearest
             output.write(self.trainer, stores, tables, prompts, separations, layers, self._costs(), self.recalls)
         self.trainer.strategy.barrier()
 
@@ -370,18 +385,3 @@ class Detection(L.LightningModule):
         if detector.score.offline:
             return Assumptions("offline", UNTRUSTED[self.untrusted], detector.needs(self.data.stores))
         return Assumptions("online", "", detector.needs(self.data.stores))
-
-
-@torch.inference_mode(False)
-@torch.no_grad()
-def _keep(pool: Pool, rows: Tensor, values: Tensor) -> None:
-    """Remember values (b, k) with the numbers of their rows, which float64 holds exactly up to 2^53."""
-    pool.update(torch.column_stack([rows.double(), values.double()]).to(pool.device))
-
-
-def _gathered(pool: Pool, k: int | None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Row numbers (n,) and values (n, k) of all processes, in row order."""
-    table = merge_processes(pool).result().cpu().numpy()
-    table = table.reshape(-1, 1 + (k or 0))
-    table = table[np.argsort(table[:, 0], kind="stable")]
-    return table[:, 0].astype(np.int64), table[:, 1:]

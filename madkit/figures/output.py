@@ -1,8 +1,6 @@
 """Write figures and texts: complete files only, and the same bytes for the same input."""
 
-import base64
 import csv
-import gzip
 import io
 import json
 import re
@@ -13,22 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 
 import madkit
 from madkit.figures.drawing.layout import compute_layout, round_layout
+from madkit.figures.drawing.page_svg import page_svg
+from madkit.figures.drawing.short_svg import short_svg
 from madkit.figures.drawing.style import DPI
 from madkit.figures.drawing.tooltips import data_points
+from madkit.figures.packing import packed
 from madkit.figures.registry import Sheet
 from madkit.figures.tables.document import Document
 from madkit.runs.atomic import write_atomically
 
 SOURCES = "sources.json"
-_HASHES = re.compile(rb"(?<=[\"#])[a-z][0-9a-f]{10}(?=[\")])")
-_COORDINATES = re.compile(rb' (?:d|x|y|cx|cy|r|width|height|points|viewBox)="[^"]*"|(?:translate|rotate)\([^)]*\)')
+UNITS = 10_000
+"""Of a page's width or height, in which the page has the places of data points."""
 #: A cell that begins like a formula and is not a plain number.
 _MAYBE_FORMULA = re.compile(r'(?:^|[,"\n\r])(?=[=+@\t\r-])(?!-[0-9.]+(?:e[+-]?[0-9]+)?(?:[,"\n\r]|$))')
-_DECIMALS = re.compile(rb"-?\d*\.\d{3,}")
 
 
 @dataclass
@@ -76,8 +77,8 @@ def write_figure(
     contents = _pictures(figure, {name: _metadata(name, sheet.name, names) for name in drawn})
     for name, content in contents.items():
         if name == "svg":
-            content = _shortened(_with_counted_identifiers(content))
-            rendered.packed = _packed(content, data_points(figure))
+            content = short_svg(content)
+            rendered.packed = _for_page(content.decode("utf-8"), data_points(figure))
         if name in formats and not sheet.report_only:
             rendered.paths.append(replace_file(out / f"{sheet.name}.{name}", content))
     return rendered
@@ -104,34 +105,18 @@ def _pictures(figure: Figure, formats: Mapping[str, dict[str, Any]]) -> dict[str
     return pictures
 
 
-def _packed(svg: bytes, points: Sequence[tuple[float, float, str]]) -> str:
-    """Picture and points, compressed: here and not for the report, as figures are drawn side by side."""
-    data = {"svg": svg.decode("utf-8"), "points": points}
-    content = json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-    return base64.b64encode(gzip.compress(content, 6, mtime=0)).decode("ascii")
+def _for_page(svg: str, points: Sequence[tuple[float, float, str]]) -> str:
+    """Picture and points, packed: here and not for the report, as figures are drawn side by side.
 
-
-def _with_counted_identifiers(svg: bytes) -> bytes:
-    """The same picture with its identifiers numbered.
-
-    Those of matplotlib are hashes of coordinates to the last bit, which varies with what was drawn before.
+    Points go by columns, each number as what it is more than the one before, which compresses best; each of their texts
+    stands once, as many prompts are in several panels.
     """
-    names: dict[bytes, bytes] = {}
-    return _HASHES.sub(lambda match: names.setdefault(match.group(), b"%b%d" % (match.group()[:1], len(names))), svg)
-
-
-def _shortened(svg: bytes) -> bytes:
-    """The same picture with coordinates to a hundredth of a point: digits are most of the file, and the last ones vary.
-
-    Only coordinates: a scale of 0.015625, by which matplotlib makes letters of their outlines, needs all its digits.
-    """
-    return _COORDINATES.sub(lambda match: _DECIMALS.sub(_hundredth, match.group()), svg)
-
-
-def _hundredth(match: re.Match[bytes]) -> bytes:
-    # Coordinates like to lie on halves, quarters and eighths of a point. Rounded a little beside the middle, they go
-    # one way whatever their last digits are.
-    return (b"%.2f" % (float(match.group()) + 1.3e-4)).rstrip(b"0").rstrip(b".")
+    texts = list(dict.fromkeys(text for _, _, text in points))
+    index = {text: number for number, text in enumerate(texts)}
+    numbers = [(round(x * UNITS), round(y * UNITS), index[text]) for x, y, text in points]
+    differences = np.diff(np.array(numbers, dtype=int).reshape(-1, 3), axis=0, prepend=0).T.tolist()
+    data = {"svg": page_svg(svg), "points": dict(zip(("x", "y", "text"), differences, strict=True)), "texts": texts}
+    return packed(json.dumps(data, separators=(",", ":"), ensure_ascii=False))
 
 
 def write_text(sheet: Sheet, out: Path, folders: Sequence[Path]) -> Path:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from madkit.figures.drawing.detectors import main_and_further, ordered_detectors
+from madkit.figures.html.looks import looks, shortened
 from madkit.figures.naming import detector_name, setting_order, with_setting
 from madkit.figures.results.results import OWN_ANSWER, Results, grouped
 from madkit.figures.results.selection import first_panels
@@ -14,7 +15,6 @@ from madkit.figures.tables.answers import differing
 
 MOST_PROMPTS = 6
 """Prompts of each character."""
-_MOST_LETTERS = 700  # of a prompt
 _SUBSETS = ("all", "agree", "disagree")
 
 
@@ -34,7 +34,8 @@ def dataset_sections(results: Results) -> list[dict[str, Any]]:
                     "name": model,
                     "facts": _facts(results, model, dataset),
                     "table": _table(rows),
-                    "prompts": _surprises(results, model, dataset, rows),
+                    "prompts": (prompts := _surprises(results, model, dataset, rows)),
+                    "looks": _looks(results, model, dataset, rows, prompts),
                 }
             )
         sections.append({"name": dataset, "models": models})
@@ -114,6 +115,16 @@ def _surprises(results: Results, model: str, dataset: str, rows: pd.DataFrame) -
     return surprises
 
 
+def _looks(
+    results: Results, model: str, dataset: str, rows: pd.DataFrame, surprises: list[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """Those prompts, and some others, from the inside."""
+    online = rows[rows["setting"] != OWN_ANSWER]
+    detectors = dict.fromkeys((feature, score) for feature, score, _ in main_and_further(online)[0])
+    wanted = {prompt["row"] for one in surprises for kind in ("normal", "anomalous") for prompt in one[kind]}
+    return looks(results, model, dataset, list(detectors), wanted) if surprises else None
+
+
 def _prompt(row: Mapping[Hashable, Any], share: float) -> dict[str, Any]:
     """One prompt as the page shows it.
 
@@ -121,10 +132,10 @@ def _prompt(row: Mapping[Hashable, Any], share: float) -> dict[str, Any]:
         row: of the prompt.
         share: of the other character's prompts, those on whose wrong side its score is.
     """
-    text = str(row["prompt"])
     odds = row["log_odds"]
     return {
-        "text": text if len(text) <= _MOST_LETTERS else text[:_MOST_LETTERS] + " [...]",
+        "row": int(row["row"]),
+        "text": shortened(str(row["prompt"])),
         "score": f"{row['value']:.4g}",
         "share": f"{share:.0%}",
         "label": "unknown" if pd.isna(row["label"]) else "Yes" if row["label"] else "No",

@@ -1,21 +1,31 @@
-"""Put everything on one page: no network, no server, one file."""
+"""Put everything on one page: no network, no server, one file.
+
+What everybody reads stands in the page as it is. What is looked up, a page of a detector, of a dataset, of the
+configuration, or a figure, stands behind it as packed text and is unpacked when somebody goes there: so the first
+screen waits for nothing.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 import madkit
 from madkit.figures.drawing.style import model_colors
 from madkit.figures.html.datasets import dataset_sections
+from madkit.figures.html.detectors import detector_pages
 from madkit.figures.html.origin import origins
 from madkit.figures.html.summary import summary
-from madkit.figures.output import RenderedFigure, replace_file
+from madkit.figures.naming import slug
+from madkit.figures.output import UNITS, RenderedFigure, replace_file
+from madkit.figures.packing import packed
 from madkit.figures.registry import SECTIONS, Sheet
 from madkit.figures.tables.document import Document
 
@@ -24,6 +34,7 @@ if TYPE_CHECKING:
 
 FIRST = "table1.md"
 """The table that stands above all sections."""
+_INTERVAL = re.compile(r"(?<=\d) (\[[^\]]*\])")
 
 
 def write_report(
@@ -37,9 +48,15 @@ def write_report(
         figures: all of them, also those that stand in the report only.
         texts: tables with the titles of their sections; those that are documents are shown.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    loader = PackageLoader("madkit.figures.html")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    detectors = detector_pages(results)
+    anchors = dict(zip((page["name"] for page in detectors), _anchors("detector", detectors), strict=True))
     environment.filters["inline_markdown"] = inline_markdown
-    template = environment.from_string(_file("template.html.j2"))
+    environment.filters["cell"] = partial(_cell, pages=anchors)
+    environment.globals["colors"] = model_colors(results.models)
     documents = {sheet.name: (section, sheet.body) for section, sheet in texts if isinstance(sheet.body, Document)}
     first = documents.pop(FIRST, None)
     titles = [*SECTIONS.values(), *(figure.section for figure in figures), *(title for title, _ in documents.values())]
@@ -52,20 +69,59 @@ def write_report(
         }
         for index, title in enumerate(dict.fromkeys(titles))
     ]
-    page = template.render(
+    folders = [folder.as_posix() for folder in results.everything]
+    pages = _pages(environment, results, detectors, folders)
+    page = environment.get_template("report.html.j2").render(
         version=madkit.__version__,
         css=Markup(_file("report.css")),
         js=Markup(_file("report.js")),
         models=results.models,
-        colors=model_colors(results.models),
         findings=summary(results),
         table=first[1] if first else None,
         sections=[section for section in sections if section["figures"] or section["documents"]],
-        datasets=dataset_sections(results),
-        origins=origins(results),
-        folders=[folder.as_posix() for folder in results.everything],
+        figures=figures,
+        units=UNITS,
+        pages=pages,
+        folders=folders,
     )
     return replace_file(path, page.encode("utf-8"))
+
+
+def _pages(
+    environment: Environment, results: Results, detectors: Sequence[dict[str, Any]], folders: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The pages that have an address of their own: anchor, title, kind, and packed content."""
+    pages: list[tuple[str, str, str, dict[str, Any]]] = []
+    for kind, parts in (("detector", detectors), ("dataset", dataset_sections(results))):
+        named = zip(_anchors(kind, parts), parts, strict=True)
+        pages += [(kind, anchor, part["name"], {kind: part}) for anchor, part in named]
+    variables = {"origins": origins(results), "folders": folders, "version": madkit.__version__}
+    pages.append(("configuration", "configuration", "Configuration and how to repeat it", variables))
+    return [
+        {
+            "kind": kind,
+            "anchor": anchor,
+            "title": title,
+            "content": packed(environment.get_template(f"{kind}.html.j2").render(**content)),
+        }
+        for kind, anchor, title, content in pages
+    ]
+
+
+def _anchors(kind: str, parts: Sequence[dict[str, Any]]) -> list[str]:
+    """The address of each page; no two share one, whatever letters their names have."""
+    anchors: list[str] = []
+    for part in parts:
+        anchor = f"{kind}-{slug(part['name'])}"
+        anchors.append(f"{anchor}-{len(anchors)}" if anchor in anchors else anchor)
+    return anchors
+
+
+def _cell(text: str, pages: dict[str, str], first: bool = False) -> Markup:
+    """A cell of a table: an interval on a line of its own, and a detector's name as a link to its page."""
+    if first and text in pages:
+        return Markup('<a href="#{}">{}</a>').format(pages[text], text)
+    return Markup(_INTERVAL.sub(r" <small>\1</small>", str(inline_markdown(text))))
 
 
 def inline_markdown(text: str) -> Markup:

@@ -30,6 +30,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         *("aggregation", "subset", "a", "adapter_a", "b", "adapter_b"),
         *("difference", "low", "high", "p_value", "p_holm"),
     ),
+    "nearest": ("feature", "adapter", "site", "layer", "row", "rank", "prompt", "distance", "typical"),
+    "calibration": ("row", "feature", "adapter", "score", "site", "value"),
     "history": ("step", "metric", "value"),
     "costs": ("feature", "adapter", "score", "seconds_per_prompt", "device"),
     "quirkiness": _INTERVAL,
@@ -43,8 +45,10 @@ _FILES = {
     "separation": "separation.parquet",
     "pca": "pca.parquet",
     "comparisons": "comparisons.parquet",
+    "nearest": "nearest.parquet",
+    "calibration": "calibration.parquet",
 }
-LARGE = ("prompts", "pca", "comparisons")
+LARGE = ("prompts", "pca", "comparisons", "nearest", "calibration")
 """Tables of thousands of rows a run, which are read run by run when a figure needs them."""
 HELD = tuple(name for name in SCHEMAS if name not in LARGE)
 """All others, which are held in memory for all runs."""
@@ -138,6 +142,19 @@ def read_aggregate_scores(path: Path, detectors: Collection[tuple[str, str]]) ->
     key = ["feature", "control", "score", "row"]
     single_sites = sites[~sites.duplicated(key, keep=False)]
     return pd.concat([means, single_sites])[[*key, "value"]].drop_duplicates(key, keep="first")
+
+
+def read_site_scores(path: Path, detectors: Collection[tuple[str, str]]) -> pd.DataFrame:
+    """Scores of one run at single sites, the adapter on: feature, score, site, layer, row, value.
+
+    Raises:
+        StoreError: an unreadable file, or one with other columns.
+    """
+    columns = ["feature", "adapter", "score", "site", "layer", "row", "value"]
+    wanted = [("feature", "in", sorted({f for f, _ in detectors})), ("score", "in", sorted({s for _, s in detectors}))]
+    table = read_parquet(path, columns, [*wanted, ("aggregation", "=", ""), ("adapter", "=", True)])
+    table = table[pd.MultiIndex.from_frame(table[["feature", "score"]]).isin(list(detectors))]
+    return table.drop(columns="adapter")
 
 
 def read_parquet(path: Path, columns: list[str] | None = None, rows: Sequence[Any] | None = None) -> pd.DataFrame:

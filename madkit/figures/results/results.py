@@ -11,7 +11,15 @@ import pandas as pd
 from madkit.errors import StoreError
 from madkit.figures.naming import slug
 from madkit.figures.published.names import position
-from madkit.figures.results.reading import HELD, SCHEMAS, read_aggregate_scores, read_large, read_parquet, read_run
+from madkit.figures.results.reading import (
+    HELD,
+    SCHEMAS,
+    read_aggregate_scores,
+    read_large,
+    read_parquet,
+    read_run,
+    read_site_scores,
+)
 from madkit.runs.run_name import BENIGN, DOSES, OBFUSCATED, RunName
 
 OWN_ANSWER = "own answer"
@@ -117,6 +125,33 @@ class Results:
     def pca(self, model: str, dataset: str) -> pd.DataFrame:
         """`pca.parquet` of one run: test prompts on the first two principal components of each site."""
         return self._large("pca", model, dataset)
+
+    def nearest(self, model: str, dataset: str) -> pd.DataFrame:
+        """`nearest.parquet` of one run: which trusted prompts each test prompt resembles, the adapter on."""
+        table = self._large("nearest", model, dataset)
+        return table[~table["control"]]
+
+    def calibration(self, model: str, dataset: str) -> pd.DataFrame:
+        """`calibration.parquet` of one run: scores of held-out trusted prompts at each site, the adapter on."""
+        table = self._large("calibration", model, dataset)
+        return table[~table["control"]]
+
+    def site_scores(self, model: str, dataset: str, detectors: Collection[tuple[str, str]]) -> pd.DataFrame:
+        """Scores of the test prompts at each site, the adapter on.
+
+        Args:
+            model: the model's name.
+            dataset: the dataset's.
+            detectors: features and scores.
+
+        Returns:
+            feature, score, site, layer, row, value; empty without scores.
+        """
+        folder = self.run_folders.get((model, dataset))
+        path = folder / "detection" / "scores.parquet" if folder else None
+        if path is None or not path.is_file():
+            return pd.DataFrame(columns=["feature", "score", "site", "layer", "row", "value"])
+        return read_site_scores(path, detectors)
 
     def tests(self) -> Iterator[pd.DataFrame]:
         """`comparisons.parquet` of one run after the other: every paired test between detectors."""

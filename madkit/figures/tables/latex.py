@@ -12,7 +12,7 @@ def latex_tables(tables: Mapping[str, tuple[Sequence[str], Sequence[Sequence[str
     """A `table` environment per heading, in the style of the package booktabs; ``**bold**`` cells are bold.
 
     Args:
-        tables: by heading: the head of each column and the rows; the first two columns are text.
+        tables: by heading: the head of each column and the rows; the first column is text.
         caption: of all of them, followed by the heading.
     """
     lines = [r"% needs \usepackage{booktabs,graphicx}"]
@@ -22,7 +22,7 @@ def latex_tables(tables: Mapping[str, tuple[Sequence[str], Sequence[Sequence[str
             r"\centering",
             rf"\caption{{{escaped(caption)}: {escaped(heading)}. Average over datasets [95\% interval].}}",
             r"\resizebox{\textwidth}{!}{%",
-            rf"\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
             r"\toprule",
             " & ".join(escaped(cell) for cell in head) + r" \\",
             r"\midrule",
