@@ -338,8 +338,7 @@ def test_the_page_works_in_a_browser(browser, folder: Path, figures: dict[str, d
     assert errors == []
 
 
-@pytest.mark.parametrize("browser", SIZES, indirect=True)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("browser", "scheme"), [("desktop", "light"), ("phone", "dark")], indirect=["browser"])
 def test_everybody_can_read_the_page(browser, folder: Path, scheme: str) -> None:
     """Contrast, labels, names and order of headings, as axe-core checks them, and all by the keyboard."""
     axe = pytest.importorskip("axe_core_python")
@@ -349,6 +348,7 @@ def test_everybody_can_read_the_page(browser, folder: Path, scheme: str) -> None
     browser.get((folder / "out" / "report.html").as_uri())
     browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     browser.execute_script(source)
+    browser.set_script_timeout(120)
     for address in ("", "#detector-activations-lof", "#dataset-addition", "#configuration"):
         browser.execute_script("location.hash = arguments[0]", address)
         browser.execute_async_script("setTimeout(arguments[0], 300)")

@@ -21,6 +21,11 @@ _NUMBERS = {
 }
 """By the head of a column: the subset of the prompts, and where the number and its interval stand."""
 
+_COLUMNS = (
+    *("model", "dataset", "feature", "score", "setting", "needs", "control", "subset"),
+    *dict.fromkeys(name for _, names in _NUMBERS.values() for name in names),
+)
+
 Table = tuple[list[str], list[list[str]]]
 """The head and the rows."""
 
@@ -29,6 +34,7 @@ def detector_pages(results: Results) -> list[dict[str, Any]]:
     """Of each detector its names, notes, and by model a table of datasets and one of sites."""
     results = first_panels(results)
     whole = results.aggregated()
+    whole = whole[[name for name in _COLUMNS if name in whole]]
     benign = dict(grouped(benign_rows(results).query("subset == 'all'"), "feature", "score", "model"))
     sites = results.detection[(results.detection["site"] != "aggregate") & (results.detection["subset"] == "all")]
     of_sites = dict(grouped(sites[~sites["control"]], "feature", "score", "model"))
@@ -49,6 +55,7 @@ def detector_pages(results: Results) -> list[dict[str, Any]]:
             pages.append(
                 {
                     "name": with_setting(detector_name(feature, score), settings[0]),
+                    "in_tables": detector_name(feature, score),
                     "names": f"{feature}/{score}",
                     "setting": ", ".join(settings),
                     "needs": further_needs(", ".join(sorted(set(rows.loc[~rows["control"], "needs"])))),

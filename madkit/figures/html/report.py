@@ -53,7 +53,8 @@ def write_report(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     detectors = detector_pages(results)
-    anchors = dict(zip((page["name"] for page in detectors), _anchors("detector", detectors), strict=True))
+    named = zip(detectors, _anchors("detector", detectors), strict=True)
+    anchors = {page[name]: anchor for page, anchor in named for name in ("name", "in_tables")}
     environment.filters["inline_markdown"] = inline_markdown
     environment.filters["cell"] = partial(_cell, pages=anchors)
     environment.globals["colors"] = model_colors(results.models)
