@@ -1,8 +1,8 @@
 """How long a report takes to open on a phone: its size, the first paint, and when it answers to touch.
 
-Milliseconds by the clock, and of the processor (`cpu`, of the thread that draws and answers; with `--slower 1` it is that
-of this machine, however busy this is). A headless Chromium (`madkit[browser]`, with chromium and chromedriver from the system) opens the file at the size of a
-phone, with its processor slowed down by as much as a phone's is slower:
+Milliseconds by the clock, and of the processor: `cpu`, of the thread that draws and answers. A headless Chromium
+(`madkit-lm[browser]`, with chromium and chromedriver from the system) opens the file at the size of a phone, with its
+processor slowed down by as much as a phone's is slower:
 
     python benchmarks/report_opening.py figures/report.html [OTHER.html] --slower 4 --repeats 5
 """
