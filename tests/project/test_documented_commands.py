@@ -78,6 +78,6 @@ def test_stages(line, monkeypatch, capsys):
     words = [VALUES.get(word, word) for word in shlex.split(line)[1:]]
     if words[0] == "predict" and not any("recipes/published/" in word for word in words):
         # What is in the run folder otherwise, which only the stage before would make.
-        words += ["--lm", f"recipes/{Path(words[words.index('--run') + 1]).name}.yaml"]
+        words += ["--lm", f"recipes/{Path(words[words.index('--run') + 1]).parts[1]}.yaml"]
     assert main(words) == 0, capsys.readouterr().err
     assert made

@@ -57,12 +57,12 @@ def _draw(model: str, rows: pd.DataFrame) -> Figure:
         own = rows[rows["dataset"] == dataset]
         heads = []
         for x, variant in enumerate(variants):
-            part = own[own["against"] == variant].set_index(["feature", "score", "setting"])
+            part = own[own["against"] == variant]
             heads.append(variant if part.empty else f"{variant}\n{part['quirkiness'].iloc[0]:.1f} nats")
-            for y, detector in enumerate(detectors):
-                if detector in part.index:
-                    evaded = is_evaded(variant, *detector[:2])
-                    _cell(ax, x, y, f"{dataset}, {_name(detector)}, {variant}", part.loc[detector], evaded)
+            for _, row in part.iterrows():
+                detector = row["feature"], row["score"], row["setting"]
+                evaded = is_evaded(variant, *detector[:2])
+                _cell(ax, x, detectors.index(detector), f"{dataset}, {_name(detector)}, {variant}", row, evaded)
         ax.set_xlim(-0.5, len(variants) - 0.5)
         ax.set_ylim(len(detectors) - 0.5, -0.5)
         ax.set_yticks(range(len(detectors)), [_name(detector) for detector in detectors])
