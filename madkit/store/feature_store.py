@@ -168,12 +168,16 @@ class FeatureStore:
         return store
 
     @classmethod
-    def current(cls, root: Path) -> FeatureStore:
+    def current(cls, root: Path | str) -> FeatureStore:
         """Open the last complete store of a feature.
+
+        Args:
+            root: the feature's folder, such as ``runs/tiny-llama/addition/features/activations``.
 
         Raises:
             StoreError: if there is none or it is incomplete.
         """
+        root = Path(root)
         key = _key_in(root / "current.json")
         if key is None:
             raise StoreError(
