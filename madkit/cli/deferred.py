@@ -138,7 +138,7 @@ DEFERRALS = {
             "plot_single_or_multi_val": _function(_PLOT, "plot_single_or_multi_val"),
         },
     ),
-    # nflows imports it for drawings of its own.
+    # torchmetrics and others import it for drawings of their own.
     "matplotlib": Deferral("matplotlib", "3", alone=("pyplot",)),
     "matplotlib.pyplot": Deferral("matplotlib", "3"),
     # transformers imports it for a loss of object detection, madkit for the ends of an interval.

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from madkit.encoders.flow.couplings import Laplace, Whitening, coupling_stack
+from madkit.encoders.flow.couplings import Whitening, coupling_stack, laplace_log_prob
 from madkit.errors import ConfigError, DataError
 
 _VARIANCE_FLOOR = 1e-6
@@ -68,12 +68,11 @@ class LaplaceFlow(nn.Module):
             "couplings": couplings, "hidden": hidden, "blocks": blocks, "splines": splines, "whiten": whiten,
         }  # fmt: skip
         self.stack = coupling_stack(width, **self.options)
-        self.prior = Laplace()
 
     @property
     def whitening(self) -> Whitening:
         """The fixed first layer."""
-        return self.stack._transforms[0]
+        return self.stack.whitening
 
     @torch.no_grad()
     def standardise(self, n: int, mean: Tensor, covariance: Tensor) -> None:
@@ -125,7 +124,7 @@ class LaplaceFlow(nn.Module):
     def log_prob(self, x: Tensor) -> Tensor:
         """Log density (n,) of x (n, d), in nats."""
         z, log_det = self.transform(x)
-        return self.prior.log_prob(z) + log_det
+        return laplace_log_prob(z) + log_det
 
     def bits(self, x: Tensor) -> Tensor:
         """Negative log density (n,) of x (n, d) in bits per dimension."""

@@ -9,6 +9,7 @@ import torch
 
 from madkit.encoders.flow.couplings import Whitening
 from madkit.encoders.flow.laplace_flow import LaplaceFlow
+from madkit.encoders.flow.rational_quadratic import Spline
 from madkit.errors import ConfigError, DataError
 
 KINDS = {"affine": {"splines": 0}, "spline": {"splines": 6}, "unrotated": {"splines": 0, "whiten": False}}
@@ -165,3 +166,17 @@ def test_other_widths_and_damaged_files_are_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ConfigError, match="no flow that can be read"):
         LaplaceFlow.load(tmp_path)
+
+
+def test_a_spline_is_undone_by_its_inverse_and_its_slope_is_its_derivative():
+    rng = np.random.default_rng(0)
+    numbers = [torch.tensor(rng.normal(size=(50, n)) * 2) for n in (5, 5, 5 - 1)]
+    spline = Spline(*numbers, 6.0)
+    x = torch.linspace(-7, 7, 50, dtype=torch.float64)
+    y, log_slope = spline.forward(x)
+    step = 1e-6
+    slope = (spline.forward(x + step)[0] - spline.forward(x - step)[0]) / (2 * step)
+    torch.testing.assert_close(log_slope, slope.log(), rtol=1e-5, atol=1e-5)
+    back, log_back = spline.inverse(y)
+    torch.testing.assert_close(back, x, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(log_back, -log_slope, rtol=1e-8, atol=1e-8)
