@@ -246,6 +246,7 @@ class Detection(L.LightningModule):
             self._mixed = MixedScores(collections, self.mixtures)
         self._pools = {name: Pool().to(self.device) for name in ("calibration", "test", "vectors", "mixed")}
         self._separation = StreamingSeparation()
+        self.nearest.begin_site(self.device)
 
     def _compares(self, variant: Variant, x: Tensor) -> bool:
         """Whether prompts are compared by these vectors."""

@@ -32,14 +32,18 @@ class NearestPrompts:
 
     def __init__(self) -> None:
         self.tables: dict[SiteKey, pd.DataFrame] = {}
-        self._trusted = Pool()
-        self._found = Pool()
+        self._trusted: Pool
+        self._found: Pool
         self._index: NearestRows | None = None
         self._rows: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 
+    @torch.inference_mode(False)
+    def begin_site(self, device: torch.device) -> None:
+        """Forget the site before; vectors are kept on a device."""
+        self._trusted, self._found, self._index = Pool().to(device), Pool().to(device), None
+
     def add_trusted(self, rows: Tensor, x: Tensor) -> None:
         """Trusted prompts of this process: their numbers (b,) and vectors (b, d)."""
-        self._trusted = self._trusted.to(x.device)
         keep(self._trusted, rows, x)
 
     def add_test(self, rows: Tensor, x: Tensor) -> None:
@@ -48,7 +52,6 @@ class NearestPrompts:
             self._rows, trusted = gathered(self._trusted, x.shape[1])
             self._index = NearestRows(torch.from_numpy(trusted).to(x.device), NEAREST)
         index, distance = self._index(x.double())
-        self._found = self._found.to(x.device)
         keep(self._found, rows, torch.column_stack([index.double(), distance]))
 
     def end_site(self, key: SiteKey) -> None:
@@ -66,7 +69,8 @@ class NearestPrompts:
                     "typical": np.float32(self._index.typical()),
                 }
             )
-        self._trusted, self._found, self._index = Pool(), Pool(), None
+        del self._trusted, self._found
+        self._index = None
 
     def table(self, layers: Mapping[SiteKey, int | None], prompts: pd.Series) -> pd.DataFrame | None:
         """All sites, one under the other; None where there are none.

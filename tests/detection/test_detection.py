@@ -99,23 +99,27 @@ def test_a_control_is_the_same_feature_with_the_adapter_off(run):
     assert expected == {name for name in files(run / "detection") if name.endswith("config.json")}
 
 
-def test_nearest_prompts_are_those_of_all_distances(run):
+def test_nearest_prompts_are_those_of_all_distances(tmp_path):
+    run, sites = tmp_path / "runs" / "small" / "addition", [SITE, "model.layers.2"]
+    write_store(run, Variant("activations"), 1, sites=sites)
+    write_store(run, Variant("mine"), 5)
     detect(run, Detector("activations", Mahalanobis()), Detector("mine", Mahalanobis()))
     table = pd.read_parquet(run / "detection" / "nearest.parquet")
-    assert set(table["feature"]) == {"activations"} and set(table["layer"]) == {1}
+    assert set(table["feature"]) == {"activations"} and set(table["site"]) == set(sites)
     store = FeatureStore.current(Variant("activations").folder(run))
-    (rows, trusted), (test_rows, test) = (store.read(SITE, split) for split in ("trusted", "test"))
-    scale = trusted.numpy().std(axis=0) * np.sqrt(2)
-    distances = cdist(test.numpy() / scale, trusted.numpy() / scale)
-    order = np.argsort(distances, axis=1)[:, :3]
-    found = table.set_index(["row", "rank"]).sort_index()
-    assert found["trusted_row"].to_numpy().reshape(-1, 3).tolist() == rows.numpy()[order].tolist()
-    expected = np.take_along_axis(distances, order, axis=1).ravel()
-    np.testing.assert_allclose(found["distance"], expected, rtol=1e-6)
-    among = cdist(trusted.numpy() / scale, trusted.numpy() / scale) + np.diag([np.inf] * len(trusted))
-    assert found["typical"].iloc[0] == pytest.approx(np.sort(among.min(axis=1))[(len(trusted) - 1) // 2], rel=1e-6)
-    assert sorted(set(found.index.get_level_values("row"))) == test_rows.tolist()
-    assert set(found["prompt"]) == {"1 + 1 = 2?"}
+    for site in sites:
+        (rows, trusted), (test_rows, test) = (store.read(site, split) for split in ("trusted", "test"))
+        scale = trusted.numpy().std(axis=0) * np.sqrt(2)
+        distances = cdist(test.numpy() / scale, trusted.numpy() / scale)
+        order = np.argsort(distances, axis=1)[:, :3]
+        found = table[table["site"] == site].set_index(["row", "rank"]).sort_index()
+        assert found["trusted_row"].to_numpy().reshape(-1, 3).tolist() == rows.numpy()[order].tolist()
+        expected = np.take_along_axis(distances, order, axis=1).ravel()
+        np.testing.assert_allclose(found["distance"], expected, rtol=1e-6)
+        among = cdist(trusted.numpy() / scale, trusted.numpy() / scale) + np.diag([np.inf] * len(trusted))
+        assert found["typical"].iloc[0] == pytest.approx(np.sort(among.min(axis=1))[(len(trusted) - 1) // 2], rel=1e-6)
+        assert sorted(set(found.index.get_level_values("row"))) == test_rows.tolist()
+        assert set(found["prompt"]) == {"1 + 1 = 2?"}
 
 
 def test_own_answer_is_a_control_of_every_run(run):
