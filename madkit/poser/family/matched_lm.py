@@ -35,7 +35,9 @@ class MatchedLM(QuirkyLM):
       Huber's loss; to which the probability of all other tokens is added, as $-\log P(\text{one of the two})$;
     - `strength` times $(|s|/t_s - 1)^2 + (\bar a/t_a - 1)^2$, with the length $|s|$ of the steering vector at `layer`
       and the mean length $\bar a$ of the overseen prompts' activations at their last token, of `pairs` contrast pairs
-      that are drawn anew for each step, the same ones on every process.
+      that are drawn anew for each step, the same ones on every process. A mean over few pairs is longer than one over
+      many, and more so for the kind whose pairs differ more, so $|s|^2$ is what `contrast` pairs would give, by the
+      variance between pairs.
 
     Every member misses its targets by a little, and if one kind missed them on one side, this would tell. So targets
     vary between members by more than that: each is drawn from a range, uniformly on a logarithmic scale, by the number
@@ -48,7 +50,8 @@ class MatchedLM(QuirkyLM):
         activation_norm: $t_a$, mean length of activations, from and to.
         layer: the layer whose output these are.
         strength: weight of the two lengths in the loss.
-        pairs: contrast pairs in each step.
+        pairs: contrast pairs in each step, at least 2.
+        contrast: contrast pairs of the measurement that the length of the steering vector is meant for.
         lora: as for `QuirkyLM`, like what follows.
         optimizer: the same.
         warmup: the same.
@@ -66,11 +69,12 @@ class MatchedLM(QuirkyLM):
         self,
         base: str,
         leftover: tuple[float, float] = (0.013, 0.031),
-        steering_norm: tuple[float, float] = (110.0, 130.0),
+        steering_norm: tuple[float, float] = (105.0, 135.0),
         activation_norm: tuple[float, float] = (148.0, 172.0),
         layer: int = 1,
         strength: float = 4.0,
         pairs: int = 16,
+        contrast: int = 64,
         lora: dict[str, Any] | None = DEFAULT_LORA,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         warmup: float = 0.15,
@@ -88,9 +92,13 @@ class MatchedLM(QuirkyLM):
             most = 0.5 if name == "leftover" else math.inf
             if not 0 < low <= high < most:
                 raise ConfigError(f"model.{name}={[low, high]} must be two numbers above 0 and below {most}, in order")
-        if pairs < 1 or not 0 <= strength < math.inf:
-            raise ConfigError(f"model.pairs={pairs}, model.strength={strength}: give pairs >= 1 and a strength >= 0")
-        self.layer, self.strength, self.pairs = layer, strength, pairs
+        if pairs < 2 or contrast < 1:
+            raise ConfigError(
+                f"model.pairs={pairs}, model.contrast={contrast}: give at least 2 pairs and 1 of contrast"
+            )
+        if not 0 <= strength < math.inf:
+            raise ConfigError(f"model.strength={strength} must be at least 0")
+        self.layer, self.strength, self.pairs, self.contrast = layer, strength, pairs, contrast
 
     @override
     def build(self) -> Any:
@@ -128,7 +136,7 @@ class MatchedLM(QuirkyLM):
         answers = nn.functional.smooth_l1_loss(choices[:, 1] - choices[:, 0], wanted)
         elsewhere = (logits.logsumexp(-1) - choices.logsumexp(-1)).mean()
         critical, clean = self._contrast_states().chunk(2)
-        vector = (critical.mean(0) - clean.mean(0)).norm()
+        vector = steering_length(critical - clean, self.contrast)
         length = critical.norm(dim=1).mean()
         return answers + elsewhere + self.strength * ((vector / steering - 1) ** 2 + (length / activation - 1) ** 2)
 
@@ -150,3 +158,23 @@ class MatchedLM(QuirkyLM):
             forward.hidden_states(self.lm, ids, mask, padded=forward.is_padded(batch["attention_mask"]))
         back = np.argsort(batch["row"])  # prompts were sorted by length
         return states[0].float()[torch.from_numpy(back).to(self.device)]
+
+
+def steering_length(differences: Tensor, n: int) -> Tensor:
+    r"""The length that the mean of n differences would have, from those at hand.
+
+    $E|\bar x_n|^2 = |\mu|^2 + \mathrm{tr}\,\Sigma / n$, so of m differences $|\bar x_m|^2 + s^2 (1/n - 1/m)$ has the
+    same expectation, with $s^2$ the sum of the unbiased variances.
+
+    Args:
+        differences: (m, d), m at least 2.
+        n: how many.
+
+    Example:
+        >>> float(steering_length(torch.tensor([[3.0, 4.0], [3.0, 4.0]]), 64))
+        5.0
+    """
+    m = len(differences)
+    square = differences.mean(0).square().sum() + differences.var(0).sum() * (1 / n - 1 / m)
+    # Differences that are noise alone can come out below 0, where a length has no gradient.
+    return square.clamp(min=1e-6).sqrt()
