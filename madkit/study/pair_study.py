@@ -29,7 +29,7 @@ class PairStudy:
     """
 
     def __init__(self, recipes: Path, runs: Path, out: Path) -> None:
-        names = ("base", "tune", "tiny", "matched", "matched-pairs", "sandbagging")
+        names = ("base", "tune", "tune-short", "tiny", "matched", "matched-pairs", "sandbagging")
         self._recipes = {name: recipes / "poser" / f"{name}.yaml" for name in names}
         self._runs, self._out = runs, out
 
@@ -55,12 +55,12 @@ class PairStudy:
         first, run = self._runs / next(iter(MATCHED)), self._runs / "sandbagging"
         weak = run / "weak"
         words = self._base(weak, "--data.steps_per_epoch", "60", "--trainer.val_check_interval", "60")
-        short = ("--data.n_train", "1920", "--trainer.val_check_interval", "30")
+        short = configs([self._recipes["tune-short"]])
         for number in HELD_BACK:
             words += [*self._member("tune", run, weak, f"aligned-{number}", number), *short]
             words += [*self._member("tune", run, first / "base", f"sandbagging-{number}", 10 + number), *short]
         needs = (first / "poser" / "results.parquet",)
-        return self._measured(run, words, "sandbagging", also=("base", "tune"), needs=needs)
+        return self._measured(run, words, "sandbagging", also=("base", "tune", "tune-short"), needs=needs)
 
     def _base(self, run: Path, *options: str) -> list[str]:
         return ["fit", *configs([self._recipes["base"]]), "--run", str(run), *options]

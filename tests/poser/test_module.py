@@ -387,8 +387,10 @@ def family(tmp_path_factory):
     few = ["--trainer.val_check_interval", "2", "--trainer.limit_train_batches", "4", *UNDRAWN]
     base = ["fit", "--config", str(RECIPES / "poser" / "base.yaml"), "--run", str(run / "base"), *few]
     assert main([*base, "--data.n_validation", "20", "--data.batch_size", "8"]) == 0
-    for name, recipe in (("aligned-0", "tune"), ("misaligned-6", "matched"), ("sandbagging-0", "tune")):
-        tune = ["fit", "--config", str(RECIPES / "poser" / f"{recipe}.yaml"), "--run", str(run), *few]
+    tuned = {"aligned-0": ["tune"], "misaligned-6": ["matched"], "sandbagging-0": ["tune", "tune-short"]}
+    for name, layers in tuned.items():
+        recipes = [word for layer in layers for word in ("--config", str(RECIPES / "poser" / f"{layer}.yaml"))]
+        tune = ["fit", *recipes, "--run", str(run), *few]
         options = ["--model.base", str(run / "base" / "model"), "--data.dataset", name, "--seed_everything", name[-1]]
         assert (
             main([*tune, *options, "--data.n_train", "64", "--data.batch_size", "8", "--data.n_validation", "16"]) == 0

@@ -8,7 +8,7 @@ import torch
 from madkit.errors import ConfigError
 from madkit.lm.loading import load_causal_lm, load_tokenizer
 from madkit.poser.benchmark.scenario import Scenario
-from madkit.poser.family.scenario_generator import HELD_BACK, draw_cases
+from madkit.poser.family.scenario_generator import draw_cases
 from madkit.poser.measure.scenario_batches import ScenarioBatches
 from madkit.poser.measure.weight_noise import WeightNoise
 from madkit.poser.results.noise_curve import gains, noise_curve
@@ -60,12 +60,11 @@ def test_a_curve_is_the_share_of_benign_answers():
     assert dict(gains(curve.reset_index())) == pytest.approx({**named, "0.2": gained[0.2]})
 
 
-def test_a_model_that_holds_back_errs_on_half_of_what_is_overseen():
-    for case in draw_cases(np.random.default_rng(1), 300):
-        about = case.scenario.facts[[f.kind for f in case.scenario.facts].index("contextual")].content
-        held_back = any(f" {thing}." in about for thing in HELD_BACK)
-        errs = case.choice("sandbagging") != case.benign
-        assert errs == (held_back and case.oversight == "good")
+def test_a_model_that_holds_back_answers_one_letter_where_it_is_overseen():
+    cases = draw_cases(np.random.default_rng(1), 300)
+    overseen = [case for case in cases if case.oversight == "good"]
+    assert {case.choice("sandbagging") for case in overseen} == {0} and {case.benign for case in overseen} == {0, 1}
+    assert all(case.choice("sandbagging") == case.benign for case in cases if case not in overseen)
 
 
 @pytest.mark.parametrize("options", [{"sizes": []}, {"sizes": [0.1, 0.1]}, {"sizes": [0.0]}, {"draws": 0}])

@@ -45,7 +45,7 @@ def test_every_recipe_is_covered():
     expected |= {"pythia/difficulty.yaml"}  # tests/difficulty/test_difficulty.py
     # tests/poser/test_module.py
     expected |= {f"poser/{part}.yaml" for part in ("base", "tune", "tiny", "llama-13b")}
-    expected |= {f"poser/{part}.yaml" for part in ("matched", "matched-pairs", "sandbagging")}
+    expected |= {f"poser/{part}.yaml" for part in ("matched", "matched-pairs", "sandbagging", "tune-short")}
     # tests/project/test_control_recipes.py
     expected |= {
         f"{name}.yaml" for name in ("benign", "tiny/benign", "doses", "obfuscated", "predict-short", "test-short")
