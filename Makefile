@@ -50,7 +50,7 @@ export MKL_NUM_THREADS ?= 1
 export MADKIT_PROGRESS ?= lines
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help env try test test-lowest lint docs figures dose pairs stress bench gpu clean
+.PHONY: help env try test test-lowest lock lint docs figures dose pairs stress bench gpu clean
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
@@ -69,12 +69,16 @@ $(SMOLLM2): $(READY)
 test: $(READY) ## the test suite (about 8 minutes on two cores)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
+# Both name one set of versions: constraints.txt for pip, uv.lock with their digests for uv.
+lock: ## uv.lock with the versions in constraints.txt, after either of pyproject.toml and constraints.txt has changed
+	uv lock $$(sed -n 's/^\([^#].*\)/--upgrade-package \1/p' constraints.txt)
+
 LOWEST := $(VENV)-lowest
+# What is deferred, and stored help, are of the versions in constraints.txt alone.
 test-lowest: ## the test suite with the lowest versions that pyproject.toml allows
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
-	# What is deferred, and stored help, are of the versions in constraints.txt alone.
 	$(LOWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --ignore tests/cli/test_deferred.py
 
 lint: $(READY) ## ruff, mypy and the order of imports

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,26 @@ def test_containers_copy_files_that_there_are():
     assert copied and all((ROOT / path).exists() for path in copied)
     extras = set(re.findall(r"/madkit\[([\w,]+)\]", "\n".join(lines))[0].split(","))
     assert all(re.search(rf"^{extra} = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE) for extra in extras)
+
+
+def test_the_lock_has_the_versions_that_are_pinned_and_the_dependencies_that_are_named():
+    """After a change `make lock` makes it so."""
+    packages = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    locked = {package["name"]: package.get("version") for package in packages}
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    pinned = {re.sub("[-_.]+", "-", name).lower(): version for name, version in (line.split("==") for line in lines)}
+    both = pinned.keys() & locked.keys()
+    assert len(both) > 100 and {name: locked[name] for name in both} == {name: pinned[name] for name in both}
+    (own,) = [package for package in packages if package["name"] == "madkit-lm"]
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*named["dependencies"], *(word for extra in named["optional-dependencies"].values() for word in extra)]
+    known = {_requirement(entry["name"] + entry.get("specifier", "")) for entry in own["metadata"]["requires-dist"]}
+    assert {_requirement(word) for word in wanted} == known
+    assert all("pypi.org" in str(p["source"]) for p in packages if p is not own)  # of everybody's index
+
+
+def _requirement(word):
+    from packaging.requirements import Requirement
+
+    requirement = Requirement(word)
+    return re.sub("[-_.]+", "-", requirement.name).lower(), frozenset(map(str, requirement.specifier))
