@@ -28,10 +28,10 @@ def make(project, *words):
 
 
 def study(project, *words):
-    """The options of the study that a target runs."""
+    """The options of the study that a target runs, after what it needs first."""
     done = make(project, "--dry-run", *words)
     assert done.returncode == 0
-    (line,) = [line for line in done.stdout.replace("\\\n", " ").splitlines() if "bin/madkit" in line]
+    *_, line = [line for line in done.stdout.replace("\\\n", " ").splitlines() if "bin/madkit" in line]
     return shlex.split(line)[1:]
 
 
