@@ -139,6 +139,8 @@ def test_two_processes_write_the_same_store_and_find_the_same_auroc(alone, bases
         one, two = (pd.read_parquet(f / "detection" / f"{name}.parquet") for f in (alone, copy))
         assert len(one)
         pd.testing.assert_frame_equal(one, two, rtol=0, atol=1e-9, obj=name)
+    one, two = (pd.read_parquet(f / "detection" / "nearest.parquet") for f in (alone, copy))
+    pd.testing.assert_frame_equal(one, two, rtol=1e-6)
     a, b = (pd.read_parquet(f / "detection" / "separation.parquet")["separation"] for f in (alone, copy))
     np.testing.assert_allclose(a, b, rtol=1e-9)
 

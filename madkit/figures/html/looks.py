@@ -34,10 +34,10 @@ def looks(
         wanted: rows of test prompts that have to be among them.
 
     Returns:
-        prompts (row, text, character, odds), reference (what shares are of, in words), detectors (name, sites, and of
-        each prompt the share in percent of the reference with a lower score at each site) and, where the run has
-        them, nearest (site, typical distance, and of each prompt the numbers of texts and their distances) and
-        texts. None where scores or prompts are not there.
+        prompts (row, text, character, odds), reference (what shares are of, in words), sites (of any detector, by
+        layer), detectors (name, sites, and of each prompt the share in percent of the reference with a lower score at
+        each site) and, where the run has them, nearest (site, typical distance, and of each prompt the numbers of texts
+        and their distances) and texts. None where scores or prompts are not there.
     """
     prompts = results.prompts(model, dataset)
     scores = results.site_scores(model, dataset, detectors)
@@ -72,6 +72,7 @@ def looks(
             for row in chosen.itertuples()
         ],
         "reference": words,
+        "sites": list(dict.fromkeys(order["site"])),
         "detectors": [
             {
                 "name": detector_name(*pair),

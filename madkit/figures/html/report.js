@@ -162,7 +162,7 @@
 
   // One prompt: how strange it is at each site, and what it is like.
   function lookInside(part) {
-    const { prompts, reference, detectors, nearest, texts } = JSON.parse(part.querySelector("script").textContent);
+    const { prompts, reference, sites, detectors, nearest, texts } = JSON.parse(part.querySelector("script").textContent);
     const select = part.querySelector("select");
     prompts.forEach((one, index) => {
       const first = one.text.replace(/\s+/g, " ");
@@ -173,7 +173,6 @@
       const { text, character, odds } = prompts[index];
       const inside = [element("pre", text)];
       inside.push(element("p", `${character} speaks${odds ? `; log odds of Yes ${odds}` : ""}. How strange it is: the share of ${reference} with a lower score; 100 is above all of them.`, "hint"));
-      const sites = [...new Set(detectors.flatMap((one) => one.sites))];
       const rows = detectors.map((one) => [one.name, ...sites.map((site) => {
         const share = one.shares[index][one.sites.indexOf(site)];
         const cell = element("td", share === undefined || share === null ? "-" : `${share}%`);
