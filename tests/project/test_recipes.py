@@ -51,7 +51,7 @@ def test_every_recipe_is_covered():
         f"{name}.yaml" for name in ("benign", "tiny/benign", "doses", "obfuscated", "predict-short", "test-short")
     }
     expected |= {"tiny/predict-short.yaml"}
-    # tests/project/test_stress_recipes.py
+    # tests/slow/test_stress_recipes.py
     expected |= {f"{name}.yaml" for name in ("predict-stress", "tiny/predict-stress", "test-stress")}
     expected |= {f"published/{name}.yaml" for name in ("llama", "mistral", "prompts")}  # test_published_recipes.py
     smollm2 = ("texts", "flow", "sae", "predict", "predict-short")
