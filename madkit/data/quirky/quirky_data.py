@@ -239,8 +239,9 @@ class QuirkyData(TuningData):
 
     def make_table(self) -> pd.DataFrame:
         """The prompts of `madkit.data.quirky.splits.detection_splits`, and distractors."""
-        options = {**self.limits, "erring": self.erring}
-        table = detection_splits(self.records, self.templates, self.constants, self.seed, **options)
+        table = detection_splits(
+            self.records, self.templates, self.constants, self.seed, **self.limits, erring=self.erring
+        )
         return self._answered(with_distractors(table, self.distractors, self.max_distractors, self.seed))
 
     def _answered(self, frame: pd.DataFrame) -> pd.DataFrame:

@@ -62,7 +62,7 @@ def _draw(model: str, rows: pd.DataFrame) -> Figure:
     figure, axes = panel_page(
         f"{model}: alarms on unusual prompts on which nothing is wrong",
         "Shares of prompts above the threshold that 1% of the normal test prompts exceed; mean of the score over "
-        f"layers, averaged over {count_range(rows.groupby('benign')['dataset'].nunique())} datasets, "
+        f"layers, averaged over datasets ({count_range(rows.groupby('benign')['dataset'].nunique())}), "
         f"{count_range(rows['n'])} distractors of each kind in each; lines: 95% intervals. A detector of anomalies has "
         "its dot to the right and all other marks to the left.",
         [
@@ -122,8 +122,8 @@ def _tables(rows: pd.DataFrame) -> Iterator[Sheet]:
         named = {**dict(zip(names, key, strict=True)), "benign": benign == "True", "adapter": adapter == "True"}
         for kind, value in values.items():
             if value is not None:
-                right = part.loc[part["kind"] == kind, "right"].mean() if kind in kinds else None
-                lines.append({**named, "kind": kind, **value._asdict(), "right": right})
+                share = part.loc[part["kind"] == kind, "right"].mean() if kind in kinds else None
+                lines.append({**named, "kind": kind, **value._asdict(), "right": share})
         heading = f"{model}{', benign control' if benign == 'True' else ''}, {_THRESHOLDS[threshold]}"
         name = with_control(detector_name(feature, score), adapter == "False")
         tables.setdefault(heading, (head, []))[1].append([name, *map(_cell, values.values())])

@@ -1,6 +1,7 @@
 """All stresses of a model side by side: what each detector reaches, and how quirky the model still is."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pandas as pd
 
@@ -54,12 +55,16 @@ def _rows(results: Results) -> pd.DataFrame:
     named = rows["model"].map(stressed)
     parts = [rows.assign(plain=named.str[0], stress=named.str[1].replace("", _PLAIN))]
     for variant in results.obfuscated:
-        hidden = results.over_seeds(
-            lambda part, v=variant: part.obfuscated[v].aggregated() if v in part.obfuscated else part.aggregated()[:0]
-        )
+        hidden = results.over_seeds(partial(_hidden, variant=variant))
         parts.append(hidden.assign(plain=hidden["model"], stress=f"hides from {variant}"))
     rows = pd.concat(parts, ignore_index=True)
     return rows[(rows["subset"] == "all") & ~rows["control"] & (rows["setting"] != "ceiling")]
+
+
+def _hidden(results: Results, variant: str) -> pd.DataFrame:
+    """The rows of models that hide from something, of one seed."""
+    part = results.obfuscated.get(variant)
+    return part.aggregated() if part else results.aggregated().iloc[:0]
 
 
 def _quirkiness(results: Results) -> Iterator[str]:
