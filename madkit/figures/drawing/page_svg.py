@@ -72,7 +72,7 @@ def _simplified(vertices: np.ndarray) -> np.ndarray:
     path = Path(vertices)
     path.should_simplify, path.simplify_threshold = True, TOLERANCE
     path = path.cleaned(simplify=True)
-    return path.vertices[path.codes != Path.STOP]
+    return np.asarray(path.vertices, dtype=float)[np.asarray(path.codes) != Path.STOP]
 
 
 def _smaller_image(encoded: str) -> str:

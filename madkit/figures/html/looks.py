@@ -64,12 +64,12 @@ def looks(
     found: dict[str, Any] = {
         "prompts": [
             {
-                "row": int(row.row),
-                "text": shortened(str(row.prompt)),
-                "character": str(row.character),
-                "odds": _odds(row.log_odds),
+                "row": int(row["row"]),
+                "text": shortened(str(row["prompt"])),
+                "character": str(row["character"]),
+                "odds": _odds(row["log_odds"]),
             }
-            for row in chosen.itertuples()
+            for row in chosen.to_dict("records")
         ],
         "reference": words,
         "sites": list(dict.fromkeys(order["site"])),
