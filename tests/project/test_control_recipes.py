@@ -75,5 +75,3 @@ def test_a_model_that_hides_is_tuned_as_the_one_that_does_not(runs):
     recipe = (runs / "obfuscated" / "delta" / "addition" / "fit.yaml").read_text()
     assert "class_path: madkit.obfuscation.obfuscated_quirky_lm.ObfuscatedQuirkyLM" in recipe
     assert "- embed_tokens" in recipe and "weight_decay: 1.0" in recipe and "- delta" in recipe
-    history = pd.read_parquet(runs / "obfuscated" / "delta" / "addition" / "history.parquet")
-    assert {"train/quirkiness", "train/ease", "train/loss", "val/loss"} <= set(history["metric"])
