@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from madkit.errors import StoreError
@@ -30,7 +31,7 @@ def card(runs: list[str], by: str = "", out: str | None = None, check: bool = Fa
         folder = run if out is None else Path(out).joinpath(*_place(written))
         texts = {FILE: written.json(), "card.md": written.markdown()}
         for name, text in texts.items():
-            write_atomically(folder / name, lambda file, text=text: file.write_text(text, encoding="utf-8"))
+            write_atomically(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
         print(folder / "card.md")
         _say(folder / FILE, missing(written))
     return 0

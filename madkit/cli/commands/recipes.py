@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from madkit.errors import ConfigError
@@ -39,5 +40,5 @@ def write_recipes(out: Path, *, overwrite: bool = False) -> None:
         )
     new = [name for name in texts if not (out / name).exists() or name in changed]
     for name in new:
-        write_atomically(out / name, lambda path, text=texts[name]: path.write_bytes(text))
+        write_atomically(out / name, partial(Path.write_bytes, data=texts[name]))
     print(f"{out}: {len(new)} of {len(texts)} recipes written", file=sys.stderr)
