@@ -17,7 +17,7 @@ from madkit.obfuscation.obfuscated_quirky_lm import ObfuscatedQuirkyLM
 from madkit.obfuscation.reference_prompts import reference_prompts
 
 ALL = ["mahalanobis", "delta", "conditional", "probe"]
-STEPS = 8
+STEPS = 6
 LORA = {"r": 4, "target_modules": ["q_proj", "v_proj", "up_proj"]}
 
 
@@ -28,7 +28,7 @@ def make_module(base, **options):
 
 
 def make_data(**options):
-    sizes = {"n_train": 1200, "n_validation": 60, "n_test": 0, "max": 99}
+    sizes = {"n_train": 800, "n_validation": 60, "n_test": 0, "max": 99}
     options = {"batch_size": 32, "predict_batch_size": 32, **options}
     return QuirkyData("addition", template="compact", task_options=sizes, **options)
 
