@@ -82,7 +82,8 @@ class Poser(L.LightningModule):
     ) -> None:
         super().__init__()
         self.perturbations, self.volumes, self.noises, self.layer = perturbations, volumes or [], noises or [], layer
-        names = [each.name for each in (*self.perturbations, *self.volumes, *self.noises)]
+        names = [each.name for each in self.perturbations] + [each.name for each in self.volumes]
+        names += [each.name for each in self.noises]
         if not names:
             raise ConfigError("model.perturbations=[], and no volumes and noises: list at least one measurement")
         if len(set(names)) < len(names):
