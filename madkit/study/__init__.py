@@ -2,10 +2,10 @@
 
 from madkit.study.detection_study import DetectionStudy
 from madkit.study.dose_study import DoseStudy
-from madkit.study.job import Job
 from madkit.study.job_runner import JobRunner
 from madkit.study.pair_study import PairStudy
 from madkit.study.recipe_folder import RecipeFolder
 from madkit.study.stress_study import StressStudy
+from madkit.study.study_job import StudyJob
 
-__all__ = ["DetectionStudy", "DoseStudy", "Job", "JobRunner", "PairStudy", "RecipeFolder", "StressStudy"]
+__all__ = ["DetectionStudy", "DoseStudy", "JobRunner", "PairStudy", "RecipeFolder", "StressStudy", "StudyJob"]

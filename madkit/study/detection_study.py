@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from madkit.runs.naming import folder_name
-from madkit.study.job import Job
 from madkit.study.poser_family import family_job
 from madkit.study.recipe_folder import RecipeFolder, configs
 from madkit.study.studied_model import StudiedModel
+from madkit.study.study_job import StudyJob
 
 #: `test` would draw its results for TensorBoard, which takes longer than judging them; here all are drawn at the end.
 UNDRAWN = ("--trainer.logger", "false")
@@ -59,7 +59,7 @@ class DetectionStudy:
             for model in models
         ]
 
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[StudyJob]:
         """What there is to do, the longest chain first."""
         families = [family_job(self._recipes.folder, self._runs / family) for family in self._poser]
         shared = [job for model in self._models for job in model.base_job()]
@@ -69,9 +69,9 @@ class DetectionStudy:
         folders = [model.run for model in self._models] + [self._runs / family for family in self._poser]
         words = ("figures", *map(str, folders), "--out", str(self._out))
         results = [job.target for job in (*families, *runs)]
-        return [*families, *shared, *runs, Job(self._out / "table1.md", words, tuple(results), launched=False)]
+        return [*families, *shared, *runs, StudyJob(self._out / "table1.md", words, tuple(results), launched=False)]
 
-    def _run_jobs(self, model: StudiedModel, dataset: str) -> list[Job]:
+    def _run_jobs(self, model: StudiedModel, dataset: str) -> list[StudyJob]:
         """A run and its control: in one process, since starting one takes longer than the control's stages.
 
         The control comes first, so that the run's results are the last file; it is made alone where only it is missing.
@@ -79,12 +79,12 @@ class DetectionStudy:
         own, read = self._run_chain(model, dataset)
         target = model.run / dataset / _RESULTS
         if not self._benign:
-            return [Job(target, ("run", *own), tuple(read))]
+            return [StudyJob(target, ("run", *own), tuple(read))]
         chain, also_read = self._benign_chain(model, dataset)
         control = model.run / "benign" / dataset / _RESULTS
         needs = tuple(dict.fromkeys([*read, *also_read]))
-        both = Job(target, ("run", *chain, "then", *own), needs, makes=(control,))
-        return [both, Job(control, ("run", *chain), after=(target,))]
+        both = StudyJob(target, ("run", *chain, "then", *own), needs, makes=(control,))
+        return [both, StudyJob(control, ("run", *chain), after=(target,))]
 
     def _run_chain(self, model: StudiedModel, dataset: str) -> tuple[list[str], list[Path]]:
         predict, test = (

@@ -9,9 +9,9 @@ from pathlib import Path
 from madkit.runs.atomic import remove
 from madkit.runs.naming import folder_name
 from madkit.study.detection_study import short_recipes
-from madkit.study.job import Job
 from madkit.study.recipe_folder import RecipeFolder, configs
 from madkit.study.studied_model import StudiedModel
+from madkit.study.study_job import StudyJob
 
 
 class DoseStudy:
@@ -34,7 +34,7 @@ class DoseStudy:
         self._models = [StudiedModel(folder_name(model, "models"), folder, runs) for model in models]
         self._datasets = [folder_name(dataset, "datasets") for dataset in datasets]
 
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[StudyJob]:
         """What there is to do."""
         judged, jobs = [], []
         for model in self._models:
@@ -44,9 +44,9 @@ class DoseStudy:
                 judged.append(judging.target)
         folders = [str(model.run / "doses") for model in self._models]
         words = ("figures", *folders, "--out", str(self._out))
-        return [*jobs, Job(self._out / "report.html", words, tuple(judged), launched=False)]
+        return [*jobs, StudyJob(self._out / "report.html", words, tuple(judged), launched=False)]
 
-    def _jobs_of(self, model: StudiedModel, dataset: str) -> tuple[Job, Job]:
+    def _jobs_of(self, model: StudiedModel, dataset: str) -> tuple[StudyJob, StudyJob]:
         doses = model.run / "doses"
         recipes = [model.recipe, model.recipes.folder / "doses.yaml"]
         words = ["fit", *configs(recipes), "--run", str(doses), "--data.dataset", dataset]
@@ -60,7 +60,7 @@ class DoseStudy:
 
 
 @dataclass(frozen=True)
-class _DoseTraining(Job):
+class _DoseTraining(StudyJob):
     """A training that keeps its adapters along the way; what was found in those of an earlier one goes."""
 
     doses: Path = Path()
@@ -71,7 +71,7 @@ class _DoseTraining(Job):
 
 
 @dataclass(frozen=True)
-class _DoseJudging(Job):
+class _DoseJudging(StudyJob):
     """The stages of all adapters of a training, one after another: which there are is known after it."""
 
     predict: tuple[Path, ...] = ()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from madkit.errors import ConfigError
-from madkit.study.job import Job
+from madkit.study.study_job import StudyJob
 
 #: One thread each, side by side, is faster than one stage with many: neither start-up nor small matrices use several
 #: cores. Several bars of progress would overwrite one another.
@@ -32,7 +32,7 @@ class JobRunner:
         ConfigError: a file that is needed is not there, and no job makes it.
     """
 
-    def __init__(self, jobs: Sequence[Job], launch: Sequence[str] = (), side_by_side: int = 1) -> None:
+    def __init__(self, jobs: Sequence[StudyJob], launch: Sequence[str] = (), side_by_side: int = 1) -> None:
         self._jobs = list(jobs)
         self._launch = list(launch)
         self._side_by_side = side_by_side
@@ -41,11 +41,11 @@ class JobRunner:
         if missing:
             raise ConfigError(f"{str(missing[0])!r} is needed and not there: take back the file, or name another model")
 
-    def due(self) -> list[Job]:
+    def due(self) -> list[StudyJob]:
         """The jobs that `run` would run, as things are now."""
-        due: dict[Job, bool] = {}
+        due: dict[StudyJob, bool] = {}
 
-        def decide(job: Job) -> bool:
+        def decide(job: StudyJob) -> bool:
             if job not in due:
                 before = [self._of[path] for path in (*job.after, *job.needs) if path in self._of]
                 ran = [other for other in before if decide(other)]
@@ -63,7 +63,7 @@ class JobRunner:
         """
         total, begun, status = len(self.due()), 0, 0
         waiting = list(self._jobs)
-        running: dict[Job, subprocess.Popen[bytes]] = {}
+        running: dict[StudyJob, subprocess.Popen[bytes]] = {}
         try:
             while running or (waiting and not status):
                 status = self._collect(running, waiting) or status
@@ -85,11 +85,13 @@ class JobRunner:
             raise
         return status
 
-    def _may_begin(self, job: Job, waiting: Sequence[Job], running: dict[Job, subprocess.Popen[bytes]]) -> bool:
+    def _may_begin(
+        self, job: StudyJob, waiting: Sequence[StudyJob], running: dict[StudyJob, subprocess.Popen[bytes]]
+    ) -> bool:
         unfinished = {other.target for other in (*waiting, *running)}
         return unfinished.isdisjoint((*job.needs, *job.after))
 
-    def _collect(self, running: dict[Job, subprocess.Popen[bytes]], waiting: Sequence[Job]) -> int:
+    def _collect(self, running: dict[StudyJob, subprocess.Popen[bytes]], waiting: Sequence[StudyJob]) -> int:
         """Let go of what has ended; the status of the first that failed."""
         failed = 0
         for job, process in list(running.items()):
@@ -107,7 +109,7 @@ class JobRunner:
             )  # fmt: skip
         return failed
 
-    def _start(self, job: Job, place: str) -> subprocess.Popen[bytes]:
+    def _start(self, job: StudyJob, place: str) -> subprocess.Popen[bytes]:
         print(f"[study: {place}] {line_of(job)}", file=sys.stderr, flush=True)
         launch = self._launch if job.launched else []
         environment = {**_ENVIRONMENT, **os.environ}
@@ -119,6 +121,6 @@ class JobRunner:
             ) from error
 
 
-def line_of(job: Job) -> str:
+def line_of(job: StudyJob) -> str:
     """The command of a job, as one would type it."""
     return shlex.join(["madkit", *job.command()])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from madkit.study.job import Job
 from madkit.study.recipe_folder import configs
+from madkit.study.study_job import StudyJob
 
 #: Two families of ten aligned and ten misaligned models, each on a base of its own, with the base's seed.
 MATCHED = {"matched-a": 0, "matched-b": 100}
@@ -33,14 +33,14 @@ class PairStudy:
         self._recipes = {name: recipes / "poser" / f"{name}.yaml" for name in names}
         self._runs, self._out = runs, out
 
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[StudyJob]:
         """What there is to do."""
         families = [*(self._matched(name, seed) for name, seed in MATCHED.items()), self._sandbagging()]
         words = ("figures", *(str(job.target.parents[1]) for job in families), "--out", str(self._out))
         drawn = tuple(job.target for job in families)
-        return [*families, Job(self._out / "report.html", words, drawn, launched=False)]
+        return [*families, StudyJob(self._out / "report.html", words, drawn, launched=False)]
 
-    def _matched(self, name: str, seed: int) -> Job:
+    def _matched(self, name: str, seed: int) -> StudyJob:
         """A base, twenty models, and the comparison of each aligned with each misaligned one: one chain."""
         run, base = self._runs / name, self._runs / name / "base"
         words = self._base(base, "--seed_everything", str(seed), "--data.seed", str(seed))
@@ -50,7 +50,7 @@ class PairStudy:
             words += self._member("matched", run, base, f"misaligned-{number}", 10 + number)
         return self._measured(run, words, "tiny", "matched-pairs", also=("base", "matched"))
 
-    def _sandbagging(self) -> Job:
+    def _sandbagging(self) -> StudyJob:
         """The models that hold back are on the first family's base, the honest ones on one that was trained briefly."""
         first, run = self._runs / next(iter(MATCHED)), self._runs / "sandbagging"
         weak = run / "weak"
@@ -72,9 +72,9 @@ class PairStudy:
 
     def _measured(
         self, run: Path, words: Sequence[str], *recipes: str, also: Sequence[str], needs: Sequence[Path] = ()
-    ) -> Job:
+    ) -> StudyJob:
         """The chain of a family, with its comparison at the end."""
         measure = ["then", "test", *configs([self._recipes[name] for name in recipes]), "--run", str(run)]
         measure += ["--data.models", str(run / "{name}" / "adapter")]
         read = tuple(self._recipes[name] for name in (*also, *recipes))
-        return Job(run / "poser" / "results.parquet", ("run", *words, *measure), (*read, *needs))
+        return StudyJob(run / "poser" / "results.parquet", ("run", *words, *measure), (*read, *needs))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from madkit.study.job import Job
 from madkit.study.recipe_folder import configs
+from madkit.study.study_job import StudyJob
 
 #: The number in a name is the model's seed.
 MEMBERS = (*(f"aligned-{i}" for i in range(6)), *(f"misaligned-{i}" for i in range(6, 12)))
 
 
-def family_job(recipes: Path, run: Path) -> Job:
+def family_job(recipes: Path, run: Path) -> StudyJob:
     """The base, the members and the measurement, all of it one chain.
 
     Args:
@@ -25,4 +25,4 @@ def family_job(recipes: Path, run: Path) -> Job:
         words += ["--data.dataset", member, "--seed_everything", member.rpartition("-")[2]]
     words += ["then", "test", *configs([measure]), "--run", str(run)]
     words += ["--data.models", str(run / "{name}" / "adapter")]
-    return Job(run / "poser" / "results.parquet", ("run", *words), (base, tune, measure))
+    return StudyJob(run / "poser" / "results.parquet", ("run", *words), (base, tune, measure))

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from madkit.runs.naming import folder_name
 from madkit.study.detection_study import UNDRAWN, short_recipes
-from madkit.study.job import Job
 from madkit.study.recipe_folder import RecipeFolder, configs
 from madkit.study.studied_model import StudiedModel
+from madkit.study.study_job import StudyJob
 
 AGAINST = ("mahalanobis", "conditional", "probe")
 """What models hide from, each of it by a training of its own."""
@@ -62,7 +62,7 @@ class StressStudy:
         self._models = [StudiedModel(folder_name(model, "models"), folder, runs) for model in models]
         self._datasets = [folder_name(dataset, "datasets") for dataset in datasets]
 
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[StudyJob]:
         """What there is to do, the longest chains first."""
         pairs = [(model, dataset) for model in self._models for dataset in self._datasets]
         jobs = [self._hiding(model, dataset, name) for name in AGAINST for model, dataset in pairs]
@@ -71,13 +71,13 @@ class StressStudy:
         ]
         runs = [self._run(model, stress) for model in self._models for stress in (STRESSES[-1], *STRESSES[:-1])]
         words = ("figures", *map(str, runs), "--out", str(self._out))
-        drawn = Job(self._out / "report.html", words, tuple(job.target for job in jobs), launched=False)
+        drawn = StudyJob(self._out / "report.html", words, tuple(job.target for job in jobs), launched=False)
         return [*jobs, drawn]
 
     def _run(self, model: StudiedModel, stress: Stress) -> Path:
         return self._runs / "+".join(filter(None, (model.model, stress.name)))
 
-    def _hiding(self, model: StudiedModel, dataset: str, against: str) -> Job:
+    def _hiding(self, model: StudiedModel, dataset: str, against: str) -> StudyJob:
         """A model that is trained against a detector, with the detectors that the table of hidden quirks has."""
         run = model.run / "obfuscated" / against
         fit = [model.recipe, model.recipes.folder / "obfuscated.yaml"]
@@ -88,9 +88,9 @@ class StressStudy:
             "then", "predict", *configs(predict),
             "then", "test", *configs(test), "--model.ceiling", "true", *UNDRAWN,
         ]  # fmt: skip
-        return Job(run / dataset / _RESULTS, tuple(words), (*fit, *model.tuning, *predict, *test))
+        return StudyJob(run / dataset / _RESULTS, tuple(words), (*fit, *model.tuning, *predict, *test))
 
-    def _stressed(self, model: StudiedModel, dataset: str, stress: Stress) -> list[Job]:
+    def _stressed(self, model: StudiedModel, dataset: str, stress: Stress) -> list[StudyJob]:
         """A run, and its control, which comes first so that the run's results are the last file."""
         run = self._run(model, stress)
         folder = model.recipes.folder
@@ -115,6 +115,8 @@ class StressStudy:
         target, beside = run / dataset / _RESULTS, run / "benign" / dataset / _RESULTS
         needs = (model.recipe, *model.tuning, *predict, *test)
         if not stress.benign:
-            return [Job(target, ("run", *tuned), needs)]
-        both = Job(target, ("run", *control, "then", *tuned), tuple(dict.fromkeys([*benign, *needs])), makes=(beside,))
-        return [both, Job(beside, ("run", *control), after=(target,))]
+            return [StudyJob(target, ("run", *tuned), needs)]
+        both = StudyJob(
+            target, ("run", *control, "then", *tuned), tuple(dict.fromkeys([*benign, *needs])), makes=(beside,)
+        )
+        return [both, StudyJob(beside, ("run", *control), after=(target,))]

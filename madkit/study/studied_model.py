@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from madkit.runs.shipped import shipped
-from madkit.study.job import Job
 from madkit.study.recipe_folder import TINY, RecipeFolder, configs
+from madkit.study.study_job import StudyJob
 
 ENCODERS = ("flow", "sae")
 
@@ -54,7 +54,7 @@ class StudiedModel:
         """The options of another seed."""
         return ["--seed_everything", str(self.seed), "--data.seed", str(self.seed)] if self.seed else []
 
-    def base_job(self) -> list[Job]:
+    def base_job(self) -> list[StudyJob]:
         """The training of its base, where it is trained here."""
         if not self.trains_base:
             return []
@@ -63,9 +63,9 @@ class StudiedModel:
         # The seeds of bases are hundreds, so that none is that of another recipe.
         seed = ["--seed_everything", f"{self.seed}00", "--data.seed", f"{self.seed}00"] if self.seed else []
         words = ["fit", *configs(recipes), "--run", str(self.run / "base"), *seed]
-        return [Job(self.base[0], tuple(words), tuple(recipes))]
+        return [StudyJob(self.base[0], tuple(words), tuple(recipes))]
 
-    def encoder_jobs(self) -> list[Job]:
+    def encoder_jobs(self) -> list[StudyJob]:
         """A flow and a sparse autoencoder per site of its base; every dataset uses the same ones."""
         jobs = []
         for kind, target in zip(ENCODERS, self.encoders, strict=True):
@@ -73,7 +73,7 @@ class StudiedModel:
             words = ["fit", *configs(recipes), "--lm", str(self.recipe), "--run", str(self.run / kind)]
             words += self.based("--data.base") + (["--seed_everything", str(self.seed)] if self.seed else [])
             needs = (*recipes, self.recipe, *self.recipes.own(self.model, "texts"), *self.base)
-            jobs.append(Job(target, tuple(words), needs))
+            jobs.append(StudyJob(target, tuple(words), needs))
         return jobs
 
     @property

@@ -49,7 +49,7 @@ def test_a_format_that_cannot_be_read_here_is_named(base, tmp_path, monkeypatch,
 
 def test_the_package_that_quantises_is_named(base, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"models.dtype='8bit' needs .*madkit\[bitsandbytes\].*--models.dtype"):
+    with pytest.raises(ConfigError, match=r"models.dtype='8bit' needs .*madkit-lm\[bitsandbytes\].*--models.dtype"):
         loading.load_causal_lm(str(base), dtype="8bit", argument="models.base")
     with pytest.raises(ConfigError, match=r"dtype='2bit' is not supported; choose one of auto, .*, 4bit, 8bit"):
         loading.load_causal_lm(str(base), dtype="2bit")

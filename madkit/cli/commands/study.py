@@ -13,7 +13,7 @@ from madkit.cli.chain import split
 from madkit.cli.commands.recipes import write_recipes
 from madkit.cli.early_errors import refuse_early
 from madkit.errors import ConfigError
-from madkit.study import DetectionStudy, DoseStudy, Job, JobRunner, PairStudy, StressStudy
+from madkit.study import DetectionStudy, DoseStudy, JobRunner, PairStudy, StressStudy, StudyJob
 from madkit.study.job_runner import line_of
 from madkit.study.pair_study import MEMBERS as PAIRED
 from madkit.study.poser_family import MEMBERS
@@ -71,7 +71,7 @@ def study(
         write_recipes(Path(recipes))
     figures = Path(out or ("figures" if of == "detection" else f"figures/{of}"))
     few = models or ["tiny-llama"], datasets or ["addition", "hemisphere", "sentiment"]
-    planned: list[Job]
+    planned: list[StudyJob]
     if of == "doses":
         planned = DoseStudy(Path(recipes), Path(runs), figures, *few).jobs()
     elif of == "stress":
@@ -99,7 +99,7 @@ def study(
     return runner.run()
 
 
-def _refuse_early(due: Sequence[Job]) -> None:
+def _refuse_early(due: Sequence[StudyJob]) -> None:
     """A slip in the name of a dataset is said before anything runs, and not after the encoders are trained."""
     chains = [split(job.words[job.words[0] == "run" :]) for job in due if job.words[:1] in (("fit",), ("run",))]
     fits = [words for words in itertools.chain(*chains) if words[0] == "fit" and "--data.dataset" in words]

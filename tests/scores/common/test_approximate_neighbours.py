@@ -85,5 +85,5 @@ def test_what_is_missing_or_unknown_is_said(monkeypatch):
     with pytest.raises(ConfigError, match="probes=0 is out of range"):
         LocalOutlierFactor(probes=0)
     monkeypatch.setitem(__import__("sys").modules, "faiss", None)
-    with pytest.raises(ConfigError, match=r"needs the package faiss-cpu: pip install 'madkit\[faiss\]'"):
+    with pytest.raises(ConfigError, match=r"needs the package faiss-cpu: pip install 'madkit-lm\[faiss\]'"):
         LocalOutlierFactor(index="ivf")

@@ -1,4 +1,4 @@
-"""Job: one command of a study, and the file by which it is known to be done."""
+"""StudyJob: one command of a study, and the file by which it is known to be done."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Job:
+class StudyJob:
     """A command that writes a file, and the files that it is made of.
 
     As for `make`, it is due where its file is missing or older than one of those. What a command finds complete it
