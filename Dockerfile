@@ -1,17 +1,18 @@
 # madkit, in an image for CPUs or for NVIDIA's cards:
-#   docker build -t madkit .
-#   docker build -t madkit:cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 .
+#   docker build -t madkit --build-arg TORCH_INDEX=<an index of torch builds without CUDA> .
+#   docker build -t madkit:cuda .
 #   docker run --rm -v "$PWD:/work" madkit study --models tiny-llama --datasets hemisphere
 #   docker run --rm --gpus all -v "$PWD:/work" madkit:cuda fit --config recipes/llama.yaml --data.dataset addition
 FROM python:3.11-slim
 
-# A build of torch that fits the machine; what carries CUDA needs no CUDA of the image, only the driver of the host.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# An index with another build of torch than the usual one, which carries CUDA: that needs none of the image, only the driver
+# of the host, and is ten times the size.
+ARG TORCH_INDEX=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 
 # The largest dependency before the source, so that a change of the source does not fetch it again.
 COPY constraints.txt /madkit/
-RUN pip install --constraint /madkit/constraints.txt --index-url "$TORCH_INDEX" --extra-index-url https://pypi.org/simple torch
+RUN pip install --constraint /madkit/constraints.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} torch
 COPY . /madkit
 RUN pip install --constraint /madkit/constraints.txt "/madkit[gguf,faiss]" && rm -rf /madkit
 
