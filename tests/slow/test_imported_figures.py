@@ -1,11 +1,13 @@
 """A run that was imported, without labels of answers, is drawn and reported like any other."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from madkit.cli.command import main
+from madkit.figures.packing import unpacked
 from madkit.store.imported import import_vectors
 
 
@@ -24,4 +26,6 @@ def test_figures_are_drawn_of_activations_made_elsewhere(tmp_path: Path) -> None
     assert main(["figures", str(run), "--out", str(tmp_path / "out"), "--formats", "png", "--jobs", "1"]) == 0
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert (tmp_path / "out" / "table1.md").is_file()
-    assert page.replace(" ", "").count('"agree":"unknown"') > 5
+    packed = re.findall(r'<script type="text/plain" data-of="(dataset[^"]*)">([^<]*)</script>', page)
+    (shown,) = [unpacked(text) for _, text in packed]
+    assert shown.count("unknown") > 5
