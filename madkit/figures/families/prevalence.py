@@ -47,11 +47,15 @@ def _draw(model: str, rows: pd.DataFrame, datasets: list[str], results: Results)
         f"A point per mixture of {count_range(rows['n_untrusted'])} untrusted prompts without labels; mean of the "
         "score over layers on all test prompts; bars: 95% intervals. Dashed: Mahalanobis of the same feature, which "
         "learns from trusted prompts alone.",
-        [PanelBlock(datasets, "", name) for name, _ in _STATISTICS.values()],
+        [
+            PanelBlock(datasets, "share of the untrusted prompts that are anomalous", name)
+            for name, _ in _STATISTICS.values()
+        ],
         [[Line2D([], [], color=c, marker=m, label=detector_name(*d)) for d, (c, m) in looks.items()]],
         style.PANEL["medium"],
         columns=3,
     )
+    lowest = {"auroc": min(0.35, float(rows["low"].min()) - 0.03), "tpr": -0.03}
     online = results.aggregated()
     online = online[(online["subset"] == "all") & ~online["control"] & (online["score"] == "mahalanobis")]
     for (name, columns), row in zip(_STATISTICS.values(), axes, strict=True):
@@ -76,7 +80,7 @@ def _draw(model: str, rows: pd.DataFrame, datasets: list[str], results: Results)
             ax.set_xscale("log")
             ax.set_xticks(shares, [f"{share:.0%}" for share in shares])
             ax.xaxis.set_minor_locator(NullLocator())
-            ax.set_ylim((0.35, 1.03) if columns[0] == "auroc" else (-0.03, 1.03))
+            ax.set_ylim(lowest[columns[0]], 1.03)
     return figure
 
 
