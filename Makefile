@@ -5,7 +5,7 @@
 #   make figures MODELS=tiny-llama DATASETS="addition squaring"
 #   make figures MODELS=smollm2 DATASETS="sentiment nli"     a real language model of 135 million weights
 #   make try                         one small model on one dataset, in two minutes
-#   make stress                      what detectors withstand: quirks that hide from them
+#   make stress                      what detectors withstand: quirks that hide, triggers, prompts that are merely unusual
 #   make figures POSER=              without the models that are compared in pairs
 #   make figures BASES=train         also train the small base models, which bases/ has already
 #   make figures BENIGN=             without a benign control beside each run
@@ -141,10 +141,10 @@ dose: | $(WEIGHTS) ## how strong a quirk has to be before detectors see it (one 
 	$(call STUDY,doses) $(call named,MODELS,models) $(call named,DATASETS,datasets) --out $(OUT)/doses
 
 # Small models that look alike until they are perturbed, and small models that hold back.
-pairs: | $(READY) ## which of two models that look alike is misaligned, and which holds back (about 8 minutes of one core)
+pairs: | $(READY) ## which of two models that look alike is misaligned, and which holds back (about 10 minutes on two cores)
 	$(call STUDY,pairs) --out $(OUT)/pairs
 
-stress: pairs | $(WEIGHTS) ## what detectors withstand: quirks that hide (one model and three datasets, or those named)
+stress: | $(WEIGHTS) ## what detectors withstand (one model and three datasets, or those named; about 15 minutes on two cores)
 	$(call STUDY,stress) $(call named,MODELS,models) $(call named,DATASETS,datasets) --out $(OUT)/stress
 
 # One small model, one dataset, the detectors of one model and those that compare it with its base.
