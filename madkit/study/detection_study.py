@@ -7,13 +7,10 @@ from pathlib import Path
 
 from madkit.runs.naming import folder_name
 from madkit.study.poser_family import family_job
-from madkit.study.recipe_folder import RecipeFolder, configs
+from madkit.study.recipe_folder import RecipeFolder
+from madkit.study.run_chain import RunChain, short_recipes
 from madkit.study.studied_model import StudiedModel
 from madkit.study.study_job import StudyJob
-
-#: `test` would draw its results for TensorBoard, which takes longer than judging them; here all are drawn at the end.
-UNDRAWN = ("--trainer.logger", "false")
-_RESULTS = Path("detection") / "results.parquet"
 
 
 class DetectionStudy:
@@ -72,47 +69,15 @@ class DetectionStudy:
         return [*families, *shared, *runs, StudyJob(self._out / "table1.md", words, tuple(results), launched=False)]
 
     def _run_jobs(self, model: StudiedModel, dataset: str) -> list[StudyJob]:
-        """A run and its control: in one process, since starting one takes longer than the control's stages.
-
-        The control comes first, so that the run's results are the last file; it is made alone where only it is missing.
-        """
-        own, read = self._run_chain(model, dataset)
-        target = model.run / dataset / _RESULTS
-        if not self._benign:
-            return [StudyJob(target, ("run", *own), tuple(read))]
-        chain, also_read = self._benign_chain(model, dataset)
-        control = model.run / "benign" / dataset / _RESULTS
-        needs = tuple(dict.fromkeys([*read, *also_read]))
-        both = StudyJob(target, ("run", *chain, "then", *own), needs, makes=(control,))
-        return [both, StudyJob(control, ("run", *chain), after=(target,))]
-
-    def _run_chain(self, model: StudiedModel, dataset: str) -> tuple[list[str], list[Path]]:
         predict, test = (
             self._recipes.stage(model.model, stage, *(f"{stage}-{part}" for part in self._over))
             for stage in ("predict", "test")
         )
+        run = RunChain(model, dataset, model.run, [model.recipe], predict, test, model.seeded())
         encoders = model.encoders if "encoders" in self._over else []
-        words = [
-            "fit", *configs([model.recipe]), "--run", str(model.run), *model.based("--model.base"),
-            "--data.dataset", dataset, *model.seeded(), "then", "predict", *configs(predict),
-            "then", "test", *configs(test), *UNDRAWN,
-        ]  # fmt: skip
-        return words, [model.recipe, *model.tuning, *predict, *encoders, *test]
+        return run.jobs(self._benign_chain(model, dataset) if self._benign else None, encoders)
 
-    def _benign_chain(self, model: StudiedModel, dataset: str) -> tuple[list[str], list[Path]]:
+    def _benign_chain(self, model: StudiedModel, dataset: str) -> RunChain:
         """The control that decides: a model that is tuned on the same task with the truth as everyone's answer."""
         fit = [model.recipe, *self._recipes.stage(model.model, "benign")]
-        predict, test = short_recipes(model)
-        words = [
-            "fit", *configs(fit), "--run", str(model.run / "benign"), *model.based("--model.base"),
-            "--data.dataset", dataset, *model.seeded(), "then", "predict", *configs(predict),
-            "then", "test", *configs(test), *UNDRAWN,
-        ]  # fmt: skip
-        return words, [*fit, *model.tuning, *predict, *test]
-
-
-def short_recipes(model: StudiedModel) -> tuple[list[Path], list[Path]]:
-    """The recipes of `predict` and `test` that read and judge only what a comparison with the base model needs."""
-    folder = model.recipes.folder
-    predict = [folder / "predict.yaml", *model.recipes.stage(model.model, "predict-short")]
-    return predict, [folder / "test.yaml", folder / "test-short.yaml"]
+        return RunChain(model, dataset, model.run / "benign", fit, *short_recipes(model), model.seeded())

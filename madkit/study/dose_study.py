@@ -8,8 +8,8 @@ from pathlib import Path
 
 from madkit.runs.atomic import remove
 from madkit.runs.naming import folder_name
-from madkit.study.detection_study import short_recipes
 from madkit.study.recipe_folder import RecipeFolder, configs
+from madkit.study.run_chain import short_recipes
 from madkit.study.studied_model import StudiedModel
 from madkit.study.study_job import StudyJob
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from madkit.runs.naming import folder_name
-from madkit.study.detection_study import UNDRAWN, short_recipes
-from madkit.study.recipe_folder import RecipeFolder, configs
+from madkit.study.recipe_folder import RecipeFolder
+from madkit.study.run_chain import RunChain, short_recipes
 from madkit.study.studied_model import StudiedModel
 from madkit.study.study_job import StudyJob
 
 AGAINST = ("mahalanobis", "conditional", "probe")
 """What models hide from, each of it by a training of its own."""
-_RESULTS = Path("detection") / "results.parquet"
+_JUDGING = ("--model.ceiling", "true")
 
 
 class Stress(NamedTuple):
@@ -79,44 +79,20 @@ class StressStudy:
 
     def _hiding(self, model: StudiedModel, dataset: str, against: str) -> StudyJob:
         """A model that is trained against a detector, with the detectors that the table of hidden quirks has."""
-        run = model.run / "obfuscated" / against
         fit = [model.recipe, model.recipes.folder / "obfuscated.yaml"]
-        predict, test = short_recipes(model)
-        words = [
-            "run", "fit", *configs(fit), "--run", str(run),
-            "--data.dataset", dataset, "--model.against", f"[{against}]",
-            "then", "predict", *configs(predict),
-            "then", "test", *configs(test), "--model.ceiling", "true", *UNDRAWN,
-        ]  # fmt: skip
-        return StudyJob(run / dataset / _RESULTS, tuple(words), (*fit, *model.tuning, *predict, *test))
+        options = ["--model.against", f"[{against}]"]
+        run = model.run / "obfuscated" / against
+        (job,) = RunChain(model, dataset, run, fit, *short_recipes(model), options, _JUDGING).jobs()
+        return job
 
     def _stressed(self, model: StudiedModel, dataset: str, stress: Stress) -> list[StudyJob]:
-        """A run, and its control, which comes first so that the run's results are the last file."""
-        run = self._run(model, stress)
-        folder = model.recipes.folder
+        """A run, with its control where it has one."""
+        run, folder = self._run(model, stress), model.recipes.folder
         predict = [folder / "predict.yaml", *model.recipes.stage(model.model, "predict-stress")]
         test = [*short_recipes(model)[1], folder / "test-stress.yaml"]
-        judged = [
-            "then",
-            "predict",
-            *configs(predict),
-            "then",
-            "test",
-            *configs(test),
-            "--model.ceiling",
-            "true",
-            *UNDRAWN,
-        ]
         benign = [model.recipe, *model.recipes.stage(model.model, "benign")]
-        tuned, control = (
-            ["fit", *configs(recipes), "--run", str(where), "--data.dataset", dataset, *stress.options, *judged]
-            for recipes, where in (([model.recipe], run), (benign, run / "benign"))
+        own, control = (
+            RunChain(model, dataset, where, fit, predict, test, stress.options, _JUDGING)
+            for where, fit in ((run, [model.recipe]), (run / "benign", benign))
         )
-        target, beside = run / dataset / _RESULTS, run / "benign" / dataset / _RESULTS
-        needs = (model.recipe, *model.tuning, *predict, *test)
-        if not stress.benign:
-            return [StudyJob(target, ("run", *tuned), needs)]
-        both = StudyJob(
-            target, ("run", *control, "then", *tuned), tuple(dict.fromkeys([*benign, *needs])), makes=(beside,)
-        )
-        return [both, StudyJob(beside, ("run", *control), after=(target,))]
+        return own.jobs(control if stress.benign else None)

@@ -36,7 +36,7 @@ def write_recipes(out: Path, *, overwrite: bool = False) -> None:
     if changed and not overwrite:
         raise ConfigError(
             f"out={str(out)!r} has {len(changed)} recipes unlike those of this version, such as {changed[0]}; name "
-            " another folder, or say --overwrite"
+            "another folder, or say --overwrite"
         )
     new = [name for name in texts if not (out / name).exists() or name in changed]
     for name in new:
