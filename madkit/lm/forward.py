@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from madkit.errors import ConfigError
+from madkit.lm.cudnn_attention import cudnn_attention
 from madkit.lm.given_states import given_states
 from madkit.lm.hooks import hooked
 from madkit.lm.text_decoder import embedding_rows, layer_names, position_limit, text_config
@@ -118,13 +119,16 @@ def hidden_states(lm: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor
         )
     if padded and rows is not None:
         input_ids = input_ids.where((attention_mask != 0) | ((input_ids >= 0) & (input_ids < rows)), 0)
-    return decode(
-        lm,
-        input_ids=input_ids,
-        attention_mask=attention_mask if padded else None,
-        position_ids=positions(attention_mask) if padded else None,
-        use_cache=False,
-    )
+    if not padded:
+        return decode(lm, input_ids=input_ids, attention_mask=None, position_ids=None, use_cache=False)
+    with cudnn_attention(False):
+        return decode(
+            lm,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=positions(attention_mask),
+            use_cache=False,
+        )
 
 
 def refuse_padding(lm: PreTrainedModel) -> None:

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from madkit.errors import ConfigError
 from madkit.lm import forward, loading
+from madkit.lm.cudnn_attention import recomputed_alike
 from madkit.training.training_module import TrainingModule
 
 Batch = dict[str, Any]
@@ -90,7 +91,7 @@ class LanguageModel(TrainingModule):
         self.model = self.build().train()
         if self.gradient_checkpointing:
             try:
-                self.lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+                self.lm.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": recomputed_alike})
             except ValueError as error:
                 raise ConfigError(
                     f"model.gradient_checkpointing=true: {type(self.lm).__name__} has none in transformers: "

@@ -61,3 +61,24 @@ def test_answer_logits_equal_those_of_the_whole_model(bases, architecture):
         for row in range(len(ids)):
             theirs = lm(ids[row, mask[row].bool()][None]).logits[0, -1]
             torch.testing.assert_close(ours[row], theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_masked_attention_is_not_cudnns(bases):
+    """Its kernels give NaN with some masks; without a mask they may be taken, and as before afterwards."""
+    lm = AutoModelForCausalLM.from_pretrained(bases["llama"])
+    ids, mask = prompts()
+    allowed = []
+    lm.model.layers[0].self_attn.register_forward_pre_hook(
+        lambda *_: allowed.append(torch.backends.cuda.cudnn_sdp_enabled())
+    )
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    try:
+        forward.hidden_states(lm, ids, mask, padded=True)
+        forward.hidden_states(lm, ids, torch.ones_like(mask), padded=False)
+        assert torch.backends.cuda.cudnn_sdp_enabled()
+        torch.backends.cuda.enable_cudnn_sdp(False)
+        forward.hidden_states(lm, ids, torch.ones_like(mask), padded=False)
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
+    assert allowed == [False, True, False]

@@ -90,7 +90,12 @@ def test_gradient_checkpointing_gives_the_same_gradients(bases):
         mask = torch.ones_like(ids)
         mask[1, :3] = 0
         batch = {"input_ids": ids, "attention_mask": mask, "answer": torch.tensor([5, 6, 7, 8]), "padded": True}
+        allowed = []
+        module.lm.model.layers[0].self_attn.register_forward_pre_hook(
+            lambda *_, seen=allowed: seen.append(torch.backends.cuda.cudnn_sdp_enabled())
+        )
         module.loss(batch).backward()
+        assert allowed == [False] * (2 if checkpointing else 1)  # recomputed by the kernels of the first time
         gradients.append({name: p.grad for name, p in module.named_parameters() if p.requires_grad})
         assert module.lm.is_gradient_checkpointing == checkpointing
     for name in gradients[0]:
