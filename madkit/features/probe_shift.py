@@ -70,16 +70,19 @@ class ProbeShift(LayerwiseFeature):
 
     @override
     def observe(self, trace: Trace) -> dict[str, Tensor]:
-        """Vectors, and the label as one more column (B, d + 1)."""
-        label = trace.batch["label"][:, None].double()
-        return {hook.module: torch.cat([x.double(), label], dim=1) for hook, x in trace.activations.items()}
+        """Vectors, and two columns more: the label, and the row in the table of prompts (B, d + 2)."""
+        label = trace.batch["label"].double()
+        columns = torch.stack([label, trace.batch["row"].to(label)], dim=1)
+        return {hook.module: torch.cat([x.double(), columns], dim=1) for hook, x in trace.activations.items()}
 
     @override
     def learn(self, statistics: Mapping[str, Any]) -> dict[str, Tensor]:
         """By layer the mean (d,); from the second on the probe's direction (d,), intercept, C and accuracy."""
         learned: dict[str, Tensor] = {}
         for i, (layer, rows) in enumerate(statistics.items()):
-            x, label = rows[:, :-1], rows[:, -1].long()
+            # By their place in the table: folds that hang on the last digits of vectors differ from card to card.
+            rows = rows[rows[:, -1].argsort(stable=True)]
+            x, label = rows[:, :-2], rows[:, -2].long()
             learned[f"{layer}.mean"] = x.mean(0)
             if i:
                 probe = fit_probe(x, label)
