@@ -31,7 +31,8 @@ class Extremes(Accumulator):
 
     @override
     def update(self, x: Tensor) -> None:
-        """Add the rows of x, (b, d) float64."""
+        """Add the rows of x, (b, d)."""
+        x = x.double()
         if len(x):
             self.absorb(torch.tensor(len(x), device=x.device), x.amin(0), x.amax(0))
 

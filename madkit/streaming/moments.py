@@ -41,7 +41,8 @@ class Moments(Accumulator):
 
     @override
     def update(self, x: Tensor) -> None:
-        """Add the rows of x, (b, d) float64."""
+        """Add the rows of x, (b, d)."""
+        x = x.double()
         n, d = x.shape
         if not n:
             return

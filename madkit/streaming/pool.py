@@ -20,7 +20,8 @@ class Pool(Accumulator):
 
     @override
     def update(self, x: Tensor) -> None:
-        """Add the rows of x, (b, d) float64."""
+        """Add the rows of x, (b, d)."""
+        x = x.double()
         if len(x):
             self.absorb(x.new_tensor(len(x), dtype=torch.int64), x)
 

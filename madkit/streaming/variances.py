@@ -38,7 +38,8 @@ class Variances(Accumulator):
 
     @override
     def update(self, x: Tensor) -> None:
-        """Add the rows of x, (b, d) float64, dense or coalesced COO."""
+        """Add the rows of x, (b, d), dense or coalesced COO."""
+        x = x.double()
         if not len(x):
             return
         n = torch.tensor(len(x), device=x.device)

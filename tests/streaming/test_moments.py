@@ -1,9 +1,10 @@
 """Streamed moments against plain sums."""
 
 import numpy as np
+import pytest
 import torch
 
-from madkit.streaming import Moments
+from madkit.streaming import Extremes, Moments, Pool, Variances
 
 
 def rows(n=60, d=6, seed=0):
@@ -38,3 +39,20 @@ def test_fourth_moments_are_the_plain_sums():
     close(moments.result().fourth, centred.square().sum(1).square().sum())
     # Ours is exactly zero for the constant feature; the plain sum is not quite.
     torch.testing.assert_close(moments.third, centred.square().sum(1) @ centred, rtol=1e-9, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [Moments, Pool, Variances, Extremes])
+def test_half_precision_and_float32_are_summed_as_float64(kind):
+    x = rows(40).float()
+    for given in (x, x.half()):
+        found, expected = kind(), kind()
+        for batch in given.split(9):
+            found.update(batch)
+        expected.update(given.double())
+        for part in kind.parts:
+            a, b = getattr(found, part), getattr(expected, part)
+            assert a.dtype == b.dtype, part
+            if kind is not Pool:
+                torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-9)
+        if kind is Pool:
+            assert torch.equal(found.result(), expected.result())
