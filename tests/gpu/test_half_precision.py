@@ -71,6 +71,22 @@ def test_a_step_is_that_of_a_cpu(card, dtype, least):
     assert similar(gradients[1], gradients[0]) > least
 
 
+@pytest.mark.parametrize("length", [9, 64, 192])
+def test_gradients_of_masked_prompts_are_finite(card, length):
+    """cuDNN's attention, which torch may take first, has kernels that give NaN at such lengths when scores are low."""
+    lm = make_lm(dtype=torch.bfloat16, max_position_embeddings=256)
+    with torch.no_grad():
+        for layer in lm.model.layers:
+            layer.self_attn.q_proj.weight.mul_(20)
+    model = with_lora(lm).to(card)
+    batch = {name: x.to(card) for name, x in make_batch(length=length).items()}
+    with torch.autocast(card.type, torch.bfloat16):
+        hidden = forward.hidden_states(lm, batch["input_ids"], batch["attention_mask"], padded=True)
+    hidden[:, -1].float().square().mean().backward()
+    for name, p in model.named_parameters():
+        assert p.grad is None or torch.isfinite(p.grad).all(), name
+
+
 def test_radii_of_prompts_are_those_of_a_cpu(card):
     """Directions are generated where the weights are, and are the same there."""
     lm, batch = make_lm(), make_batch(4)
