@@ -26,7 +26,7 @@ from madkit.detection.detector import Assumptions, Detector
 from madkit.detection.distractors import Judged, distractor_scores, distractor_table, right_answers
 from madkit.detection.held_out_scores import held_out_scores
 from madkit.detection.nearest_prompts import FEATURE, NearestPrompts
-from madkit.detection.prevalence import MixedScores, Mixture, mixtures, prevalence_table
+from madkit.detection.prevalence import Prevalences
 from madkit.detection.row_pools import gathered, keep
 from madkit.detection.site_scores import SiteKey, SiteScores
 from madkit.detection.subsets import contested
@@ -106,7 +106,7 @@ class Detection(L.LightningModule):
         self.untrusted = untrusted
         self.ceiling = ceiling
         self.stream_shares = stream_shares if stream_shares is not None else [SHARE]
-        self.prevalences = prevalences or []
+        self.prevalences = Prevalences(prevalences or [])
         self.unavailable = unavailable
         keys = [detector.key for detector in detectors]
         if not keys:
@@ -123,7 +123,7 @@ class Detection(L.LightningModule):
             )
         if wrong := [share for share in self.stream_shares if not 0 <= share < 1]:
             raise ConfigError(f"model.stream_shares has {wrong[0]}: give shares of anomalous prompts, such as 0.05")
-        if wrong := [share for share in self.prevalences if not 0 < share < 1]:
+        if wrong := [share for share in self.prevalences.shares if not 0 < share < 1]:
             raise ConfigError(f"model.prevalences has {wrong[0]}: give shares of anomalous prompts, such as 0.05")
         if untrusted not in UNTRUSTED:
             raise ConfigError(f"model.untrusted={untrusted!r}: choose from {', '.join(UNTRUSTED)}")
@@ -137,10 +137,7 @@ class Detection(L.LightningModule):
         self.nearest = NearestPrompts()
         self.costs: dict[tuple[Variant, str], Cost] = {}
         self.recalls: dict[tuple[SiteKey, str], float] = {}
-        self.mixtures: dict[float, Mixture] = {}
-        self.mixed_sites: dict[float, dict[SiteKey, SiteScores]] = {}
         self._scores: ScoreCollection
-        self._mixed: MixedScores | None = None
         self._made: DerivedFeature | None = None
         self._pools: dict[str, Pool] = {}
         self._separation: StreamingSeparation
@@ -189,8 +186,8 @@ class Detection(L.LightningModule):
         """Look up who speaks in each test prompt; only the separation and the ceiling are told."""
         self.prompts: pd.DataFrame = self.data.prompts().set_index("row", drop=False)
         self._sample = torch.from_numpy(pca.sample(self.prompts["row"].to_numpy()))
-        if self.prevalences and any(d.score.offline for d in self.detectors):
-            self.mixtures = mixtures(self.data.prompts(self.untrusted), self.prevalences)
+        if any(d.score.offline for d in self.detectors):
+            self.prevalences.start(self.data.prompts(self.untrusted))
         if self.trainer.is_global_zero:
             remove(output.unfinished(root_of(self.trainer)))
 
@@ -206,8 +203,7 @@ class Detection(L.LightningModule):
         x = sources[0] if self._made is None else self._made(sources, trusted=role == "trusted")
         if role in ("trusted", "untrusted"):
             self._scores.update(x, untrusted=role == "untrusted")
-            if self._mixed is not None:
-                self._mixed.update(block["row"].to(x.device), x, untrusted=role == "untrusted")
+            self.prevalences.learn(block["row"].to(x.device), x, untrusted=role == "untrusted")
             if role == "trusted" and self._compares(block["variant"], x):
                 self.nearest.add_trusted(block["row"], x)
             return
@@ -217,8 +213,7 @@ class Detection(L.LightningModule):
         # Distractors are scored as test prompts are, and judged by themselves.
         keep(self._pools["test" if role == "distractor" else role], rows, torch.stack(list(values.values()), dim=1))
         if role == "test":
-            if self._mixed is not None:
-                keep(self._pools["mixed"], rows, self._mixed(x))
+            self.prevalences.add_test(rows, x)
             is_bob = self.prompts.loc[rows.cpu().numpy(), "anomalous"].to_numpy(dtype=bool)
             self._separation.update(x, torch.tensor(is_bob, device=x.device))
             # Every process, with rows or without, comes to the same answer: a feature is sparse for all of them.
@@ -240,11 +235,8 @@ class Detection(L.LightningModule):
         self._scores = ScoreCollection(scores).to(self.device)
         self._made = copy.deepcopy(self.derived[variant]).to(self.device) if variant in self.derived else None
         offline = [d.score for d in self.detectors if d.variant == variant and d.score.offline and not d.background]
-        self._mixed = None
-        if offline and self.mixtures:
-            collections = {share: ScoreCollection(copy.deepcopy(offline)).to(self.device) for share in self.mixtures}
-            self._mixed = MixedScores(collections, self.mixtures)
-        self._pools = {name: Pool().to(self.device) for name in ("calibration", "test", "vectors", "mixed")}
+        self.prevalences.begin_site(offline, self.device)
+        self._pools = {name: Pool().to(self.device) for name in ("calibration", "test", "vectors")}
         self._separation = StreamingSeparation()
         self.nearest.begin_site(self.device)
 
@@ -255,6 +247,7 @@ class Detection(L.LightningModule):
     def _end_site(self, key: SiteKey) -> None:
         variant, site = key
         self.nearest.end_site(key)
+        self.prevalences.end_site(key)
         self.separations[key] = self._separation.compute()
         names = list(self._scores.names)
         rows, values = gathered(self._pools["test"], len(names))
@@ -273,24 +266,14 @@ class Detection(L.LightningModule):
             if "recall" in (fitted := dict(score.named_buffers())):
                 self.recalls[key, name] = float(fitted["recall"])
         self.sites[key] = SiteScores(names, rows, values, held_out, calibration)
-        if self._mixed is not None:
-            self._end_mixed(key, self._mixed)
         if self.trainer.is_global_zero:
             folder = output.unfinished(root_of(self.trainer)) / "detectors" / str(variant)
             for name, score in self._scores.items():
                 score.save(folder / name / site)
             if self._made is not None:
                 self._made.save(folder / "derived" / site)
-        del self._scores, self._made, self._mixed
+        del self._scores, self._made
         self._pools = {}
-
-    def _end_mixed(self, key: SiteKey, mixed: MixedScores) -> None:
-        names = list(next(iter(mixed.scores.values())).names)
-        rows, values = gathered(self._pools["mixed"], len(names) * len(mixed.scores))
-        nothing = np.empty(0, dtype=np.int64), np.empty((0, len(names)))
-        for index, share in enumerate(mixed.scores):
-            part = values[:, index * len(names) : (index + 1) * len(names)]
-            self.mixed_sites.setdefault(share, {})[key] = SiteScores(names, rows, part, *nothing)
 
     def _time(self, key: SiteKey, x: Tensor) -> None:
         """Time each score by itself, once a site, on a part of the first block that has rows; sites add up."""
@@ -355,11 +338,11 @@ class Detection(L.LightningModule):
                 "comparisons": result_tables.comparisons_table(scores, self.prompts),
                 "results": results,
             }
+            everyone = contested(self.prompts)["all"]
             if held_out:
                 tables["calibration"] = result_tables.calibration_table(self.sites)
                 texts = self.prompts["prompt"], self.data.prompts("calibration")["prompt"]
                 known = covariates(self.sites, *texts)
-                everyone = contested(self.prompts)["all"]
                 tables["thresholds"] = threshold_table(scores, held_out, settings, everyone, known, self.stream_shares)
             distractors = self.data.prompts("distractor")
             if len(distractors):
@@ -370,15 +353,15 @@ class Detection(L.LightningModule):
                     test,
                     settings,
                 )
-            if self.mixed_sites:
-                plain = [name for name in self.aggregations if name not in CALIBRATED]
-                mixed = {s: result_tables.scores_table(p, plain, layers) for s, p in self.mixed_sites.items()}
-                tables["prevalence"] = prevalence_table(mixed, self.mixtures, contested(self.prompts)["all"], settings)
             if projections:
                 tables["pca"] = pca.pca_table(projections, layers)
-            nearest = self.nearest.table(layers, self.data.prompts("trusted").set_index("row")["prompt"])
-            if nearest is not None:
-                tables["nearest"] = nearest
+            trusted = self.data.prompts("trusted").set_index("row")["prompt"]
+            for name, table in {
+                "prevalence": self.prevalences.table(self.aggregations, layers, everyone, settings),
+                "nearest": self.nearest.table(layers, trusted),
+            }.items():
+                if table is not None:
+                    tables[name] = table
             output.write(self.trainer, stores, tables, prompts, separations, layers, self._costs(), self.recalls)
         self.trainer.strategy.barrier()
 

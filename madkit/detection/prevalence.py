@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,13 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from madkit.detection.detector import Assumptions
-from madkit.detection.result_tables import LOW
+from madkit.detection.result_tables import LOW, scores_table
+from madkit.detection.row_pools import gathered, keep
+from madkit.detection.site_scores import SiteKey, SiteScores
 from madkit.detection.subsets import Subset
 from madkit.errors import DataError
-from madkit.scores import ScoreCollection
+from madkit.scores import Score, ScoreCollection
+from madkit.statistics.aggregation import CALIBRATED
 from madkit.statistics.auroc_interval import auroc_all
 from madkit.statistics.low_fpr_statistics import low_fpr_all
 from madkit.store.variant import Variant
+from madkit.streaming.pool import Pool
 
 _SEED = 0
 _COLUMNS = [
@@ -70,32 +75,82 @@ def mixtures(untrusted: pd.DataFrame, shares: Sequence[float]) -> dict[float, Mi
     return found
 
 
-class MixedScores:
-    """Offline scores of one site, fitted on each mixture.
+class Prevalences:
+    """Collects one site after the other what offline scores find that have learned from each mixture.
 
     Args:
-        scores: of each share a collection of the scores.
-        chosen: of each share the mixture.
+        shares: of anomalous prompts in the mixtures; with none, nothing is collected.
+
+    Attributes:
+        mixtures: of each share.
+        sites: of each share the scores of all finished sites.
     """
 
-    def __init__(self, scores: Mapping[float, ScoreCollection], chosen: Mapping[float, Mixture]) -> None:
-        self.scores = scores
-        self._rows = {share: torch.from_numpy(mixture.rows) for share, mixture in chosen.items()}
+    def __init__(self, shares: Sequence[float]) -> None:
+        self.shares = shares
+        self.mixtures: dict[float, Mixture] = {}
+        self.sites: dict[float, dict[SiteKey, SiteScores]] = {}
+        self._scores: dict[float, ScoreCollection] = {}
+        self._rows: dict[float, Tensor] = {}
+        self._pool: Pool
 
-    def update(self, rows: Tensor, x: Tensor, untrusted: bool) -> None:
+    def start(self, untrusted: pd.DataFrame) -> None:
+        """Mix untrusted prompts, with `row` and `anomalous`."""
+        self.mixtures = mixtures(untrusted, self.shares)
+        self._rows = {share: torch.from_numpy(mixture.rows) for share, mixture in self.mixtures.items()}
+
+    @torch.inference_mode(False)
+    def begin_site(self, scores: Sequence[Score], device: torch.device) -> None:
+        """Forget the site before; these offline scores are fitted on each mixture, there may be none."""
+        self._pool = Pool().to(device)
+        shares = self.mixtures if scores else {}
+        self._scores = {share: ScoreCollection(copy.deepcopy(list(scores))).to(device) for share in shares}
+
+    def learn(self, rows: Tensor, x: Tensor, untrusted: bool) -> None:
         """Learn from vectors x (n, d) with the numbers of their rows (n,)."""
-        for share, scores in self.scores.items():
+        for share, scores in self._scores.items():
             kept = torch.isin(rows, self._rows[share].to(rows.device)) if untrusted else None
             part = x if kept is None else x.index_select(0, kept.nonzero()[:, 0])
             scores.update(part, untrusted=untrusted)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Scores (n, shares x scores) of vectors x (n, d), share after share."""
-        columns = []
-        for scores in self.scores.values():
+    def add_test(self, rows: Tensor, x: Tensor) -> None:
+        """Test prompts, after those that are learned from in all processes; every process has to come here."""
+        columns: list[Tensor] = []
+        for scores in self._scores.values():
             scores.finalize()
             columns += list(scores(x).values())
-        return torch.stack(columns, dim=1)
+        if columns:
+            keep(self._pool, rows, torch.stack(columns, dim=1))
+
+    def end_site(self, key: SiteKey) -> None:
+        """Gather the scores of the site, if there were any, and free the rest."""
+        if self._scores:
+            names = list(next(iter(self._scores.values())).names)
+            rows, values = gathered(self._pool, len(names) * len(self._scores))
+            nothing = np.empty(0, dtype=np.int64), np.empty((0, len(names)))
+            for share, part in zip(self._scores, np.split(values, len(self._scores), axis=1), strict=True):
+                self.sites.setdefault(share, {})[key] = SiteScores(names, rows, part, *nothing)
+        self._scores = {}
+        del self._pool
+
+    def table(
+        self,
+        aggregations: Sequence[str],
+        layers: Mapping[SiteKey, int | None],
+        subset: Subset,
+        settings: Mapping[tuple[Variant, str], Assumptions],
+    ) -> pd.DataFrame | None:
+        """The table of `prevalence_table`; None where nothing was collected.
+
+        Args:
+            aggregations: those of the recipe, of which the ones that need no calibration prompts are made.
+            layers: the layer of each site.
+            subset: the test prompts, in row order.
+            settings: of each detector, what it is told and needs.
+        """
+        plain = [name for name in aggregations if name not in CALIBRATED]
+        scores = {share: scores_table(sites, plain, layers) for share, sites in self.sites.items()}
+        return prevalence_table(scores, self.mixtures, subset, settings) if scores else None
 
 
 def prevalence_table(
