@@ -13,9 +13,9 @@ from madkit.figures.registry import SECTIONS, FigureFamily, all_families, artist
 
 ORDER = """
 which_detector detectors
-forest auroc_layers heat_map roc_curves histograms pca obfuscation table1
+forest auroc_layers heat_map roc_curves histograms pca table1
 critical_difference aggregations rare_alarms thresholds seeds cards comparisons within_answers
-stresses distractors prevalence partial_quirks
+stresses distractors prevalence partial_quirks obfuscation
 log_odds losses
 quirkiness separation logits dose_response
 training

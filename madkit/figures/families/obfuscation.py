@@ -28,7 +28,7 @@ _NAMES = 2.4  # inches for the detectors' names
 _COLORS = "RdBu_r"  # safe for colour-blind readers, and white where a detector is no better than chance
 
 
-@artist("detection", after="heat_map")
+@artist("stress", after="partial_quirks")
 def obfuscation(results: Results) -> Iterator[Sheet]:
     """A figure per model with a panel per dataset, and `table_obfuscated`: detectors by what a model hides from."""
     points = obfuscation_points(results)
