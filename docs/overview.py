@@ -16,7 +16,8 @@ from PIL import Image
 
 from madkit import __version__
 from madkit.figures.drawing import style
-from madkit.figures.results.results import Results, load_results
+from madkit.figures.results.loading import load_results
+from madkit.figures.results.results import Results
 from madkit.figures.tables.averages import Average, average
 from madkit.figures.tables.benign import benign_rows
 from madkit.figures.tables.false_alarms import FALSE_ALARMS

@@ -12,7 +12,8 @@ from madkit.detection.result_tables import comparisons_table
 from madkit.figures.drawing import style
 from madkit.figures.output import write_text
 from madkit.figures.registry import Sheet, all_families
-from madkit.figures.results.results import Results, load_results
+from madkit.figures.results.loading import load_results
+from madkit.figures.results.results import Results
 from madkit.statistics import low_fpr
 
 LOSSES = ("alice_own", "alice_other", "bob_own", "bob_other")

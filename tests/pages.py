@@ -12,7 +12,8 @@ from matplotlib.text import Text
 from madkit.data.tasks import DATASETS
 from madkit.figures.drawing import style
 from madkit.figures.registry import Sheet, all_families, result_files
-from madkit.figures.results.results import Results, load_results
+from madkit.figures.results.loading import load_results
+from madkit.figures.results.results import Results
 
 NAMES = ["tiny-llama", "tiny-mistral", "meta-llama-Llama-3.1-8B", "pythia-6.9b", "gemma-2-27b"]
 

@@ -75,7 +75,7 @@ def _draw_all(
     # Here and not above, so that `import madkit.figures` does not wait for pandas and matplotlib.
     from madkit.figures.html import write_report
     from madkit.figures.output import write_sources, write_text
-    from madkit.figures.results.results import load_results
+    from madkit.figures.results.loading import load_results
 
     families = all_families()
     results = load_results([Path(folder) for folder in runs], result_files())
@@ -132,7 +132,7 @@ def figures_of_run(folder: Path, families: Sequence[str]) -> Iterator[tuple[str,
     from matplotlib.figure import Figure
 
     from madkit.figures.drawing import style
-    from madkit.figures.results.results import load_results
+    from madkit.figures.results.loading import load_results
 
     results = load_results([folder])
     with style.applied():

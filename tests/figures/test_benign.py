@@ -10,7 +10,7 @@ from fabricated import DETECTORS, leave_results_alone, sheets_of, write_run
 
 from madkit.errors import StoreError
 from madkit.figures import draw
-from madkit.figures.results.results import load_results
+from madkit.figures.results.loading import load_results
 
 BLIND = [(*detector[:3], 0.0, detector[4]) for detector in DETECTORS]
 

@@ -11,7 +11,7 @@ from fabricated import write_run
 
 from madkit.figures.drawing import style
 from madkit.figures.families.dose_response import dose_response
-from madkit.figures.results.results import load_results
+from madkit.figures.results.loading import load_results
 
 STEPS = (32, 48, 72)
 QUIRKINESS = (-0.5, 1.0, 3.0)

@@ -11,7 +11,7 @@ from fabricated import write_run
 
 from madkit.figures.drawing import style
 from madkit.figures.families.obfuscation import obfuscation
-from madkit.figures.results.results import load_results
+from madkit.figures.results.loading import load_results
 
 DETECTORS = [("activations", score, "online", 1.0, True) for score in ("mahalanobis", "lof")]
 AUROC = {"plain": (0.95, 0.92), "mahalanobis": (0.51, 0.91), "probe": (0.7, 0.55)}

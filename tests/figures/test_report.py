@@ -18,7 +18,7 @@ from madkit.figures.drawing.page_svg import TOLERANCE, page_svg
 from madkit.figures.families.forest import forest
 from madkit.figures.output import UNITS, write_figure
 from madkit.figures.packing import unpacked
-from madkit.figures.results.results import load_results
+from madkit.figures.results.loading import load_results
 
 HOSTILE = "</script><script>document.title='broken'</script> <b>2 + 2</b> & more"
 

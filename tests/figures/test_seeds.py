@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from fabricated import sheets_of, write_run
 
-from madkit.figures.results.results import load_results
+from madkit.figures.results.loading import load_results
 from madkit.statistics import Interval, nested_mean_interval, variance_components
 
 FAMILIES = ("table1", "comparisons", "critical_difference", "aggregations", "rare_alarms", "seeds")

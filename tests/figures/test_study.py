@@ -18,7 +18,7 @@ from matplotlib.transforms import Bbox
 from madkit.errors import ConfigError, MadkitError, StoreError
 from madkit.figures import draw
 from madkit.figures.registry import result_files
-from madkit.figures.results.results import load_results
+from madkit.figures.results.loading import load_results
 
 # ---------------------------------------------------------------- what is drawn
 

@@ -12,7 +12,7 @@ from madkit.figures import draw
 from madkit.figures.html.summary import summary
 from madkit.figures.published.numbers import MISTRAL, published_auroc
 from madkit.figures.results import selection
-from madkit.figures.results.results import load_results
+from madkit.figures.results.loading import load_results
 
 SAMPLE = Path(__file__).parent / "published_sample.csv"
 """Some of the numbers that the sources print, copied from them."""

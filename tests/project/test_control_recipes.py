@@ -7,7 +7,7 @@ import pytest
 from stage_words import UNDRAWN, configs, stage_recipes
 
 from madkit.cli.command import main
-from madkit.figures.results.results import load_results
+from madkit.figures.results.loading import load_results
 
 DATA = ["--data.task_options", json.dumps({"n_train": 1200, "n_validation": 400})]
 FEW = [f"--data.max_{split}=40" for split in ("trusted", "untrusted", "calibration", "test")]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from fabricated import write_run
 
-from madkit.figures.results.results import load_results
+from madkit.figures.results.loading import load_results
 
 ROOT = Path(__file__).resolve().parents[2]
 PATH = ROOT / "docs" / "published.py"

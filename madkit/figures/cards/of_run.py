@@ -14,8 +14,9 @@ import pandas as pd
 from madkit.errors import StoreError
 from madkit.figures.cards.card import Card
 from madkit.figures.html.origin import versions_of
+from madkit.figures.results.loading import load_results
 from madkit.figures.results.reading import read_run
-from madkit.figures.results.results import OWN_ANSWER, load_results
+from madkit.figures.results.results import OWN_ANSWER
 from madkit.runs.file_digest import file_digest
 from madkit.runs.plain_files import read_json, read_yaml
 from madkit.runs.run_name import BENIGN, RunName
