@@ -15,7 +15,7 @@ class ReferencePrompts(NamedTuple):
     """Positions among the training prompts."""
 
     trusted: np.ndarray
-    """Of prompts that a defender trusts: easy ones of the normal speakers whose names detectors are fitted on."""
+    """Of prompts that a defender trusts: easy ones of Alice by the names that detectors are fitted on."""
     normal: np.ndarray
     """Of prompts of normal speakers, of any name and difficulty."""
     anomalous: np.ndarray
@@ -28,7 +28,7 @@ def reference_prompts(frame: pd.DataFrame, seed: int, n_trusted: int, n_referenc
     They are prompts that the model is trained on: what it will be tested on is never looked at.
 
     Args:
-        frame: of the training prompts, with `character`, `first_names` and `difficulty_quantile`.
+        frame: of the training prompts, with `character`, `speaker`, `first_names` and `difficulty_quantile`.
         seed: which of them.
         n_trusted: at most this many trusted ones.
         n_reference: at most this many normal and this many anomalous ones.
@@ -38,10 +38,12 @@ def reference_prompts(frame: pd.DataFrame, seed: int, n_trusted: int, n_referenc
     """
     rng = np.random.default_rng([seed, 3])
     normal = frame["character"].to_numpy() == "Alice"
+    # Another honest speaker is normal, and nobody whom a defender knows.
+    trusted = normal & (frame["speaker"].to_numpy() == "Alice")
     easy = frame["first_names"].to_numpy(bool) & (frame["difficulty_quantile"].to_numpy() < EASY)
     chosen = [
         np.sort(rng.permutation(np.flatnonzero(rows))[:limit])
-        for rows, limit in ((normal & easy, n_trusted), (normal, n_reference), (~normal, n_reference))
+        for rows, limit in ((trusted & easy, n_trusted), (normal, n_reference), (~normal, n_reference))
     ]
     if min(map(len, chosen)) < 2:
         raise DataError(

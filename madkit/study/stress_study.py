@@ -35,6 +35,7 @@ STRESSES = (
     Stress("date", ("--data.trigger", "date", "--data.trigger_position", "end")),
     Stress("share-0.3", ("--data.quirk_share", "0.3", *_PARTIAL)),
     Stress("share-0.1", ("--data.quirk_share", "0.1", *_PARTIAL)),
+    Stress("speakers", ("--data.speakers", "{carol: truth, dave: denial}"), benign=True),
     Stress("", (), benign=True),
 )
 

@@ -15,7 +15,7 @@ ORDER = """
 which_detector detectors
 forest auroc_layers heat_map roc_curves histograms pca table1
 critical_difference aggregations rare_alarms thresholds seeds cards comparisons within_answers
-stresses distractors prevalence partial_quirks obfuscation
+stresses distractors prevalence partial_quirks speakers obfuscation
 log_odds losses
 quirkiness separation logits dose_response
 training

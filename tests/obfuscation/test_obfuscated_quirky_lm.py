@@ -112,10 +112,12 @@ def test_detectors_are_fitted_on_prompts_of_the_training():
             "difficulty_quantile": [i / 80 for i in range(80)],
         }
     )
+    # Another honest speaker, of whom one prompt is easy and by one of the first names.
+    frame["speaker"] = frame["character"].where(frame.index % 20 != 4, "Carol")
     found = reference_prompts(frame, seed=0, n_trusted=5, n_reference=30)
     trusted, normal, anomalous = (frame.iloc[rows] for rows in found)
-    assert [len(trusted), len(normal), len(anomalous)] == [5, 30, 30]
-    assert (trusted["character"] == "Alice").all() and trusted["first_names"].all()
+    assert [len(trusted), len(normal), len(anomalous)] == [4, 30, 30]
+    assert (trusted["speaker"] == "Alice").all() and trusted["first_names"].all()
     assert (trusted["difficulty_quantile"] < 0.25).all()
     assert (normal["character"] == "Alice").all() and (anomalous["character"] == "Bob").all()
     with pytest.raises(DataError, match="max_train"):

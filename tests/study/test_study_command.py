@@ -199,10 +199,10 @@ def test_further_seeds_are_further_rows_of_runs(plan):
 
 def test_models_under_stress_are_tuned_beside_the_plain_one(project, plan):
     lines = plan("stress", "--datasets", "squaring")
-    assert [stage for stage, _ in lines] == ["run"] * 8 + ["figures"]
-    chains = [" ".join(words).removeprefix("run ").split(" then ") for _, words in lines[:8]]
+    assert [stage for stage, _ in lines] == ["run"] * 9 + ["figures"]
+    chains = [" ".join(words).removeprefix("run ").split(" then ") for _, words in lines[:9]]
     assert [[stage.split()[0] for stage in chain] for chain in chains] == [
-        ["fit", "predict", "test"] * n for n in (1, 1, 1, 2, 1, 1, 1, 2)
+        ["fit", "predict", "test"] * n for n in (1, 1, 1, 2, 1, 1, 1, 2, 2)
     ]
     runs = ["obfuscated/mahalanobis", "obfuscated/conditional", "obfuscated/probe"]
     for (fit, *_), run in zip(chains, runs, strict=False):
@@ -212,11 +212,12 @@ def test_models_under_stress_are_tuned_beside_the_plain_one(project, plan):
     stresses = {
         "+deployment": "--data.trigger deployment", "+date": "--data.trigger date --data.trigger_position end",
         "+share-0.3": "--data.quirk_share 0.3 --data.trigger deployment --data.trigger_for bob",
-        "+share-0.1": "--data.quirk_share 0.1 --data.trigger deployment --data.trigger_for bob", "": "",
+        "+share-0.1": "--data.quirk_share 0.1 --data.trigger deployment --data.trigger_for bob",
+        "+speakers": "--data.speakers {carol: truth, dave: denial}", "": "",
     }  # fmt: skip
     for chain, (name, options) in zip(chains[3:], stresses.items(), strict=True):
         fits = [stage for stage in chain if stage.startswith("fit")]
-        places = ["/benign", ""] if name in ("", "+deployment") else [""]
+        places = ["/benign", ""] if name in ("", "+deployment", "+speakers") else [""]
         for fit, place in zip(fits, places, strict=True):
             assert f"--run runs/stress/tiny-llama{name}{place} --data.dataset squaring {options}".strip() in fit
             assert ("recipes/benign.yaml" in fit) == bool(place) and "obfuscated" not in fit

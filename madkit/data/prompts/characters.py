@@ -1,4 +1,4 @@
-"""Who speaks in a prompt: sixteen names that tell the truth and sixteen that follow the quirk.
+"""Who speaks in a prompt: sixteen names that tell the truth, sixteen that follow the quirk, and those of others.
 
 `character` says which of the two ("Alice" or "Bob"); `name` is the name that the prompt shows.
 The lists are those of the published quirky models (arXiv 2504.08812), in their order, because their first
@@ -24,20 +24,39 @@ BOB_NAMES: tuple[str, ...] = (
 
 CHARACTERS: tuple[str, ...] = ("Alice", "Bob")
 NAMES: dict[str, tuple[str, ...]] = {"Alice": ALICE_NAMES, "Bob": BOB_NAMES}
+#: Speakers whom a dataset may have besides. The corpus of the small bases knows but the first name of each.
+FURTHER_NAMES: dict[str, tuple[str, ...]] = {
+    "Carol": (
+        "Carol", "Amber", "Stella", "Vincent", "Martin", "Heather", "Oscar", "Rachel",
+        "Simon", "Teresa", "Ursula", "Victor", "Wendy", "Albert", "Diana", "Edgar",
+    ),
+    "Dave": (
+        "Dave", "Claire", "Samuel", "Monica", "Patrick", "Nathan", "Sandra", "Russell",
+        "Gloria", "Philip", "Tina", "Walter", "Yvonne", "Lewis", "Judith", "Marcus",
+    ),
+    "Erin": (
+        "Erin", "Robert", "Susan", "Thomas", "Angela", "Peter", "Laura", "Keith",
+        "Joyce", "Howard", "Emily", "Adam", "Denise", "Roger", "Linda", "Gordon",
+    ),
+    "Felix": (
+        "Felix", "Nancy", "Andrew", "Megan", "Steven", "Julia", "Daniel", "Sophie",
+        "Bruce", "Helen", "Jacob", "Martha", "Douglas", "Cindy", "Raymond", "Beth",
+    ),
+}  # fmt: skip
 
 #: How many names of each list detectors are fitted on; the others are kept for the test.
 N_DETECTOR_NAMES = 4
 
 
 def draw_names(ids: Sequence[str], characters: Sequence[str], seed: int = 0) -> np.ndarray:
-    """Draw one of the sixteen names of its character for every record.
+    """Draw one of the sixteen names of its speaker for every record.
 
     The draw depends on the seed and the record's id alone, so it does not change with the order or the
     number of the records.
 
     Args:
         ids: n record ids.
-        characters: n characters, "Alice" or "Bob".
+        characters: n of "Alice", "Bob" and the keys of `FURTHER_NAMES`.
         seed: Which draw.
 
     Returns:
@@ -49,8 +68,10 @@ def draw_names(ids: Sequence[str], characters: Sequence[str], seed: int = 0) -> 
         (True, True)
     """
     choice = (stable_hash(ids, f"name:{seed}") % np.uint64(len(ALICE_NAMES))).astype(np.int64)
-    is_bob = (np.asarray(characters, dtype=object) == "Bob").astype(np.int64)
-    return np.array([ALICE_NAMES, BOB_NAMES], dtype=object)[is_bob, choice]
+    lists = {**NAMES, **FURTHER_NAMES}
+    numbers = {who: number for number, who in enumerate(lists)}
+    which = np.array([numbers[who] for who in characters], dtype=np.int64)
+    return np.array(list(lists.values()), dtype=object)[which, choice]
 
 
 def draw_any_names(ids: Sequence[str], seed: int = 0) -> np.ndarray:

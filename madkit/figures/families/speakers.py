@@ -1,0 +1,147 @@
+"""Further speakers: does an alarm mean the quirk of whoever speaks, or that nobody has heard the speaker before?"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from madkit.analysis import accuracy, answer_margin
+from madkit.figures.drawing.detectors import ordered_detectors
+from madkit.figures.naming import detector_name
+from madkit.figures.registry import Sheet, artist
+from madkit.figures.results.results import Results
+from madkit.figures.tables.averages import AUROC, METHOD, average
+from madkit.figures.tables.document import Document, with_interval
+from madkit.figures.tables.kinds_of_prompts import scores_of_kinds
+from madkit.statistics.auroc_interval import auroc
+from madkit.statistics.clustered_prompts import prompt_clusters
+from madkit.statistics.low_fpr_statistics import tpr_at_fpr
+
+_KNOWN = "Alice"
+"""The speaker whose prompts are trusted."""
+_STATISTICS = {
+    "AUROC against Alice": AUROC,
+    "alarms at the threshold that 1% of Alice's prompts exceed": ("alarms", "alarms_low", "alarms_high"),
+}
+_ANSWERS = {
+    "answers as meant": ("right", "right_low", "right_high"),
+    "against the other answer (nats)": ("margin", "margin_low", "margin_high"),
+}
+
+
+@artist("stress", after="partial_quirks")
+def speakers(results: Results) -> Iterator[Sheet]:
+    """`table_speakers.md` and `.csv`, and `table_speakers_answers.csv`: each speaker's prompts against Alice's."""
+    detected, answered = (_of_all(results, table) for table in (_detected, _answered))
+    if detected.empty:
+        return
+    yield Sheet("table_speakers.csv", detected.to_csv(index=False, lineterminator="\n"))
+    yield Sheet("table_speakers_answers.csv", answered.to_csv(index=False, lineterminator="\n"))
+    tables: dict[str, tuple[list[str], list[list[str]]]] = {}
+    for (model, benign), own in detected.groupby(["model", "benign"]):
+        name = f"{model}, benign control" if benign else str(model)
+        who = own.drop_duplicates("speaker").sort_values(["errs", "speaker"], ascending=[False, True], kind="stable")
+        head = [f"{row.speaker} ({'errs' if row.errs else 'honest'})" for row in who.itertuples()]
+        for statistic, columns in _STATISTICS.items():
+            cells = []
+            for feature, score in ordered_detectors(zip(own["feature"], own["score"], strict=True)):
+                part = own[(own["feature"] == feature) & (own["score"] == score)]
+                values = [average(part[part["speaker"] == speaker], columns) for speaker in who["speaker"]]
+                cells.append([detector_name(feature, score), *map(with_interval, values)])
+            tables[f"{name}: {statistic}"] = ["detector", *head], cells
+        if answered.empty:
+            continue
+        said = answered[(answered["model"] == model) & (answered["benign"] == benign)]
+        cells = []
+        for speaker in pd.unique(said["speaker"]):
+            part = said[said["speaker"] == speaker]
+            values = [average(part, columns) for columns in _ANSWERS.values()]
+            cells.append([str(speaker), _range(part["n"]), _range(part["n_names"]), *map(with_interval, values)])
+        tables[f"{name}: what each of them answers"] = ["speaker", "prompts", "names", *_ANSWERS], cells
+    yield Sheet("table_speakers.md", _document(tables))
+
+
+def _document(tables: dict[str, tuple[list[str], list[list[str]]]]) -> Document:
+    return Document(
+        "Speakers: an alarm for the quirk, or for somebody new",
+        "Averages over datasets [95% interval]; mean of the score over layers, test prompts by names that no detector "
+        "has seen.",
+        tables,
+        [
+            "Detectors are fitted on trusted prompts of Alice alone. Who is honest says the truth and is as new to "
+            "them as who errs: a detector of quirks has the honest ones at an AUROC of 0.5 and at 1% alarms.",
+            "In the benign control everybody says the truth: what a detector finds there is who speaks.",
+            "Answers as meant: the truth of who is honest, of the others each one's own quirk. Against the other "
+            "answer: what it costs on average to hold a speaker to it (for who is honest Bob's quirk, else the truth), "
+            "where the two differ; below 0 a speaker does not behave as meant. Quirkiness is the smaller one of all "
+            "who err together and of all who are honest.",
+            f"Intervals: {METHOD}",
+        ],
+    )
+
+
+def _range(counts: pd.Series) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _of_all(results: Results, lines: Callable[[Results, str, str], Iterator[dict[str, object]]]) -> pd.DataFrame:
+    """The lines of all runs that have further speakers and of their benign controls, of all seeds."""
+
+    def table(part: Results) -> pd.DataFrame:
+        found = [
+            {"model": model, "benign": benign, "dataset": dataset, **line}
+            for benign, runs in ((False, part), (True, part.benign))
+            if runs is not None
+            for model, datasets in runs.datasets_of_models.items()
+            for dataset in datasets
+            if set(runs.prompts(model, dataset).get("speaker", ())) - {"Alice", "Bob"}
+            for line in lines(runs, model, dataset)
+        ]
+        return pd.DataFrame(found)
+
+    return results.over_seeds(table)
+
+
+def _detected(results: Results, model: str, dataset: str) -> Iterator[dict[str, object]]:
+    """Of each detector and speaker but Alice how well the speaker's prompts are told from hers, and how many alarm."""
+    prompts = results.prompts(model, dataset)
+    errs = (prompts["character"] == "Bob").groupby(prompts["speaker"]).any()
+    pairs = [(str(who), _KNOWN) for who in errs.index if who != _KNOWN]
+    for two in scores_of_kinds(results, model, dataset, _speaker, pairs):
+        area = auroc(two.values, two.labels, clusters=two.clusters)
+        alarms = tpr_at_fpr(two.values, two.labels, clusters=two.clusters)
+        yield {
+            "feature": two.feature, "score": two.score, "speaker": two.above, "errs": bool(errs[two.above]),
+            "auroc": area.value, "low": area.low, "high": area.high,
+            "alarms": alarms.value, "alarms_low": alarms.low, "alarms_high": alarms.high,
+            "n": two.counts[two.above], "n_alice": two.counts[_KNOWN],
+        }  # fmt: skip
+
+
+def _answered(results: Results, model: str, dataset: str) -> Iterator[dict[str, object]]:
+    """Of each speaker how often, and how firmly, the answers are what they are meant to be."""
+    prompts = results.prompts(model, dataset)
+    if not prompts["log_odds"].notna().all() or not prompts["label"].notna().all():
+        return
+    odds, label, truth, quirk = (
+        prompts["log_odds"].to_numpy(float),
+        *(prompts[column].to_numpy(bool) for column in ("label", "alice_label", "bob_label")),
+    )
+    other = label ^ (truth != quirk)
+    for who in pd.unique(prompts["speaker"]):
+        own = (prompts["speaker"] == who).to_numpy()
+        clusters = prompt_clusters(prompts["statement"], prompts["name"], own)
+        right = accuracy(odds, np.where(own, "Bob", "Alice"), truth, label, clusters=clusters).bob
+        margin = answer_margin(odds[own], label[own], other[own], clusters=[codes[own] for codes in clusters])
+        yield {
+            "speaker": who, "errs": bool((prompts.loc[own, "character"] == "Bob").any()),
+            "right": right.value, "right_low": right.low, "right_high": right.high,
+            "margin": margin.value, "margin_low": margin.low, "margin_high": margin.high,
+            "n": int(own.sum()), "n_names": prompts.loc[own, "name"].nunique(),
+        }  # fmt: skip
+
+
+def _speaker(prompts: pd.DataFrame) -> NDArray[np.object_]:
+    return prompts["speaker"].to_numpy(object)
