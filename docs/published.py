@@ -10,8 +10,8 @@ from pathlib import Path
 from madkit.figures.families.poser_table import PUBLISHED
 from madkit.figures.naming import detector_name, setting_order, with_setting
 from madkit.figures.published.numbers import nearest_model, published_auroc, published_sources
-from madkit.figures.results.poser_measures import MEASURE_NAMES, RESULTS, representative_rows
 from madkit.figures.results.loading import load_results
+from madkit.figures.results.poser_measures import MEASURE_NAMES, RESULTS, representative_rows
 from madkit.figures.results.results import Results
 from madkit.figures.study import result_files
 from madkit.figures.tables.averages import average
