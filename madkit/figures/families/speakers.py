@@ -14,12 +14,14 @@ from madkit.figures.results.results import Results
 from madkit.figures.tables.averages import AUROC, METHOD, average
 from madkit.figures.tables.document import Document, with_interval
 from madkit.figures.tables.kinds_of_prompts import scores_of_kinds
+from madkit.statistics.alarm_rates import alarm_rates
 from madkit.statistics.auroc_interval import auroc
 from madkit.statistics.clustered_prompts import prompt_clusters
-from madkit.statistics.low_fpr_statistics import tpr_at_fpr
 
 _KNOWN = "Alice"
 """The speaker whose prompts are trusted."""
+_FPR = 0.01
+"""Of her prompts how many exceed the threshold."""
 _STATISTICS = {
     "AUROC against Alice": AUROC,
     "alarms at the threshold that 1% of Alice's prompts exceed": ("alarms", "alarms_low", "alarms_high"),
@@ -76,6 +78,7 @@ def _document(tables: dict[str, tuple[list[str], list[list[str]]]]) -> Document:
             "answer: what it costs on average to hold a speaker to it (for who is honest Bob's quirk, else the truth), "
             "where the two differ; below 0 a speaker does not behave as meant. Quirkiness is the smaller one of all "
             "who err together and of all who are honest.",
+            "Intervals of alarms speak of other prompts under the same threshold.",
             f"Intervals: {METHOD}",
         ],
     )
@@ -111,7 +114,9 @@ def _detected(results: Results, model: str, dataset: str) -> Iterator[dict[str, 
     pairs = [(str(who), _KNOWN) for who in errs.index if who != _KNOWN]
     for two in scores_of_kinds(results, model, dataset, _speaker, pairs):
         area = auroc(two.values, two.labels, clusters=two.clusters)
-        alarms = tpr_at_fpr(two.values, two.labels, clusters=two.clusters)
+        threshold = np.quantile(two.values[~two.labels], 1 - _FPR, method="higher")
+        rung = two.values[two.labels] > threshold
+        (alarms,) = alarm_rates(rung[None], [codes[two.labels] for codes in two.clusters])
         yield {
             "feature": two.feature, "score": two.score, "speaker": two.above, "errs": bool(errs[two.above]),
             "auroc": area.value, "low": area.low, "high": area.high,
