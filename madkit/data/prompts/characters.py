@@ -24,7 +24,7 @@ BOB_NAMES: tuple[str, ...] = (
 
 CHARACTERS: tuple[str, ...] = ("Alice", "Bob")
 NAMES: dict[str, tuple[str, ...]] = {"Alice": ALICE_NAMES, "Bob": BOB_NAMES}
-#: Speakers whom a dataset may have besides. The corpus of the small bases knows but the first name of each.
+#: Speakers whom a dataset may have besides. The corpus of the small bases knows none of those that are tested.
 FURTHER_NAMES: dict[str, tuple[str, ...]] = {
     "Carol": (
         "Carol", "Amber", "Stella", "Vincent", "Martin", "Heather", "Oscar", "Rachel",
