@@ -301,11 +301,11 @@ class Detection(L.LightningModule):
 
     def _probe(self, rows: NDArray[np.int64], x: NDArray[np.float64]) -> NDArray[np.float64]:
         prompts = self.prompts.loc[rows]
+        anomalous, statements = prompts["anomalous"].to_numpy(dtype=bool), pd.factorize(prompts["statement"])[0]
         # Where nobody is named, what is not independent is a statement's prompts.
-        groups = (
-            name_order(prompts["name"].tolist()) if prompts["name"].any() else pd.factorize(prompts["statement"])[0]
-        )
-        return probe(x, prompts["anomalous"].to_numpy(dtype=bool), groups)
+        if not prompts["name"].any():
+            return probe(x, anomalous, statements)
+        return probe(x, anomalous, name_order(prompts["name"].tolist()), statements)
 
     def on_test_epoch_end(self) -> None:
         """Compare with the labels, write and log."""

@@ -47,6 +47,56 @@ def test_the_ceiling_is_at_chance_where_every_name_has_a_twin():
     assert np.mean(alone) < 0.3
 
 
+def test_the_ceiling_is_at_chance_where_both_kinds_make_the_same_statements():
+    """A statement that is left out with one speaker would be judged by the same statement of the other kind."""
+    found, by_names = [], []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        statements = np.tile(np.arange(150), 2)
+        bob = np.arange(300) >= 150
+        names = rng.integers(12, size=300) + 12 * bob
+        x = rng.normal(size=(150, 200))[statements] + 0.3 * rng.normal(size=(300, 200))
+        found.append(auroc(probe(x, bob, names, statements), bob).value)
+        by_names.append(auroc(probe(x, bob, names), bob).value)
+    assert abs(np.mean(found) - 0.5) < 0.05
+    assert np.mean(by_names) < 0.3
+
+
+def test_neither_names_nor_statements_are_on_both_sides(monkeypatch):
+    from sklearn.linear_model import LogisticRegression
+
+    x, bob, names = speakers(gap=1)
+    statements = np.random.default_rng(1).integers(90, size=len(x))
+    x = np.column_stack([x, names, statements, np.arange(len(x))])
+    fit, score, seen = LogisticRegression.fit, LogisticRegression.decision_function, []
+
+    class Untouched:
+        def fit_transform(self, x, y=None, **_):
+            return x
+
+        def transform(self, x):
+            return x
+
+        def __sklearn_tags__(self):
+            return LogisticRegression().__sklearn_tags__()
+
+    def fitted(self, rows, y):
+        seen.append([rows, None])
+        return fit(self, rows[:, :-3], y)
+
+    def scored(self, rows):
+        seen[-1][1] = rows
+        return score(self, rows[:, :-3])
+
+    monkeypatch.setattr(LogisticRegression, "fit", fitted)
+    monkeypatch.setattr(LogisticRegression, "decision_function", scored)
+    monkeypatch.setattr("sklearn.preprocessing.StandardScaler", Untouched)
+    probe(x, bob, names, statements)
+    for kept, left_out in seen:
+        assert not set(kept[:, -3]) & set(left_out[:, -3]) and not set(kept[:, -2]) & set(left_out[:, -2])
+    assert sorted(np.concatenate([rows for _, rows in seen])[:, -1]) == list(range(len(x)))
+
+
 def test_the_ceiling_is_scikit_learns_regression_on_held_out_names():
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import PredefinedSplit, cross_val_predict
@@ -64,3 +114,9 @@ def test_the_ceiling_needs_two_names_of_a_kind():
     x, bob, _ = speakers()
     with pytest.raises(DataError, match="two names or more of each kind, there are 1 normal"):
         probe(x, bob, bob.astype(int))
+
+
+def test_the_ceiling_needs_statements():
+    x, bob, names = speakers()
+    with pytest.raises(DataError, match="1 statements, too few"):
+        probe(x, bob, names, np.zeros(len(x), dtype=int))
