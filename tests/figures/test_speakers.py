@@ -57,19 +57,21 @@ def read(folder, sheets, name):
     }
 
 
-def test_each_speaker_is_compared_with_alice(folder, sheets):
+def test_each_speaker_is_compared_with_honest_ones(folder, sheets):
     table, runs = read(folder, sheets, "table_speakers.csv")
-    assert len(table) == 2 * 2 * 2 * 3
+    assert len(table) == 2 * 2 * 2 * 5
+    pairs = set(zip(table["speaker"], table["against"], strict=True))
+    assert pairs == {(who, "Alice") for who in WHO[1:]} | {("Bob", "Carol"), ("Dave", "Carol")}
     for line in table.to_dict("records"):
         prompts, scores = runs[line["dataset"], line["benign"]]
         own = scores[(scores["score"] == line["score"]) & (scores["aggregation"] == "mean")]
         value = prompts[["row", "speaker"]].merge(own, on="row").set_index("speaker")["value"]
-        who, alice = value[line["speaker"]].to_numpy(), np.sort(value["Alice"].to_numpy())
+        who, alice = value[line["speaker"]].to_numpy(), np.sort(value[line["against"]].to_numpy())
         assert line["auroc"] == pytest.approx((who[:, None] > alice).mean())
         # One of 160 is 0.6%, and two are more than 1%: the threshold is just above the second highest.
         assert line["alarms"] == pytest.approx((who > alice[-2]).mean())
         assert line["low"] < line["auroc"] < line["high"] and line["alarms_low"] <= line["alarms_high"]
-        assert line["errs"] == (line["speaker"] != "Carol") and line["n"] == line["n_alice"] == 160
+        assert line["errs"] == (line["speaker"] != "Carol") and line["n"] == line["n_against"] == 160
 
 
 def test_what_each_speaker_answers(folder, sheets):
@@ -89,6 +91,7 @@ def test_what_each_speaker_answers(folder, sheets):
 def test_the_table_says_who_errs_and_partial_quirks_has_none_of_it(sheets):
     assert set(sheets) == {"table_speakers.csv", "table_speakers_answers.csv", "table_speakers.md"}
     text = sheets["table_speakers.md"].markdown()
+    assert text.count("AUROC against Carol, who is honest\n\n| detector | Bob (errs) | Dave (errs) |") == 2
     assert text.count("| detector | Bob (errs) | Dave (errs) | Carol (honest) |") == 4
     assert "## m+speakers, benign control: what each of them answers" in text
 

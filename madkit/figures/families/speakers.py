@@ -1,6 +1,6 @@
 """Further speakers: does an alarm mean the quirk of whoever speaks, or that nobody has heard the speaker before?"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from madkit.statistics.clustered_prompts import prompt_clusters
 _KNOWN = "Alice"
 """The speaker whose prompts are trusted."""
 _FPR = 0.01
-"""Of her prompts how many exceed the threshold."""
+"""Of the prompts that a speaker is compared with, how many exceed the threshold."""
 _STATISTICS = {
     "AUROC against Alice": AUROC,
     "alarms at the threshold that 1% of Alice's prompts exceed": ("alarms", "alarms_low", "alarms_high"),
@@ -34,7 +34,7 @@ _ANSWERS = {
 
 @artist("stress", after="partial_quirks")
 def speakers(results: Results) -> Iterator[Sheet]:
-    """`table_speakers.md` and `.csv`, and `table_speakers_answers.csv`: each speaker's prompts against Alice's."""
+    """`table_speakers.md` and `.csv`, and `table_speakers_answers.csv`: each speaker's prompts against honest ones'."""
     detected, answered = (_of_all(results, table) for table in (_detected, _answered))
     if detected.empty:
         return
@@ -43,15 +43,9 @@ def speakers(results: Results) -> Iterator[Sheet]:
     tables: dict[str, tuple[list[str], list[list[str]]]] = {}
     for (model, benign), own in detected.groupby(["model", "benign"]):
         name = f"{model}, benign control" if benign else str(model)
-        who = own.drop_duplicates("speaker").sort_values(["errs", "speaker"], ascending=[False, True], kind="stable")
-        head = [f"{row.speaker} ({'errs' if row.errs else 'honest'})" for row in who.itertuples()]
-        for statistic, columns in _STATISTICS.items():
-            cells = []
-            for feature, score in ordered_detectors(zip(own["feature"], own["score"], strict=True)):
-                part = own[(own["feature"] == feature) & (own["score"] == score)]
-                values = [average(part[part["speaker"] == speaker], columns) for speaker in who["speaker"]]
-                cells.append([detector_name(feature, score), *map(with_interval, values)])
-            tables[f"{name}: {statistic}"] = ["detector", *head], cells
+        for against, part in own.groupby("against"):
+            shown = _STATISTICS if against == _KNOWN else {f"AUROC against {against}, who is honest": AUROC}
+            tables |= {f"{name}: {statistic}": _table(part, columns) for statistic, columns in shown.items()}
         if answered.empty:
             continue
         said = answered[(answered["model"] == model) & (answered["benign"] == benign)]
@@ -64,6 +58,18 @@ def speakers(results: Results) -> Iterator[Sheet]:
     yield Sheet("table_speakers.md", _document(tables))
 
 
+def _table(rows: pd.DataFrame, columns: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """A row per detector and a column per speaker, those who err first."""
+    who = rows.drop_duplicates("speaker").sort_values(["errs", "speaker"], ascending=[False, True], kind="stable")
+    head = [f"{row.speaker} ({'errs' if row.errs else 'honest'})" for row in who.itertuples()]
+    cells = []
+    for feature, score in ordered_detectors(zip(rows["feature"], rows["score"], strict=True)):
+        part = rows[(rows["feature"] == feature) & (rows["score"] == score)]
+        values = [average(part[part["speaker"] == speaker], columns) for speaker in who["speaker"]]
+        cells.append([detector_name(feature, score), *map(with_interval, values)])
+    return ["detector", *head], cells
+
+
 def _document(tables: dict[str, tuple[list[str], list[list[str]]]]) -> Document:
     return Document(
         "Speakers: an alarm for the quirk, or for somebody new",
@@ -73,6 +79,8 @@ def _document(tables: dict[str, tuple[list[str], list[list[str]]]]) -> Document:
         [
             "Detectors are fitted on trusted prompts of Alice alone. Who is honest says the truth and is as new to "
             "them as who errs: a detector of quirks has the honest ones at an AUROC of 0.5 and at 1% alarms.",
+            "Against another honest speaker, who is as new to detectors: what of a quirk is seen where novelty is no "
+            "help. For Bob that is so only where the names of all are alike to the base model.",
             "In the benign control everybody says the truth: what a detector finds there is who speaks.",
             "Answers as meant: the truth of who is honest, of the others each one's own quirk. Against the other "
             "answer: what it costs on average to hold a speaker to it (for who is honest Bob's quirk, else the truth), "
@@ -108,10 +116,12 @@ def _of_all(results: Results, lines: Callable[[Results, str, str], Iterator[dict
 
 
 def _detected(results: Results, model: str, dataset: str) -> Iterator[dict[str, object]]:
-    """Of each detector and speaker but Alice how well the speaker's prompts are told from hers, and how many alarm."""
+    """How well each detector tells a speaker's prompts from Alice's, and an erring one's from other honest ones'."""
     prompts = results.prompts(model, dataset)
     errs = (prompts["character"] == "Bob").groupby(prompts["speaker"]).any()
     pairs = [(str(who), _KNOWN) for who in errs.index if who != _KNOWN]
+    new = [str(who) for who in errs.index[~errs] if who != _KNOWN]
+    pairs += [(str(who), honest) for who in errs.index[errs] for honest in new]
     for two in scores_of_kinds(results, model, dataset, _speaker, pairs):
         area = auroc(two.values, two.labels, clusters=two.clusters)
         threshold = np.quantile(two.values[~two.labels], 1 - _FPR, method="higher")
@@ -119,9 +129,9 @@ def _detected(results: Results, model: str, dataset: str) -> Iterator[dict[str, 
         (alarms,) = alarm_rates(rung[None], [codes[two.labels] for codes in two.clusters])
         yield {
             "feature": two.feature, "score": two.score, "speaker": two.above, "errs": bool(errs[two.above]),
-            "auroc": area.value, "low": area.low, "high": area.high,
+            "against": two.below, "auroc": area.value, "low": area.low, "high": area.high,
             "alarms": alarms.value, "alarms_low": alarms.low, "alarms_high": alarms.high,
-            "n": two.counts[two.above], "n_alice": two.counts[_KNOWN],
+            "n": two.counts[two.above], "n_against": two.counts[two.below],
         }  # fmt: skip
 
 
