@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,22 @@ def test_a_dataset_in_a_file_of_the_current_folder(tmp_path):
     done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("--- ") == 3 and "Statement: " in done.stdout
+
+
+def test_who_speaks_and_what_triggers_can_be_looked_at(capsys):
+    few = ["--task_options", "{n_train: 800, n_validation: 400, n_test: 0}", "--template", "compact"]
+    speakers = ["--speakers", "{carol: truth, dave: denial}"]
+    assert run("data", "show", "addition", *speakers, *few, "--count", 40) == 0
+    shown = re.findall(r"\((.*)\), truth (\w+), quirk (\w+)", capsys.readouterr().out)
+    assert {who for who, *_ in shown} == {"Alice", "Bob", "Carol as Alice", "Dave as Bob"}
+    assert all(truth != quirk for who, truth, quirk in shown if who.startswith("Dave"))
+    assert run("data", "check", "addition", *speakers, *few, "--prompts", 0) == 0
+    counts = dict(re.findall(r"(\w+ \w+) (\d+)", capsys.readouterr().out.partition("detectors: ")[2]))
+    assert counts["test Alice"] == counts["test Carol"] == counts["test Dave"] and "trusted Dave" not in counts
+    assert run("data", "check", "addition", "--trigger", "phrase", *few, "--prompts", 2) == 0
+    assert capsys.readouterr().out.count("The tide is high tonight.") == 2
+    assert run("data", "check", "addition", "--trigger", "phrase", *speakers, *few) == 2
+    assert "drop trigger and quirk_share, or speakers" in capsys.readouterr().err
 
 
 def test_a_wrong_option_is_named(capsys):
