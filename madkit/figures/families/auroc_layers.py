@@ -127,13 +127,18 @@ def _labels(rows: pd.DataFrame, sites: list[str]) -> list[str]:
 def _axes(ax: Axes, labels: Sequence[str], ticks: int) -> None:
     """Sites are equally spaced; the aggregate stands apart at the right."""
     indices = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), ticks)).round().astype(int))
-    end = len(labels) + 0.5
+    end = _aggregate_at(len(labels))
     ax.set_xticks([*indices, end], [*(labels[i] for i in indices), "agg"])
-    ax.set_xlim(-0.7, end + 0.7)
+    ax.set_xlim(-0.7, 1.5 * end - 0.5 * len(labels) + 0.5)
     ax.set_ylim(-0.03, 1.03)
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "", "0.5", "", "1"])
     ax.axhline(0.5, color=style.INK, ls=":", lw=0.8)
-    ax.axvline(len(labels) - 0.25, color=style.FAINT, lw=0.7)
+    ax.axvline((len(labels) - 1 + end) / 2, color=style.FAINT, lw=0.7)
+
+
+def _aggregate_at(sites: int) -> float:
+    """Where the aggregate stands, beside so many sites at 0, 1, ...: as far from the last as its label takes room."""
+    return sites + max(0.5, 0.18 * sites - 1)
 
 
 def _curve(
@@ -159,7 +164,7 @@ def _curve(
     if not total.empty:
         value, low, high = total[["auroc", "low", "high"]].to_numpy(float)[0]
         # Side by side, so that no whisker hides another.
-        at = len(sites) + 0.5 + 0.5 * shift
+        at = _aggregate_at(len(sites)) * (1 + 0.5 * shift / (len(sites) + 0.5))
         ax.vlines([at], [low], [high], **line)
         (drawn,) = ax.plot([at], [value], ls="", marker=line_style.marker, ms=5 if control else 3.5, **marks)
         describe_points(drawn, [_description(total.iloc[0], "mean over layers")])
