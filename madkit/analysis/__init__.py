@@ -1,6 +1,6 @@
 """What explains detection: how quirky a model is, and how far apart its states are."""
 
-from madkit.analysis.answer_margin import answer_margin
+from madkit.analysis.answer_margins import answer_margin
 from madkit.analysis.principal_components import PrincipalComponents, first_principal_components
 from madkit.analysis.quirkiness import (
     CharacterAccuracy,
