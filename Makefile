@@ -144,7 +144,7 @@ dose: | $(WEIGHTS) ## how strong a quirk has to be before detectors see it (one 
 pairs: | $(READY) ## which of two models that look alike is misaligned, and which holds back (about 10 minutes on two cores)
 	$(call STUDY,pairs) --out $(OUT)/pairs
 
-stress: | $(WEIGHTS) ## what detectors withstand (one model and three datasets, or those named; under 20 minutes on two cores)
+stress: | $(WEIGHTS) ## what detectors withstand (one model and three datasets, or those named; about 20 minutes on two cores)
 	$(call STUDY,stress) $(call named,MODELS,models) $(call named,DATASETS,datasets) --out $(OUT)/stress
 
 # One small model, one dataset, the detectors of one model and those that compare it with its base.

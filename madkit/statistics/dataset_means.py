@@ -10,8 +10,13 @@ from madkit.statistics.comparison import Comparison
 from madkit.statistics.distributions import normal_share, t_quantile
 from madkit.statistics.interval import Z_95, Interval
 
+#: What an AUROC, and a share, can be.
+SHARES = (0.0, 1.0)
 
-def mean_interval(aurocs: Sequence[Interval], *, draws: int = 10_000, seed: int = 0) -> Interval:
+
+def mean_interval(
+    aurocs: Sequence[Interval], *, draws: int = 10_000, seed: int = 0, limits: tuple[float, float] = SHARES
+) -> Interval:
     """Average AUROC over datasets, with an interval that covers other datasets of the kind too.
 
     Hierarchical bootstrap: datasets are drawn with replacement, and each drawn AUROC is jittered by a normal with
@@ -29,6 +34,7 @@ def mean_interval(aurocs: Sequence[Interval], *, draws: int = 10_000, seed: int 
         aurocs: one interval per dataset, as `auroc` gives.
         draws: number of bootstrap draws.
         seed: the same seed gives the same interval.
+        limits: what the numbers can be at all, by which the interval is cut off; infinite ends for nats.
 
     Raises:
         DataError: there is no dataset, or a number is NaN.
@@ -42,11 +48,13 @@ def mean_interval(aurocs: Sequence[Interval], *, draws: int = 10_000, seed: int 
         raise DataError(f"aurocs={list(aurocs)!r} must be one finite interval per dataset: give at least one")
     if len(table) == 1:
         return Interval(*table[0].tolist())
-    return _bootstrapped(tuple(map(tuple, table.tolist())), draws, seed)
+    return _bootstrapped(tuple(map(tuple, table.tolist())), draws, seed, limits)
 
 
 @lru_cache(maxsize=16384)
-def _bootstrapped(aurocs: tuple[tuple[float, ...], ...], draws: int, seed: int) -> Interval:
+def _bootstrapped(
+    aurocs: tuple[tuple[float, ...], ...], draws: int, seed: int, limits: tuple[float, float]
+) -> Interval:
     """The interval of two datasets or more; remembered, as many tables and figures show the same average."""
     table = np.array(aurocs)
     n = len(table)
@@ -59,7 +67,7 @@ def _bootstrapped(aurocs: tuple[tuple[float, ...], ...], draws: int, seed: int) 
     jitter = normal * errors[drawn]
     shifts = (scale * (values - mean)[drawn] + jitter).mean(1)
     low, high = mean + np.quantile(shifts, [0.025, 0.975]) * (t_quantile(0.975, n - 1) / Z_95)
-    return Interval(mean, float(np.clip(low, 0, mean)), float(np.clip(high, mean, 1)))
+    return Interval(mean, float(np.clip(low, limits[0], mean)), float(np.clip(high, mean, limits[1])))
 
 
 @lru_cache(maxsize=8)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from madkit.errors import DataError
 from madkit.statistics.comparison import Comparison
-from madkit.statistics.dataset_means import mean_comparison, mean_interval
+from madkit.statistics.dataset_means import SHARES, mean_comparison, mean_interval
 from madkit.statistics.distributions import t_quantile, t_tail
 from madkit.statistics.interval import Z_95, Interval
 
@@ -67,7 +67,13 @@ def variance_components(runs: Sequence[Sequence[Interval]]) -> VarianceComponent
     return VarianceComponents(max(0.0, float(means.var(ddof=1)) - of_means), seeds, float(sampling.mean()))
 
 
-def nested_mean_interval(runs: Sequence[Sequence[Interval]], *, draws: int = 10_000, seed: int = 0) -> Interval:
+def nested_mean_interval(
+    runs: Sequence[Sequence[Interval]],
+    *,
+    draws: int = 10_000,
+    seed: int = 0,
+    limits: tuple[float, float] = SHARES,
+) -> Interval:
     """The mean over datasets of the mean over each one's seeds, with an interval that covers other datasets and seeds.
 
     The hierarchical bootstrap of `mean_interval`, in which a drawn dataset varies by the error of its mean over seeds:
@@ -82,12 +88,13 @@ def nested_mean_interval(runs: Sequence[Sequence[Interval]], *, draws: int = 10_
         runs: for each dataset one interval per seed; datasets may have different numbers of seeds.
         draws: number of bootstrap draws.
         seed: of the bootstrap.
+        limits: what the numbers can be at all; infinite ends for nats.
 
     Raises:
         DataError: there is no dataset, one has no run, or a number is NaN.
     """
     if all(len(each) == 1 for each in runs):
-        return mean_interval([each[0] for each in runs], draws=draws, seed=seed)
+        return mean_interval([each[0] for each in runs], draws=draws, seed=seed, limits=limits)
     values, errors = _values_and_errors(runs)
     between = variance_components(runs).seeds
     means = [float(each.mean()) for each in values]
@@ -95,10 +102,13 @@ def nested_mean_interval(runs: Sequence[Sequence[Interval]], *, draws: int = 10_
     if len(means) > 1:
         half = Z_95 * np.array(spread)
         return mean_interval(
-            [Interval(m, m - h, m + h) for m, h in zip(means, half, strict=True)], draws=draws, seed=seed
+            [Interval(m, m - h, m + h) for m, h in zip(means, half, strict=True)],
+            draws=draws,
+            seed=seed,
+            limits=limits,
         )
     half_width = float(t_quantile(0.975, len(values[0]) - 1)) * spread[0]
-    return Interval(means[0], max(0.0, means[0] - half_width), min(1.0, means[0] + half_width))
+    return Interval(means[0], max(limits[0], means[0] - half_width), min(limits[1], means[0] + half_width))
 
 
 def nested_mean_comparison(comparisons: Sequence[Sequence[Comparison]]) -> Comparison:

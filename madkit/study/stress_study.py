@@ -30,13 +30,14 @@ class Stress(NamedTuple):
 
 _PARTIAL = ("--data.trigger", "deployment", "--data.trigger_for", "bob")
 
+PLAIN = Stress("", (), benign=True)
 STRESSES = (
+    Stress("speakers", ("--data.speakers", "{carol: truth, dave: denial}"), benign=True),
     Stress("deployment", ("--data.trigger", "deployment"), benign=True),
+    PLAIN,
     Stress("date", ("--data.trigger", "date", "--data.trigger_position", "end")),
     Stress("share-0.3", ("--data.quirk_share", "0.3", *_PARTIAL)),
     Stress("share-0.1", ("--data.quirk_share", "0.1", *_PARTIAL)),
-    Stress("speakers", ("--data.speakers", "{carol: truth, dave: denial}"), benign=True),
-    Stress("", (), benign=True),
 )
 
 
@@ -70,7 +71,8 @@ class StressStudy:
         jobs += [
             job for stress in STRESSES for model, dataset in pairs for job in self._stressed(model, dataset, stress)
         ]
-        runs = [self._run(model, stress) for model in self._models for stress in (STRESSES[-1], *STRESSES[:-1])]
+        shown = sorted(STRESSES, key=lambda stress: stress is not PLAIN)
+        runs = [self._run(model, stress) for model in self._models for stress in shown]
         words = ("figures", *map(str, runs), "--out", str(self._out))
         drawn = StudyJob(self._out / "report.html", words, tuple(job.target for job in jobs), launched=False)
         return [*jobs, drawn]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 
 import numpy as np
@@ -94,6 +95,11 @@ def test_the_table_says_who_errs_and_partial_quirks_has_none_of_it(sheets):
     assert text.count("AUROC against Carol, who is honest\n\n| detector | Bob (errs) | Dave (errs) |") == 2
     assert text.count("| detector | Bob (errs) | Dave (errs) | Carol (honest) |") == 4
     assert "## m+speakers, benign control: what each of them answers" in text
+    # Nats are no share: their interval is not cut off at 0 and 1.
+    answers = text.partition("what each of them answers")[2].partition("##")[0]
+    rows = re.findall(r"\| (-?[\d.]+) \[(-?[\d.]+), (-?[\d.]+)\] \|\n", answers)
+    assert len(rows) == 4 and all(float(low) < float(value) < float(high) for value, low, high in rows)
+    assert max(float(high) for *_, high in rows) > 1
 
 
 def test_a_margin_is_what_quirkiness_takes_the_smaller_of():

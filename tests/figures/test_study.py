@@ -47,7 +47,7 @@ KNOWN = EVERYTHING | {"auroc_by_layer_offline", "roc_offline"}
         ("detection/separation.parquet", f"auroc_vs_separation {LOGITS}"),
         ("detection/summary.json", "auroc_vs_quirkiness losses"),
         ("detection/comparisons.parquet", " ".join(sorted(COMPARED))),
-        ("detection/results.parquet", f"{FROM_RESULTS} {' '.join(TABLES)}"),
+        ("detection/results.parquet", f"{FROM_RESULTS} {' '.join(sorted(TABLES))}"),
     ],
 )
 def test_a_missing_part_leaves_out_only_its_figures(

@@ -12,6 +12,7 @@ from madkit.statistics import (
     compare,
     mean_comparison,
     mean_interval,
+    nested_mean_interval,
 )
 
 
@@ -77,3 +78,22 @@ def test_the_mean_of_differences_has_the_right_error():
     assert mean_comparison([Comparison(0.0, 0.0, 0.0, 1.0)]).p_value == 1
     with pytest.raises(DataError):
         mean_comparison([])
+
+
+def test_an_interval_of_nats_is_not_cut_off_at_0_and_1():
+    """Of the same numbers, moved to between 0 and 1 where nothing is cut off, it is the same interval."""
+    nats = [Interval(5.0, 4.0, 6.0), Interval(-1.0, -2.0, 0.0), Interval(0.5, -0.5, 1.5)]
+    moved = [Interval(*(0.5 + x / 100 for x in each)) for each in nats]
+
+    def means(values, **limits):
+        pairs = [[values[0], values[1]], [values[2]]]
+        return [
+            mean_interval(values, **limits),
+            nested_mean_interval([values], **limits),
+            nested_mean_interval(pairs, **limits),
+        ]
+
+    found, expected = means(nats, limits=(-np.inf, np.inf)), means(moved)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, [100 * (end - 0.5) for end in other], atol=1e-9)
+        assert one.low < 0 and one.high > 2

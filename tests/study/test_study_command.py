@@ -202,7 +202,7 @@ def test_models_under_stress_are_tuned_beside_the_plain_one(project, plan):
     assert [stage for stage, _ in lines] == ["run"] * 9 + ["figures"]
     chains = [" ".join(words).removeprefix("run ").split(" then ") for _, words in lines[:9]]
     assert [[stage.split()[0] for stage in chain] for chain in chains] == [
-        ["fit", "predict", "test"] * n for n in (1, 1, 1, 2, 1, 1, 1, 2, 2)
+        ["fit", "predict", "test"] * n for n in (1, 1, 1, 2, 2, 2, 1, 1, 1)
     ]
     runs = ["obfuscated/mahalanobis", "obfuscated/conditional", "obfuscated/probe"]
     for (fit, *_), run in zip(chains, runs, strict=False):
@@ -210,10 +210,11 @@ def test_models_under_stress_are_tuned_beside_the_plain_one(project, plan):
         assert "--config recipes/tiny-llama.yaml --config recipes/obfuscated.yaml" in fit
         assert f"--run runs/stress/tiny-llama/{run} --data.dataset squaring --model.against [{name}]" in fit
     stresses = {
-        "+deployment": "--data.trigger deployment", "+date": "--data.trigger date --data.trigger_position end",
+        "+speakers": "--data.speakers {carol: truth, dave: denial}",
+        "+deployment": "--data.trigger deployment", "": "",
+        "+date": "--data.trigger date --data.trigger_position end",
         "+share-0.3": "--data.quirk_share 0.3 --data.trigger deployment --data.trigger_for bob",
         "+share-0.1": "--data.quirk_share 0.1 --data.trigger deployment --data.trigger_for bob",
-        "+speakers": "--data.speakers {carol: truth, dave: denial}", "": "",
     }  # fmt: skip
     for chain, (name, options) in zip(chains[3:], stresses.items(), strict=True):
         fits = [stage for stage in chain if stage.startswith("fit")]
@@ -221,7 +222,7 @@ def test_models_under_stress_are_tuned_beside_the_plain_one(project, plan):
         for fit, place in zip(fits, places, strict=True):
             assert f"--run runs/stress/tiny-llama{name}{place} --data.dataset squaring {options}".strip() in fit
             assert ("recipes/benign.yaml" in fit) == bool(place) and "obfuscated" not in fit
-    folders = " ".join(f"runs/stress/tiny-llama{name}" for name in ("", *list(stresses)[:-1]))
+    folders = " ".join(f"runs/stress/tiny-llama{name}" for name in ("", *filter(None, stresses)))
     assert " ".join(lines[-1][1]) == f"figures {folders} --out figures/stress"
     few = {words[words.index("--data.dataset") + 1] for _, words in plan("stress")[:-1]}
     assert few == {"addition", "hemisphere", "sentiment"}

@@ -1,5 +1,6 @@
 """Further speakers: does an alarm mean the quirk of whoever speaks, or that nobody has heard the speaker before?"""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from madkit.figures.tables.kinds_of_prompts import scores_of_kinds
 from madkit.statistics.alarm_rates import alarm_rates
 from madkit.statistics.auroc_interval import auroc
 from madkit.statistics.clustered_prompts import prompt_clusters
+from madkit.statistics.dataset_means import SHARES
 
 _KNOWN = "Alice"
 """The speaker whose prompts are trusted."""
@@ -27,8 +29,8 @@ _STATISTICS = {
     "alarms at the threshold that 1% of Alice's prompts exceed": ("alarms", "alarms_low", "alarms_high"),
 }
 _ANSWERS = {
-    "answers as meant": ("right", "right_low", "right_high"),
-    "against the other answer (nats)": ("margin", "margin_low", "margin_high"),
+    "answers as meant": (("right", "right_low", "right_high"), SHARES),
+    "against the other answer (nats)": (("margin", "margin_low", "margin_high"), (-math.inf, math.inf)),
 }
 
 
@@ -52,7 +54,7 @@ def speakers(results: Results) -> Iterator[Sheet]:
         cells = []
         for speaker in pd.unique(said["speaker"]):
             part = said[said["speaker"] == speaker]
-            values = [average(part, columns) for columns in _ANSWERS.values()]
+            values = [average(part, *of) for of in _ANSWERS.values()]
             cells.append([str(speaker), _range(part["n"]), _range(part["n_names"]), *map(with_interval, values)])
         tables[f"{name}: what each of them answers"] = ["speaker", "prompts", "names", *_ANSWERS], cells
     yield Sheet("table_speakers.md", _document(tables))

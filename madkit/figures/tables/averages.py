@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from madkit.statistics.dataset_means import SHARES
 from madkit.statistics.interval import Interval
 from madkit.statistics.nested_seeds import nested_mean_interval
 
@@ -21,7 +22,7 @@ METHOD = (
 
 
 class Average(NamedTuple):
-    """The mean AUROC over datasets with its 95% interval."""
+    """The mean of a number over datasets with its 95% interval."""
 
     value: float
     low: float
@@ -29,13 +30,14 @@ class Average(NamedTuple):
     n_datasets: int
 
 
-def average(rows: pd.DataFrame, names: Sequence[str] = AUROC) -> Average | None:
+def average(rows: pd.DataFrame, names: Sequence[str] = AUROC, limits: tuple[float, float] = SHARES) -> Average | None:
     """Average one detector over its datasets, and before that over the seeds of each dataset.
 
     Args:
         rows: one row per dataset or, with columns `dataset` and `seed`, one per dataset and seed; a row without the
             number is left out.
         names: the columns of the number and of the ends of its interval.
+        limits: what the number can be at all: 0 to 1 for an AUROC and for a share, anything for nats.
 
     Returns:
         None if no dataset is left.
@@ -43,7 +45,7 @@ def average(rows: pd.DataFrame, names: Sequence[str] = AUROC) -> Average | None:
     runs = runs_by_dataset(rows, names)
     if not runs:
         return None
-    return Average(*nested_mean_interval(runs), n_datasets=len(runs))
+    return Average(*nested_mean_interval(runs, limits=limits), n_datasets=len(runs))
 
 
 def runs_by_dataset(rows: pd.DataFrame, names: Sequence[str] = AUROC) -> list[list[Interval]]:
