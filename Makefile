@@ -79,7 +79,8 @@ test-lowest: ## the test suite with the lowest versions that pyproject.toml allo
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
-	$(LOWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --ignore tests/cli/test_deferred.py
+	$(LOWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+	  --ignore tests/cli/test_deferred.py --ignore tests/cli/test_early_errors.py
 
 lint: $(READY) ## ruff, mypy and the order of imports
 	$(BIN)/ruff check .
