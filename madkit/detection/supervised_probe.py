@@ -68,11 +68,11 @@ def probe(
             left_out, kept = names_out & (turn == one), ~names_out
             if statements is not None:
                 kept &= turn != one
-            if len(np.unique(anomalous[kept])) < 2:
-                raise DataError(
-                    f"the ceiling has {len(np.unique(statements))} statements, too few to fit on some and score the "
-                    "others: give more test prompts, or set model.ceiling to false"
-                )
+                if len(np.unique(anomalous[kept])) < 2:
+                    raise DataError(
+                        f"the ceiling has {len(np.unique(statements))} statements, too few to fit on some and score "
+                        "the others: give more test prompts, or set model.ceiling to false"
+                    )
             model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500))
             with warnings.catch_warnings():
                 # A few steps short of the optimum makes no difference to a ceiling.
