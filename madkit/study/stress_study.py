@@ -73,7 +73,8 @@ class StressStudy:
         ]
         shown = sorted(STRESSES, key=lambda stress: stress is not PLAIN)
         runs = [self._run(model, stress) for model in self._models for stress in shown]
-        words = ("figures", *map(str, runs), "--out", str(self._out))
+        # In one format, as drawing takes a minute each for so many runs.
+        words = ("figures", *map(str, runs), "--out", str(self._out), "--formats", "png")
         drawn = StudyJob(self._out / "report.html", words, tuple(job.target for job in jobs), launched=False)
         return [*jobs, drawn]
 

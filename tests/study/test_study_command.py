@@ -223,7 +223,7 @@ def test_models_under_stress_are_tuned_beside_the_plain_one(project, plan):
             assert f"--run runs/stress/tiny-llama{name}{place} --data.dataset squaring {options}".strip() in fit
             assert ("recipes/benign.yaml" in fit) == bool(place) and "obfuscated" not in fit
     folders = " ".join(f"runs/stress/tiny-llama{name}" for name in ("", *filter(None, stresses)))
-    assert " ".join(lines[-1][1]) == f"figures {folders} --out figures/stress"
+    assert " ".join(lines[-1][1]) == f"figures {folders} --out figures/stress --formats png"
     few = {words[words.index("--data.dataset") + 1] for _, words in plan("stress")[:-1]}
     assert few == {"addition", "hemisphere", "sentiment"}
 
