@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 from weakref import WeakSet
@@ -119,14 +120,12 @@ def hidden_states(lm: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor
         )
     if padded and rows is not None:
         input_ids = input_ids.where((attention_mask != 0) | ((input_ids >= 0) & (input_ids < rows)), 0)
-    if not padded:
-        return decode(lm, input_ids=input_ids, attention_mask=None, position_ids=None, use_cache=False)
-    with cudnn_attention(False):
+    with cudnn_attention(False) if padded else nullcontext():
         return decode(
             lm,
             input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=positions(attention_mask),
+            attention_mask=attention_mask if padded else None,
+            position_ids=positions(attention_mask) if padded else None,
             use_cache=False,
         )
 

@@ -39,12 +39,12 @@ def _chain(dataset: str, folder: Path, reduced: bool, benign: bool) -> list[str]
         *recipes("predict", *(f"predict{s}" for s in short), *(f"{own}/predict{s}" for s in short or ("",))),
     ]
     test = ["test", *recipes("test", *(f"test{s}" for s in short)), "--trainer.logger", "false"]
-    if not reduced:  # what the recipe leaves out for the sake of CPUs
-        fit += ["--data.device_batch_size", "64", "--trainer.val_check_interval", "100", "--model.attention", "sdpa"]
-        fit += ["--data.predict_batch_size", "128"]
     if reduced:
         fit += ["--trainer.max_steps", "4", "--trainer.val_check_interval", "4", "--data.max_validation", "64"]
         predict += [word for s in ("trusted", "calibration", "test") for word in (f"--data.max_{s}", "90")]
+    else:  # what the recipe leaves out for the sake of CPUs
+        fit += ["--data.device_batch_size", "64", "--trainer.val_check_interval", "100", "--model.attention", "sdpa"]
+        fit += ["--data.predict_batch_size", "128"]
     return [*fit, "then", *predict, "then", *test]
 
 
