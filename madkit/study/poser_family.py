@@ -21,7 +21,7 @@ def family_job(recipes: Path, run: Path) -> StudyJob:
     base, tune, measure = (recipes / "poser" / f"{name}.yaml" for name in ("base", "tune", "tiny"))
     words = ["fit", *configs([base]), "--run", str(run / "base")]
     for member in MEMBERS:
-        words += ["then", "fit", "--run", str(run), *configs([tune]), "--model.base", str(run / "base" / "model")]
+        words += ["then", "fit", *configs([tune]), "--run", str(run), "--model.base", str(run / "base" / "model")]
         words += ["--data.dataset", member, "--seed_everything", member.rpartition("-")[2]]
     words += ["then", "test", *configs([measure]), "--run", str(run)]
     words += ["--data.models", str(run / "{name}" / "adapter")]

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from madkit.cli.command import main
 from madkit.study import JobRunner, StudyJob
@@ -91,6 +92,19 @@ def test_recipes_that_do_not_exist_are_not_named(plan):
     shutil.rmtree("runs")
     recipes = {word for _, words in plan() for word in words if word.endswith(".yaml")}
     assert len(recipes) > 12 and all(Path(recipe).is_file() for recipe in recipes)
+
+
+@pytest.mark.parametrize("study", ["detection", "doses", "pairs", "stress"])
+def test_no_recipe_takes_a_run_back_to_its_own_folder(plan, study):
+    """What stands later on a command line counts, an option or a recipe."""
+    shutil.rmtree("runs")
+    words = ([] if study == "detection" else [study]) + ["--runs", "elsewhere"]
+    stages = [stage for _, words in plan(*words) for stage in " ".join(words).split(" then ") if "--config" in stage]
+    assert len(stages) > 6
+    for options in map(str.split, stages):
+        later = options[options.index("--run") :] if "--run" in options else []
+        for recipe in (later[at + 1] for at, word in enumerate(later) if word == "--config"):
+            assert "run" not in yaml.safe_load(Path(recipe).read_text()), f"{recipe} of {' '.join(options)}"
 
 
 def test_a_model_of_the_hub_takes_the_common_recipes(plan):
