@@ -11,7 +11,7 @@ from madkit.figures.results.loading import load_results
 
 DATA = ["--data.task_options", json.dumps({"n_train": 1200, "n_validation": 400})]
 FEW = [f"--data.max_{split}=40" for split in ("trusted", "untrusted", "calibration", "test")]
-FIT = ["--data.max_validation", "32", "--trainer.val_check_interval"]
+FIT = ["--data.max_train", "512", "--data.max_validation", "32", "--trainer.val_check_interval"]
 
 
 def run(*args):

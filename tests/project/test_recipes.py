@@ -22,7 +22,7 @@ from madkit.store.feature_store import FeatureStore
 SHORT_DATA = ["--data.task_options", json.dumps({"n_train": 1200, "n_validation": 400})]
 SHORT_FIT = [
     "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "8", "--trainer.val_check_interval", "4",
-    "--trainer.log_every_n_steps", "2", "--data.max_validation", "48",
+    "--trainer.log_every_n_steps", "2", "--data.max_train", "256", "--data.max_validation", "48",
 ]  # fmt: skip
 LIMITS = [f"--data.max_{split}=40" for split in ("trusted", "untrusted", "calibration", "test")]
 
@@ -414,6 +414,7 @@ def test_datasets_that_are_not_arithmetic_are_fitted(model, dataset, bases, tmp_
     options = prompts["init_args"].get("task_options", {})
     options |= {"n_train": 1200, "n_validation": 400}
     short = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--data.max_validation", "32"]
+    short += ["--data.max_train", "256"]
     run("fit", *configs(model), *common, *short, "--data.task_options", json.dumps(options))
     history = pd.read_parquet(runs / dataset / "history.parquet")
     assert {"val/alice_accuracy", "val/bob_truth_accuracy"} <= set(history["metric"])
