@@ -102,7 +102,7 @@ class Stages(LightningCLI):
     """LightningCLI with run folders: results, checkpoints and logs go to ``<run>/<dataset>``.
 
     Args:
-        words: the stage and its options.
+        words: the stage, one of fit, validate, test and predict, and its options.
     """
 
     folder: ClassVar[Path | None] = None
@@ -125,10 +125,16 @@ class Stages(LightningCLI):
             parser_kwargs={
                 "exit_on_error": False,
                 "allow_abbrev": False,
-                **{stage: _parser_options(stage) for stage in _DESCRIPTIONS},
+                self._words[0]: _parser_options(self._words[0]),
             },
             load_from_checkpoint_support=False,
         )
+
+    @override
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override] # Lightning's always has all of them
+        """The stage that runs alone: of making four parsers, three would be for nothing."""
+        stage = self._words[0]
+        return {stage: LightningCLI.subcommands()[stage]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run folder, and say plainly what each group of options is about."""
