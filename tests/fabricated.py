@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from madkit.detection.result_tables import comparisons_table
+from madkit.figures import registry
 from madkit.figures.drawing import style
 from madkit.figures.output import write_text
 from madkit.figures.registry import Sheet, all_families
@@ -67,6 +69,13 @@ def leave_results_alone(run: Path) -> None:
     for name in ("prompts", "separation", "pca", "scores", "comparisons"):
         (run / "detection" / f"{name}.parquet").unlink()
     (run / "history.parquet").unlink()
+
+
+def draw_only(patch: pytest.MonkeyPatch, *names: str) -> None:
+    """For the rest of a test, these are all families of figures that there are."""
+    few = {family.name: family for family in all_families() if family.name in names}
+    assert len(few) == len(names)
+    patch.setattr(registry, "_FAMILIES", few)
 
 
 def _prompts(rng: np.random.Generator, n: int, strength: float) -> pd.DataFrame:
