@@ -1,5 +1,7 @@
 """Processes that begin as copies of this one, for what has to be one of two, or killed: none imports all again."""
 
+import contextlib
+import importlib.util
 import os
 import signal
 import socket
@@ -112,6 +114,32 @@ def run_launched(words):
     done = subprocess.run(line, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout + done.stderr
+
+
+def run_launching(words, folder):
+    """Run a stage in a copy of this process that Lightning takes for `python -m madkit`, and starts a second one for.
+
+    The copy imports nothing again, and the second process, which is none, everything.
+    """
+    words, log = [*map(str, words)], Path(folder) / "launching.log"
+    if not CAN_FORK:
+        run_launched(words)
+        return
+    copy = _Copy(partial(_as_module, words), log, ENVIRONMENT)
+    while copy.poll() is None:
+        time.sleep(0.01)
+    assert copy.status == 0, log.read_text()[-3000:]
+
+
+def _as_module(words):
+    """The status of the command, or of the first process started by it that failed."""
+    sys.modules["__main__"].__spec__ = importlib.util.find_spec("madkit.__main__")
+    status, started = main(words), 0
+    with contextlib.suppress(ChildProcessError):  # there is no other one any more
+        while True:
+            _, ended = os.wait()
+            started = started or os.waitstatus_to_exitcode(ended)
+    return status or started
 
 
 def kill_when(condition, words, folder, timeout=120):

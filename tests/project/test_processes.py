@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from forked import TWO, kill_when, run_launched, run_two
+from forked import TWO, kill_when, run_launching, run_two
 from safetensors.torch import load_file
 from stage_words import UNDRAWN, configs, lm_recipe
 
@@ -99,7 +99,8 @@ def results(folder):
 
 
 def test_two_processes_train_the_same_adapter(alone, bases, tmp_path):
-    run_launched(words("fit", tmp_path / "llama", bases["llama"], *TWO))  # which starts the second one itself
+    # The first one, which starts the second itself, would wait for it for ever.
+    run_launching(words("fit", tmp_path / "llama", bases["llama"], *TWO), tmp_path)
     one, two = history(alone), history(tmp_path / "llama" / "addition")
     assert one[["step", "metric"]].equals(two[["step", "metric"]])
     np.testing.assert_allclose(two["value"], one["value"], rtol=1e-4, atol=1e-5)
