@@ -175,23 +175,20 @@ def test_how_encoders_are_trained(fitted):
 def test_what_is_read_of_the_quirky_model(fitted):
     model, runs, fit = fitted
     expected = size(model, PUBLISHED_FEATURES, SMALL_FEATURES)
-    for overlay, more in (
-        ([], []),
-        (["predict-encoders"], ["Flow", "SAE"]),
-        (["predict-lora"], ["LoraActivity", "UpdateDirections"]),
-        (["predict-volume"], ["LocalVolume", "LocalVolumeRadii"]),
-    ):
-        recipe = resolved("predict", *stage_recipes(model, "predict", *overlay), "--run", runs)
-        features = value(recipe, "model.features")
-        layers = [tuple(item["init_args"].get(key) for key in ("first", "step", "final")) for item in features]
-        read = [(name(item), *layer) for item, layer in zip(features, layers, strict=True)]
-        assert read[: len(expected)] == expected and [name(item) for item in features[len(expected) :]] == more
-        assert features[1]["init_args"]["reference"] == "mean"
-        assert value(recipe, "model.controls") == ["activations"]
-        dtype = size(model, "bfloat16", "float32")
-        compare(recipe, {"model.base": BASES[model], "model.dtype": dtype, "model.attention": "auto"})
-        assert value(recipe, "model.adapter") is None
-        assert recipe["data"] == fit["data"]  # the very prompts of the fit
+    overlays = ("predict-encoders", "predict-lora", "predict-volume")  # each adds to what it is laid over
+    recipe = resolved("predict", *stage_recipes(model, "predict", *overlays), "--run", runs)
+    features = value(recipe, "model.features")
+    layers = [tuple(item["init_args"].get(key) for key in ("first", "step", "final")) for item in features]
+    read = [(name(item), *layer) for item, layer in zip(features, layers, strict=True)]
+    assert read[: len(expected)] == expected
+    more = ["Flow", "SAE", "LoraActivity", "UpdateDirections", "LocalVolume", "LocalVolumeRadii"]
+    assert [name(item) for item in features[len(expected) :]] == more
+    assert features[1]["init_args"]["reference"] == "mean"
+    assert value(recipe, "model.controls") == ["activations"]
+    dtype = size(model, "bfloat16", "float32")
+    compare(recipe, {"model.base": BASES[model], "model.dtype": dtype, "model.attention": "auto"})
+    assert value(recipe, "model.adapter") is None
+    assert recipe["data"] == fit["data"]  # the very prompts of the fit
 
 
 def test_stored_activations_are_read_in_batches_as_large(fitted):
@@ -202,26 +199,21 @@ def test_stored_activations_are_read_in_batches_as_large(fitted):
 
 
 def test_what_is_tested_on_every_model(tmp_path):
-    for overlay, more in (
-        ([], []),
-        (["test-encoders"], OF_ENCODERS),
-        (["test-lora"], OF_LORAS),
-        (["test-volume"], OF_VOLUMES),
-    ):
-        recipe = resolved("test", *configs("test", *overlay), "--run", tmp_path)
-        detectors = value(recipe, "model.detectors")
-        plain = [(feature(item), name(item["score"])) for item in detectors]
-        assert plain == [item[:2] for item in DETECTORS] + more
-        for item, (_, _, options, adapter) in zip(detectors, DETECTORS, strict=False):
-            assert item["adapter"] is adapter
-            given = item["score"].get("init_args", {})
-            assert {key: given[key] for key in options} == options
-            assert given.get("normalize", False) == options.get("normalize", False)
-        conditional = [item["feature"]["init_args"] for item in detectors if feature(item) == "Conditional"]
-        assert all(options["studentised"] and options["penalty"] is None for options in conditional)
-        assert [index for index, item in enumerate(detectors) if item["background"]] == [5]
-        compare(recipe, {"model.untrusted": "untrusted", "model.ceiling": True})
-        assert value(recipe, "model.aggregations") == ["mean", "max", "zscore", "rank", "fisher"]
+    overlays = ("test-encoders", "test-lora", "test-volume")
+    recipe = resolved("test", *configs("test", *overlays), "--run", tmp_path)
+    detectors = value(recipe, "model.detectors")
+    plain = [(feature(item), name(item["score"])) for item in detectors]
+    assert plain == [item[:2] for item in DETECTORS] + OF_ENCODERS + OF_LORAS + OF_VOLUMES
+    for item, (_, _, options, adapter) in zip(detectors, DETECTORS, strict=False):
+        assert item["adapter"] is adapter
+        given = item["score"].get("init_args", {})
+        assert {key: given[key] for key in options} == options
+        assert given.get("normalize", False) == options.get("normalize", False)
+    conditional = [item["feature"]["init_args"] for item in detectors if feature(item) == "Conditional"]
+    assert all(options["studentised"] and options["penalty"] is None for options in conditional)
+    assert [index for index, item in enumerate(detectors) if item["background"]] == [5]
+    compare(recipe, {"model.untrusted": "untrusted", "model.ceiling": True})
+    assert value(recipe, "model.aggregations") == ["mean", "max", "zscore", "rank", "fisher"]
 
 
 def test_the_base_models_of_the_small_ones():
