@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fabricated import sheets_of, write_run
+from fabricated import draw_only, sheets_of, write_run
 from matplotlib.figure import SubFigure
 from matplotlib.transforms import Bbox
 
@@ -194,11 +194,9 @@ def test_importing_is_quick() -> None:
     assert answer.stdout.strip() == "set()"
 
 
-def test_progress_names_every_file_and_old_files_are_replaced(tmp_path: Path) -> None:
+def test_progress_names_every_file_and_old_files_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_only(monkeypatch, "forest", "table1", "training")
     run = write_run(tmp_path, "m", "addition", layers=2)
-    for name in ("prompts.parquet", "separation.parquet", "summary.json", "scores.parquet", "pca.parquet"):
-        (run / "detection" / name).unlink()
-    (run / "history.parquet").unlink()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "table1.md").write_text("old")
     seen: list[Path] = []
