@@ -10,6 +10,9 @@ import pytest
 # through them again and again, a fifth of that time, and in each of its full turns afterwards.
 gc.disable()
 
+# What a power failure would take is not looked at here, and a file waits longer for the disk than it takes to write.
+os.fsync = lambda descriptor: None
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing in the tests may come from the network
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")

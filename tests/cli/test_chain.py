@@ -127,8 +127,9 @@ def test_stages_are_processes_and_nothing_leaks_from_one_to_the_next():
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_is_passed_on_and_its_status_comes_back(number, status):
     process = subprocess.Popen(
-        [sys.executable, "-c", CHAIN, "wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", CHAIN, "wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # which tests in the background inherit as ignored
+    )  # fmt: skip
     assert process.stdout.readline().startswith("wait")
     time.sleep(0.2)
     os.kill(process.pid, number)

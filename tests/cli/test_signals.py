@@ -11,8 +11,22 @@ from madkit.cli import signals
 from madkit.cli.signals import Interrupted, interruptible
 
 
+@pytest.fixture
+def handled():
+    """A function that has a signal end this process; in the background of a script, tests inherit Ctrl-C as ignored."""
+    kept = {}
+
+    def default(number):
+        kept[number] = signal.signal(number, signal.SIG_DFL)
+
+    yield default
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_raises_where_the_program_is_and_handlers_come_back(number, status):
+def test_a_signal_raises_where_the_program_is_and_handlers_come_back(number, status, handled):
+    handled(number)
     before = signal.getsignal(number)
     started = time.monotonic()
     with pytest.raises(Interrupted) as caught, interruptible():

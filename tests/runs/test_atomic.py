@@ -35,6 +35,21 @@ def test_files_and_folders_have_the_permissions_that_the_umask_leaves(tmp_path, 
     assert modes == {"folder": 0o777 & ~mask, "a.safetensors": 0o666 & ~mask, "a.json": 0o666 & ~mask}
 
 
+def test_all_of_it_is_on_the_disk_before_it_has_its_name_and_the_name_afterwards(tmp_path, monkeypatch):
+    folder, synced = tmp_path / "folder", []
+
+    def write(path):
+        path.mkdir()
+        (path / "a.txt").write_text("a")
+        write_json(path / "b.json", {})  # which waits for the whole
+
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append((os.fstat(descriptor).st_ino, folder.exists())))
+    write_atomically(folder, write)
+    *before, after = synced
+    assert sorted(before) == sorted((path.stat().st_ino, False) for path in (folder, *folder.iterdir()))
+    assert after == (tmp_path.stat().st_ino, True)
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [
