@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -102,6 +103,21 @@ def in_two(function, folder):
         time.sleep(0.01)
     assert statuses == [0, 0], "\n".join(log.read_text()[-3000:] for log in logs)
     return logs[0].read_text()
+
+
+def in_copy(function, folder):
+    """Call a function that uses no GPU in a copy of this process; what it has said."""
+    log = Path(folder) / "copy.log"
+    copy = _Copy(function, log, ENVIRONMENT)
+    while (status := copy.poll()) is None:
+        time.sleep(0.01)
+    assert status == 0, log.read_text()[-3000:]
+    return log.read_text()
+
+
+def peak_memory():
+    """The most memory that this process has had, in MB; a copy begins with what it shares with the original."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def run_launched(words):

@@ -2,16 +2,13 @@
 
 import copy
 import json
-import subprocess
 import sys
-import textwrap
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from forked import in_two
+from forked import in_copy, in_two, peak_memory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
@@ -23,6 +20,7 @@ from madkit.errors import ConfigError, DataError, NotFittedError, StoreError
 from madkit.scores import FixedScore, Score, ScoreCollection, load_score
 from madkit.scores.common.neighbours import NeighbourIndex
 from madkit.streaming import Moments, Pool, Variances
+from madkit.streaming.validation import sparse_rows
 
 MAKERS = {
     "mahalanobis": scores.Mahalanobis,
@@ -214,31 +212,29 @@ def test_a_collection_is_checked():
         collect(["mahalanobis", "quantum_entropy"]).fit(rows())
 
 
-def test_sparse_latents_stay_sparse():
+def test_sparse_latents_stay_sparse(tmp_path):
     """131,072 latents of 4,000 prompts: 4 GB dense, and a tenth of that would be seen."""
-    code = f"""
-        import resource, sys, torch
-        sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]!r}
-        from test_score import MAKERS
-        from madkit.streaming.validation import sparse_rows
-        random = torch.Generator().manual_seed(0)
-        def draw(n):
-            indices = torch.randint(131072, (n, 64), generator=random).square() // 131072
-            return sparse_rows(indices, torch.rand(n, 64, generator=random), 131072)
-        names = ["novel_latents", "diagonal_mahalanobis", "diagonal_mahalanobis_ridge0.1"]
+    names = ["novel_latents", "diagonal_mahalanobis", "diagonal_mahalanobis_ridge0.1"]
+    random = torch.Generator().manual_seed(0)
+
+    def draw(n):
+        indices = torch.randint(131072, (n, 64), generator=random).square() // 131072
+        return sparse_rows(indices, torch.rand(n, 64, generator=random), 131072)
+
+    def work():
         for name in names:
             MAKERS[name]().fit(draw(10))(draw(10))
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_memory()
         for name in names:
             score = MAKERS[name]()
             for _ in range(4):
                 score.update(draw(1000))
             score.finalize()
             assert score(draw(4000)).isfinite().all()
-            print(name, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
-    highest = {line.split()[0]: float(line.split()[1]) for line in done.stdout.splitlines()}  # of it and those before
+            print(name, peak_memory() - before)
+
+    said = in_copy(work, tmp_path)
+    highest = {line.split()[0]: float(line.split()[1]) for line in said.splitlines()}  # of it and those before
     assert len(highest) == 3 and max(highest.values()) < 100, highest
 
 

@@ -1,12 +1,11 @@
 """The feature store gives back what was put in, and refuses what it cannot vouch for."""
 
 import json
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
 import torch
+from forked import in_copy, peak_memory
 
 from madkit.errors import StoreError
 from madkit.store.feature_store import FeatureStore
@@ -99,23 +98,17 @@ def test_reading_maps_the_file_instead_of_loading_it(tmp_path):
     rows = complete_prompt_rows(pd.DataFrame({"split": ["test"] * 65536, "anomalous": False}))
     big = FeatureStore.create(tmp_path / "big", {}, ["site"], [Shard(0, "test", tuple(range(65536)))], rows)
     big.write(0, torch.arange(65536), {"site": torch.ones(65536, 1024)})
-    script = f"""
-import resource
-from pathlib import Path
-from madkit.store.feature_store import FeatureStore
-from madkit.store.prompt_rows import complete_prompt_rows
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-store = FeatureStore(Path({str(big.folder)!r}))
-total = float(store.read("site", "test", 0, 1)[1].sum())
-before = peak()
-for start in range(0, 65536, 1024):
-    total += float(store.read("site", "test", start, start + 1024)[1].sum())
-print(total, peak() - before)
-"""
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    total, grown = found.stdout.split()
+
+    def work():
+        store = FeatureStore(big.folder)
+        total, before = float(store.read("site", "test", 0, 1)[1].sum()), peak_memory()
+        for start in range(0, 65536, 1024):
+            total += float(store.read("site", "test", start, start + 1024)[1].sum())
+        print(total, peak_memory() - before)
+
+    total, grown = in_copy(work, tmp_path).split()
     assert float(total) == 65537 * 1024
-    assert int(grown) < 64
+    assert float(grown) < 64
 
 
 @pytest.mark.parametrize(
