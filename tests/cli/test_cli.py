@@ -13,7 +13,7 @@ import yaml
 from madkit.cli.command import main
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-SHORT_DATA = ["--data.task_options", json.dumps({"n_train": 1200, "n_validation": 400})]
+SHORT_DATA = ["--data.task_options", json.dumps({"n_train": 1200, "n_validation": 400, "n_test": 0})]
 
 
 def python(*args):
@@ -146,7 +146,12 @@ def test_a_language_model_is_named(tmp_path, capsys):
 
 
 def test_an_empty_split(bases, tmp_path, capsys):
-    few = ["--model.adapter", "none", "--data.task_options", json.dumps({"n_train": 8, "n_validation": 400})]
+    few = [
+        "--model.adapter",
+        "none",
+        "--data.task_options",
+        json.dumps({"n_train": 8, "n_validation": 400, "n_test": 0}),
+    ]
     line = complaint(capsys, *predict(bases["llama"], tmp_path, *few))
     assert "trusted" in line and "n_train" in line
 

@@ -36,7 +36,12 @@ def logs(bases, tmp_path_factory):
     }
     (root / "test.yaml").write_text(json.dumps(test))
     short = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.log_every_n_steps", "1"]
-    short += ["--data.task_options", json.dumps({"n_train": 400, "n_validation": 100}), "--data.max_validation", "16"]
+    short += [
+        "--data.task_options",
+        json.dumps({"n_train": 400, "n_validation": 100, "n_test": 0}),
+        "--data.max_validation",
+        "16",
+    ]
     write_stores(root / "runs" / "test" / "addition")
     words = {
         "fit": [*configs("llama"), "--model.base", bases["llama"], *short],

@@ -141,7 +141,7 @@ def predicted(trained, bases):
         "    - class_path: Flow\n    - class_path: SAE\n    - class_path: Answers\n"
         f"data: {RECIPES / 'tiny' / 'prompts.yaml'}\n"
     )
-    sizes = json.dumps({"n_train": 800, "n_validation": 300})
+    sizes = json.dumps({"n_train": 800, "n_validation": 300, "n_test": 0})
     line = ["predict", "--config", str(recipe), "--run", str(trained), "--data.task_options", sizes]
     assert main([*line, "--data.shard_size", "30"]) == 0
     return trained / "addition"
@@ -192,7 +192,13 @@ def test_encoders_of_another_model_or_place_are_refused(trained, predicted, base
     recipe = (trained / "features.yaml").read_text()
     other = tmp_path / "other.yaml"
     other.write_text(recipe.replace(str(bases["llama"]), str(bases["mistral"])).replace("    - class_path: SAE\n", ""))
-    line = ["predict", "--config", str(other), "--data.task_options", '{"n_train": 800, "n_validation": 300}']
+    line = [
+        "predict",
+        "--config",
+        str(other),
+        "--data.task_options",
+        '{"n_train": 800, "n_validation": 300, "n_test": 0}',
+    ]
     assert main([*line, "--run", str(tmp_path / "run")]) == 2
     assert "was trained for base model" in capsys.readouterr().err
     assert main([*line, "--run", str(tmp_path / "none")]) == 2

@@ -13,12 +13,17 @@ from madkit.features import Activations, ProbeShift
 from madkit.store.feature_store import FeatureStore
 from madkit.store.variant import Variant
 
-FEW = {f"max_{split}": 4 for split in ("trusted", "untrusted", "test", "calibration")}
+FEW = {f"max_{split}": 4 for split in ("untrusted", "test", "calibration")}
+FEW["max_trusted"] = 12  # a probe needs two of both answers
 
 
 def predict(root, base, *, learning=False, **options):
     data = QuirkyData(
-        "addition", task_options={"n_train": 1200, "n_validation": 200}, predict_batch_size=8, shard_size=24, **FEW
+        "addition",
+        task_options={"n_train": 1200, "n_validation": 200, "n_test": 0},
+        predict_batch_size=8,
+        shard_size=24,
+        **FEW,
     )
     trainer = L.Trainer(
         accelerator="cpu", default_root_dir=root, logger=False, enable_progress_bar=False, enable_model_summary=False,

@@ -15,10 +15,9 @@ LIMITS = {f"max_{split}": 30 for split in ("trusted", "untrusted", "test", "cali
 
 
 def predict(base, root, features, **options):
-    data = QuirkyData(
-        "addition", task_options={"n_train": 1200, "n_validation": 400}, predict_batch_size=16, shard_size=40,
-        **{**LIMITS, **options},
-    )  # fmt: skip
+    sizes = {"n_train": 1200, "n_validation": 400, "n_test": 0}
+    limits = {**LIMITS, **options}
+    data = QuirkyData("addition", task_options=sizes, predict_batch_size=16, shard_size=40, **limits)
     trainer = L.Trainer(
         accelerator="cpu", default_root_dir=root, logger=False, enable_progress_bar=False, enable_model_summary=False,
         use_distributed_sampler=False, enable_checkpointing=False,

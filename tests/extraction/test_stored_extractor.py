@@ -51,7 +51,7 @@ def whole(bases, fit_encoders, tmp_path_factory):
     layers = {"first": 1, "step": 1, "final": True}
     features = [("Activations", layers), *ENCODERS]
     data = {"dataset": "addition", "template": "compact", "shard_size": 30, "predict_batch_size": 256}
-    data["task_options"] = {"n_train": 800, "n_validation": 300}
+    data["task_options"] = {"n_train": 800, "n_validation": 300, "n_test": 0}
     recipe = runs / "features.yaml"
     controls = ["activations", "flow", "sae"]
     model = extractor("Extractor", features, controls=controls, base=str(bases["llama"]))
@@ -127,7 +127,12 @@ def test_what_does_not_belong_together_is_refused(copied, bases, capsys, monkeyp
 def test_model_and_data_that_do_not_fit_are_refused(copied, bases, capsys):
     line = ["predict", "--run", str(copied)]
     base = ["--model.base", str(bases["llama"])]
-    few = ["--data.dataset", "addition", "--data.task_options", json.dumps({"n_train": 800, "n_validation": 300})]
+    few = [
+        "--data.dataset",
+        "addition",
+        "--data.task_options",
+        json.dumps({"n_train": 800, "n_validation": 300, "n_test": 0}),
+    ]
     assert main([*line, *configs("encoders-stored"), *base, "--data", "QuirkyData", *few]) == 2
     assert (
         "data=QuirkyData does not fit model=StoredExtractor, which reads data=StoredShards" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from madkit.errors import ConfigError
 from madkit.extraction.template_match import warn_of_wording
 from madkit.lm.adapters import record_template
 
-SMALL = {"n_train": 200, "n_validation": 100}
+SMALL = {"n_train": 200, "n_validation": 100, "n_test": 0}
 
 
 def data(template, dataset="addition"):

@@ -110,7 +110,7 @@ def test_every_recipe_runs_through_the_command(model, bases, tmp_path):
         "0",
     ]
     options += ["--data.max_trusted=12", "--data.max_untrusted=4", "--data.max_test=6"]
-    options += ["--data.task_options", '{"n_train": 400, "n_validation": 200}']
+    options += ["--data.task_options", '{"n_train": 400, "n_validation": 200, "n_test": 0}']
     recipes = [word for recipe in own for word in ("--config", recipe)]
     assert main([str(word) for word in ["predict", *recipes, *options]]) == 0
     store = FeatureStore.current(tmp_path / "run" / "addition" / "features" / "local_volume_radii")
