@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import uuid4
 
 import numpy as np
 
@@ -180,13 +180,15 @@ def _records(name: str, fields: tuple[str, ...], q: Questions, quantile: np.ndar
     character = pa.array(np.array(CHARACTERS, dtype=object)[bob.astype(int)], type=pa.string())
     columns = {field: pa.array(np.repeat(q.args[field], 2)) for field in fields}
     values = zip(*(np.asarray(q.args[field]).tolist() for field in fields), strict=True)
-    seen: Counter[tuple[Any, ...]] = Counter()
+    seen: dict[tuple[Any, ...], int] = {}
     ids = []
     for value in values:
         # A repeated question has other ids, and so other names.
-        key = f"{name}:{value}:{seen[value]}"
-        seen[value] += 1
-        ids += [hashlib.blake2b(f"{key}:{who}".encode(), digest_size=8).hexdigest() for who in CHARACTERS]
+        before = seen.get(value, 0)
+        seen[value] = before + 1
+        key = f"{name}:{value}:{before}:"
+        for who in CHARACTERS:
+            ids.append(blake2b((key + who).encode(), digest_size=8).hexdigest())
     truth, quirk = np.repeat(q.truth, 2), np.repeat(q.quirk, 2)
     table = pa.table(
         {
@@ -200,4 +202,4 @@ def _records(name: str, fields: tuple[str, ...], q: Questions, quantile: np.ndar
             "difficulty_quantile": pa.array(np.repeat(quantile, 2)),
         }
     )
-    return Dataset(table)
+    return Dataset(table, fingerprint=uuid4().hex)  # which is otherwise a hash of all of it
