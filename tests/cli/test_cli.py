@@ -180,5 +180,8 @@ def test_nan_weights(bases, tmp_path, capsys):
 
 
 def test_scoring_without_features(tmp_path, capsys):
-    line = complaint(capsys, "test", "--config", RECIPES / "test.yaml", "--run", tmp_path)
+    content = yaml.safe_load((RECIPES / "test.yaml").read_text())
+    content["model"]["init_args"]["detectors"] = content["model"]["init_args"]["detectors"][:1]
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(content))
+    line = complaint(capsys, "test", "--config", tmp_path / "one.yaml", "--run", tmp_path)
     assert "madkit predict" in line

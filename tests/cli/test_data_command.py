@@ -4,13 +4,13 @@ import importlib.util
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from forked import in_copy
 
 from madkit.cli.command import main
 from madkit.cli.commands import COMMANDS
@@ -140,13 +140,15 @@ def test_a_dataset_in_a_file_of_the_current_folder(tmp_path):
     """As for `madkit fit`, a class is found without being installed."""
     (tmp_path / "my_tasks.py").write_text((ROOT / "examples" / "my_dataset.py").read_text())
     words = ["data", "show", "my_tasks.Thirds", "--template", str(ROOT / "examples" / "my_dataset.yaml")]
-    # The script of the command, unlike `python -m`, begins without the current folder on its path.
-    script = "import sys; sys.path[:] = sys.path[1:]; from madkit.cli.command import main; sys.exit(main(sys.argv[1:]))"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    line = [sys.executable, "-c", script, *words]
-    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("--- ") == 3 and "Statement: " in done.stdout
+
+    def work():
+        os.chdir(tmp_path)
+        # The script of the command, unlike `python -m`, begins without the current folder on its path.
+        sys.path[:] = [folder for folder in sys.path if folder and Path(folder).resolve() != tmp_path.resolve()]
+        return main(words)
+
+    said = in_copy(work, tmp_path)  # in which the class stays
+    assert said.count("--- ") == 3 and "Statement: " in said
 
 
 def test_who_speaks_and_what_triggers_can_be_looked_at(capsys):
@@ -192,7 +194,8 @@ def test_help_names_all_commands(capsys):
     out = capsys.readouterr().out
     assert all(name in out for name in ("build", "check", "show", "difficulty"))
     assert run("data", "shwo") == 2
-    assert run("data", "show", "addition", "--split", "dev") == 2
+    few = ["--task_options", "{n_train: 800, n_validation: 400, n_test: 0}"]
+    assert run("data", "show", "addition", "--split", "dev", *few) == 2
     assert "split='dev' has no prompts" in capsys.readouterr().err
 
 

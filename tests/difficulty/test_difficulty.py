@@ -35,7 +35,7 @@ template: |-
 choices: [" Contradict", " Imply"]
 """
 WORDS = "a dog cat sleeps runs in the red house park quickly two people watch it and laugh at home".split()  # noqa: SIM905
-PLACE = ["--accelerator", "cpu", "--batch_tokens", "300", "--shard_size", "16"]
+PLACE = ["--accelerator", "cpu", "--batch_tokens", "300", "--shard_size", "8"]
 
 
 def sentence_pairs(n=40, seed=0, first=0):
@@ -57,7 +57,7 @@ def sentence_pairs(n=40, seed=0, first=0):
 def source(tmp_path_factory):
     """A folder of JSON lines, a template beside it."""
     folder = tmp_path_factory.mktemp("pairs")
-    for split, lines in {"train": sentence_pairs(60), "validation": sentence_pairs(20, 1, 60)}.items():
+    for split, lines in {"train": sentence_pairs(30), "validation": sentence_pairs(10, 1, 30)}.items():
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "nli.yaml").write_text(TEMPLATE)
     return folder
@@ -143,7 +143,7 @@ def scored(source, models, tmp_path_factory):
 @pytest.mark.parametrize("kind", ["llama", "neox"])
 def test_losses_are_those_of_a_plain_loop(scored, models, kind):
     table = pd.read_parquet(scored / "losses.parquet")
-    assert len(table) == 80  # questions, not records
+    assert len(table) == 40  # questions, not records
     lengths = table["prompt"].str.len()
     assert lengths.is_monotonic_decreasing and lengths.iloc[0] > 4 * lengths.iloc[-1]
     for row in table.iloc[::9].itertuples():
@@ -168,18 +168,18 @@ def test_difficulty_is_the_mean_and_its_quantile_ranks_it(scored, models):
     np.testing.assert_allclose(table["difficulty"], (both[:, 0] + both[:, 1]) / 2, rtol=1e-15)
     assert np.corrcoef(both.T)[0, 1] < 0.99
     records = pd.concat([part.to_pandas() for part in load_records(str(scored)).values()])
-    assert len(records) == 160
+    assert len(records) == 80
     prompts = records["template_args"].map(lambda args: f'Does "{args["premise"]}" imply')
     asked = table.set_index(table["prompt"].str.extract(r'(Does ".*" imply)')[0])
     np.testing.assert_array_equal(records["difficulty"], asked.loc[prompts, "difficulty"])
     order = records.sort_values("difficulty_quantile")
     assert order["difficulty"].is_monotonic_increasing
-    np.testing.assert_allclose(order["difficulty_quantile"], np.arange(160) / 160)
+    np.testing.assert_allclose(order["difficulty_quantile"], np.arange(80) / 80)
 
 
 def test_the_folder_is_a_source_of_records(scored, source):
     data = QuirkyData("nli", template=str(source / "nli.yaml"), source=str(scored))
-    assert {name: len(part) for name, part in data.records.items()} == {"train": 120, "validation": 40}
+    assert {name: len(part) for name, part in data.records.items()} == {"train": 60, "validation": 20}
     assert data.records["train"]["difficulty"][0] > 0
     assert data.templates[0].named
 

@@ -303,11 +303,12 @@ def test_every_part_is_keyed_by_what_decides_its_numbers(finished, project, tmp_
         "max_length": ["--data.max_length", "1000"],
         "dtype": ["--model.dtype", "bfloat16"],
     }
+    unkeyed = ["--model.volumes", "[]", "--model.noises", "[]"]
     for name, changed in options.items():
         run = tmp_path / name
         shutil.copytree(finished, run)
         before = parts(run)
-        assert poser(project, run, *changed, "--model.volumes", "[]", "--data.only", '["sly-0"]') == 0
+        assert poser(project, run, *changed, *unkeyed, "--data.only", '["sly-0"]') == 0
         kept = {p for p, time in parts(run).items() if before.get(p) == time and p.parent.name == "sly-0"}
         measured_again = {p.name.rpartition("-")[0] for p in parts(run) if before.get(p) != parts(run)[p]}
         if name == "layer":
@@ -330,15 +331,16 @@ def test_sigma_is_that_of_the_base_it_was_measured_on(finished, project, bases, 
     for path in models.glob("*/adapter_config.json"):
         path.write_text(path.read_text().replace(str(bases["llama"]), str(base)))
     first = read(finished, "volumes")["sigma"].unique().item()
-    assert poser(project, run, *FEW, "--data.models", models / "{name}") == 0
+    few = [*FEW, "--model.noises", "[]"]
+    assert poser(project, run, *few, "--data.models", models / "{name}") == 0
     assert read(run, "volumes")["sigma"].unique().item() == pytest.approx(2 * first, rel=1e-6)
-    assert poser(project, run, *FEW) == 0
+    assert poser(project, run, *few) == 0
     assert read(run, "volumes")["sigma"].unique().item() == first
-    other = [{"weights": 3, "directions": 3, "tolerance": 0.05, "n_prompts": 4, "label": "volume layer 2"}]
-    assert poser(project, run, *FEW, "--model.volumes", json.dumps(other)) == 0
+    few += ["--model.volumes", json.dumps([{**SMALL["volumes"][0], "weights": 3, "label": "volume layer 2"}])]
+    assert poser(project, run, *few) == 0
     third = read(run, "volumes")["sigma"].unique().item()
     assert third != first
-    assert poser(project, run, *FEW, "--model.volumes", json.dumps(other), "--model.dtype", "bfloat16") == 0
+    assert poser(project, run, *few, "--model.dtype", "bfloat16") == 0
     assert read(run, "volumes")["sigma"].unique().item() not in (first, third)
 
 
