@@ -1,5 +1,6 @@
 """Local volumes of functions of a vector, against laws that are known exactly."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -91,6 +92,18 @@ def test_preconditioners_of_an_ellipsoid_agree_and_the_ideal_one_has_no_scatter(
     # A preconditioner that is wrong is unbiased all the same.
     wrong = log_volume(straight, center, directions=4000, preconditioner=Diagonal(curvature**-0.2), **options)
     assert wrong.log_volume.value == pytest.approx(expected, abs=5 * log_standard_error(wrong.log_volumes))
+
+
+@pytest.mark.parametrize("stretch", [1.01, 1e3])
+def test_the_interval_is_that_of_resampled_logsumexps(stretch):
+    """Also where volumes are further apart than a float can tell."""
+    estimate = log_volume(ball(0.0), torch.zeros(300).double(), 0.5, 1.0, 6)
+    estimate = dataclasses.replace(estimate, stretches=stretch ** np.arange(6.0))
+    x = estimate.log_volumes
+    assert (np.ptp(x) > 1e4) == (stretch > 2)
+    rows = np.random.default_rng(0).integers(6, size=(10_000, 6))
+    expected = np.quantile(special.logsumexp(x[rows], axis=1) - np.log(6), [0.025, 0.975])
+    np.testing.assert_allclose(estimate.log_volume[1:], expected, rtol=1e-12)
 
 
 def test_adams_second_moment_is_a_preconditioner():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +17,8 @@ from madkit.statistics.interval import Interval
 from madkit.volume.estimation.ray_mass import log_mass
 
 Array = NDArray[np.float64]
+#: Below this share of the largest term, a mean of exponentials begins to lose digits.
+_SMALLEST = 1e-290
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,12 @@ class VolumeEstimate:
         The mean is unbiased for the volume. In high dimensions the largest direction decides it, and the interval,
         which rests on the directions that were drawn, is too narrow.
         """
-        return _interval(self.log_volumes, lambda x: log_mean_exp(x, axis=-1))
+        return _interval(self.log_volumes, log_mean_exp, _resampled_log_mean_exp)
 
     @cached_property
     def mean(self) -> Interval:
         """The mean of the logs, with a 95% bootstrap interval: lower, but far less noisy."""
-        return _interval(self.log_volumes, lambda x: x.mean(-1))
+        return _interval(self.log_volumes, np.mean, lambda x, rows: x[rows].mean(-1))
 
     def __repr__(self) -> str:
         value, low, high = self.log_volume
@@ -99,8 +102,22 @@ def require_settings(cutoff: float, sigma: float | None, directions: int, tolera
             raise ConfigError(f"{name}={value} must be positive and finite")
 
 
-def _interval(x: Array, of: Callable[[Array], Array], draws: int = 10_000) -> Interval:
+def _interval(
+    x: Array, of: Callable[[Array], Any], of_resamples: Callable[[Array, NDArray[np.int64]], Array], draws: int = 10_000
+) -> Interval:
+    """A statistic with its bootstrap interval; `of_resamples` is that of x (n,) at rows (b, n)."""
     value = float(of(x))
     if len(x) < 2 or not np.isfinite(x).all():
         return Interval(value, float("nan"), float("nan"))
-    return bootstrap.percentile_interval(value, bootstrap.resampled_statistic(x, of, draws, np.random.default_rng(0)))
+    drawn = bootstrap.resamples(len(x), draws, np.random.default_rng(0))
+    return bootstrap.percentile_interval(value, np.concatenate([of_resamples(x, rows) for rows in drawn]))
+
+
+def _resampled_log_mean_exp(x: Array, rows: NDArray[np.int64]) -> Array:
+    """The log of the mean of exp(x) over each row of indices, for which the exponentials are taken once."""
+    highest = x.max()
+    means = np.exp(x - highest)[rows].mean(-1)
+    lost = means < _SMALLEST  # the largest is not among those that were drawn, and these are far from it
+    logs = np.log(np.where(lost, 1, means)) + highest
+    logs[lost] = log_mean_exp(x[rows[lost]])
+    return logs
