@@ -119,7 +119,8 @@ class OperandSampler:
         # The n smallest of exponentials with these rates are a weighted draw without replacement
         # (Efraimidis, Spirakis 2006), just as if repeated draws were thrown away one by one.
         keys = rng.exponential(size=len(rows)) / self._weights[rows]
-        return self._codes[rows[np.argsort(keys)[:n]]]
+        smallest = np.argpartition(keys, n - 1)[:n]  # half a million are not sorted for a few thousand
+        return self._codes[rows[smallest[np.argsort(keys[smallest])]]]
 
     def _draw_rejected(self, rng: np.random.Generator, split: str, n: int) -> np.ndarray:
         index = self._names.index(split)
