@@ -7,7 +7,10 @@ begins as a copy of it: what a stage does is what it does alone, and nothing but
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 from madkit.cli.slurm import next_stage
@@ -30,6 +33,13 @@ the chain, with its status. Given again, the same chain skips what is complete a
 """
 
 _STAGES = ("fit", "validate", "predict", "test")
+#: What a stage imports only when it works, so that a mistake is told at once. Together it takes up to a second.
+_LATER = {
+    "fit": ("datasets", "peft", "torch.utils.tensorboard", "matplotlib.figure", "matplotlib.backends.backend_agg"),
+    "validate": ("datasets", "peft"),
+    "predict": ("datasets", "peft"),
+    "test": ("scipy.stats", "sklearn.linear_model", "sklearn.pipeline"),
+}
 
 
 def run_chain(words: Sequence[str], main: Callable[[Sequence[str]], int]) -> int:
@@ -154,9 +164,13 @@ def _takes(stage: str, tree: dict[str, Any], name: str) -> bool:
 
 
 def _import_stages(stages: Sequence[Sequence[str]]) -> None:
-    """Import what stages need, so that each begins with it."""
+    """Import what stages need, so that each begins with it; and later imports, where more than one stage needs them."""
     import madkit.cli.stages  # noqa: F401
     from madkit.cli.registry import import_named
 
     for _, *options in stages:
         import_named(options)
+    shared = Counter(module for stage, *_ in stages for module in _LATER[stage])
+    for module in [module for module, count in shared.items() if count > 1]:
+        with suppress(ImportError):  # the stage that needs it will say so
+            import_module(module)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import cache
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from madkit.lm.hooks import hooked
 from madkit.lm.text_decoder import embedding_rows, layer_names, position_limit, text_config
 
 _READING_PADDING: WeakSet[PreTrainedModel] = WeakSet()
+_ROUTING: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
 
 def positions(attention_mask: Tensor) -> Tensor:
@@ -150,11 +151,10 @@ def states_at(
         tokens: (n,) int64, which of the B * T tokens, numbered row by row.
         padded: whether the mask is needed.
     """
-    last = lm.get_submodule(layer_names(lm)[-1])
-    mlp = getattr(last, "mlp", None)
+    last = layer_names(lm)[-1]
+    mlp = getattr(lm.get_submodule(last), "mlp", None)
     handles: list[RemovableHandle] = []
-    routed = any("experts" in key for key in text_config(lm).to_dict())
-    if mlp is not None and not routed and not lm.is_gradient_checkpointing:
+    if mlp is not None and not _routes(lm) and not _recomputes(lm, last):
         narrowed = []
 
         def narrow(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -172,6 +172,21 @@ def states_at(
         handles = [mlp.register_forward_pre_hook(narrow, with_kwargs=True), mlp.register_forward_hook(widen)]
     with hooked(handles):
         return hidden_states(lm, input_ids, attention_mask, padded=padded).flatten(0, 1)[tokens]
+
+
+def _routes(lm: PreTrainedModel) -> bool:
+    """Whether tokens are routed to experts, as its configuration says; found out once."""
+    if lm not in _ROUTING:
+        _ROUTING[lm] = any("experts" in key for key in text_config(lm).to_dict())
+    return _ROUTING[lm]
+
+
+def _recomputes(lm: PreTrainedModel, layer: str) -> bool:
+    """Whether a layer's activations are recomputed, which is marked at the layer or at what holds it."""
+    # transformers asks every module of the model, which takes a small one a thirtieth of a step.
+    parts = layer.split(".")
+    holders = (lm.get_submodule(".".join(parts[:depth])) for depth in range(len(parts) + 1))
+    return any(getattr(holder, "gradient_checkpointing", False) for holder in holders)
 
 
 def model_logits(lm: PreTrainedModel, hidden: Tensor, head: nn.Module | None = None) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ class TokenizedPrompts:
     def __len__(self) -> int:
         return len(self.choices)
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         """Tokens of each prompt, (n,) int64."""
         return np.diff(self.starts)
