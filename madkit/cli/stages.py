@@ -81,7 +81,8 @@ class _SaveRecipe(SaveConfigCallback):
         # Once, from the first process; a repeated stage overwrites its file.
         if self.already_saved or not trainer.is_global_zero:
             return
-        text = self.parser.dump(self.config, skip_none=False)
+        # What has been parsed is valid; to look at a list of detectors once more takes a third of a second.
+        text = self.parser.dump(self.config, skip_none=False, skip_validation=True)
         name = pl_module.recipe if isinstance(pl_module, _NamesRecipe) else stage_of(trainer)
         save_recipe(root_of(trainer) / f"{name}.yaml", text)
         self.already_saved = True

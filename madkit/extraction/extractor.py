@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from typing_extensions import override
 
@@ -27,6 +27,9 @@ from madkit.runs.cost import measured
 from madkit.runs.folder import root_of
 from madkit.store.variant import ADAPTER_WEIGHTS, Variant
 from madkit.training.lightning_internals import datamodule_of
+
+#: Prompts, at most, of which a feature's cost is measured: a batch as large as it is where no recipe says otherwise.
+_TIMED = 64
 
 
 class Extractor(ModelExtractor):
@@ -182,7 +185,8 @@ class Extractor(ModelExtractor):
         for variant in variants:
             if variant not in self.costs:
                 # Once, after a first batch: each feature as if it were the only one.
-                cost = measured(partial(self._alone, variant, batch), len(batch["row"]), self.device)
+                some = {key: x[:_TIMED] if isinstance(x, Tensor) else x for key, x in batch.items()}
+                cost = measured(partial(self._alone, variant, some), len(some["row"]), self.device)
                 self.costs.add(variant, cost)
 
     def _alone(self, variant: Variant, batch: dict[str, Any]) -> None:

@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import pytest
 import yaml
 
+from madkit.cli import chain
 from madkit.cli.chain import hand_on, split
 from madkit.cli.command import main
 from madkit.errors import ConfigError
@@ -82,6 +84,26 @@ def test_mistakes_are_found_before_anything_runs(recipe, capsys):
     assert main(["run", "fit", "--config", fit, "then", "test", "--config", "nowhere.yaml"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and "nowhere.yaml" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("stages", "imported"),
+    [
+        (["fit"], []),
+        (["fit", "test"], []),
+        (["fit", "predict", "test"], ["datasets", "peft"]),
+        (["test", "test"], ["scipy.stats", "sklearn.linear_model", "sklearn.pipeline"]),
+    ],
+)
+def test_what_several_stages_import_later_is_imported_before_them(monkeypatch, stages, imported):
+    seen = []
+    monkeypatch.setattr(chain, "import_module", seen.append)
+    chain._import_stages([[stage] for stage in stages])
+    assert seen == imported
+
+
+def test_what_stages_import_later_is_there_to_be_imported():
+    assert all(find_spec(module) is not None for modules in chain._LATER.values() for module in modules)
 
 
 CHAIN = """
