@@ -28,6 +28,8 @@ class RowOrder:
     ) -> None:
         kinds = anomalous[order]
         self.normal, self.anomalous = order[~kinds], order[kinds]
+        # With the place in which `GapMasses` has the gap that is left over.
+        self.gaps = np.append(self.normal, len(order)), np.append(self.anomalous, len(order))
         self.clumps: list[float] = []
         self.level = 0.025
         """The share of the draws that is left out at each end of the interval: 2.5% where many clusters decide.
@@ -68,37 +70,41 @@ class GapMasses:
         self, draws: int, anomalous: NDArray[np.bool_], groupings: Groupings, generator: np.random.Generator
     ) -> None:
         if groupings:
-            self.weights = np.ones((draws, len(anomalous)))
+            rows = np.ones((draws, len(anomalous)))
             for codes in groupings:
-                self.weights *= generator.standard_exponential((draws, int(codes.max()) + 1)).take(codes, 1)
+                rows *= generator.standard_exponential((draws, int(codes.max()) + 1)).take(codes, 1)
+            # Draws side by side: rows are chosen, and summed, by the cache line. The last place is the gap left over's.
+            self.weights = np.empty((len(anomalous) + 1, draws))
+            self.weights[:-1] = rows.T
             self.beyond = [generator.standard_exponential(draws) for _ in range(2)]
         else:
             # Whatever the order, the first row has the first weight: all scores have the same gaps.
             n, m = int((~anomalous).sum()), int(anomalous.sum())
-            normal, other = (_cumulated(generator.standard_exponential((draws, k + 1))) for k in (n, m))
+            drawn = [generator.standard_exponential((draws, k + 1)) for k in (n, m)]
+            normal, other = (_cumulated(np.ascontiguousarray(each.T)) for each in drawn)
             self.gaps = normal, other
 
     def in_order(self, order: RowOrder) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Masses of the first 0 to n + 1 gaps between normal rows (draws, n + 2), and so of anomalous ones.
+        """Masses (n + 2, draws) of the first 0 to n + 1 gaps between normal rows, and so of anomalous ones.
 
         They are up to a factor of each draw: the last one is 1.
         """
         if not order.clumps:
             return self.gaps
-        normal, anomalous = (
-            _cumulated(np.column_stack([self.weights.take(rows, 1), clump * beyond]))
-            for rows, clump, beyond in zip((order.normal, order.anomalous), order.clumps, self.beyond, strict=True)
-        )
-        return normal, anomalous
+        sums = []
+        for rows, clump, beyond in zip(order.gaps, order.clumps, self.beyond, strict=True):
+            np.multiply(beyond, clump, out=self.weights[-1])
+            sums.append(_cumulated(self.weights.take(rows, 0)))
+        return sums[0], sums[1]
 
 
 def _cumulated(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums (draws, k + 1) of the first 0 to k weights (draws, k)."""
-    # Here and not above, since reading results needs none of it. It adds up thrice as fast as numpy, in the same order.
+    """Sums (k + 1, draws) of the first 0 to k weights (k, draws)."""
+    # Here and not above, since reading results needs none of it. It adds up twice as fast as numpy, in the same order.
     import torch
 
-    sums = np.zeros((len(weights), weights.shape[1] + 1))
-    torch.cumsum(torch.from_numpy(weights), 1, out=torch.from_numpy(sums)[:, 1:])
+    sums = np.zeros((len(weights) + 1, weights.shape[1]))
+    torch.cumsum(torch.from_numpy(weights), 0, out=torch.from_numpy(sums)[1:])
     return sums
 
 

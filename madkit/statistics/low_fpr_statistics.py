@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from madkit.errors import ConfigError
 from madkit.statistics.clusters import Clusters, cluster_codes
-from madkit.statistics.drawn_curve import DrawnCurve
+from madkit.statistics.drawn_curve import DrawnCurve, intervals
 from madkit.statistics.gap_masses import GapMasses
 from madkit.statistics.interval import Interval
 from madkit.statistics.labelled_scores import check_scores
@@ -98,7 +98,7 @@ def low_fpr_all(
         masses = GapMasses(min(size, draws - first), anomalous, groupings, generator)
         for curve in curves:
             curve.draw(masses)
-    return [LowFPRStatistics(*curve.intervals()) for curve in curves]
+    return [LowFPRStatistics(*three) for three in intervals(curves)]
 
 
 def partial_auroc(

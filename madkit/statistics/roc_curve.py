@@ -121,7 +121,11 @@ def threshold_counts(scores: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndar
         False and true positives, (k + 1,) integers each, for k different scores.
     """
     order = np.argsort(-scores, kind="stable")
-    ranked = scores[order]
+    return counts_in_order(scores[order], anomalous[order])
+
+
+def counts_in_order(ranked: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What `threshold_counts` gives of scores (n,) that descend already, and their labels (n,)."""
     last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
-    true = np.append(0, anomalous[order].cumsum()[last])
+    true = np.append(0, anomalous.cumsum()[last])
     return np.append(0, last + 1) - true, true
