@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import threading
@@ -170,6 +171,7 @@ def _side_by_side(draw_one: Callable[[int], _Drawn], number: int, jobs: int) -> 
         yield from map(draw_one, range(number))
         return
     context = multiprocessing.get_context("fork")
+    gc.freeze()  # what they inherit stays, and need not be looked through again and again
     # What forked processes inherit need not be sent to each: the tables of all runs.
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(os.getpid(), draw_one))
     try:
@@ -180,8 +182,11 @@ def _side_by_side(draw_one: Callable[[int], _Drawn], number: int, jobs: int) -> 
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+        gc.unfreeze()
 
 
+_SELDOM = 200_000
+"""New objects after which the garbage collector looks for some that nobody needs any more."""
 _inherited: list[Callable[[int], _Drawn]] = []
 """Of a forked process: what draws a family."""
 
@@ -193,6 +198,8 @@ def _draw_inherited(index: int) -> _Drawn:
 def _start(parent: int, draw_one: Callable[[int], _Drawn]) -> None:
     """End this process when its parent is gone, which a killed one could not ask it to; and keep what draws."""
     _inherited[:] = [draw_one]
+    # Figures are made of many objects that are gone together: by default a twelfth of the time goes into looking.
+    gc.set_threshold(_SELDOM, 10, 10)
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -83,6 +83,7 @@ def _draw(title: str, rows: pd.DataFrame, totals: pd.DataFrame, detectors: Seque
         ("layer number", "AUROC"),
         _legend(styles, rows[chosen & is_control]),
     )
+    curves, means = (_by_curve(part) for part in (rows, totals))
     for (feature, dataset), ax in axes.items():
         of_feature = rows[rows["feature"] == feature].sort_values(["layer", "site"])
         sites = list(dict.fromkeys(of_feature["site"]))
@@ -91,7 +92,8 @@ def _draw(title: str, rows: pd.DataFrame, totals: pd.DataFrame, detectors: Seque
         # Controls first: behind the detectors that they control.
         lines = [(score, True, _CONTROL) for score in scores] + [(score, False, styles[score]) for score in scores]
         for index, (score, control, line_style) in enumerate(lines):
-            curve, total = (_select(part, feature, control, score, dataset) for part in (rows, totals))
+            key = feature, control, score, dataset
+            curve, total = curves.get(key, rows[:0]), means.get(key, totals[:0])
             _curve(ax, curve, total, sites, line_style, index / len(lines) - 0.35)
     return figure
 
@@ -109,13 +111,9 @@ def _legend(styles: dict[str, LineStyle], control: pd.DataFrame) -> list[list[Li
     return [[*handles, Line2D([], [], color=style.INK, ls=":", lw=0.8, label="chance (0.5)")]]
 
 
-def _select(rows: pd.DataFrame, feature: str, control: bool, score: str, dataset: str) -> pd.DataFrame:
-    return rows[
-        (rows["feature"] == feature)
-        & (rows["control"] == control)
-        & (rows["score"] == score)
-        & (rows["dataset"] == dataset)
-    ]
+def _by_curve(rows: pd.DataFrame) -> dict[tuple[object, ...], pd.DataFrame]:
+    """The rows of each feature, control, score and dataset, all of them looked for at once."""
+    return {tuple(key): part for key, part in rows.groupby(["feature", "control", "score", "dataset"], sort=False)}
 
 
 def _labels(rows: pd.DataFrame, sites: list[str]) -> list[str]:

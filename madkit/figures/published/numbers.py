@@ -27,6 +27,7 @@ class PublishedAUROC(NamedTuple):
     n_datasets: int
 
 
+@cache
 def published_auroc(
     model: str, detector: str, setting: str, subset: str, datasets: frozenset[str] | None = None
 ) -> PublishedAUROC | None:
@@ -48,9 +49,7 @@ def published_auroc(
         >>> published_auroc(LLAMA, "activations lof", "online", "all", frozenset({"addition", "nli"}))
         PublishedAUROC(value=0.779, n_datasets=2)
     """
-    table = _numbers()
-    rows = table[(table["model"] == model) & (table["detector"] == detector) & (table["setting"] == setting)]
-    rows = rows.dropna(subset=[subset])
+    rows = _by_detector().get((model, detector, setting), _numbers()[:0]).dropna(subset=[subset])
     printed = rows[rows["dataset"] == "average"]
     if datasets is None and not printed.empty:
         return PublishedAUROC(float(printed[subset].iloc[0]), int(printed["n_datasets"].iloc[0]))
@@ -71,6 +70,13 @@ def published_sources() -> list[str]:
     """Where the numbers come from, as `model: source`."""
     pairs = _numbers()[["model", "source"]].drop_duplicates()
     return [f"{model}: {source}" for model, source in pairs.itertuples(index=False)]
+
+
+@cache
+def _by_detector() -> dict[tuple[object, ...], pd.DataFrame]:
+    """The numbers of each model, detector and setting: they are looked up for every row of every table."""
+    keys = ["model", "detector", "setting"]
+    return {tuple(key): rows for key, rows in _numbers().groupby(keys, sort=False)}
 
 
 @cache

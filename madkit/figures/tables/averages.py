@@ -1,9 +1,9 @@
 """Averages over datasets with an interval."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from madkit.statistics.dataset_means import SHARES
@@ -55,12 +55,12 @@ def runs_by_dataset(rows: pd.DataFrame, names: Sequence[str] = AUROC) -> list[li
         rows: as `average` takes them.
         names: the columns of the number and of the ends of its interval.
     """
-    numbers = rows[list(names)].to_numpy(float)
-    known = ~np.isnan(numbers[:, 0])
+    # Plain lists: thousands of these are made, and pandas takes longer to select rows, or several columns at once, than
+    # the rest to compute.
+    numbers = [rows[name].to_numpy(float).tolist() for name in names]
     datasets = rows["dataset"].tolist() if "seed" in rows else range(len(rows))
     runs: dict[object, list[Interval]] = {}
-    # Plain lists: thousands of these are made, and pandas takes longer to select rows than the rest to compute.
-    for dataset, row, is_known in zip(datasets, numbers.tolist(), known.tolist(), strict=True):
-        if is_known:
+    for dataset, *row in zip(datasets, *numbers, strict=True):
+        if not math.isnan(row[0]):
             runs.setdefault(dataset, []).append(Interval(*row))
     return list(runs.values())
