@@ -39,7 +39,17 @@ def group_resamples(
 
 def resampled_means(columns: np.ndarray, draws: int, generator: np.random.Generator) -> np.ndarray:
     """Means (draws, c) of the resampled rows of columns (n, c); all columns share the resampling."""
-    return np.concatenate([columns[index].mean(1) for index in resamples(len(columns), draws, generator)])
+    indices = resamples(len(columns), draws, generator)
+    if not np.isfinite(columns).all():  # how often a row is drawn, times infinity, is no number where that is never
+        return np.concatenate([columns[index].mean(1) for index in indices])
+    return np.concatenate([_drawn(index) @ columns / len(columns) for index in indices])
+
+
+def _drawn(index: np.ndarray) -> np.ndarray:
+    """How often each of n rows is among those drawn (b, n), as float64."""
+    b, n = index.shape
+    of_draw = index + n * np.arange(b)[:, None]
+    return np.bincount(of_draw.ravel(), minlength=b * n).reshape(b, n).astype(np.float64)
 
 
 def resampled_statistic(

@@ -107,6 +107,8 @@ def test_behaviour_is_plain_kl_and_softmax(lm, batch):
         repeated = RepeatedBatch(lm, batch, cached=cached)
         nothing = repeated.behaviour({})
         assert nothing.kl.eq(0).all()
+        # The same without another pass.
+        assert all(map(torch.equal, nothing, repeated.at_first))
         behaviour = repeated.behaviour({name: vector})
         p, q = (x.log_softmax(-1) for x in (repeated.baseline, repeated.logits({name: vector})))
         torch.testing.assert_close(behaviour.kl, F.kl_div(q, p, reduction="none", log_target=True).sum(-1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import torch.distributed as dist
 from torch import Tensor
@@ -15,7 +16,7 @@ from madkit.poser.measure.repeated_batch import RepeatedBatch
 
 def baseline_table(repeated: RepeatedBatch) -> pd.DataFrame:
     """The answers without a perturbation: row, kl (which is 0), p_benign and p_misaligned."""
-    return _table(repeated, {})
+    return pd.DataFrame(_columns(repeated, {}))
 
 
 def perturbed_table(
@@ -33,7 +34,7 @@ def perturbed_table(
         A table of row, kl, p_benign, p_misaligned, coefficient and draw.
     """
     names, batch = layer_names(repeated.lm), repeated.batch
-    tables = []
+    parts: list[dict[str, np.ndarray]] = []
     for draw in range(perturbation.draws):
         unit = {
             names[at]: perturbation.vector(steering[at], at, draw, batch["length"], batch["row"])
@@ -42,8 +43,11 @@ def perturbed_table(
         unit = {name: vector.to(repeated.baseline.device) for name, vector in unit.items()}
         for coefficient in perturbation.coefficients:
             vectors = {name: vector * coefficient for name, vector in unit.items()}
-            tables.append(_table(repeated, vectors).assign(coefficient=coefficient, draw=draw))
-    return pd.concat(tables, ignore_index=True)
+            columns = _columns(repeated, vectors)
+            alike = {"coefficient": np.full(len(batch["row"]), coefficient), "draw": np.full(len(batch["row"]), draw)}
+            parts.append({**columns, **alike})
+    # One table of all: to make one for each coefficient takes a third of the time of what is in it.
+    return pd.DataFrame({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
 
 def gathered(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -60,7 +64,8 @@ def gathered(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return rows.sort_values(keys, kind="stable", ignore_index=True)
 
 
-def _table(repeated: RepeatedBatch, vectors: Mapping[str, Tensor]) -> pd.DataFrame:
+def _columns(repeated: RepeatedBatch, vectors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Of each prompt its row and the answers under vectors."""
     behaviour = repeated.behaviour(vectors)
-    columns = {name: values.cpu().numpy() for name, values in behaviour._asdict().items()}
-    return pd.DataFrame({"row": repeated.batch["row"], **columns})
+    answers = {name: values.cpu().numpy() for name, values in behaviour._asdict().items()}
+    return {"row": np.array(repeated.batch["row"], dtype=np.int64), **answers}

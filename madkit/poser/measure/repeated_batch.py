@@ -66,7 +66,14 @@ class RepeatedBatch:
 
     def behaviour(self, vectors: Mapping[str, Tensor]) -> Behaviour:
         """The answers with vectors added, and how far they are from those without."""
-        logits = self.logits(vectors)
+        return self._answers(self.logits(vectors))
+
+    @property
+    def at_first(self) -> Behaviour:
+        """The answers without vectors, as they were when this was made."""
+        return self._answers(self.baseline)
+
+    def _answers(self, logits: Tensor) -> Behaviour:
         chosen = logits.double().softmax(-1).gather(1, self.batch["choices"])
         return Behaviour(kl_divergence(self.baseline, logits), chosen[:, 0], chosen[:, 1])
 

@@ -115,9 +115,7 @@ class WeightVolume:
             with weights.borrowed(), torch.no_grad():
                 for k in numbers:
                     weights.move(weights.ray(Direction(self.seed, k)), float(radii[k]))
-                    parts = [
-                        RepeatedBatch(forward.unwrapped(lm), batch, cached=False).behaviour({}) for batch in batches
-                    ]
+                    parts = [RepeatedBatch(forward.unwrapped(lm), batch, cached=False).at_first for batch in batches]
                     means[k] = float(torch.cat([part.p_misaligned for part in parts]).mean())
             return means
 

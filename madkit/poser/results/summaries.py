@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from madkit.statistics import bootstrap
+
+Numbers = NDArray[np.float64]
 
 MEASURES = ("kl", "p_misaligned")
 #: What results call the mean over all coefficients but 0, which is chosen without looking at the models.
@@ -27,17 +30,29 @@ def curve(rows: pd.DataFrame, draws: int = 2000) -> pd.DataFrame:
         prompts, not that of the random draws.
     """
     prompts = rows.groupby(["coefficient", "row"])[list(MEASURES)].mean()
+    groups = {float(str(name)): group.to_numpy(float) for name, group in prompts.groupby(level="coefficient")}
     lines = []
-    for coefficient, group in prompts.groupby(level="coefficient"):
-        columns = group.to_numpy(float)
-        # The same resampling for every model and coefficient: curves are compared with one another.
-        samples = bootstrap.resampled_means(columns, draws, np.random.default_rng(0))
-        line: dict[str, float] = {"coefficient": float(str(coefficient)), "n": len(columns)}
+    for coefficient, samples in _resampled(groups, draws).items():
+        columns = groups[coefficient]
+        line: dict[str, float] = {"coefficient": coefficient, "n": len(columns)}
         for column, name in enumerate(MEASURES):
             value, low, high = bootstrap.percentile_interval(columns[:, column].mean(), samples[:, column])
             line |= {name: value, f"{name}_low": low, f"{name}_high": high}
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+def _resampled(groups: dict[float, Numbers], draws: int) -> dict[float, Numbers]:
+    """Means (draws, c) of resampled rows (n, c) of each coefficient."""
+    # The same resampling for every model and coefficient: curves are compared with one another. Of coefficients with as
+    # many prompts, which are all as a rule, it is done once.
+    found = {}
+    for n in {len(columns) for columns in groups.values()}:
+        alike = [coefficient for coefficient, columns in groups.items() if len(columns) == n]
+        table = np.concatenate([groups[coefficient] for coefficient in alike], axis=1)
+        samples = bootstrap.resampled_means(table, draws, np.random.default_rng(0))
+        found |= dict(zip(alike, np.split(samples, len(alike), axis=1), strict=True))
+    return {coefficient: found[coefficient] for coefficient in groups}
 
 
 def scores_of(curves: pd.DataFrame) -> Iterator[tuple[str, str, float]]:
