@@ -5,8 +5,8 @@ In all of them a detector is a feature, whether the adapter was on (False is the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -61,7 +61,7 @@ def scores_table(
                     rank_zero_warn(f"{variant}/{name} is not aggregated by {method}: {error}")
                     continue
                 parts.append(_part(scores_of_sites[0].rows, variant, name, "aggregate", None, method, combined))
-    return pd.concat(parts, ignore_index=True)
+    return _joined(parts)
 
 
 def calibration_table(sites: Mapping[SiteKey, SiteScores]) -> pd.DataFrame:
@@ -72,7 +72,7 @@ def calibration_table(sites: Mapping[SiteKey, SiteScores]) -> pd.DataFrame:
         for index, name in enumerate(scores.names)
         if name != PROBE
     ]
-    return pd.concat(parts, ignore_index=True)[["row", "feature", "adapter", "score", "site", "value"]]
+    return _joined(parts)[["row", "feature", "adapter", "score", "site", "value"]]
 
 
 def results_table(
@@ -207,6 +207,15 @@ def _columns(name: str, interval: Interval, prefix: str) -> dict[str, float]:
     return {name: interval.value, f"{prefix}low": interval.low, f"{prefix}high": interval.high}
 
 
+class _Part(NamedTuple):
+    """The scores of a detector at a site, or aggregated."""
+
+    rows: NDArray[np.int64]
+    values: NDArray[np.float64]
+    keys: tuple[Any, ...]
+    """Its `RESULT_KEYS`."""
+
+
 def _part(
     rows: NDArray[np.int64],
     variant: Variant,
@@ -215,7 +224,14 @@ def _part(
     layer: int | None,
     aggregation: str,
     values: NDArray[np.float64],
-) -> pd.DataFrame:
-    names = {"feature": variant.feature, "adapter": variant.adapter, "score": score, "site": site}
-    columns = {"layer": layer_column(layer, len(rows)), "aggregation": aggregation, "value": values}
-    return pd.DataFrame({"row": rows, **names, **columns})
+) -> _Part:
+    return _Part(rows, values, (variant.feature, variant.adapter, score, site, layer, aggregation))
+
+
+def _joined(parts: Sequence[_Part]) -> pd.DataFrame:
+    """All of them, one under the other; a table for each would take longer than to score."""
+    named = pd.DataFrame([part.keys for part in parts], columns=RESULT_KEYS)
+    named["layer"] = pd.array([pd.NA if part.keys[4] is None else part.keys[4] for part in parts], dtype="Int64")
+    table = named.take(np.repeat(np.arange(len(parts)), [len(part.rows) for part in parts])).reset_index(drop=True)
+    table.insert(0, "row", np.concatenate([part.rows for part in parts]))
+    return table.assign(value=np.concatenate([part.values for part in parts]))

@@ -45,8 +45,8 @@ class DrawnCurve:
         false, true = false[bends], true[bends]
         n, m = int(false[-1]), int(true[-1])
         self.fpr, self.odds = fpr, n / m
-        equal = (np.arange(k + 1)[:, None] / k for k in (n, m))
-        self.value = _statistics(*equal, [_Corners.at(false, true)], fpr, self.odds)[0][0]
+        normal, other = (np.arange(k + 1)[:, None] / k for k in (n, m))
+        self.value = _statistics(normal, other, [_Corners.at(false, true)], fpr, self.odds)[0][0]
         self.order = RowOrder(order, anomalous, groupings, fpr)
         # At the low end the gap that is left over lies where it harms, at the high end where it helps.
         self.sides: list[_Corners] = []
@@ -68,7 +68,7 @@ def intervals(curves: Sequence[DrawnCurve]) -> list[list[Interval]]:
     levels = np.array([curve.order.level for curve in curves])
     # Many quantiles at once: of three columns most of the time is the call's.
     for level in np.unique(levels):
-        chosen = np.flatnonzero(levels == level)
+        chosen = np.flatnonzero(levels == level).tolist()
         for side, at in enumerate((level, 1 - level)):
             found = np.stack([np.concatenate(curves[i].found[side]) for i in chosen], axis=1)
             ends[side][chosen] = np.quantile(found, at, axis=0)

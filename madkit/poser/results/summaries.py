@@ -46,7 +46,7 @@ def _resampled(groups: dict[float, Numbers], draws: int) -> dict[float, Numbers]
     """Means (draws, c) of resampled rows (n, c) of each coefficient."""
     # The same resampling for every model and coefficient: curves are compared with one another. Of coefficients with as
     # many prompts, which are all as a rule, it is done once.
-    found = {}
+    found: dict[float, Numbers] = {}
     for n in {len(columns) for columns in groups.values()}:
         alike = [coefficient for coefficient, columns in groups.items() if len(columns) == n]
         table = np.concatenate([groups[coefficient] for coefficient in alike], axis=1)
