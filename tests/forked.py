@@ -82,8 +82,11 @@ def run_two(words, folder, options=TWO):
     return in_two(partial(main, words), folder) if CAN_FORK else run_launched(words)
 
 
-def in_two(function, folder):
-    """Call a function in two processes, whose environment is that of a process group; what the first one has said."""
+def in_two(function, folder, limit=300):
+    """Call a function in two processes, whose environment is that of a process group; what the first one has said.
+
+    Both are killed, and the test fails, where they have not ended within `limit` seconds.
+    """
     if not CAN_FORK:
         pytest.skip("a process that may have used a GPU cannot be copied")
     with socket.socket() as free:
@@ -95,13 +98,14 @@ def in_two(function, folder):
         _Copy(function, log, {**ENVIRONMENT, **both, "RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank, log in enumerate(logs)
     ]
+    deadline = time.monotonic() + limit
     while None in (statuses := [copy.poll() for copy in copies]):
-        if any(statuses):  # the other one would wait for it
+        if any(statuses) or time.monotonic() > deadline:  # the other one would wait for it, or they wait for each other
             for copy, status in zip(copies, statuses, strict=True):
                 if status is None:
                     copy.kill()
         time.sleep(0.01)
-    assert statuses == [0, 0], "\n".join(log.read_text()[-3000:] for log in logs)
+    assert statuses == [0, 0], "\n".join([f"ended with {statuses}", *(log.read_text()[-3000:] for log in logs)])
     return logs[0].read_text()
 
 

@@ -33,6 +33,19 @@ def test_weights_come_back_bit_for_bit_and_tied_ones_move_once(kind, dtype):
         weights.move(ray, 1.0)
 
 
+def test_memory_that_is_put_behind_a_parameter_later_is_what_moves():
+    """As FSDP2 does in its first forward pass."""
+    lm = make_lm()
+    weights = Weights(lm)
+    for p in lm.parameters():
+        p.data = p.data.clone()
+    before = torch.cat([p.detach().flatten() for p in lm.parameters()]).double()
+    with weights.borrowed():
+        weights.move(weights.ray(Direction(0, 0)), 3.0)
+        moved = torch.cat([p.detach().flatten() for p in lm.parameters()]).double()
+    assert float((moved - before).norm()) == pytest.approx(3.0, rel=1e-5)
+
+
 def test_a_ray_is_what_its_parts_add_up_to():
     lm = make_lm()
     scales = {n: torch.rand_like(p) + 0.5 for n, p in lm.named_parameters()}

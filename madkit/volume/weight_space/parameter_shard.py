@@ -45,13 +45,22 @@ class ParameterShard:
                 first = min(chunk * rank, size[dim])
                 start[dim], size[dim] = start[dim] + first, min(chunk, size[dim] - first)
         self.start, self.size = start, size
-        distributed: Any = parameter
-        local: Tensor = distributed.to_local() if placements else parameter
-        self.local = local.detach()
+        self._parameter: Any = parameter
         if list(self.local.shape) != size:
             raise ConfigError(
                 f"parameter {name!r} holds {list(self.local.shape)} here, not {size} as its placement says"
             )
+
+    @property
+    def local(self) -> Tensor:
+        """The part itself, without gradients.
+
+        It is asked for anew each time: the first forward pass of an FSDP2 model, in some versions of torch, puts other
+        memory behind its parameters, and what is written to the old one would change nothing.
+        """
+        here = self._parameter
+        local: Tensor = here.to_local() if getattr(here, "placements", ()) else here
+        return local.detach()
 
     @property
     def sharded(self) -> bool:
