@@ -106,7 +106,7 @@ def load_causal_lm(
                 lm, info = model_class(config).from_pretrained(
                     base_folder(base, argument),
                     dtype=number_format,
-                    attn_implementation=implementation_of(attention),
+                    attn_implementation=implementation_of(attention, config),
                     device_map=device_map,
                     trust_remote_code=trust_remote_code,
                     use_safetensors=True,  # a pickle is never loaded
@@ -143,7 +143,7 @@ def skeleton(
 
     with explained(argument, base, "architecture"):
         try:
-            return build(implementation_of(attention))
+            return build(implementation_of(attention, config))
         except (ValueError, ImportError) as error:
             build(None)  # without a choice of attention it fails, too, where that is not to blame
             option = _beside(argument, "attention")

@@ -20,6 +20,11 @@ def model_class(config: PretrainedConfig) -> Any:
     return AutoModelForImageTextToText if first and not second else AutoModelForCausalLM
 
 
-def implementation_of(attention: str) -> str | None:
-    """The attention implementation as transformers takes it: None for the best that the architecture has."""
-    return None if attention == "auto" else attention
+def implementation_of(attention: str, config: PretrainedConfig) -> str | None:
+    """The attention implementation as transformers takes it: None for the best that the architecture has.
+
+    ``sdpa`` knows no soft caps, and transformers up to 5.18 would take it for Gemma 2 all the same, and leave them out.
+    """
+    if attention != "auto":
+        return attention
+    return "eager" if getattr(config.get_text_config(decoder=True), "attn_logit_softcapping", None) else None

@@ -43,7 +43,7 @@ def new_causal_lm(config: PretrainedConfig, *, attention: str = "auto") -> PreTr
         ConfigError: the options of the architecture do not fit together, or madkit cannot read it.
     """
     try:
-        lm = model_class(config).from_config(config, attn_implementation=implementation_of(attention))
+        lm = model_class(config).from_config(config, attn_implementation=implementation_of(attention, config))
     except Exception as error:  # each architecture checks its options in its own way
         raise ConfigError(f"model.config of {config.model_type!r}: {first_line(error)}") from error
     check_forward(lm.eval(), "model.config.model_type", str(config.model_type))
