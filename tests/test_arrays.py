@@ -43,7 +43,7 @@ READ = {
     "sparse COO": lambda x: torch.from_numpy(x).to_sparse(),
     "sparse CSR": lambda x: torch.from_numpy(x).to_sparse_csr(),
     "scipy CSR": scipy.sparse.csr_matrix,
-    "scipy COO array": lambda x: scipy.sparse.coo_array(x[:, ::-1])[:, [1, 0]],
+    "scipy COO array": scipy.sparse.coo_array,
     "scipy DOK": scipy.sparse.dok_array,
     "masked, nothing hidden": lambda x: np.ma.masked_greater(x, 1e9),
     "matrix": np.asmatrix,

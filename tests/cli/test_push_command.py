@@ -55,6 +55,7 @@ def hub(monkeypatch):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("HF_ENDPOINT", server.address)
     monkeypatch.setenv("HF_TOKEN", "hf_of_a_test")
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.address)  # read where it is imported
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     yield server
     server.shutdown()

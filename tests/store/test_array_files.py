@@ -35,7 +35,7 @@ def write(path, kind):
         made = {
             name: Dataset.from_dict({f"resid.{k}": lists(X[rows, k]) for k in range(3)}) for name, rows in part.items()
         }
-        DatasetDict(made).save_to_disk(file)
+        DatasetDict(made).save_to_disk(str(file))
         return file / "trusted" if kind == "dataset" else file
     return file
 
