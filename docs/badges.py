@@ -12,8 +12,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "badges"
-#: Height of a badge, width of a letter, and space beside a text; in pixels.
-HEIGHT, LETTER, SPACE = 20, 6.4, 6
+#: Height of a badge, and space beside a text; in pixels.
+HEIGHT, SPACE = 20, 6
+#: Widths of narrow and of other letters at 11 pixels, about.
+NARROW, LETTER = 4.0, 6.9
 
 
 def badges() -> dict[str, str]:
@@ -32,7 +34,7 @@ def badges() -> dict[str, str]:
 
 def drawn(label: str, value: str) -> str:
     """Two fields side by side; a text has the width it is given, whatever the font."""
-    widths = [round(len(text) * LETTER + 2 * SPACE) for text in (label, value)]
+    widths = [round(sum(NARROW if x in " .|ijlf" else LETTER for x in text) + 2 * SPACE) for text in (label, value)]
     starts, total = (0, widths[0]), sum(widths)
     fields = "".join(
         f'<rect x="{x}" width="{width}" height="{HEIGHT}" fill="{fill}"/>'
