@@ -9,7 +9,8 @@
 #   make figures POSER=              without the models that are compared in pairs
 #   make figures BASES=train         also train the small base models, which bases/ has already
 #   make figures BENIGN=             without a benign control beside each run
-#   make figures SEEDS="0 1 2"       each run with three seeds; those beyond 0 in runs/<model>@<seed>
+#   make figures SEEDS="0 1 2"       each run with three seeds; those beyond 0 in runs/<model>@<seed>, on bases of their own
+#   make figures SEEDS="0 1 2" BASES=shared     all on the base of seed 0, which takes half as long
 #   make figures JOBS=8              eight stages side by side (default: one per core, one thread each)
 #   make figures LAUNCH="srun -c 8"  each stage through a scheduler
 

@@ -9,7 +9,7 @@ from madkit.runs.naming import folder_name
 from madkit.study.poser_family import family_job
 from madkit.study.recipe_folder import RecipeFolder
 from madkit.study.run_chain import RunChain, short_recipes
-from madkit.study.studied_model import StudiedModel
+from madkit.study.studied_model import Bases, StudiedModel
 from madkit.study.study_job import StudyJob
 
 
@@ -26,7 +26,7 @@ class DetectionStudy:
         poser: families of models that are compared in pairs.
         over: what is laid over the recipes of `predict` and `test`: ``encoders``, ``lora``, ``volume``.
         benign: whether each run has a control beside it.
-        train_bases: whether the bases of small models are trained here.
+        bases: which bases of small models are trained here, as in `StudiedModel`.
 
     Raises:
         ConfigError: a model has no recipe, or a name is none of a folder.
@@ -44,14 +44,14 @@ class DetectionStudy:
         poser: Sequence[str] = (),
         over: Sequence[str] = ("encoders", "lora"),
         benign: bool = True,
-        train_bases: bool = False,
+        bases: Bases = "shipped",
     ) -> None:
         self._recipes = RecipeFolder(recipes)
         self._runs, self._out, self._poser = runs, out, list(poser)
         self._datasets = [folder_name(dataset, "datasets") for dataset in datasets]
         self._over, self._benign = list(over), benign
         self._models = [
-            StudiedModel(folder_name(model, "models"), self._recipes, runs, seed, train_base=train_bases)
+            StudiedModel(folder_name(model, "models"), self._recipes, runs, seed, bases=bases)
             for seed in seeds
             for model in models
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from madkit.runs.shipped import shipped
 from madkit.study.recipe_folder import TINY, RecipeFolder, configs
@@ -10,32 +11,36 @@ from madkit.study.study_job import StudyJob
 
 ENCODERS = ("flow", "sae")
 
+Bases: TypeAlias = Literal["shipped", "shared", "train"]
+"""Which bases of small models are trained here: those of other seeds than 0, none, or all."""
+
 
 class StudiedModel:
     """A row of runs: those of a model with a seed, in ``<runs>/<model>``, or ``<runs>/<model>@<seed>``.
 
-    A small model has a base that comes with madkit, or one that is trained, as are those of other seeds than 0.
+    A small model has a base that comes with madkit, or one that is trained.
 
     Args:
         model: the name of its recipe.
         recipes: where that is.
         runs: the folder of all runs.
         seed: 0 for what the recipes say.
-        train_base: whether a small model's base is trained also for seed 0.
+        bases: ``shipped``: the base of seed 0 comes with madkit, and each other seed trains its own. ``shared``: all
+            seeds have that of seed 0. ``train``: each trains its own.
 
     Raises:
         ConfigError: the model has no recipe.
     """
 
     def __init__(
-        self, model: str, recipes: RecipeFolder, runs: Path, seed: int = 0, *, train_base: bool = False
+        self, model: str, recipes: RecipeFolder, runs: Path, seed: int = 0, *, bases: Bases = "shipped"
     ) -> None:
         self.model = model
         self.recipes = recipes
         self.recipe = recipes.of_model(model)
         self.seed = seed
         self.run = runs / (f"{model}@{seed}" if seed else model)
-        self.trains_base = model.startswith(TINY) and (train_base or seed != 0)
+        self.trains_base = model.startswith(TINY) and (bases == "train" or (bases == "shipped" and seed != 0))
 
     @property
     def base(self) -> list[Path]:

@@ -211,6 +211,14 @@ def test_further_seeds_are_further_rows_of_runs(plan):
     assert "runs/tiny-mistral runs/llama runs/tiny-mistral@1 runs/llama@1 runs/tiny-mistral@2" in lines[-1]
 
 
+def test_seeds_may_share_a_base(plan):
+    chosen = ["--seeds", "0", "1", "--models", "tiny-mistral", "--datasets", "nli", "--poser", "--bases", "shared"]
+    lines = [" ".join(words) for _, words in plan(*chosen)]
+    assert not any("base.yaml" in line or ".base " in line for line in lines)
+    assert sum("--seed_everything 1 --data.seed 1" in line for line in lines) == 1
+    assert sum("runs/tiny-mistral@1/flow" in line and "--seed_everything 1" in line for line in lines) == 1
+
+
 def test_models_under_stress_are_tuned_beside_the_plain_one(project, plan):
     lines = plan("stress", "--datasets", "squaring")
     assert [stage for stage, _ in lines] == ["run"] * 9 + ["figures"]

@@ -32,7 +32,7 @@ def study(
     seeds: list[int] | None = None,
     poser: list[str] | None = None,
     over: list[str] | None = None,
-    bases: Literal["shipped", "train"] = "shipped",
+    bases: Literal["shipped", "shared", "train"] = "shipped",
     benign: bool = True,
     runs: str = "runs",
     out: str | None = None,
@@ -54,7 +54,8 @@ def study(
         seeds: Each run with these seeds, 0 by default; those of others lie in MODEL@SEED.
         poser: Families of models that are compared in pairs; by default tiny-poser, none where it is given without any.
         over: What is laid over predict.yaml and test.yaml, by default encoders and lora; volume is another one.
-        bases: Whether small base models are those that come with madkit, or trained here.
+        bases: Bases of small models. "shipped": that of seed 0 comes with madkit, and other seeds train their own.
+            "shared": all seeds have that of seed 0, and differ in data and LoRA alone. "train": all are trained here.
         benign: Whether each run has a benign control beside it.
         runs: Folder of the runs.
         out: Folder of the figures; by default figures, and figures/doses, figures/stress or figures/pairs for those.
@@ -87,7 +88,7 @@ def study(
             poser=["tiny-poser"] if poser is None else poser,
             over=["encoders", "lora"] if over is None else over,
             benign=benign,
-            train_bases=bases == "train",
+            bases=bases,
         ).jobs()  # fmt: skip
     runner = JobRunner(planned, shlex.split(launch), jobs or os.cpu_count() or 1)
     due = runner.due()
