@@ -163,7 +163,7 @@ def _convert(file: Path, folder: Path, argument: str, base: str) -> None:
         ) from error
     # As a model of its own: transformers writes none that it takes for quantised, and names it by what the file says.
     lm.hf_quantizer = None
-    del lm.config.quantization_config
+    vars(lm.config).pop("quantization_config", None)  # which early versions of transformers 5 leave out
     lm.config._name_or_path = base
     lm.to(getattr(torch, number_format)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -1,5 +1,6 @@
 """A LoRA covers all that it names, and what `fit` saves of it gives the tuned model when it is added to the base."""
 
+import inspect
 import json
 import shutil
 import warnings
@@ -177,5 +178,8 @@ def test_a_lora_that_leaves_layers_as_they_are_says_so(options, said):
     ],
 )
 def test_a_lora_where_no_text_passes_is_refused(family, targets, idle):
+    lm = make_family(family)
+    if family == "Mamba" and "self.dt_proj(" in inspect.getsource(type(lm.backbone.layers[0].mixer)):
+        pytest.skip("this version of transformers calls dt_proj, so that a LoRA on it acts")
     with pytest.raises(ConfigError, match=f"reaches {idle}.*`target_modules: auto`"):
-        adapters.attach_lora(make_family(family), {"r": 2, "target_modules": targets})
+        adapters.attach_lora(lm, {"r": 2, "target_modules": targets})
