@@ -34,7 +34,7 @@ the chain, with its status. Given again, the same chain skips what is complete a
 
 _STAGES = ("fit", "validate", "predict", "test")
 #: What a stage imports only when it works, so that a mistake is told at once. Together it takes up to a second.
-_LATER = {
+LATER = {
     "fit": ("datasets", "peft", "torch.utils.tensorboard", "matplotlib.figure", "matplotlib.backends.backend_agg"),
     "validate": ("datasets", "peft"),
     "predict": ("datasets", "peft"),
@@ -170,7 +170,7 @@ def _import_stages(stages: Sequence[Sequence[str]]) -> None:
 
     for _, *options in stages:
         import_named(options)
-    shared = Counter(module for stage, *_ in stages for module in _LATER[stage])
+    shared = Counter(module for stage, *_ in stages for module in LATER[stage])
     for module in [module for module, count in shared.items() if count > 1]:
         with suppress(ImportError):  # the stage that needs it will say so
             import_module(module)

@@ -7,17 +7,31 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from madkit.errors import ConfigError
 from madkit.study.study_job import StudyJob
 
 #: One thread each, side by side, is faster than one stage with many: neither start-up nor small matrices use several
 #: cores. Several bars of progress would overwrite one another.
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MADKIT_PROGRESS": "lines", "TOKENIZERS_PARALLELISM": "false",
 }  # fmt: skip
 _PAUSE = 0.05
+
+
+class RunningJob(Protocol):
+    """A job that runs in another process, as a `subprocess.Popen`."""
+
+    def poll(self) -> int | None:
+        """Its exit status, minus the number of the signal that ended it; None while it runs."""
+
+    def send_signal(self, sig: int, /) -> None:
+        """Send it a signal, unless it has ended."""
+
+    def wait(self) -> int:
+        """Wait for its end."""
 
 
 class JobRunner:
@@ -27,15 +41,23 @@ class JobRunner:
         jobs: each file is the target of one of them at most.
         launch: words before each command, such as those of a scheduler.
         side_by_side: how many run at the same time.
+        start: starts a command (the words after ``madkit``) on this machine; in a process of its own by default.
 
     Raises:
         ConfigError: a file that is needed is not there, and no job makes it.
     """
 
-    def __init__(self, jobs: Sequence[StudyJob], launch: Sequence[str] = (), side_by_side: int = 1) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[StudyJob],
+        launch: Sequence[str] = (),
+        side_by_side: int = 1,
+        start: Callable[[Sequence[str]], RunningJob] | None = None,
+    ) -> None:
         self._jobs = list(jobs)
         self._launch = list(launch)
         self._side_by_side = side_by_side
+        self._start_here = start
         self._of = {job.target: job for job in jobs}
         missing = [path for job in jobs for path in job.needs if path not in self._of and not path.is_file()]
         if missing:
@@ -63,7 +85,7 @@ class JobRunner:
         """
         total, begun, status = len(self.due()), 0, 0
         waiting = list(self._jobs)
-        running: dict[StudyJob, subprocess.Popen[bytes]] = {}
+        running: dict[StudyJob, RunningJob] = {}
         try:
             while running or (waiting and not status):
                 status = self._collect(running, waiting) or status
@@ -85,13 +107,11 @@ class JobRunner:
             raise
         return status
 
-    def _may_begin(
-        self, job: StudyJob, waiting: Sequence[StudyJob], running: dict[StudyJob, subprocess.Popen[bytes]]
-    ) -> bool:
+    def _may_begin(self, job: StudyJob, waiting: Sequence[StudyJob], running: dict[StudyJob, RunningJob]) -> bool:
         unfinished = {other.target for other in (*waiting, *running)}
         return unfinished.isdisjoint((*job.needs, *job.after))
 
-    def _collect(self, running: dict[StudyJob, subprocess.Popen[bytes]], waiting: Sequence[StudyJob]) -> int:
+    def _collect(self, running: dict[StudyJob, RunningJob], waiting: Sequence[StudyJob]) -> int:
         """Let go of what has ended; the status of the first that failed."""
         failed = 0
         for job, process in list(running.items()):
@@ -109,10 +129,12 @@ class JobRunner:
             )  # fmt: skip
         return failed
 
-    def _start(self, job: StudyJob, place: str) -> subprocess.Popen[bytes]:
+    def _start(self, job: StudyJob, place: str) -> RunningJob:
         print(f"[study: {place}] {line_of(job)}", file=sys.stderr, flush=True)
+        if self._start_here is not None and job.launched and not self._launch:
+            return self._start_here(job.command())
         launch = self._launch if job.launched else []
-        environment = {**_ENVIRONMENT, **os.environ}
+        environment = {**ENVIRONMENT, **os.environ}
         try:
             return subprocess.Popen([*launch, sys.executable, "-m", "madkit", *job.command()], env=environment)
         except OSError as error:

@@ -103,7 +103,7 @@ def test_what_several_stages_import_later_is_imported_before_them(monkeypatch, s
 
 
 def test_what_stages_import_later_is_there_to_be_imported():
-    assert all(find_spec(module) is not None for modules in chain._LATER.values() for module in modules)
+    assert all(find_spec(module) is not None for modules in chain.LATER.values() for module in modules)
 
 
 CHAIN = """

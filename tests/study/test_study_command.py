@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from madkit.cli.command import main
+from madkit.cli.job_server import WORKS_HERE
 from madkit.study import JobRunner, StudyJob
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -274,6 +275,7 @@ def test_doses_of_one_training_are_read_and_judged_one_after_the_other(project, 
             return 0
 
     monkeypatch.setattr(subprocess, "Popen", Process)
+    monkeypatch.setattr("madkit.cli.commands.study.WORKS_HERE", False)
     assert main(["study", *words]) == 0
     fit, chain, figures = begun
     assert "--config recipes/doses.yaml --run runs/tiny-llama/doses" in fit and not stale.exists()
@@ -355,3 +357,44 @@ def test_a_signal_is_passed_on_to_what_runs(tmp_path):
     _, said = process.communicate(timeout=60)
     assert process.returncode == 143 and "the same command continues" in said
     assert (tmp_path / "log").read_text().split().count("ended") >= 1
+
+
+@pytest.mark.skipif(not WORKS_HERE, reason="jobs are processes of their own here")
+def test_jobs_here_are_copies_of_one_process(tmp_path):
+    """Each sees its own words and ends with its own status; a signal reaches it, and ends it in order."""
+    (tmp_path / "said.py").write_text(
+        "import os, sys, time\n"
+        "print('torch' in sys.modules, os.getppid(), os.environ['MADKIT_PROGRESS'], *sys.argv[1:], flush=True)\n"
+        "time.sleep(60 * (sys.argv[-1] == 'slow.yaml'))\n"
+    )
+    (tmp_path / "study.py").write_text(
+        "import os, signal, time\n"
+        "from pathlib import Path\n"
+        "from madkit.cli.job_server import JobServer\n"
+        "from madkit.study import JobRunner, StudyJob\n"
+        "if __name__ == '__main__':\n"
+        "    server = JobServer({'MADKIT_PROGRESS': 'lines'})\n"
+        "    words = {name: ('fit', '--with', 'said.py', '--config', name) for name in ('a.yaml', 'slow.yaml')}\n"
+        "    print(os.getpid(), JobRunner([StudyJob(Path('a'), words['a.yaml'])], start=server).run(), flush=True)\n"
+        "    job = server(words['slow.yaml'])\n"
+        "    while 'slow' not in Path('out').read_text():\n"
+        "        assert job.poll() is None\n"
+        "        time.sleep(0.01)\n"
+        "    job.send_signal(signal.SIGTERM)\n"
+        "    print(job.wait(), job.poll(), flush=True)\n"
+        "    job.send_signal(signal.SIGTERM)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "MADKIT_PROGRESS"}
+    with (tmp_path / "out").open("w") as out:
+        ended = subprocess.run(
+            [sys.executable, "study.py"],
+            cwd=tmp_path, stdout=out, stderr=subprocess.PIPE, text=True, timeout=120,
+            env={**environment, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    first, study, second, last = (line.split() for line in (tmp_path / "out").read_text().splitlines())
+    assert first[0] == second[0] == "True" and first[1] == second[1] != study[0]
+    assert first[2:] == ["lines", "fit", "--with", "said.py", "--config", "a.yaml"] and second[-1] == "slow.yaml"
+    assert study[1] == "2" and "recipe='a.yaml' cannot be read" in ended.stderr
+    assert "[study] status 2 of: madkit fit" in ended.stderr
+    assert last == ["143", "143"] and "interrupted; the same command continues" in ended.stderr

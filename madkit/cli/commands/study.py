@@ -12,9 +12,10 @@ from typing import Literal
 from madkit.cli.chain import split
 from madkit.cli.commands.recipes import write_recipes
 from madkit.cli.early_errors import refuse_early
+from madkit.cli.job_server import WORKS_HERE, JobServer
 from madkit.errors import ConfigError
 from madkit.study import DetectionStudy, DoseStudy, JobRunner, PairStudy, StressStudy, StudyJob
-from madkit.study.job_runner import line_of
+from madkit.study.job_runner import ENVIRONMENT, line_of
 from madkit.study.pair_study import MEMBERS as PAIRED
 from madkit.study.poser_family import MEMBERS
 
@@ -90,7 +91,8 @@ def study(
             benign=benign,
             bases=bases,
         ).jobs()  # fmt: skip
-    runner = JobRunner(planned, shlex.split(launch), jobs or os.cpu_count() or 1)
+    server = JobServer(ENVIRONMENT) if WORKS_HERE else None
+    runner = JobRunner(planned, shlex.split(launch), jobs or os.cpu_count() or 1, server)
     due = runner.due()
     _refuse_early(due)
     if dry_run:
