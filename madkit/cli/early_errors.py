@@ -41,15 +41,14 @@ def refuse_early(stage: str, options: Sequence[str]) -> None:
             class of madkit's is misspelt; no run folder is named.
     """
     layers = list(stated_layers(options))
+    # None are known with other versions than those that help is stored of; what madkit's own sources say holds for all.
     known = known_options(stage)
-    if not known:
-        return
     for word, following in itertools.zip_longest(options, options[1:], fillvalue=""):
-        if word.startswith("--") and word != "--" and not _exists(word[2:].partition("=")[0], known):
+        if known and word.startswith("--") and word != "--" and not _exists(word[2:].partition("=")[0], known):
             value = "" if "=" in word or following.startswith("--") else f" {following}"
             raise ConfigError(one_line(f"Unrecognized arguments: {word}{value}".rstrip(), sorted(known)))
     for layer in layers:
-        for option in _stated(layer):
+        for option in _stated(layer) if known else ():
             if not _exists(option, known):
                 raise ConfigError(one_line(f"Subcommand {stage!r} does not accept option {option!r}", sorted(known)))
         _require_kinds(stage, layer.get("trainer"))
