@@ -47,7 +47,7 @@ def alone(lm, ids, layer, move):
     """Logits after one prompt alone, whose hidden states behind a layer go through `move`."""
 
     def hook(module, args, output):
-        return move(output[0], *()) if isinstance(output, tuple) else move(output)
+        return (move(output[0]), *output[1:]) if isinstance(output, tuple) else move(output)
 
     handle = layers_of(lm)[layer].register_forward_hook(hook)
     try:
