@@ -51,16 +51,16 @@ def averages(rows: pd.DataFrame, columns: tuple[str, str, str] | None = None) ->
 
 
 def numbers(results: Results) -> dict[str, dict[str, dict[str, Average]]]:
-    """Everything that the lower panels show."""
-    rows = results.aggregated()
+    """Everything that the lower panels show, of all seeds; the upper ones show the first."""
+    rows = results.over_seeds(lambda part: part.aggregated())
     rows = rows[(rows["subset"] == "all") & (rows["setting"] == "online") & ~rows["control"]]
-    benign = benign_rows(results)
+    benign = results.over_seeds(benign_rows)
     found = {
         "auroc": averages(rows),
         "tpr": averages(rows, _TPR),
         "benign": averages(benign[benign["subset"] == "all"]),
     }
-    ways = results.table("detection/thresholds.parquet")
+    ways = results.over_seeds(lambda part: part.table("detection/thresholds.parquet"))
     for way in _WAYS:
         part = ways[
             (ways["method"] == way)
@@ -182,6 +182,7 @@ def main() -> None:
         "model": options.model,
         "dataset": options.dataset,
         "datasets": results.datasets_of_models[options.model],
+        "seeds": [results.first_seed, *results.seeds],
     }
     found = {
         what: {

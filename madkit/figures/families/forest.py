@@ -33,12 +33,13 @@ def forest(results: Results) -> Iterator[Sheet]:
     colors = style.model_colors(results.models)
     detectors = _detectors(rows)
     datasets = count_range(rows.groupby("model")["dataset"].nunique())
+    points = f"runs, {1 + len(results.seeds)} seeds of each dataset" if results.seeds else "datasets"
     figure, axes = panel_page(
         "AUROC of every detector, averaged over datasets" + results.shown,
         f"All test prompts, mean of the score over layers; datasets per model: {datasets}; {count_prompts(rows)} per "
         "dataset. Large "
         "points and lines: averages with "
-        "95% intervals, which speak about other datasets too; small points: the datasets. Grey "
+        f"95% intervals, which speak about other datasets too; small points: the {points}. Grey "
         "crosses: the control, the same "
         "detector with the adapter off. The ceiling is told the labels. Own answer: the answer alone, by its "
         "better sign.",
