@@ -135,7 +135,7 @@ STUDY = $(BIN)/madkit study $(1) --runs $(RUNS) --jobs $(JOBS) --launch '$(LAUNC
 named = $(if $(filter file,$(origin $(1))),,--$(2) $($(1)))
 WEIGHTS := $(READY) $(if $(filter smollm2,$(MODELS)),$(SMOLLM2))
 
-figures: | $(WEIGHTS) ## train, detect and draw (about 20 minutes on two cores)
+figures: | $(WEIGHTS) ## train, detect and draw (about 14 minutes on two cores)
 	$(call STUDY) --models $(MODELS) --datasets $(DATASETS) --seeds $(SEEDS) --poser $(POSER) --bases $(BASES) \
 	  --benign $(if $(BENIGN),true,false) --out $(OUT)
 

@@ -54,7 +54,7 @@ def numbers(results: Results) -> dict[str, dict[str, dict[str, Average]]]:
     """Everything that the lower panels show, of all seeds; the upper ones show the first."""
     rows = results.over_seeds(lambda part: part.aggregated())
     rows = rows[(rows["subset"] == "all") & (rows["setting"] == "online") & ~rows["control"]]
-    benign = results.over_seeds(benign_rows)
+    benign = benign_rows(results)
     found = {
         "auroc": averages(rows),
         "tpr": averages(rows, _TPR),
