@@ -141,14 +141,11 @@ def run_launching(words, folder):
 
     The copy imports nothing again, and the second process, which is none, everything.
     """
-    words, log = [*map(str, words)], Path(folder) / "launching.log"
-    if not CAN_FORK:
+    words = [*map(str, words)]
+    if CAN_FORK:
+        in_copy(partial(_as_module, words), folder)
+    else:
         run_launched(words)
-        return
-    copy = _Copy(partial(_as_module, words), log, ENVIRONMENT)
-    while copy.poll() is None:
-        time.sleep(0.01)
-    assert copy.status == 0, log.read_text()[-3000:]
 
 
 def _as_module(words):

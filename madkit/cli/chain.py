@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
@@ -171,6 +171,11 @@ def _import_stages(stages: Sequence[Sequence[str]]) -> None:
     for _, *options in stages:
         import_named(options)
     shared = Counter(module for stage, *_ in stages for module in LATER[stage])
-    for module in [module for module, count in shared.items() if count > 1]:
-        with suppress(ImportError):  # the stage that needs it will say so
+    import_later(module for module, count in shared.items() if count > 1)
+
+
+def import_later(modules: Iterable[str]) -> None:
+    """Import modules of `LATER` now, as far as they are there: the stage that needs one will say so."""
+    for module in modules:
+        with suppress(ImportError):
             import_module(module)

@@ -41,14 +41,13 @@ def refuse_early(stage: str, options: Sequence[str]) -> None:
             class of madkit's is misspelt; no run folder is named.
     """
     layers = list(stated_layers(options))
-    # None are known with other versions than those that help is stored of; what madkit's own sources say holds for all.
     known = known_options(stage)
     for word, following in itertools.zip_longest(options, options[1:], fillvalue=""):
-        if known and word.startswith("--") and word != "--" and not _exists(word[2:].partition("=")[0], known):
+        if word.startswith("--") and word != "--" and not _exists(word[2:].partition("=")[0], known):
             value = "" if "=" in word or following.startswith("--") else f" {following}"
             raise ConfigError(one_line(f"Unrecognized arguments: {word}{value}".rstrip(), sorted(known)))
     for layer in layers:
-        for option in _stated(layer) if known else ():
+        for option in _stated(layer):
             if not _exists(option, known):
                 raise ConfigError(one_line(f"Subcommand {stage!r} does not accept option {option!r}", sorted(known)))
         _require_kinds(stage, layer.get("trainer"))
@@ -67,6 +66,8 @@ def refuse_early(stage: str, options: Sequence[str]) -> None:
 
 
 def _exists(option: str, known: frozenset[str]) -> bool:
+    if not known:  # with other versions than those that help is stored of; what madkit's own sources say holds for all
+        return True
     section, *keys = option.removesuffix("+").split(".")
     if section == "trainer" and keys:
         return keys[0] == "help" or f"trainer.{keys[0].removesuffix('+')}" in known

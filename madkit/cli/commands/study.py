@@ -18,6 +18,7 @@ from madkit.study import DetectionStudy, DoseStudy, JobRunner, PairStudy, Stress
 from madkit.study.job_runner import ENVIRONMENT, line_of
 from madkit.study.pair_study import MEMBERS as PAIRED
 from madkit.study.poser_family import MEMBERS
+from madkit.study.studied_model import Bases
 
 MODELS = ("tiny-llama", "tiny-mistral")
 DATASETS = (
@@ -33,7 +34,7 @@ def study(
     seeds: list[int] | None = None,
     poser: list[str] | None = None,
     over: list[str] | None = None,
-    bases: Literal["shipped", "shared", "train"] = "shipped",
+    bases: Bases = "shipped",
     benign: bool = True,
     runs: str = "runs",
     out: str | None = None,
