@@ -11,6 +11,8 @@
 # never seen, look at the scores, and write a detector of your own. Nothing is downloaded but Python packages.
 #
 # The model is a Llama of 0.2 million parameters that comes with madkit. It shows what the tools do, not what is true of large models.
+# Your numbers will differ from those shown: they are the same again on one machine, but training magnifies the last digits in which
+# processors differ, and ends in another model.
 
 # %%
 # %pip install -q madkit-lm
