@@ -21,8 +21,6 @@ made again by the command that made it.
 
 from __future__ import annotations
 
-import json
-import re
 import warnings
 from collections.abc import Collection, Iterator
 from functools import cached_property
@@ -33,30 +31,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from madkit.errors import ConfigError, StoreError
+from madkit.errors import StoreError
 from madkit.runs.atomic import write_json
 from madkit.runs.fingerprints import digest
 from madkit.runs.naming import folder_name
 from madkit.runs.tables import write_parquet
 from madkit.store.checksums import file_checksum
+from madkit.store.manifest import current_key, read_manifest, write_manifest
 from madkit.store.prompt_rows import check_prompt_rows
 from madkit.store.shards import Shard
 from madkit.store.tensor_file import TensorFile
 from madkit.streaming.validation import sparse_rows
-
-#: What a manifest says.
-_PARTS = {"identity": dict, "sites": list, "layers": list, "widths": dict, "shards": list, "rows": str}
-
-
-def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
-    """Write what a manifest says, with the checksum of it all."""
-    write_json(path, {**manifest, "checksum": _checksum_of(manifest)})
-
-
-def _checksum_of(manifest: dict[str, Any]) -> str:
-    """Of a manifest as it reads from JSON, where tuples are lists and keys are text."""
-    said = {key: value for key, value in manifest.items() if key != "checksum"}
-    return digest(json.loads(json.dumps(said)))
 
 
 class FeatureStore:
@@ -79,36 +64,10 @@ class FeatureStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._files: dict[int, TensorFile] = {}
-        try:
-            manifest = json.loads((folder / "manifest.json").read_text())
-        except FileNotFoundError:
-            raise StoreError(f"no feature store in {str(folder)!r}; make one with `{self.command}`") from None
-        except (OSError, ValueError):
-            raise self._damaged_manifest() from None
-        if not isinstance(manifest, dict):
-            raise self._damaged_manifest()
-        if manifest.get("format") != self.FORMAT:
-            raise StoreError(
-                f"store {str(folder)!r} has format {manifest.get('format')!r} and this madkit reads "
-                f"{self.FORMAT}; delete it and run `{self.command}` again"
-            )
-        if not all(isinstance(manifest.get(part), kind) for part, kind in _PARTS.items()):
-            raise self._damaged_manifest()
-        try:
-            for site in manifest["sites"]:
-                folder_name(site, "site")
-        except ConfigError as error:
-            raise StoreError(f"store {str(folder)!r}: {error}; `{self.command}` did not write it") from None
-        if manifest.get("checksum") != _checksum_of(manifest):
-            raise self._damaged_manifest()
-        self.manifest: dict[str, Any] = manifest
+        self.manifest = read_manifest(folder, self.FORMAT, self.command)
 
     def _save_manifest(self) -> None:
-        write_manifest(self.folder / "manifest.json", self.manifest)
-
-    def _damaged_manifest(self) -> StoreError:
-        path = self.folder / "manifest.json"
-        return StoreError(f"{str(path)!r} is damaged; run `{self.command}` again, which makes it anew")
+        write_manifest(self.folder, self.manifest)
 
     @classmethod
     def key(cls, identity: dict[str, Any]) -> str:
@@ -160,10 +119,10 @@ class FeatureStore:
                 "format": cls.FORMAT, "identity": identity, "sites": sites, "layers": layers or [None] * len(sites),
                 "widths": widths or {}, "shards": layout, "rows": file_checksum(table), "complete": False,
             }  # fmt: skip
-            write_manifest(folder / "manifest.json", manifest)
+            write_manifest(folder, manifest)
             store = cls(folder)
         current = root / "current.json"
-        if current.exists() and _key_in(current) != folder.name:
+        if current.exists() and current_key(root) != folder.name:
             current.unlink()  # what another command asked for is no longer what a next stage is to read
         return store
 
@@ -178,7 +137,7 @@ class FeatureStore:
             StoreError: if there is none or it is incomplete.
         """
         root = Path(root)
-        key = _key_in(root / "current.json")
+        key = current_key(root)
         if key is None:
             raise StoreError(
                 f"no complete store of feature {root.name!r} in {str(root.parent)!r}; run (or continue) `{cls.command}`"
@@ -374,12 +333,3 @@ class FeatureStore:
                 )
             self._files[index] = file
         return self._files[index]
-
-
-def _key_in(path: Path) -> str | None:
-    """The key that ``current.json`` names, if it names one."""
-    try:
-        key = json.loads(path.read_text())["key"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return key if isinstance(key, str) and re.fullmatch(r"[0-9a-f]+", key) else None

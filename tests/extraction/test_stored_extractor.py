@@ -15,7 +15,8 @@ from madkit.extraction.stored_extractor import StoredExtractor, stored_sites
 from madkit.features import SAE, Activations, Flow
 from madkit.lm import adapters, loading
 from madkit.lm.hooks import Hookpoint
-from madkit.store.feature_store import FeatureStore, write_manifest
+from madkit.store.feature_store import FeatureStore
+from madkit.store.manifest import write_manifest
 
 STORES = [folder / kind for folder in (Path("features"), Path("controls")) for kind in ("flow", "sae")]
 
@@ -109,7 +110,7 @@ def test_what_does_not_belong_together_is_refused(copied, bases, capsys, monkeyp
     for part, message in (("dtype", "differ in dtype"), ("adapter", "another adapter"), ("base", "differ in base")):
         content = json.loads(text)
         content["identity"][part] = "other"
-        write_manifest(manifest, content)
+        write_manifest(manifest.parent, content)
         assert message in refused()
     manifest.write_text(text)
     with monkeypatch.context() as patch:

@@ -45,12 +45,12 @@ def _site(evil):
     def do(place):
         from safetensors.torch import load_file, save_file
 
-        from madkit.store.feature_store import write_manifest
+        from madkit.store.manifest import write_manifest
 
         for manifest in _files(place, "features/activations/*/manifest.json"):
             content = json.loads(manifest.read_text())
             old = content["sites"][1]
-            write_manifest(manifest, json.loads(json.dumps(content).replace(old, json.dumps(evil)[1:-1])))
+            write_manifest(manifest.parent, json.loads(json.dumps(content).replace(old, json.dumps(evil)[1:-1])))
             for path in manifest.parent.glob("shard-*"):
                 tensors = load_file(path)
                 tensors[evil] = tensors.pop(old)
