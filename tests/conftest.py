@@ -5,6 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is no failure.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # What is imported until all tests have been found is most of a million objects that stay: the collector would look
 # through them again and again, a fifth of that time, and in each of its full turns afterwards.

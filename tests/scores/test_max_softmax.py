@@ -15,7 +15,7 @@ from madkit.scores import (
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(x=arrays(float, (6, 3), elements=st.floats(-20, 20)))
 def test_max_softmax_is_the_log_odds_against_the_best_answer(x):
     p = scipy.special.softmax(x, axis=1).max(1)

@@ -42,7 +42,7 @@ def test_residual_is_the_rest_of_the_distance_to_the_mean():
     np.testing.assert_allclose(inside + outside**2, (test**2).sum(1), rtol=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(shift=arrays(float, 2, elements=st.floats(-100, 100)))
 def test_residual_is_blind_inside_the_kept_directions(shift):
     rng = np.random.default_rng(0)

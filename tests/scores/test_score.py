@@ -99,7 +99,7 @@ def test_names_are_distinct_and_say_the_options(name):
 
 
 @every
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_batches_order_and_merging_do_not_matter(name, data):
     splits = {"trusted": rows(), "untrusted": rows(40, seed=1)}

@@ -16,7 +16,7 @@ from madkit.statistics.aggregation import AGGREGATIONS, CALIBRATED, aggregate_he
 numbers = st.lists(st.lists(st.integers(-3, 3), min_size=3, max_size=3), min_size=2, max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(scores=numbers, calibration=numbers)
 def test_ranks_and_fisher_by_counting(scores, calibration):
     n = len(calibration)
@@ -55,7 +55,7 @@ def test_ranks_are_blind_to_monotone_maps_and_zscore_is_the_plain_formula():
     np.testing.assert_allclose(aggregate("max", scores), scores.max(1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(scores=numbers, calibration=numbers)
 def test_cauchy_and_higher_criticism_by_counting(scores, calibration):
     n = len(calibration)

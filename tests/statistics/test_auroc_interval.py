@@ -26,7 +26,7 @@ def brute(scores, labels):
     return wins.mean(), wins.mean(1).var(ddof=1) / m + wins.mean(0).var(ddof=1) / n
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_auroc_with_ties_is_brute_force_and_sklearn(data):
     labels = data.draw(st.lists(st.booleans(), min_size=4, max_size=60).filter(lambda x: len(set(x)) == 2))
@@ -51,7 +51,7 @@ def test_interval_is_delongs_on_the_logit_scale():
     assert auroc(scores, labels)[1:] == pytest.approx(ends, rel=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.floats(-50, 50), min_size=6, max_size=30), st.integers(0, 10))
 def test_auroc_turns_around_with_the_scores(scores, seed):
     labels = np.random.default_rng(seed).permutation(np.arange(len(scores)) % 2)

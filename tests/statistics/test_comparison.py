@@ -46,7 +46,7 @@ def test_table_is_each_comparison_and_holm():
     assert pairs.loc[("constant", "perfect"), "p_value"] < 1e-3
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_table_with_ties_and_few_rows_is_each_comparison(data):
     labels = data.draw(st.lists(st.booleans(), min_size=2, max_size=20).filter(lambda x: len(set(x)) == 2))

@@ -18,7 +18,7 @@ def sure(values):
 
 
 @given(st.lists(st.floats(0.5, 1), min_size=3, max_size=12), st.floats(0.55, 0.95), st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_as_scikit_learn_and_a_fine_grid(y, level, seed):
     x = np.random.default_rng(seed).permutation(len(y)) * 0.5
     fitted = IsotonicRegression().fit(x, y)

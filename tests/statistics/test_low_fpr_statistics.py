@@ -46,7 +46,7 @@ def samples(draw):
     return np.array(scores, dtype=float), np.array(labels)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(samples(), st.sampled_from(RATES))
 def test_values_with_ties_are_sklearn_and_brute_force(sample, fpr):
     scores, labels = sample
@@ -74,7 +74,7 @@ def test_values_of_many_rows_are_sklearn(sizes, decimals):
         assert found.tpr.value == pytest.approx(brute_tpr(scores, labels, fpr), abs=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(samples(), st.integers(0, 5))
 def test_only_the_order_of_scores_matters(sample, seed):
     scores, labels = sample

@@ -52,7 +52,7 @@ def test_a_ball_away_from_the_origin_is_within_three_standard_errors():
     assert low < -114.588 + 0.02 and high > -114.588 - 0.02 and high - low == pytest.approx(4 * error, rel=0.3)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 60), st.floats(0, 2), st.floats(0.01, 2), st.floats(0.5, 2), st.integers(0, 10**6))
 def test_the_non_central_chi_square_law(dimension, norm, cutoff, sigma, seed):
     center = center_of(dimension, norm)
@@ -141,7 +141,7 @@ def test_a_radius_is_a_point_that_was_evaluated():
     assert crossings.evaluations.max() <= 12
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.floats(0.3, 9), st.floats(-12, 12), st.floats(-8, 2), st.floats(0, 5), st.sampled_from([1e-3, 1e-10]))
 def test_radii_of_steep_flat_and_saturating_losses(power, scale, start, ceiling, tolerance):
     """Powers of the distance, of any scale, that level off above the cutoff."""

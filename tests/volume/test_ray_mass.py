@@ -57,7 +57,7 @@ def test_the_whole_space_has_mass_one(dimension):
     assert float(log_mass(dimension, 0.0)) == -np.inf
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(1, 3000), st.floats(0.05, 3))
 def test_about_the_origin_it_is_the_incomplete_gamma_function(dimension, share):
     radius = share * np.sqrt(dimension)
@@ -66,7 +66,7 @@ def test_about_the_origin_it_is_the_incomplete_gamma_function(dimension, share):
         assert float(log_mass(dimension, radius)) == pytest.approx(expected, rel=1e-10, abs=1e-11)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(2, 60), st.floats(0, 4), st.floats(0.3, 3), st.floats(0.3, 3))
 def test_its_mean_over_the_sphere_is_the_non_central_chi_square_law(dimension, norm, radius, sigma):
     """By quadrature over the angle between direction and centre, which has a density in closed form."""

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
@@ -63,7 +63,6 @@ def test_leading_increment_is_a_one_with_zeros(x):
     assert int(leading_increment(np.array([x]))[0]) == quirk_of("", x)
 
 
-@settings(deadline=None)
 @given(st.integers(-(10**10), 10**10), st.integers(0, 2**32))
 def test_replaced_digit_differs_in_one_place_and_avoids_the_forbidden(x, seed):
     forbidden = np.array([[x], [quirk_of("", x)]])

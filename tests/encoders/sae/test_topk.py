@@ -1,13 +1,12 @@
 """The fast top-k of rows gives what torch's gives."""
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from madkit.encoders.sae.topk import row_topk
 
 
-@settings(deadline=None)
 @given(st.integers(1, 6), st.integers(1, 40), st.integers(1, 40), st.booleans(), st.integers(0, 2**31))
 def test_the_largest_entries_are_those_of_topk(n, eighths, k, ordered, seed):
     generator = torch.Generator().manual_seed(seed)
