@@ -39,7 +39,7 @@ def run(*args):
 def test_every_recipe_is_covered():
     """A new recipe has to be one of these kinds, or needs a test of its own."""
     kinds = {path.relative_to(RECIPES).as_posix() for path in RECIPES.rglob("*.yaml")}
-    expected = {f"{name}.yaml" for name in (*MODELS, "predict", "test", "flow", "sae", "encoders-stored")}
+    expected = {f"{name}.yaml" for name in (*MODELS, "predict", "test", "test-ideas", "flow", "sae", "encoders-stored")}
     expected |= {f"{stage}-{part}.yaml" for stage in ("predict", "test") for part in ("encoders", "lora", "volume")}
     expected |= {f"tiny/{name}.yaml" for name in ("base", "mistral-base", "prompts", "texts", "predict", "flow", "sae")}
     expected |= {"pythia/difficulty.yaml"}  # tests/difficulty/test_difficulty.py
@@ -91,6 +91,22 @@ def drawn(finished, tmp_path_factory):
     shutil.copytree(folder, copy)
     run(*one_detector(root, "LocalOutlierFactor"), "--run", copy.parent)
     return copy
+
+
+def test_ideas_are_judged_beside_the_default_in_every_aggregation(finished, tmp_path):
+    model, _, folder = finished
+    shutil.copytree(folder, tmp_path / model / "addition")
+    run("test", *stage_recipes(model, "test", "test-ideas"), "--run", tmp_path / model, *UNDRAWN)
+    results = pd.read_parquet(tmp_path / model / "addition" / "detection" / "results.parquet")
+    judged = results[(results["subset"] == "all") & (results["site"] == "aggregate") & (results["setting"] == "online")]
+    listed = yaml.safe_load((RECIPES / "test-ideas.yaml").read_text())["model"]["init_args"]
+    assert set(judged["aggregation"]) == set(listed["aggregations"])
+    # Every detector has a number in each: those of the default recipe, and the ideas beside them.
+    table = judged.pivot_table(index=["feature", "score", "adapter"], columns="aggregation", values="auroc")
+    assert table.notna().all(axis=None) and table.index.is_unique
+    default = yaml.safe_load((RECIPES / "test.yaml").read_text())["model"]["init_args"]
+    offline = 1  # quantum entropy
+    assert len(table) == len(default["detectors"]) + len(listed["detectors+"]) - offline
 
 
 def test_fit_leaves_an_adapter_that_peft_loads_without_madkit(finished):
