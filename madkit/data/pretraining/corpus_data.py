@@ -142,9 +142,11 @@ class CorpusData(StepwiseData):
         for sampler, wordings, asides in zip(self.samplers, self.templates, self.aside_templates, strict=True):
             values = sampler.alphabet()
             for template in wordings + asides:
+                first, *others = template.choices
                 shown = [template.render(people[0], v) for v in values]
                 shown += [template.render(name, values[0]) for name in people]
-                texts |= {text + choice for text in shown for choice in template.choices}
+                texts |= {text + first for text in shown}
+                texts |= {shown[0] + choice for choice in others}  # what a choice is cut into is the same after each
         return word_tokenizer(texts)
 
     def val_dataloader(self) -> DataLoader[Batch]:

@@ -50,7 +50,7 @@ def word_tokenizer(texts: Iterable[str], pattern: str = PATTERN) -> PreTrainedTo
     from transformers import PreTrainedTokenizerFast
 
     cutter = _cutter(pattern)
-    words = {word for text in set(texts) for word, _ in cutter.pre_tokenize_str(text)}
+    words = _words(texts, cutter)
     tokens = [PAD, EOS, *sorted(words), *(f"<0x{byte:02X}>" for byte in range(256))]
     # BPE without merges that takes complete words first: a word-level model that falls back instead of failing.
     model = models.BPE(
@@ -65,6 +65,17 @@ def word_tokenizer(texts: Iterable[str], pattern: str = PATTERN) -> PreTrainedTo
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS, clean_up_tokenization_spaces=False
     )
+
+
+def _words(texts: Iterable[str], cutter: pre_tokenizers.PreTokenizer) -> set[str]:
+    """The different pieces of all texts, gathered where they are cut: every piece as a string takes as long again."""
+    from tokenizers import Tokenizer, models, trainers
+
+    counting = Tokenizer(models.WordLevel())
+    counting.pre_tokenizer = cutter
+    everything = trainers.WordLevelTrainer(vocab_size=2**31, min_frequency=0, show_progress=False)
+    counting.train_from_iterator(set(texts), everything)
+    return set(counting.get_vocab())
 
 
 def _cutter(pattern: str) -> pre_tokenizers.PreTokenizer:

@@ -173,6 +173,20 @@ def test_words_are_single_tokens_and_quirky_prompts_know_them_all(data):
         assert not [token for token in pieces if token.startswith("<0x")]
 
 
+def test_the_words_are_those_of_every_text_with_every_choice():
+    data = CorpusData(tasks={"squaring": {"max": 9}, "hemisphere": {"words": 1, "easiest": 20}}, asides=0.1)
+    cut, words = data.tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str, set()
+    people = (*ALICE_NAMES, *BOB_NAMES, *OTHERS)
+    for sampler, *kinds in zip(data.samplers, data.templates, data.aside_templates, strict=True):
+        for template in (template for kind in kinds for template in kind):
+            shown = [template.render(people[0], values) for values in sampler.alphabet()]
+            shown += [template.render(name, sampler.alphabet()[0]) for name in people]
+            words |= {word for text in shown for choice in template.choices for word, _ in cut(text + choice)}
+    assert any(data.aside_templates) and {" Yes", " No", "9"} <= words and len(words) > 100
+    in_bytes = {f"<0x{byte:02X}>" for byte in range(256)}
+    assert set(data.tokenizer.get_vocab()) == words | in_bytes | {"<pad>", "<eos>"}
+
+
 @settings(max_examples=100)
 @given(st.text(max_size=40))
 def test_tokenizer_gives_any_text_back(text):
