@@ -1,6 +1,8 @@
 """Result folders as the stages leave them, made in a moment: any number of models and datasets."""
 
+import functools
 import json
+import tempfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -44,9 +46,25 @@ def write_run(
     root: Path, model: str, dataset: str, *, layers: int = 8, n: int = 120, seed: int = 0, detectors: list = DETECTORS
 ) -> Path:
     """Write one run folder under `root` and return it: every part of a finished run but checkpoints."""
-    rng = np.random.default_rng([seed, *map(ord, model + dataset)])
     run = root / model / dataset
     (run / "detection").mkdir(parents=True)
+    for name, content in _files(model, dataset, layers, n, seed, tuple(detectors)).items():
+        (run / name).write_bytes(content)
+    return run
+
+
+@functools.cache
+def _files(model: str, dataset: str, layers: int, n: int, seed: int, detectors: tuple) -> dict[str, bytes]:
+    """What is in a run folder, by path within it. Many tests begin with the same one, and each changes its own copy."""
+    with tempfile.TemporaryDirectory() as made:
+        run = Path(made)
+        (run / "detection").mkdir()
+        _make(run, model, dataset, layers, n, seed, detectors)
+        return {path.relative_to(run).as_posix(): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def _make(run: Path, model: str, dataset: str, layers: int, n: int, seed: int, detectors: tuple) -> None:
+    rng = np.random.default_rng([seed, *map(ord, model + dataset)])
     strength = rng.uniform(0, 3)
     prompts = _prompts(rng, n, strength)
     prompts.to_parquet(run / "detection" / "prompts.parquet")
@@ -61,7 +79,6 @@ def write_run(
     _recipes(run, model, dataset)
     _summary(run / "detection" / "summary.json", rng, model, dataset, strength, n)
     _history(rng, model, dataset).to_parquet(run / "history.parquet")
-    return run
 
 
 def leave_results_alone(run: Path) -> None:
@@ -122,7 +139,7 @@ def _detection(
     prompts: pd.DataFrame,
     layers: int,
     strength: float,
-    detectors: list,
+    detectors: tuple,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     rows, scores = [], []
     bob = prompts["anomalous"].to_numpy()
