@@ -249,14 +249,14 @@ def test_auroc_in_the_results_is_that_of_the_written_scores(finished):
     results = pd.read_parquet(folder / "detection" / "results.parquet")
     scores = pd.read_parquet(folder / "detection" / "scores.parquet")
     prompts = pd.read_parquet(folder / "detection" / "prompts.parquet").set_index("row")
-    results = results[results["setting"] != "own answer"]
-    for line in results[results["subset"] == "disagree"].itertuples():
-        keys = ["feature", "adapter", "score", "site", "aggregation"]
-        chosen = scores[np.logical_and.reduce([scores[key] == getattr(line, key) for key in keys])].set_index("row")[
-            "value"
-        ]
-        rows = prompts.index[prompts["alice_label"] != prompts["bob_label"]]
-        assert line.auroc == pytest.approx(roc_auc_score(prompts.loc[rows, "anomalous"], chosen.loc[rows]), abs=1e-12)
+    results = results[(results["setting"] != "own answer") & (results["subset"] == "disagree")]
+    keys = ["feature", "adapter", "score", "site", "aggregation"]
+    written = dict(list(scores.set_index("row").groupby(keys)["value"]))
+    rows = prompts.index[prompts["alice_label"] != prompts["bob_label"]]
+    assert len(results) > 100 and set(written) == set(results[keys].itertuples(index=False, name=None))
+    for line in results.itertuples():
+        chosen = written[tuple(getattr(line, key) for key in keys)].loc[rows]
+        assert line.auroc == pytest.approx(roc_auc_score(prompts.loc[rows, "anomalous"], chosen), abs=1e-12)
 
 
 def test_the_aggregate_is_the_mean_over_sites(finished):
