@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from madkit.errors import ConfigError
-from madkit.scores.common.distance_bounds import CentredRows
+from madkit.scores.common.centred_rows import CentredRows
 from madkit.scores.common.memo import shared
 from madkit.scores.common.neighbours import SPARE, NeighbourIndex, Neighbours
 
@@ -75,14 +75,14 @@ class IvfIndex(NeighbourIndex):
         self._cells.add(_float32(self.centred))
 
     @override
-    def found(self, queries: Tensor, centred: CentredRows, itself: Tensor | None, k: int) -> Neighbours:
-        blocks = torch.arange(len(queries), device=queries.device).split(ROWS)
+    def found(self, queries: CentredRows, itself: Tensor | None, k: int) -> Neighbours:
+        blocks = torch.arange(len(queries), device=self.rows.device).split(ROWS)
         parts = [
-            self._found(queries[block], centred.part(block), None if itself is None else itself[block], k)
+            self._found(queries.part(block), None if itself is None else itself[block], k)
             for block in (blocks if len(queries) else ())
         ]
         if not parts:
-            return super().found(queries, centred, itself, k)
+            return super().found(queries, itself, k)
         return Neighbours(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def recall(self, k: int) -> float:
@@ -95,24 +95,23 @@ class IvfIndex(NeighbourIndex):
             return 1.0
         sample = min(len(self.rows), SAMPLE)
         chosen = torch.arange(sample, device=self.rows.device) * len(self.rows) // sample
-        asked = self.rows[chosen], self.centred.part(chosen), chosen, k
+        asked = self.centred.part(chosen), chosen, k
         found, exact = self.found(*asked), super().found(*asked)
         return float((found.distances <= exact.distances[:, -1:] * (1 + 1e-12)).double().mean())
 
-    def _found(self, queries: Tensor, centred: CentredRows, itself: Tensor | None, k: int) -> Neighbours:
+    def _found(self, queries: CentredRows, itself: Tensor | None, k: int) -> Neighbours:
         width = min(k + SPARE, len(self.rows))
-        numbers = torch.from_numpy(self._cells.search(_float32(centred), width)[1]).to(queries.device)
+        numbers = torch.from_numpy(self._cells.search(_float32(queries), width)[1]).to(self.rows.device)
         # In ascending order, so that ties go to the lower index; no row, and the query itself, are infinitely far.
         numbers = numbers.sort(dim=1).values
-        excluded = numbers < 0 if itself is None else (numbers < 0) | (numbers == itself[:, None])
+        wanted = numbers >= 0 if itself is None else (numbers >= 0) & (numbers != itself[:, None])
         candidates = numbers.clamp(min=0)
-        squared, order = self._squared(queries, centred, candidates, excluded).sort(dim=1, stable=True)
+        squared, order = self._squared(queries, candidates, wanted).sort(dim=1, stable=True)
         nearest = Neighbours(squared[:, :k].sqrt(), candidates.gather(1, order)[:, :k])
-        lacking = (~torch.isfinite(nearest.distances[:, -1]) | centred.far).nonzero()[:, 0]
+        lacking = (~torch.isfinite(nearest.distances[:, -1]) | queries.far).nonzero()[:, 0]
         if len(lacking):
             own = None if itself is None else itself[lacking]
-            exact = super().found(queries[lacking], centred.part(lacking), own, k)
-            nearest.distances[lacking], nearest.indices[lacking] = exact
+            nearest.distances[lacking], nearest.indices[lacking] = super().found(queries.part(lacking), own, k)
         return nearest
 
 

@@ -1,72 +1,16 @@
 """Lower bounds of squared distances, from a matrix product in low precision."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-# Rows whose differences are taken at once.
-ROWS = 128
-# Columns of chosen products that are summed at once.
-COLUMNS = 512
+from madkit.scores.common.centred_rows import CentredRows
 
-
-class CentredRows:
-    """Rows (n, d) float64 about a common centre, with their copies in low precision.
-
-    Args:
-        rows: (n, d) float64.
-        scale: what low precision takes for 1; unless given, 1 or, where that would overflow or vanish, the
-            length of the longest row. Two sets of rows that are compared share one.
-    """
-
-    def __init__(self, rows: Tensor, scale: float | None = None) -> None:
-        self.rows = rows
-        self.squares = torch.linalg.vector_norm(rows, dim=1).square()
-        if scale is None:
-            longest = float(self.squares.max().sqrt())
-            scale = 1.0 if 1e-9 < longest < 1e9 else max(longest, 1e-150)
-        self.scale = scale
-        # A row so much longer than all others that its square would overflow has no copy, and no bound.
-        self.far = self.squares > 1e30 * self.scale**2
-        self._copies: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
-
-    def copy(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """The rows divided by `scale` in low precision, and the length (n,) of what got lost relative to theirs."""
-        if dtype not in self._copies:
-            if dtype == torch.bfloat16:
-                fine, lost = self.copy(torch.float32)
-            else:
-                fine = self.rows if self.scale == 1 else self.rows / self.scale
-                fine = fine.masked_fill(self.far[:, None], 0.0) if self.far.any() else fine
-                lost = torch.full_like(self.squares, torch.finfo(dtype).eps)
-            copy = fine.to(dtype)
-            if dtype == torch.bfloat16:
-                # A few rows at a time, so that the differences stay in the cache.
-                parts = zip(fine.split(ROWS), copy.split(ROWS), strict=True)
-                off = torch.cat([torch.linalg.vector_norm(a - b, dim=1) for a, b in parts]).double()
-                lost = lost + off * self.scale / self.squares.sqrt().clamp(min=1e-300)
-            self._copies[dtype] = copy, lost
-        return self._copies[dtype]
-
-    def part(self, chosen: Tensor) -> "CentredRows":
-        """The chosen rows, (m,) ascending indices."""
-        if len(chosen) == len(self.rows):
-            return self
-        first, last = int(chosen[0]), int(chosen[-1]) + 1
-        index = slice(first, last) if last - first == len(chosen) else chosen
-        part = object.__new__(CentredRows)
-        part.rows, part.squares, part.scale, part.far = (
-            self.rows[index],
-            self.squares[index],
-            self.scale,
-            self.far[index],
-        )
-        part._copies = {dtype: (copy[index], lost[index]) for dtype, (copy, lost) in self._copies.items()}
-        return part
+# Rows that are multiplied at a time with all rows from theirs on.
+MULTIPLIED = 512
 
 
 def precisions(device: torch.device) -> list[torch.dtype]:
@@ -75,25 +19,84 @@ def precisions(device: torch.device) -> list[torch.dtype]:
     return [torch.bfloat16] * (device.type == "cpu" and supported()) + [torch.float32, torch.float64]
 
 
-def lower_bounds(queries: CentredRows, pool: CentredRows, dtype: torch.dtype) -> Tensor:
-    """Lower bounds (m, n) of the squared distances of queries to the pool, in units of its scale.
+class Bounds(NamedTuple):
+    """Lower bounds of the squared distances of m queries to n rows, in units of the scale: the sum of two parts.
+
+    `beyond` (m, n), which decides between the rows, and `own` (m,), of the query alone.
+    """
+
+    beyond: Tensor
+    own: Tensor
+
+
+def lower_bounds(queries: CentredRows, pool: CentredRows, dtype: torch.dtype, products: Tensor | None = None) -> Bounds:
+    """Lower bounds of the squared distances of queries to the pool.
 
     The product of two rows errs by what their copies lost times the other's length (Cauchy and Schwarz), by
     `rounding` in the sum, and by one more rounding.
+
+    Args:
+        queries: m rows.
+        pool: n rows.
+        dtype: of the copies that are multiplied.
+        products: (m, n) of the copies, if they are known already; they are overwritten.
     """
     sums = torch.float64 if dtype == torch.float64 else torch.float32
-    (left, left_lost), (right, right_lost) = queries.copy(dtype), pool.copy(dtype)
-    slack = left_lost.max() + right_lost.max() + rounding(queries.rows.shape[1], sums)
-    left_squares, right_squares = ((side.squares / side.scale**2 * (1 - slack)).to(sums) for side in (queries, pool))
-    low = left_squares[:, None] + right_squares
-    with full_precision(low.device.type):
-        if dtype == torch.bfloat16:
-            # Summed in float32 inside, but the result is rounded too.
-            product = left @ right.T
-            low.sub_(product, alpha=2).sub_(product.abs_(), alpha=torch.finfo(dtype).eps)
-        else:
-            low.addmm_(left, right.T, alpha=-2)
-    return low.masked_fill_(queries.far[:, None], -torch.inf) if queries.far.any() else low
+    if products is None:
+        with full_precision(queries.rows.device.type):
+            products = queries.copy(dtype)[0] @ pool.copy(dtype)[0].T
+    slack = _slack(queries, pool, dtype)
+    # A row of the pool is at most as long as the scale, or 1e9.
+    own, other = ((side.squares / side.scale**2 * (1 - slack)).to(sums) for side in (queries, pool))
+    if dtype == torch.bfloat16:
+        # Summed in float32 inside, but the result is rounded too. Of a negative one zero makes a lower bound as well.
+        beyond = torch.sub(other, products.clamp_(min=0), alpha=2 + torch.finfo(dtype).eps)
+    else:
+        beyond = torch.sub(other, products, alpha=2, out=products)
+    if queries.far.any():
+        beyond.masked_fill_(queries.far[:, None], -torch.inf)
+        own = own.masked_fill(queries.far, 0.0)
+    return Bounds(beyond, own)
+
+
+def upper_bounds(bounds: Tensor, chosen: Tensor, queries: CentredRows, pool: CentredRows, dtype: torch.dtype) -> Tensor:
+    """Upper bounds (m, w) float64 of the squared distances of queries to rows that were chosen for each.
+
+    Args:
+        bounds: (m, w), their part `beyond` of the lower bounds.
+        chosen: (m, w), which rows of the pool they are.
+        queries: m rows.
+        pool: n rows.
+        dtype: of the lower bounds.
+    """
+    slack = _slack(queries, pool, dtype)
+    own, other = queries.squares[:, None] / queries.scale**2, pool.squares[chosen] / pool.scale**2
+    # What the product took off, with the error of its last rounding, which now counts the other way.
+    eps = torch.finfo(dtype).eps if dtype == torch.bfloat16 else 0.0
+    taken = other * (1 - slack) - bounds.double()
+    rounded = 8 * torch.finfo(bounds.dtype).eps * (own + other)
+    upper = (own + other) * (1 + slack) - taken * (2 - eps) / (2 + eps) + rounded
+    # Nothing is known of a product that was negative, nor of a row without a copy.
+    unknown = torch.isinf(bounds)
+    return upper.masked_fill_(unknown | (taken <= rounded) if eps else unknown, torch.inf)
+
+
+def products_with_each_other(rows: CentredRows, dtype: torch.dtype) -> Tensor:
+    """Products (n, n) of the copies of rows with each other; only one of the two equal halves is multiplied."""
+    copy, _ = rows.copy(dtype)
+    products = copy.new_empty(len(copy), len(copy))
+    with full_precision(copy.device.type):
+        for start in range(0, len(copy), MULTIPLIED):
+            stop = start + MULTIPLIED
+            products[start:stop, start:] = copy[start:stop] @ copy[start:].T
+            products[stop:, start:stop] = products[start:stop, stop:].T
+    return products
+
+
+def _slack(queries: CentredRows, pool: CentredRows, dtype: torch.dtype) -> float:
+    """Bound on the error of a squared distance by product, relative to |x|^2 + |y|^2, without its last rounding."""
+    lost = sum(float(side.copy(dtype)[1].max()) for side in (queries, pool))
+    return lost + rounding(queries.rows.shape[1], torch.float64 if dtype == torch.float64 else torch.float32)
 
 
 def rounding(d: int, dtype: torch.dtype) -> float:
@@ -133,18 +136,3 @@ def _matmul_precision() -> str | list[str]:
         return torch.get_float32_matmul_precision()
     except RuntimeError:
         return [backend.matmul.fp32_precision for backend in _BACKENDS]
-
-
-def chosen_products(rows: Tensor, pool: Tensor, chosen: Tensor) -> Tensor:
-    """Scalar products (m, w) of each row (m, d) with the rows of the pool (n, d) chosen for it, (m, w) indices."""
-    m, w = chosen.shape
-    starts = torch.arange(0, m * w + 1, w, device=rows.device)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        pairs = torch.sparse_csr_tensor(
-            starts, chosen.reshape(-1), rows.new_zeros(m * w), (m, len(pool)), check_invariants=False
-        )
-        # Some columns at a time: those of all rows stay in the cache, where whole rows are fetched again and again.
-        for left, right in zip(rows.split(COLUMNS, dim=1), pool.split(COLUMNS, dim=1), strict=True):
-            pairs = torch.sparse.sampled_addmm(pairs, left.contiguous(), right.contiguous().T)
-    return pairs.values().reshape(m, w)

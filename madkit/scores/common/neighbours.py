@@ -10,13 +10,27 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from madkit.scores.common.distance_bounds import CentredRows, chosen_products, lower_bounds, precisions, rounding
+from madkit.scores.common.centred_rows import CentredRows
+from madkit.scores.common.chosen_products import chosen_products
+from madkit.scores.common.distance_bounds import (
+    Bounds,
+    lower_bounds,
+    precisions,
+    products_with_each_other,
+    rounding,
+    upper_bounds,
+)
 from madkit.scores.common.memo import argument_key, current_memo
+from madkit.scores.common.smallest import smallest
 
 # Numbers of one block of work: 64 MiB in float64.
 BLOCK = 2**23
+# Products of all rows with each other that are kept at most, so that each is computed once: 64 MiB in bfloat16.
+KEPT = 2**25
+# Numbers that stay in the cache of a CPU while they are looked at: 4 MiB in float32.
+CACHED = 2**20
 # Numbers of one block of differences: 1 MiB in float64.
-CACHED = 2**17
+DIFFERENCES = 2**17
 # Candidates beyond k that usually contain everything within rounding error of the k-th.
 SPARE = 16
 # With fewer features than this, a product of chosen pairs saves nothing over differences.
@@ -37,9 +51,7 @@ class NeighbourIndex:
 
     def __init__(self, rows: Tensor) -> None:
         self.rows = rows
-        # Norms far from the origin would swamp the differences in a product.
-        self.centre = rows.mean(0)
-        self.centred = CentredRows(rows - self.centre)
+        self.centred = CentredRows(rows, rows.mean(0))
 
     def nearest(self, queries: Tensor, k: int) -> Neighbours:
         """Find the k rows nearest to each query; of equally distant ones the lower index comes first.
@@ -74,73 +86,114 @@ class NeighbourIndex:
     def search(self, queries: Tensor | None, k: int) -> Neighbours:
         """Find the k rows nearest to each query, or to each row itself (None), without the memo."""
         if queries is None:
-            return self.found(self.rows, self.centred, torch.arange(len(self.rows), device=self.rows.device), k)
-        return self.found(queries, CentredRows(queries - self.centre, self.centred.scale), None, k)
+            return self.found(self.centred, torch.arange(len(self.rows), device=self.rows.device), k)
+        return self.found(CentredRows(queries, self.centred.centre, self.centred.scale), None, k)
 
-    def found(self, queries: Tensor, centred: CentredRows, itself: Tensor | None, k: int) -> Neighbours:
+    def found(self, queries: CentredRows, itself: Tensor | None, k: int) -> Neighbours:
         """Find the k rows nearest to each query, a block of queries at a time.
 
         Args:
-            queries: (m, d) float64.
-            centred: the queries about the centre of the rows.
+            queries: m rows about the centre of the rows, with their scale.
             itself: (m,) the row that each query is, which is not its neighbour; None where it is none.
             k: see `nearest` and `nearest_others`.
         """
-        nearest = Neighbours(queries.new_empty(len(queries), k), queries.new_empty(len(queries), k, dtype=torch.int64))
-        numbers = torch.arange(len(queries), device=queries.device)
-        for block in numbers.split(max(1, BLOCK // len(self.rows))) if len(queries) else ():
+        m, device = len(queries), self.rows.device
+        nearest = Neighbours(self.rows.new_empty(m, k), self.rows.new_empty(m, k, dtype=torch.int64))
+        first, *others = precisions(device)
+        products = None
+        if queries is self.centred and device.type == "cpu" and m**2 <= KEPT:
+            products = products_with_each_other(queries, first)
+        for block in torch.arange(m, device=device).split(max(1, BLOCK // min(k + SPARE, len(self.rows)))) if m else ():
             left = block
-            for dtype in precisions(queries.device):
-                low = lower_bounds(centred.part(left), self.centred, dtype)
-                if itself is not None:
-                    low[torch.arange(len(left), device=left.device), itself[left]] = torch.inf
-                neighbours, sure = self._refined(queries[left], centred.part(left), low, k)
+            for dtype in (first, *others):
+                known = None if products is None or dtype != first else products[int(left[0]) : int(left[-1]) + 1]
+                own = None if itself is None else itself[left]
+                neighbours, sure = self._refined(queries.part(left), own, dtype, known, k)
                 nearest.distances[left], nearest.indices[left] = neighbours
-                left, low = left[~sure], low[~sure]
+                left = left[~sure]
                 if not len(left):
                     break
-            for i, bounds in zip(left.tolist(), low, strict=True):
-                nearest.distances[i], nearest.indices[i] = self._all(queries[i], bounds, nearest.distances[i])
+            for i in left:
+                own = None if itself is None else itself[i[None]]
+                nearest.distances[i], nearest.indices[i] = self._all(queries.part(i[None]), own, nearest.distances[i])
         return nearest
 
-    def _refined(self, queries: Tensor, centred: CentredRows, low: Tensor, k: int) -> tuple[Neighbours, Tensor]:
+    def _refined(
+        self, queries: CentredRows, itself: Tensor | None, dtype: torch.dtype, products: Tensor | None, k: int
+    ) -> tuple[Neighbours, Tensor]:
         """The k nearest of the rows with the smallest bounds, and where no other row can be among them."""
-        n = len(self.rows)
-        width = min(k + SPARE, n)
-        bounds, candidates = low.topk(width, dim=1, largest=False)
-        candidates, order = candidates.sort(dim=1)
-        itself = bounds.gather(1, order) == torch.inf
-        squared, order = self._squared(queries, centred, candidates, itself).sort(dim=1, stable=True)
+        numbers = torch.arange(len(queries), device=self.rows.device)
+        parts = [
+            self._candidates(
+                queries.part(chosen),
+                None if itself is None else itself[chosen],
+                dtype,
+                None if products is None else products[int(chosen[0]) : int(chosen[-1]) + 1],
+                k,
+            )
+            for chosen in numbers.split(max(1, (CACHED if numbers.device.type == "cpu" else BLOCK) // len(self.rows)))
+        ]
+        candidates, wanted, last = (torch.cat(part) for part in zip(*parts, strict=True))
+        squared, order = self._squared(queries, candidates, wanted).sort(dim=1, stable=True)
         nearest = Neighbours(squared[:, :k].sqrt(), candidates.gather(1, order)[:, :k])
-        if width == n:
-            return nearest, torch.ones(len(queries), dtype=torch.bool, device=queries.device)
-        return nearest, squared[:, k - 1] / self.centred.scale**2 < bounds[:, -1]
+        return nearest, squared[:, k - 1] / self.centred.scale**2 < last
 
-    def _squared(self, queries: Tensor, centred: CentredRows, candidates: Tensor, itself: Tensor) -> Tensor:
-        """Squared distances (m, w) float64 of queries to their candidates; infinite where `itself`."""
-        if queries.shape[1] < FEW:
-            return self._differences(queries, candidates).masked_fill_(itself, torch.inf)
-        lengths = centred.squares[:, None] + self.centred.squares[candidates]
-        squared = lengths - 2 * chosen_products(centred.rows, self.centred.rows, candidates)
-        squared.masked_fill_(itself, torch.inf)
+    def _candidates(
+        self, queries: CentredRows, itself: Tensor | None, dtype: torch.dtype, products: Tensor | None, k: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows (m, w) with the smallest bounds, whether they can be among the k nearest, and what all others exceed."""
+        bounds = self._bounds(queries, itself, dtype, products)
+        width = min(k + SPARE, len(self.rows))
+        low, candidates = smallest(bounds.beyond, width)
+        last = (low[:, -1] + bounds.own).double()
+        if width == len(self.rows):
+            last.fill_(torch.inf)
+        # In ascending order, so that ties go to the lower index.
+        candidates, order = candidates.sort(dim=1)
+        low = low.gather(1, order)
+        # The k-th smallest upper bound is no less than the k-th distance: what lies beyond need not be looked at.
+        upper = upper_bounds(low, candidates, queries, self.centred, dtype)
+        wanted = low + bounds.own[:, None] <= upper.kthvalue(k, dim=1, keepdim=True).values
+        if itself is not None:
+            wanted &= candidates != itself[:, None]
+        return candidates, wanted, last
+
+    def _bounds(
+        self, queries: CentredRows, itself: Tensor | None, dtype: torch.dtype, products: Tensor | None = None
+    ) -> Bounds:
+        bounds = lower_bounds(queries, self.centred, dtype, products)
+        if itself is not None:
+            bounds.beyond[torch.arange(len(queries), device=itself.device), itself] = torch.inf
+        return bounds
+
+    def _squared(self, queries: CentredRows, candidates: Tensor, wanted: Tensor) -> Tensor:
+        """Squared distances (m, w) float64 of queries to their candidates; infinite where they are not wanted."""
+        if queries.rows.shape[1] < FEW:
+            return self._differences(queries.rows, candidates).masked_fill_(~wanted, torch.inf)
+        lengths = queries.squares[:, None] + self.centred.squares[candidates]
+        squared = lengths - 2 * chosen_products(queries, self.centred, candidates, wanted)
+        squared.masked_fill_(~wanted, torch.inf)
         # Rows with a very near candidate, or with two at the same distance, are done again from differences.
         gaps = squared.sort(dim=1).values.diff(dim=1)
-        tied = gaps <= 2 * rounding(queries.shape[1], torch.float64) * lengths.amax(1, keepdim=True)
+        tied = gaps <= 2 * rounding(queries.rows.shape[1], torch.float64) * lengths.amax(1, keepdim=True)
         again = ((squared < CLOSE * lengths).any(1) | tied.any(1)).nonzero()[:, 0]
-        squared[again] = self._differences(queries[again], candidates[again])
-        return squared.masked_fill_(itself, torch.inf)
+        squared[again] = self._differences(queries.rows[again], candidates[again])
+        return squared.masked_fill_(~wanted, torch.inf)
 
     def _differences(self, queries: Tensor, candidates: Tensor) -> Tensor:
         """Squared distances (m, w) float64 of queries (m, d) to the rows chosen for each, (m, w) indices."""
         # A few queries at a time, so that the differences stay in the cache.
-        step = max(1, CACHED // max(1, candidates.shape[1] * queries.shape[1]))
+        step = max(1, DIFFERENCES // max(1, candidates.shape[1] * queries.shape[1]))
         parts = zip(queries.split(step), candidates.split(step), strict=True)
         return torch.cat([(self.rows[chosen] - x[:, None]).square_().sum(2) for x, chosen in parts])
 
-    def _all(self, query: Tensor, bounds: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:
+    def _all(self, query: CentredRows, itself: Tensor | None, distances: Tensor) -> tuple[Tensor, Tensor]:
         """Distances and indices of the nearest to one query among all rows that may be as near as at `distances`."""
-        near = (bounds <= (distances[-1] / self.centred.scale).square()).nonzero()[:, 0]
+        bounds = self._bounds(query, itself, torch.float64)
+        low = bounds.beyond[0] + bounds.own
+        # Only the query itself is infinitely far.
+        near = ((low <= (distances[-1] / self.centred.scale).square()) & (low < torch.inf)).nonzero()[:, 0]
         step = max(1, BLOCK // self.rows.shape[1])
-        exact = torch.cat([(self.rows[part] - query).square().sum(1) for part in near.split(step)])
+        exact = torch.cat([(self.rows[part] - query.rows).square().sum(1) for part in near.split(step)])
         exact, order = exact.sort(stable=True)
         return exact[: len(distances)].sqrt(), near[order[: len(distances)]]

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 
-from madkit.scores.common.distance_bounds import CentredRows, lower_bounds
+from madkit.scores.common.centred_rows import CentredRows
+from madkit.scores.common.chosen_products import chosen_products
+from madkit.scores.common.distance_bounds import lower_bounds, products_with_each_other, upper_bounds
 from madkit.scores.common.neighbours import NeighbourIndex
 
 
@@ -86,14 +89,26 @@ def test_candidates_from_low_precision_miss_nobody(kind):
 def test_bounds_are_bounds(kind, dtype):
     pool, queries = clouds(kind)
     centre = pool.mean(0)
-    around = CentredRows(pool - centre)
-    low = lower_bounds(CentredRows(queries - centre, around.scale), around, dtype)
+    around, asked = CentredRows(pool, centre), CentredRows(queries, centre, CentredRows(pool, centre).scale)
+    bounds = lower_bounds(asked, around, dtype)
+    low = bounds.beyond.double() + bounds.own.double()[:, None]
     exact = torch.cdist(queries, pool, compute_mode="donot_use_mm_for_euclid_dist").square() / around.scale**2
+    squared = exact.clone()
     lengths = ((queries - centre).square().sum(1)[:, None] + (pool - centre).square().sum(1)) / around.scale**2
     assert (low.double() <= exact * (1 + 1e-12) + 1e-12 * lengths).all()
     # And they are worth having: within a few roundings of the distance, where the query is not out of all range.
     near = lengths < 1e20
+    product = ((queries - centre) @ (pool - centre).T) / around.scale**2
+    if dtype == torch.bfloat16:
+        # Of a negative product all that is used is its sign.
+        exact += 2 * product.clamp(max=0)
     assert ((exact - low)[near] <= 200 * torch.finfo(dtype).eps * lengths[near]).all()
+    # The upper ones lie as near, where they say anything.
+    everything = torch.arange(len(pool)).expand(len(queries), -1)
+    high = upper_bounds(bounds.beyond, everything, asked, around, dtype)
+    assert (high >= squared * (1 - 1e-12) - 1e-12 * lengths).all()
+    known = near & ((product > 0.02 * lengths) if dtype == torch.bfloat16 else near)
+    assert ((high - squared)[known] <= 200 * torch.finfo(dtype).eps * lengths[known]).all()
 
 
 @pytest.fixture
@@ -118,3 +133,69 @@ def test_a_precision_that_was_set_for_all_is_that_afterwards(usual_precision):
     pool = torch.tensor(draw(40, 3))
     assert NeighbourIndex(pool).nearest(pool, 1).indices[:, 0].tolist() == list(range(40))
     assert torch.get_float32_matmul_precision() == "medium"
+
+
+@pytest.mark.parametrize("low", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_rows_of_many_features_are_searched_as_by_brute_force(monkeypatch, kind, low):
+    """Products of chosen pairs, thresholds, blocks, products of rows with each other: with few rows none is used."""
+    monkeypatch.setattr("madkit.scores.common.neighbours.precisions", lambda device: [low, torch.float64])
+    monkeypatch.setattr("madkit.scores.common.neighbours.CACHED", 2**17)
+    monkeypatch.setattr("madkit.scores.common.distance_bounds.MULTIPLIED", 256)
+    monkeypatch.setattr("madkit.scores.common.chosen_products.CACHED", 2**15)
+    pool, queries = clouds(kind, n=1003, d=150)
+    index = NeighbourIndex(pool)
+    for found, rows, others in ((index.nearest(queries, 4), queries, False), (index.nearest_others(4), pool, True)):
+        exact = cdist(rows.numpy(), pool.numpy())
+        if others:
+            np.fill_diagonal(exact, np.inf)
+        expected = np.sort(exact, axis=1)[:, :4]
+        about = 1e-13 * float(pool.abs().max())
+        np.testing.assert_allclose(found.distances, expected, rtol=1e-9, atol=about)
+        np.testing.assert_allclose(np.take_along_axis(exact, found.indices.numpy(), 1), expected, rtol=1e-9, atol=about)
+        assert all(len(set(row)) == 4 for row in found.indices.tolist())
+
+
+def test_a_search_by_blocks_is_that_of_all_at_once(monkeypatch):
+    pool, queries = clouds("clusters", n=500, d=140)
+    whole = NeighbourIndex(pool)
+    expected = whole.nearest_others(5), whole.nearest(queries, 5)
+    monkeypatch.setattr("madkit.scores.common.neighbours.BLOCK", 1500)
+    monkeypatch.setattr("madkit.scores.common.neighbours.KEPT", 0)
+    parts = NeighbourIndex(pool)
+    for found, other in zip((parts.nearest_others(5), parts.nearest(queries, 5)), expected, strict=True):
+        assert found.indices.equal(other.indices)
+        torch.testing.assert_close(found.distances, other.distances, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("cached", [2**6, 2**19])
+def test_chosen_products_are_those_of_all_pairs(monkeypatch, cached):
+    monkeypatch.setattr("madkit.scores.common.chosen_products.CACHED", cached)
+    rng = np.random.default_rng(0)
+    pool, rows = torch.tensor(draw(50, 70)), torch.tensor(draw(20, 70, 1))
+    centre = pool.mean(0)
+    chosen = torch.tensor(np.sort([rng.choice(50, 9, replace=False) for _ in rows], axis=1))
+    wanted = torch.tensor(rng.random((20, 9)) < 0.6)
+    wanted[3], wanted[4] = False, True
+    expected = ((rows - centre) @ (pool - centre).T).gather(1, chosen) * wanted
+    found = chosen_products(CentredRows(rows, centre), CentredRows(pool, centre), chosen, wanted)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_products_with_each_other_are_a_product(dtype):
+    rows = torch.tensor(draw(1100, 40))
+    centred = CentredRows(rows, rows.mean(0))
+    copy = centred.copy(dtype)[0]
+    found = products_with_each_other(centred, dtype)
+    torch.testing.assert_close(found.double(), copy.double() @ copy.double().T, rtol=2**-7, atol=1e-4)
+    assert found.dtype == dtype
+
+
+def test_what_a_copy_lost_is_known():
+    rows = torch.tensor(draw(70, 40) * 1e12)
+    centred = CentredRows(rows, rows.mean(0))
+    copy, lost = centred.copy(torch.bfloat16)
+    apart = (copy.double() * centred.scale - (rows - rows.mean(0))).norm(dim=1) / (rows - rows.mean(0)).norm(dim=1)
+    assert (lost >= apart).all()
+    assert (lost <= apart + 1e-6).all()
