@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from sklearn.covariance import ledoit_wolf
 
 from madkit.errors import DataError
@@ -13,6 +14,7 @@ from madkit.scores import (
     LocalOutlierFactor,
     Mahalanobis,
 )
+from madkit.scores.common.projection import squared_residual
 
 
 def draw(n, d, seed=0):
@@ -81,3 +83,12 @@ def test_one_feature_and_two_rows_are_enough():
     # The far row is 4 from its neighbour, which is 2 from its own.
     assert LocalOutlierFactor(k=1).fit(np.array([[0.0], [2.0]]))(np.array([[6.0]])).item() == pytest.approx(2.0)
     assert LaplaceNLL().fit(np.zeros((1, 1)))(np.zeros((1, 1))).item() == pytest.approx(math.log(2))
+
+
+def test_what_directions_leave_is_the_rest_and_nothing_where_they_are_all():
+    turn, x = torch.tensor(np.linalg.qr(draw(6, 6))[0]), torch.tensor(draw(20, 6, 1))
+    mean = x.mean(0)
+    for kept in range(7):
+        expected = ((x - mean) @ turn[kept:].T).square().sum(1)
+        torch.testing.assert_close(squared_residual(x, mean, turn[:kept]), expected, rtol=1e-9, atol=1e-12)
+    assert not squared_residual(x, mean, turn).any()

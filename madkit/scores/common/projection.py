@@ -38,7 +38,10 @@ def squared_residual(x: Tensor, mean: Tensor, directions: Tensor) -> Tensor:
     """Squared length (b,) of what orthonormal directions, the rows of (r, d), leave of rows minus the mean.
 
     By Pythagoras, which needs no product; rows of which little is left, where that loses digits, are done in full.
+    As many directions as features leave nothing.
     """
+    if len(directions) == directions.shape[1]:
+        return x.new_zeros(len(x))
     rows, coordinates = centred(x, mean), projected(x, mean, directions)
     lengths = rows.square().sum(1)
     left = lengths - coordinates.square().sum(1)
