@@ -75,13 +75,11 @@ lock: ## uv.lock with the versions in constraints.txt, after either of pyproject
 	uv lock $$(sed -n 's/^\([^#].*\)/--upgrade-package \1/p' constraints.txt)
 
 LOWEST := $(VENV)-lowest
-# What is deferred, and stored help, are of the versions in constraints.txt alone.
 test-lowest: ## the test suite with the lowest versions that pyproject.toml allows
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
-	$(LOWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
-	  --ignore tests/cli/test_deferred.py --ignore tests/cli/test_early_errors.py
+	$(LOWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## ruff, mypy and the order of imports
 	$(BIN)/ruff check .

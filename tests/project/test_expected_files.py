@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pins import PINNED
 
 import madkit
 
@@ -79,10 +80,8 @@ def test_the_lock_has_the_versions_that_are_pinned_and_the_dependencies_that_are
     """After a change `make lock` makes it so."""
     packages = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
     locked = {package["name"]: package.get("version") for package in packages}
-    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
-    pinned = {re.sub("[-_.]+", "-", name).lower(): version for name, version in (line.split("==") for line in lines)}
-    both = pinned.keys() & locked.keys()
-    assert len(both) > 100 and {name: locked[name] for name in both} == {name: pinned[name] for name in both}
+    both = PINNED.keys() & locked.keys()
+    assert len(both) > 100 and {name: locked[name] for name in both} == {name: PINNED[name] for name in both}
     (own,) = [package for package in packages if package["name"] == "madkit-lm"]
     named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*named["dependencies"], *(word for extra in named["optional-dependencies"].values() for word in extra)]
