@@ -20,6 +20,9 @@ from madkit.lm.given_states import given_states
 from madkit.lm.hooks import hooked
 from madkit.lm.text_decoder import embedding_rows, layer_names, position_limit, text_config
 
+#: What transformers calls the cache of keys and values: from 5.24 on the first, and earlier the second.
+_CACHES = ("cache", "past_key_values")
+
 _READING_PADDING: WeakSet[PreTrainedModel] = WeakSet()
 _ROUTING: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
@@ -42,6 +45,11 @@ def unwrapped(model: Any) -> PreTrainedModel:
 def is_padded(attention_mask: Tensor) -> bool:
     """Whether any prompt of the batch is padded; on a GPU the answer has to wait for all work."""
     return not bool(attention_mask.all())
+
+
+def cache_in(inputs: Mapping[str, Any]) -> Any:
+    """The cache of keys and values among what a model is called with, by either of its names; None without one."""
+    return next((inputs[name] for name in _CACHES if inputs.get(name) is not None), None)
 
 
 def checked_padding(lm: PreTrainedModel, batch: Mapping[str, Any], *, left: bool = True) -> bool:
@@ -85,11 +93,15 @@ def decode(lm: PreTrainedModel, **inputs: Any) -> Tensor:
 
     Args:
         lm: any causal LM.
-        inputs: what its decoder is called with; a family that knows no position ids or masks does without.
+        inputs: what its decoder is called with, and ``cache``, under the name that it has there; a family that knows
+            no position ids, masks or caches does without.
     """
     # What holds the layers, should the family not name its decoder as transformers does.
     decoder = lm.base_model if lm.base_model is not lm else lm.get_submodule(layer_names(lm)[0].split(".")[0])
-    return decoder(**_accepted(type(decoder), inputs))[0]
+    kind: type = type(decoder)
+    if "cache" in inputs and "cache" not in _parameters(kind):
+        inputs["past_key_values"] = inputs.pop("cache")
+    return decoder(**_accepted(kind, inputs))[0]
 
 
 def hidden_states(lm: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, *, padded: bool) -> Tensor:

@@ -112,7 +112,7 @@ def _caches_rightly(lm: PreTrainedModel) -> bool:
     where = torch.arange(ids.shape[1], device=ids.device)[None]
     for part in (slice(0, -1), slice(-1, None)):
         inputs = {"input_ids": ids[:, part], "position_ids": where[:, part]}
-        hidden = forward.decode(lm, **inputs, past_key_values=cache, use_cache=True)
+        hidden = forward.decode(lm, **inputs, cache=cache, use_cache=True)
     right = _difference(hidden[:, -1], whole[:, -1]) <= same and cache.get_seq_length() == ids.shape[1]
     cache.crop(-1)
     return right and cache.get_seq_length() == ids.shape[1] - 1

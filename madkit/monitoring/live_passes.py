@@ -76,7 +76,7 @@ class LivePasses:
 
     def _before(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         ids, mask = _input_ids(args, kwargs), kwargs.get("attention_mask")
-        cache = kwargs.get("past_key_values")
+        cache = forward.cache_in(kwargs)
         self._began_at = 0 if cache is None else int(cache.get_seq_length())
         asked = kwargs.get("use_cache")
         self._cached = cache is not None or bool(text_config(module).use_cache if asked is None else asked)
@@ -117,7 +117,7 @@ class LivePasses:
                     "attached: the cache holds tokens that were read before, of which the base model has seen nothing: "
                     "attach before the prompt is read"
                 )
-            inputs["past_key_values"] = self._own
+            inputs["cache"] = self._own
         with switched(self._control, self._switch):
             if lm is self._watched.lm:
                 forward.decode(lm, input_ids=ids, use_cache=self._cached, **inputs)

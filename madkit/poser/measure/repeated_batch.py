@@ -83,6 +83,6 @@ class RepeatedBatch:
             input_ids=self.batch["input_ids"][:, columns],
             attention_mask=mask if self.padded else None,
             position_ids=forward.positions(self.mask)[:, columns],
-            past_key_values=self.cache,
+            cache=self.cache,
             use_cache=True,
         )
