@@ -33,7 +33,7 @@ from madkit.detection.subsets import contested
 from madkit.detection.supervised_probe import PROBE, SETTING, probe
 from madkit.detection.thresholds import SHARE, threshold_table
 from madkit.detection.within_answers import answer_warning, answers_missing
-from madkit.errors import ConfigError
+from madkit.errors import ConfigError, DataError
 from madkit.runs.atomic import remove
 from madkit.runs.cost import Cost, measured
 from madkit.runs.folder import root_of
@@ -207,7 +207,7 @@ class Detection(L.LightningModule):
             if role == "trusted" and self._compares(block["variant"], x):
                 self.nearest.add_trusted(block["row"], x)
             return
-        self._scores.finalize()
+        self._finalize(key)
         rows = block["row"].to(x.device)
         values = self._scores(x)
         # Distractors are scored as test prompts are, and judged by themselves.
@@ -228,6 +228,12 @@ class Detection(L.LightningModule):
             self._time(key, x)
         if block["last"]:
             self._end_site(key)
+
+    def _finalize(self, key: SiteKey) -> None:
+        try:
+            self._scores.finalize()
+        except DataError as error:
+            raise DataError(f"{key[0]} at {key[1]}: {error}") from error
 
     @torch.inference_mode(False)
     def _begin_site(self, variant: Variant) -> None:

@@ -37,14 +37,14 @@ def prompts():
     return table.assign(difficulty=0.0, difficulty_quantile=0.5, prompt="1 + 1 = 2?")
 
 
-def write_store(run, variant, layer, sites=(SITE,), shift=3.0):
+def write_store(run, variant, layer, sites=(SITE,), shift=3.0, spread=1.0):
     """A store of two-dimensional vectors, those of anomalous prompts moved by `shift` with the adapter on."""
     table, shards = prompts(), cut_shards(SPLITS, 40)
     identity = {"base": "b", "adapter": "a", "prompts": {}, "feature": {}, "control": not variant.adapter}
     layers = [layer] * len(sites)
     store = FeatureStore.create(variant.folder(run), identity, list(sites), shards, table, layers)
     moved = torch.tensor(table["anomalous"].to_numpy()).double() * (shift if variant.adapter else 0.0)
-    x = torch.randn(len(table), 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = spread * torch.randn(len(table), 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for shard in shards:
         rows = torch.tensor(shard.rows)
         store.write(shard.index, rows, dict.fromkeys(sites, (x + moved[:, None])[rows]))
@@ -163,6 +163,12 @@ def test_another_recipe_leaves_nothing_of_the_one_before(run):
 def test_a_store_without_calibration_prompts_names_the_way_out(run):
     with pytest.raises(DataError, match="no calibration prompts"):
         detect(run, Detector("activations", Mahalanobis()), aggregations=["mean", "zscore"])
+
+
+def test_what_a_score_cannot_learn_from_is_said_with_its_feature_and_site(run):
+    write_store(run, Variant("constant"), 2, sites=("model.layers.2",), spread=0.0)
+    with pytest.raises(DataError, match=r"^constant at model\.layers\.2: mahalanobis has n=40 rows without variance"):
+        detect(run, Detector("activations", Mahalanobis()), Detector("constant", Mahalanobis()))
 
 
 def test_a_recipe_that_fails_leaves_the_results_before_it(run):
