@@ -51,7 +51,7 @@ export MKL_NUM_THREADS ?= 1
 export MADKIT_PROGRESS ?= lines
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help env try test test-lowest lock lint docs figures dose pairs stress bench gpu clean
+.PHONY: help env try test test-lowest test-newest lock lint docs figures dose pairs stress bench gpu clean
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
@@ -74,12 +74,14 @@ test: $(READY) ## the test suite (5 minutes on two cores are aimed at)
 lock: ## uv.lock with the versions in constraints.txt, after either of pyproject.toml and constraints.txt has changed
 	uv lock $$(sed -n 's/^\([^#].*\)/--upgrade-package \1/p' constraints.txt)
 
-LOWEST := $(VENV)-lowest
-test-lowest: ## the test suite with the lowest versions that pyproject.toml allows
-	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
-	$(LOWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# What pyproject.toml allows at either end, each in an environment of its own, which gets what there is today.
+test-lowest: RESOLUTION := lowest-direct ## the test suite with the lowest versions that pyproject.toml allows
+test-newest: RESOLUTION := highest ## the test suite with the newest ones, which is what `pip install` brings
+test-lowest test-newest: test-%:
+	test -x $(VENV)-$*/bin/python || $(PYTHON) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(VENV)-$*/bin/uv pip install --quiet --upgrade --python $(VENV)-$*/bin/python --resolution $(RESOLUTION) --editable '.[dev]'
+	$(VENV)-$*/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## ruff, mypy and the order of imports
 	$(BIN)/ruff check .
@@ -115,7 +117,7 @@ gpu: $(READY) ## speed and memory on one GPU, in under eight minutes; DEVICE=cpu
 
 SOURCE := .git madkit tests recipes bases docs examples benchmarks
 clean: ## remove runs, figures and the environment
-	@root=$$(pwd -P); for folder in $(VENV) $(LOWEST) $(RUNS) $(OUT); do \
+	@root=$$(pwd -P); for folder in $(VENV) $(VENV)-lowest $(VENV)-newest $(RUNS) $(OUT); do \
 	  test -d "$$folder" || continue; real=$$(cd "$$folder" && pwd -P) || exit 2; \
 	  for kept in "$$root" "$$HOME" $(SOURCE:%="$$root"/%); do \
 	    case "$$kept/" in "$${real%/}"/*) echo "make clean: $$folder is or holds $$kept, which is kept; name another folder" >&2; exit 2;; esac; \
@@ -123,7 +125,7 @@ clean: ## remove runs, figures and the environment
 	      echo "make clean: $$folder lies in $$kept, which is kept; name another folder" >&2; exit 2; };; esac; \
 	  done; \
 	done
-	rm -rf -- $(VENV) $(LOWEST) $(RUNS) $(OUT) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf -- $(VENV) $(VENV)-lowest $(VENV)-newest $(RUNS) $(OUT) .pytest_cache .mypy_cache .ruff_cache
 
 # --- the pipeline -----------------------------------------------------------------------------------------------------
 
