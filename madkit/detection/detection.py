@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
 from typing import Any, Literal
 
 import lightning as L
@@ -28,6 +27,7 @@ from madkit.detection.held_out_scores import held_out_scores
 from madkit.detection.nearest_prompts import FEATURE, NearestPrompts
 from madkit.detection.prevalence import Prevalences
 from madkit.detection.row_pools import gathered, keep
+from madkit.detection.score_costs import ScoreCosts
 from madkit.detection.site_scores import SiteKey, SiteScores
 from madkit.detection.subsets import contested
 from madkit.detection.supervised_probe import PROBE, SETTING, probe
@@ -35,20 +35,15 @@ from madkit.detection.thresholds import SHARE, threshold_table
 from madkit.detection.within_answers import answer_warning, answers_missing
 from madkit.errors import ConfigError, DataError
 from madkit.runs.atomic import remove
-from madkit.runs.cost import Cost, measured
 from madkit.runs.folder import root_of
 from madkit.scores import ScoreCollection
 from madkit.statistics.aggregation import AGGREGATIONS, CALIBRATED
 from madkit.store.variant import Variant
 from madkit.streaming.pool import Pool
-from madkit.streaming.validation import row_chunks
 from madkit.training.lightning_internals import datamodule_of
 
 #: What counts as untrusted, as results name it.
 UNTRUSTED = {"untrusted": "untrusted split", "test": "test prompts"}
-
-#: Prompts that a score is timed on.
-TIMED = 512
 
 
 class Detection(L.LightningModule):
@@ -135,14 +130,13 @@ class Detection(L.LightningModule):
         self.separations: dict[SiteKey, Any] = {}
         self.projections: dict[SiteKey, pca.Projection] = {}
         self.nearest = NearestPrompts()
-        self.costs: dict[tuple[Variant, str], Cost] = {}
+        self.costs = ScoreCosts()
         self.recalls: dict[tuple[SiteKey, str], float] = {}
         self._scores: ScoreCollection
         self._made: DerivedFeature | None = None
         self._pools: dict[str, Pool] = {}
         self._separation: StreamingSeparation
         self._with_probe = False
-        self._timed: set[SiteKey] = set()
 
     @property
     def data(self) -> StoreData:
@@ -225,7 +219,7 @@ class Detection(L.LightningModule):
                 keep(self._pools["vectors"], rows[sampled], x[sampled])
             if self._compares(block["variant"], x):
                 self.nearest.add_test(rows, x)
-            self._time(key, x)
+            self.costs.measure(key, self._scores, x)
         if block["last"]:
             self._end_site(key)
 
@@ -281,30 +275,6 @@ class Detection(L.LightningModule):
         del self._scores, self._made
         self._pools = {}
 
-    def _time(self, key: SiteKey, x: Tensor) -> None:
-        """Time each score by itself, once a site, on a part of the first block that has rows; sites add up."""
-        if key in self._timed or not len(x):
-            return
-        self._timed.add(key)
-        part = x[:TIMED] if x.layout == torch.strided else next(row_chunks(x, dense=False))
-        for name, score in self._scores.items():
-            cost = measured(partial(score, part), len(part), self.device)
-            detector = key[0], name
-            if detector in self.costs:
-                cost["seconds_per_prompt"] += self.costs[detector]["seconds_per_prompt"]
-            self.costs[detector] = cost
-
-    def _costs(self) -> dict[tuple[Variant, str], Cost]:
-        """What each detector costs; a background ratio, what its two scores do."""
-        costs = {}
-        for detector in self.detectors:
-            if parts := [self.costs[part.key] for part in detector.parts if part.key in self.costs]:
-                seconds = sum(cost["seconds_per_prompt"] for cost in parts)
-                costs[detector.key] = Cost(
-                    seconds_per_prompt=seconds, prompts=parts[0]["prompts"], device=parts[0]["device"]
-                )
-        return costs
-
     def _probe(self, rows: NDArray[np.int64], x: NDArray[np.float64]) -> NDArray[np.float64]:
         prompts = self.prompts.loc[rows]
         anomalous, statements = prompts["anomalous"].to_numpy(dtype=bool), pd.factorize(prompts["statement"])[0]
@@ -343,33 +313,59 @@ class Detection(L.LightningModule):
                 "scores": scores,
                 "comparisons": result_tables.comparisons_table(scores, self.prompts),
                 "results": results,
+                **self._threshold_tables(Judged(scores, held_out, prompts), everything, layers, settings),
+                **self._prompt_tables(projections, layers, settings),
             }
-            everyone = contested(self.prompts)["all"]
-            if held_out:
-                tables["calibration"] = result_tables.calibration_table(self.sites)
-                texts = self.prompts["prompt"], self.data.prompts("calibration")["prompt"]
-                known = covariates(self.sites, *texts)
-                tables["thresholds"] = threshold_table(scores, held_out, settings, everyone, known, self.stream_shares)
-            distractors = self.data.prompts("distractor")
-            if len(distractors):
-                test = Judged(scores, held_out, prompts)
-                tables["distractors"] = distractor_table(
-                    distractor_scores(everything, distractors, self.aggregations, layers),
-                    distractors.assign(right=right_answers(distractors, stores.get(ANSWERS))),
-                    test,
-                    settings,
-                )
-            if projections:
-                tables["pca"] = pca.pca_table(projections, layers)
-            trusted = self.data.prompts("trusted").set_index("row")["prompt"]
-            for name, table in {
-                "prevalence": self.prevalences.table(self.aggregations, layers, everyone, settings),
-                "nearest": self.nearest.table(layers, trusted),
-            }.items():
-                if table is not None:
-                    tables[name] = table
-            output.write(self.trainer, stores, tables, prompts, separations, layers, self._costs(), self.recalls)
+            output.write(
+                self.trainer, stores, tables, prompts, separations, layers, self.costs.of(self.detectors), self.recalls
+            )
         self.trainer.strategy.barrier()
+
+    def _threshold_tables(
+        self,
+        judged: Judged,
+        everything: dict[SiteKey, SiteScores],
+        layers: dict[SiteKey, int | None],
+        settings: dict[tuple[Variant, str], Assumptions],
+    ) -> dict[str, pd.DataFrame]:
+        """What calibration prompts and distractors say of thresholds, where there are any."""
+        tables = {}
+        if judged.held_out:
+            tables["calibration"] = result_tables.calibration_table(self.sites)
+            texts = self.prompts["prompt"], self.data.prompts("calibration")["prompt"]
+            tables["thresholds"] = threshold_table(
+                judged.scores,
+                judged.held_out,
+                settings,
+                contested(self.prompts)["all"],
+                covariates(self.sites, *texts),
+                self.stream_shares,
+            )
+        distractors = self.data.prompts("distractor")
+        if len(distractors):
+            tables["distractors"] = distractor_table(
+                distractor_scores(everything, distractors, self.aggregations, layers),
+                distractors.assign(right=right_answers(distractors, self.data.stores.get(ANSWERS))),
+                judged,
+                settings,
+            )
+        return tables
+
+    def _prompt_tables(
+        self,
+        projections: dict[SiteKey, pca.Projection],
+        layers: dict[SiteKey, int | None],
+        settings: dict[tuple[Variant, str], Assumptions],
+    ) -> dict[str, pd.DataFrame]:
+        """Where test prompts lie, what they resemble, and what is found where few of them are anomalous."""
+        trusted = self.data.prompts("trusted").set_index("row")["prompt"]
+        everyone = contested(self.prompts)["all"]
+        tables = {
+            "pca": pca.pca_table(projections, layers) if projections else None,
+            "prevalence": self.prevalences.table(self.aggregations, layers, everyone, settings),
+            "nearest": self.nearest.table(layers, trusted),
+        }
+        return {name: table for name, table in tables.items() if table is not None}
 
     def _assumptions(self, detector: Detector) -> Assumptions:
         if detector.score.offline:
