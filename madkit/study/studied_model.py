@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from madkit.runs.plain_files import read_yaml
 from madkit.runs.shipped import shipped
 from madkit.study.recipe_folder import TINY, RecipeFolder, configs
 from madkit.study.study_job import StudyJob
@@ -65,9 +67,10 @@ class StudiedModel:
             return []
         recipes = [self.recipes.folder / "tiny" / "base.yaml"]
         recipes += self.recipes.own(self.model, f"{self.model.removeprefix(TINY)}-base")
-        # The seeds of bases are hundreds, so that none is that of another recipe.
-        seed = ["--seed_everything", f"{self.seed}00", "--data.seed", f"{self.seed}00"] if self.seed else []
-        words = ["fit", *configs(recipes), "--run", str(self.run / "base"), *seed]
+        # By hundreds, so that none is that of another recipe. Small models of one size differ by their recipe's own.
+        hundreds = 100 * self.seed
+        seed = ["--seed_everything", str(hundreds + _seed_of(recipes)), "--data.seed", str(hundreds)]
+        words = ["fit", *configs(recipes), "--run", str(self.run / "base"), *(seed if self.seed else [])]
         return [StudyJob(self.base[0], tuple(words), tuple(recipes))]
 
     def encoder_jobs(self) -> list[StudyJob]:
@@ -90,3 +93,9 @@ class StudiedModel:
     def tuning(self) -> list[Path]:
         """What every tuning of it reads, beside its own recipes."""
         return [*self.recipes.own(self.model, "prompts"), *self.base]
+
+
+def _seed_of(recipes: Sequence[Path]) -> int:
+    """The seed that the last of some recipes names; 0 where none does."""
+    named = [read_yaml(path, "recipe") or {} for path in recipes]
+    return next((int(recipe["seed_everything"]) for recipe in reversed(named) if "seed_everything" in recipe), 0)

@@ -203,13 +203,21 @@ def test_further_seeds_are_further_rows_of_runs(plan):
     of = {seed: [line for line in lines if f"@{seed}" in line and not line.startswith("figures")] for seed in (1, 2)}
     for seed, found in of.items():
         assert len(found) == 2 * 3 + 1  # of each model two encoders and a chain; of one the base
-        base = next(line for line in found if line.endswith(f"/base --seed_everything {seed}00 --data.seed {seed}00"))
+        base = next(line for line in found if line.endswith(f"/base --seed_everything {seed}01 --data.seed {seed}00"))
         assert "mistral-base.yaml" in base and f"--run runs/tiny-mistral@{seed}/base" in base
         fits = [line for line in found if f"--data.dataset nli --seed_everything {seed} --data.seed {seed}" in line]
         assert len(fits) == 2 and not any("recipes/" in word and "@" in word for line in fits for word in line.split())
         assert f"--model.base runs/tiny-mistral@{seed}/base/model" in " ".join(fits)
     assert not any("seed" in line for line in lines if "@" not in line)
     assert "runs/tiny-mistral runs/llama runs/tiny-mistral@1 runs/llama@1 runs/tiny-mistral@2" in lines[-1]
+
+
+def test_small_models_of_one_architecture_have_bases_of_different_seeds(plan):
+    """The small Mistral has no window, with which it computes as a Llama does: of one seed they were one model."""
+    chosen = ["--seeds", "3", "--datasets", "nli", "--poser", "--over", "--benign", "no"]
+    lines = [" ".join(words) for _, words in plan(*chosen)]
+    seeds = [line.split("--seed_everything ")[1].split()[0] for line in lines if "/base.yaml" in line]
+    assert seeds == ["300", "301"]
 
 
 def test_seeds_may_share_a_base(plan):
