@@ -29,7 +29,7 @@ from madkit.detection.prevalence import Prevalences
 from madkit.detection.row_pools import gathered, keep
 from madkit.detection.score_costs import ScoreCosts
 from madkit.detection.site_scores import SiteKey, SiteScores
-from madkit.detection.subsets import contested
+from madkit.detection.subsets import Subset, contested
 from madkit.detection.supervised_probe import PROBE, SETTING, probe
 from madkit.detection.thresholds import SHARE, threshold_table
 from madkit.detection.within_answers import answer_warning, answers_missing
@@ -309,12 +309,13 @@ class Detection(L.LightningModule):
         for line in overall.itertuples():
             self.log(f"auroc/{Variant(line.feature, line.adapter)}/{line.score}/{line.aggregation}", line.auroc)
         if self.trainer.is_global_zero:
+            everyone = contested(self.prompts)["all"]
             tables = {
                 "scores": scores,
                 "comparisons": result_tables.comparisons_table(scores, self.prompts),
                 "results": results,
-                **self._threshold_tables(Judged(scores, held_out, prompts), everything, layers, settings),
-                **self._prompt_tables(projections, layers, settings),
+                **self._threshold_tables(Judged(scores, held_out, prompts), everything, layers, settings, everyone),
+                **self._prompt_tables(projections, layers, settings, everyone),
             }
             output.write(
                 self.trainer, stores, tables, prompts, separations, layers, self.costs.of(self.detectors), self.recalls
@@ -327,6 +328,7 @@ class Detection(L.LightningModule):
         everything: dict[SiteKey, SiteScores],
         layers: dict[SiteKey, int | None],
         settings: dict[tuple[Variant, str], Assumptions],
+        everyone: Subset,
     ) -> dict[str, pd.DataFrame]:
         """What calibration prompts and distractors say of thresholds, where there are any."""
         tables = {}
@@ -337,7 +339,7 @@ class Detection(L.LightningModule):
                 judged.scores,
                 judged.held_out,
                 settings,
-                contested(self.prompts)["all"],
+                everyone,
                 covariates(self.sites, *texts),
                 self.stream_shares,
             )
@@ -356,10 +358,10 @@ class Detection(L.LightningModule):
         projections: dict[SiteKey, pca.Projection],
         layers: dict[SiteKey, int | None],
         settings: dict[tuple[Variant, str], Assumptions],
+        everyone: Subset,
     ) -> dict[str, pd.DataFrame]:
         """Where test prompts lie, what they resemble, and what is found where few of them are anomalous."""
         trusted = self.data.prompts("trusted").set_index("row")["prompt"]
-        everyone = contested(self.prompts)["all"]
         tables = {
             "pca": pca.pca_table(projections, layers) if projections else None,
             "prevalence": self.prevalences.table(self.aggregations, layers, everyone, settings),

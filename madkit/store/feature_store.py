@@ -32,12 +32,17 @@ import torch
 from torch import Tensor
 
 from madkit.errors import StoreError
-from madkit.runs.atomic import write_json
 from madkit.runs.fingerprints import digest
 from madkit.runs.naming import folder_name
 from madkit.runs.tables import write_parquet
 from madkit.store.checksums import file_checksum
-from madkit.store.manifest import current_key, read_manifest, write_manifest
+from madkit.store.manifest import (
+    current_key,
+    make_current,
+    make_none_current,
+    read_manifest,
+    write_manifest,
+)
 from madkit.store.prompt_rows import check_prompt_rows
 from madkit.store.shards import Shard
 from madkit.store.tensor_file import TensorFile
@@ -65,9 +70,6 @@ class FeatureStore:
         self.folder = folder
         self._files: dict[int, TensorFile] = {}
         self.manifest = read_manifest(folder, self.FORMAT, self.command)
-
-    def _save_manifest(self) -> None:
-        write_manifest(self.folder, self.manifest)
 
     @classmethod
     def key(cls, identity: dict[str, Any]) -> str:
@@ -121,9 +123,8 @@ class FeatureStore:
             }  # fmt: skip
             write_manifest(folder, manifest)
             store = cls(folder)
-        current = root / "current.json"
-        if current.exists() and current_key(root) != folder.name:
-            current.unlink()  # what another command asked for is no longer what a next stage is to read
+        if current_key(root) != folder.name:
+            make_none_current(root)  # what another command asked for is no longer what a next stage is to read
         return store
 
     @classmethod
@@ -237,8 +238,8 @@ class FeatureStore:
             return
         self.manifest["complete"] = False
         if write:
-            (self.folder.parent / "current.json").unlink(missing_ok=True)
-            self._save_manifest()
+            make_none_current(self.folder.parent)
+            write_manifest(self.folder, self.manifest)
 
     def finish(self) -> None:
         """Declare the store complete and current; it may have been complete before.
@@ -254,8 +255,8 @@ class FeatureStore:
         self.manifest["complete"] = False  # the checksums that it holds may be those of shards that were made again
         shards = [{**s, "checksum": self._open(s["index"]).checksum} for s in self.manifest["shards"]]
         self.manifest |= {"shards": shards, "complete": True}
-        self._save_manifest()
-        write_json(self.folder.parent / "current.json", {"key": self.folder.name})
+        write_manifest(self.folder, self.manifest)
+        make_current(self.folder.parent, self.folder.name)
 
     def count(self, split: str) -> int:
         """Number of prompts of a split."""

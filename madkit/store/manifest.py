@@ -14,6 +14,8 @@ from madkit.runs.naming import folder_name
 
 #: What a manifest says.
 _PARTS = {"identity": dict, "sites": list, "layers": list, "widths": dict, "shards": list, "rows": str}
+#: Which store of a feature a next stage is to read.
+_CURRENT = "current.json"
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
@@ -73,7 +75,22 @@ def _checksum_of(manifest: dict[str, Any]) -> str:
 def current_key(root: Path) -> str | None:
     """The key that ``current.json`` of a feature's folder names, if it names one."""
     try:
-        key = json.loads((root / "current.json").read_text())["key"]
+        key = json.loads((root / _CURRENT).read_text())["key"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return key if isinstance(key, str) and re.fullmatch(r"[0-9a-f]+", key) else None
+
+
+def make_current(root: Path, key: str) -> None:
+    """Name the store of a feature that a next stage is to read.
+
+    Args:
+        root: the feature's folder.
+        key: the name of the store's folder in it.
+    """
+    write_json(root / _CURRENT, {"key": key})
+
+
+def make_none_current(root: Path) -> None:
+    """Name no store of a feature any more."""
+    (root / _CURRENT).unlink(missing_ok=True)

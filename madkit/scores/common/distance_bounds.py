@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 from madkit.scores.common.centred_rows import CentredRows
-
-# Rows that are multiplied at a time with all rows from theirs on.
-MULTIPLIED = 512
+from madkit.streaming.covariance import gram_matrix
 
 
 def precisions(device: torch.device) -> list[torch.dtype]:
@@ -83,14 +81,8 @@ def upper_bounds(bounds: Tensor, chosen: Tensor, queries: CentredRows, pool: Cen
 
 def products_with_each_other(rows: CentredRows, dtype: torch.dtype) -> Tensor:
     """Products (n, n) of the copies of rows with each other; only one of the two equal halves is multiplied."""
-    copy, _ = rows.copy(dtype)
-    products = copy.new_empty(len(copy), len(copy))
-    with full_precision(copy.device.type):
-        for start in range(0, len(copy), MULTIPLIED):
-            stop = start + MULTIPLIED
-            products[start:stop, start:] = copy[start:stop] @ copy[start:].T
-            products[stop:, start:stop] = products[start:stop, stop:].T
-    return products
+    with full_precision(rows.rows.device.type):
+        return gram_matrix(rows.copy(dtype)[0])
 
 
 def _slack(queries: CentredRows, pool: CentredRows, dtype: torch.dtype) -> float:

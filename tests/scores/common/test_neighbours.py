@@ -141,7 +141,7 @@ def test_many_rows_of_many_features_are_searched_as_by_brute_force(monkeypatch, 
     """Products of chosen pairs, thresholds, blocks, products of rows with each other: with few rows none is used."""
     monkeypatch.setattr("madkit.scores.common.neighbours.precisions", lambda device: [low, torch.float64])
     monkeypatch.setattr("madkit.scores.common.neighbours.CACHED", 2**17)
-    monkeypatch.setattr("madkit.scores.common.distance_bounds.MULTIPLIED", 256)
+    monkeypatch.setattr("madkit.streaming.covariance.BLOCK", 256)
     monkeypatch.setattr("madkit.scores.common.chosen_products.CACHED", 2**15)
     pool, queries = clouds(kind, n=1003, d=150)
     index = NeighbourIndex(pool)
