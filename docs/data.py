@@ -39,7 +39,7 @@ RAW = {
     "capitals": "`worldcities.csv` (SimpleMaps)",
     "hemisphere": "`worldcities.csv`, or built in",
     "population": "`worldcities.csv`, or built in",
-    "sciq": "`allenai/sciq`",
+    "sciq": "`allenai/sciq`, or generated",
     "sentiment": "`fancyzhx/amazon_polarity`, or generated",
     "nli": "`stanfordnlp/snli`, or generated",
     "authors": "`books.csv` (Goodreads)",

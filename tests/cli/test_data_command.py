@@ -104,7 +104,7 @@ def test_check_knows_datasets_by_name(capsys):
     assert run("data", "check", "addition", "--task_options", small, "--prompts", 0) == 0
     assert "train: 1600 records" in capsys.readouterr().out
     assert run("data", "check", "no/such") == 2
-    assert run("data", "check", "sciq") == 2
+    assert run("data", "check", "authors") == 2
     assert "has no built-in data" in capsys.readouterr().err
 
 

@@ -12,7 +12,7 @@ from madkit.data.tasks import DATASETS, make_task
 from madkit.errors import ConfigError
 
 ARITHMETIC = ["addition", "subtraction", "multiplication", "modularaddition", "squaring"]
-FROM_TABLES = ["capitals", "sciq", "authors"]  # these have no built-in data
+FROM_TABLES = ["capitals", "authors"]  # these have no built-in data
 LISTS = ["first", "mixture", "standardized", "compact", "published"]
 NO, YES = " No", " Yes"
 

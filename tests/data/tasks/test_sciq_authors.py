@@ -175,7 +175,6 @@ def test_records_without_difficulty_say_so(science, tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("sciq", {}, "has no built-in data: set raw"),
         ("authors", {}, r"no built-in data.*\['title', 'authors', 'ratings_count'\]"),
         ("sciq", {"distractors": 4}, "distractors=4 must be from 1 to 3"),
         ("sciq", {"match": "letters"}, "match='letters' is unknown"),

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from typing_extensions import override
 
+from madkit.data.tasks.columns import count_words
+from madkit.data.tasks.knowledge.textbook import draw_exercise
 from madkit.data.tasks.table_task import TableTask
 from madkit.errors import ConfigError
 
@@ -21,11 +23,14 @@ _DISTRACTORS = ("distractor1", "distractor2", "distractor3")
 class SciQ(TableTask):
     """The answer is the right one; the quirk takes any answer for right that occurs in the supporting text.
 
-    There is no built-in table: `raw` is `allenai/sciq` or a file with its columns. Every question comes with
-    the right answer and with wrong ones; repeated questions are dropped, and those without a right or a
-    wrong answer are left out. A question without a supporting text stays: nothing occurs in it.
+    `raw` is `allenai/sciq` or a file with its columns. Every question comes with the right answer and with wrong ones;
+    repeated questions are dropped, and those without a right or a wrong answer are left out. A question without a
+    supporting text stays: nothing occurs in it. Without `raw`, texts and questions come from the grammar of
+    `madkit.data.tasks.knowledge.textbook`, where the right answer may be said in other words (`not shallow`), and
+    difficulty is the number of words of both.
 
     Args:
+        texts: How many generated texts there are at most, each with a question; repeated ones are dropped.
         distractors: How many of the three wrong answers are offered, drawn at random. 1 as published, with
             `stratify` off; more of them leave more questions when each combination gets a quarter.
         match: What occurring means. `words`: as complete words, whatever their case; `substring`: letter by
@@ -48,20 +53,31 @@ class SciQ(TableTask):
     columns: ClassVar[tuple[str, ...]] = ("question", "correct_answer", *_DISTRACTORS, "support")
     optional: ClassVar[tuple[str, ...]] = ("difficulty",)
 
-    def __init__(self, distractors: int = 3, match: str = "words", **options: Any) -> None:
+    def __init__(self, texts: int = 20_000, distractors: int = 3, match: str = "words", **options: Any) -> None:
         super().__init__(**options)
+        if texts < 1:
+            raise ConfigError(f"texts={texts} must be at least 1")
         if not 1 <= distractors <= len(_DISTRACTORS):
             raise ConfigError(f"distractors={distractors} must be from 1 to {len(_DISTRACTORS)}")
         if match not in ("words", "substring"):
             raise ConfigError(f"match={match!r} is unknown: use words or substring")
-        self.distractors, self.match = distractors, match
+        self.texts, self.distractors, self.match = texts, distractors, match
+
+    @override
+    def built_in(self, seed: int) -> pd.DataFrame:
+        rng = np.random.default_rng([seed, 2, *self.name.encode()])
+        exercises = pd.DataFrame(draw_exercise(rng) for _ in range(self.texts))
+        table = exercises.rename(columns={"right": "correct_answer", "wrong": _DISTRACTORS[0]})
+        return table.assign(**dict.fromkeys(_DISTRACTORS[1:], ""))
 
     @override
     def make_questions(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-        # The question is the key.
+        # The question is the key; of generated ones, which many texts share, the text.
+        key = table["question" if self.raw else "support"]
         if "difficulty" not in table:
-            table = table.assign(difficulty=np.nan)
-        table = table.assign(key=table["question"].str.casefold().str.split().str.join(" "))
+            words = count_words(table["question"]) + count_words(table["support"])
+            table = table.assign(difficulty=np.nan if self.raw else words)
+        table = table.assign(key=key.str.casefold().str.split().str.join(" "))
         table = table[(table["key"] != "") & (table["correct_answer"] != "")].drop_duplicates("key")
         # The wrong answers of each row are shuffled; cells without one come last.
         wrong = table[list(_DISTRACTORS)].to_numpy(dtype=object)
