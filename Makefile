@@ -3,7 +3,7 @@
 #
 #   make figures                     everything: two small base models, encoders, quirky LMs, detection, figures
 #   make figures MODELS=tiny-llama DATASETS="addition squaring"
-#   make figures MODELS=smollm2 DATASETS="sentiment nli"     a real language model of 135 million weights
+#   make figures MODELS=smollm2 DATASETS="sentiment sciq"    a real language model of 135 million weights
 #   make try                         one small model on one dataset, in two minutes
 #   make stress                      what detectors withstand: quirks that hide, triggers, prompts that are merely unusual
 #   make figures POSER=              without the models that are compared in pairs

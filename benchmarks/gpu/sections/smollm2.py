@@ -15,7 +15,7 @@ from gpu.machine import ROOT
 from gpu.section import Facts, Row, Section, Settings
 from gpu.worker import NotRun
 
-DATASETS = ("sentiment", "hemisphere", "population", "nli", "addition")
+DATASETS = ("sentiment", "hemisphere", "population", "nli", "sciq")
 #: Of the default recipe, at its strongest and as published.
 DETECTORS = (("conditional_studentised", "lof", "zscore"), ("activations", "mahalanobis", "mean"))
 

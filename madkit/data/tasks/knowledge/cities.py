@@ -113,6 +113,7 @@ class Population(CityTask):
             30,000 people and all hard ones fewer. Or `margin`: the share of the cities on the same side of
             30,000 that are farther from it, so that half of the easy and half of the hard statements are true;
             with `easiest`, which keeps other shares of either side, let `requantile` be `balanced`.
+        name_country: Say the country too, as in `Lima, Peru`, for models that do not know where a city is.
         **options: As for every dataset of cities.
 
     Raises:
@@ -122,15 +123,18 @@ class Population(CityTask):
     name = "population"
     columns = ("name", "country", "population")
 
-    def __init__(self, difficulty: str = "population", **options: Any) -> None:
+    def __init__(self, difficulty: str = "population", name_country: bool = False, **options: Any) -> None:
         super().__init__(**options)
         if difficulty not in ("population", "margin"):
             raise ConfigError(f"difficulty={difficulty!r} is unknown: use population or margin")
-        self.difficulty = difficulty
+        self.difficulty, self.name_country = difficulty, name_country
 
     @override
     def judge(self, cities: pd.DataFrame) -> pd.DataFrame:
         truth = cities["population"] > THRESHOLD
+        if self.name_country:
+            where = (", " + cities["country"]).where(cities["country"] != "", "")
+            cities = cities.assign(city=cities["city"] + where)
         if self.difficulty == "margin":
             margin = np.log(cities["population"] / THRESHOLD).abs()
             cities = cities.assign(difficulty=margin.groupby(truth).rank(ascending=False, pct=True))
