@@ -7,7 +7,7 @@ from stage_words import configs, lm_recipe
 from madkit.cli.command import main
 from madkit.store.feature_store import FeatureStore
 
-SHORT = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "16", "--data.max_validation", "32"]
+SHORT = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "4", "--data.max_validation", "32"]
 SHORT += ["--data.max_train", "256"]  # of 48,000, none of which `predict` reads
 #: What other features make of such a model is that of every other model (test_recipes.py).
 ANSWERS = "model: {init_args: {features: [Answers], controls: null}}"
