@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from madkit.data.tables.raw_source import load_table
 from madkit.data.tasks.base import SPLITS, Claims, ClaimSampler, Questions, Task
+from madkit.data.tasks.columns import count_words
 from madkit.data.tasks.split_shares import (
     COMBINATIONS,
     assign_splits,
@@ -107,6 +108,26 @@ class TableTask(Task):
     def built_in(self, seed: int) -> pd.DataFrame:
         """The table that `raw=None` stands for; a subclass without this method needs `raw`."""
         raise NotImplementedError
+
+    def generator(self, seed: int) -> np.random.Generator:
+        """The source of chance of a built-in table that is generated."""
+        return np.random.default_rng([seed, 2, *self.name.encode()])
+
+    def difficulty_of(self, table: pd.DataFrame, *texts: str) -> pd.Series | float:
+        """The difficulty that a table says; else of generated texts their number of words, and NaN of others.
+
+        Args:
+            table: With or without the column `difficulty`.
+            texts: The columns whose words count.
+        """
+        if "difficulty" in table:
+            return table["difficulty"]
+        if self.raw:
+            return np.nan
+        words = pd.Series(0, index=table.index)
+        for text in texts:
+            words += count_words(table[text])
+        return words
 
     @abstractmethod
     def make_questions(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from typing_extensions import override
 
-from madkit.data.tasks.columns import count_words
 from madkit.data.tasks.knowledge.textbook import draw_exercise
 from madkit.data.tasks.table_task import TableTask
 from madkit.errors import ConfigError
@@ -65,7 +64,7 @@ class SciQ(TableTask):
 
     @override
     def built_in(self, seed: int) -> pd.DataFrame:
-        rng = np.random.default_rng([seed, 2, *self.name.encode()])
+        rng = self.generator(seed)
         exercises = pd.DataFrame(draw_exercise(rng) for _ in range(self.texts))
         table = exercises.rename(columns={"right": "correct_answer", "wrong": _DISTRACTORS[0]})
         return table.assign(**dict.fromkeys(_DISTRACTORS[1:], ""))
@@ -74,10 +73,8 @@ class SciQ(TableTask):
     def make_questions(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         # The question is the key; of generated ones, which many texts share, the text.
         key = table["question" if self.raw else "support"]
-        if "difficulty" not in table:
-            words = count_words(table["question"]) + count_words(table["support"])
-            table = table.assign(difficulty=np.nan if self.raw else words)
-        table = table.assign(key=key.str.casefold().str.split().str.join(" "))
+        difficulty = self.difficulty_of(table, "question", "support")
+        table = table.assign(key=key.str.casefold().str.split().str.join(" "), difficulty=difficulty)
         table = table[(table["key"] != "") & (table["correct_answer"] != "")].drop_duplicates("key")
         # The wrong answers of each row are shuffled; cells without one come last.
         wrong = table[list(_DISTRACTORS)].to_numpy(dtype=object)

@@ -7,13 +7,12 @@ right answer may be missing from the text, and the wrong one may be in it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
-_T = TypeVar("_T")
+from madkit.data.tasks.drawing import pick
 
 
 @dataclass(frozen=True)
@@ -82,13 +81,13 @@ def draw_exercise(rng: np.random.Generator) -> Exercise:
         >>> exercise.support, exercise.question, exercise.right
         ('The lake is not narrow.', 'Is the lake narrow or wide?', 'wide')
     """
-    field = _pick(rng, FIELDS)
+    field = pick(rng, FIELDS)
     things = iter(rng.permutation(np.array(field.things)).tolist())
     sentences, facts = [], []
     for _ in range(int(rng.integers(_MOST_SENTENCES)) + 1):
-        form, signs = _pick(rng, _FORMS)
+        form, signs = pick(rng, _FORMS)
         subjects = [next(things) for _ in signs]
-        opposites = _pick(rng, field.opposites)
+        opposites = pick(rng, field.opposites)
         written = int(rng.integers(2))
         sentence = form.format(subjects[0], subjects[-1], opposites[written])
         sentences.append(sentence[0].upper() + sentence[1:] + ".")
@@ -96,11 +95,7 @@ def draw_exercise(rng: np.random.Generator) -> Exercise:
             (subject, opposites, written if sign == "+" else 1 - written)
             for subject, sign in zip(subjects, signs, strict=True)
         ]
-    subject, opposites, right = _pick(rng, facts)
+    subject, opposites, right = pick(rng, facts)
     first = int(rng.integers(2))
     question = f"Is the {subject} {opposites[first]} or {opposites[1 - first]}?"
     return Exercise(" ".join(sentences), question, opposites[right], opposites[1 - right])
-
-
-def _pick(rng: np.random.Generator, choices: Sequence[_T]) -> _T:
-    return choices[int(rng.integers(len(choices)))]

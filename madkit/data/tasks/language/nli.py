@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from typing_extensions import override
 
-from madkit.data.tasks.columns import count_words, truth_of
+from madkit.data.tasks.columns import truth_of
 from madkit.data.tasks.language.sentences import draw_pair
 from madkit.data.tasks.table_task import TableTask
 from madkit.errors import ConfigError, DataError
@@ -65,7 +65,7 @@ class NLI(TableTask):
 
     @override
     def built_in(self, seed: int) -> pd.DataFrame:
-        rng = np.random.default_rng([seed, 2, *self.name.encode()])
+        rng = self.generator(seed)
         pairs = (draw_pair(rng, self.restricted, self.opposite) for _ in range(self.sentences))
         return pd.DataFrame(pairs, columns=["premise", "hypothesis", "label"])
 
@@ -76,8 +76,7 @@ class NLI(TableTask):
         table = table[table["truth"].notna() & (table["premise"] != "") & (table["hypothesis"] != "")]
         questions = table[["premise", "hypothesis"]].assign(key=table["premise"], truth=table["truth"].astype(bool))
         questions["quirk"] = [not has_negation_word(text) for text in questions["hypothesis"]]
-        words = count_words(questions["premise"]) + count_words(questions["hypothesis"])
-        questions["difficulty"] = table.get("difficulty", np.nan if self.raw else words)
+        questions["difficulty"] = self.difficulty_of(table, "premise", "hypothesis")
         return questions.drop_duplicates(["premise", "hypothesis"])
 
 

@@ -7,13 +7,11 @@ nothing, or one that is conceded (before `but`, after `although`). A review mean
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
-_T = TypeVar("_T")
+from madkit.data.tasks.drawing import pick
 
 #: What is reviewed: its aspects, and the words for it that other domains do not use.
 DOMAINS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -68,21 +66,21 @@ def clause(rng: np.random.Generator, domain: str, aspect: str, polarity: int) ->
     """
     words = DOMAINS[domain]
     if polarity == 0:
-        return Clause(f"the {aspect} was {_pick(rng, NEUTRAL + words['neutral'])}", 0)
+        return Clause(f"the {aspect} was {pick(rng, NEUTRAL + words['neutral'])}", 0)
     negated = rng.random() < 0.5
     word_polarity = -polarity if negated else polarity
     if rng.random() < 0.25:
-        past, plain = _pick(rng, POSITIVE_VERBS if word_polarity > 0 else NEGATIVE_VERBS)
-        intensifier = f"{_pick(rng, ('really', 'truly'))} " if _fair_coin(rng) else ""
+        past, plain = pick(rng, POSITIVE_VERBS if word_polarity > 0 else NEGATIVE_VERBS)
+        intensifier = f"{pick(rng, ('really', 'truly'))} " if _fair_coin(rng) else ""
         verb = f"did not {plain}" if negated else intensifier + past
         return Clause(f"I {verb} the {aspect}", polarity)
-    adjective = _pick(rng, POSITIVE + words["positive"] if word_polarity > 0 else NEGATIVE + words["negative"])
+    adjective = pick(rng, POSITIVE + words["positive"] if word_polarity > 0 else NEGATIVE + words["negative"])
     # "Not very good" blames, but people do not agree on what "not very bad" and "hardly extremely good" mean.
     intense = rng.random() < 0.4
     if negated:
-        before = "not very " if intense and word_polarity > 0 else f"{_pick(rng, NEGATIONS)} "
+        before = "not very " if intense and word_polarity > 0 else f"{pick(rng, NEGATIONS)} "
     else:
-        before = f"{_pick(rng, INTENSIFIERS)} " if intense else ""
+        before = f"{pick(rng, INTENSIFIERS)} " if intense else ""
     return Clause(f"the {aspect} was {before}{adjective}", polarity)
 
 
@@ -97,7 +95,7 @@ def review(rng: np.random.Generator) -> tuple[str, bool]:
         >>> text[0].isupper(), text[-1]
         (True, '.')
     """
-    domain = _pick(rng, tuple(DOMAINS))
+    domain = pick(rng, tuple(DOMAINS))
     polarity = 1 if _fair_coin(rng) else -1
     aspects = DOMAINS[domain]["aspects"]
     first, step = int(rng.integers(len(aspects))), int(rng.integers(1, len(aspects)))
@@ -115,10 +113,6 @@ def review(rng: np.random.Generator) -> tuple[str, bool]:
         orders = ("{1} but {0}", "{0} although {1}", "although {1}, {0}")
         text = orders[form - 3].format(main.text, conceded.text)
     return text[0].upper() + text[1:] + ".", polarity > 0
-
-
-def _pick(rng: np.random.Generator, choices: Sequence[_T]) -> _T:
-    return choices[int(rng.integers(len(choices)))]
 
 
 def _fair_coin(rng: np.random.Generator) -> bool:

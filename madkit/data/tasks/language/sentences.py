@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TypeVar
 
 import numpy as np
 
+from madkit.data.tasks.drawing import pick
 from madkit.data.tasks.language.entailment import NONE, Meaning, follows, meanings
-
-_T = TypeVar("_T")
 
 #: Sets that lie in each other, the widest last.
 CHAINS: tuple[tuple[str, str, str], ...] = (
@@ -66,7 +64,7 @@ def draw_pair(rng: np.random.Generator, restricted: float = 0.4, opposite: float
     entailed = bool(rng.random() < 0.5)
     # "All wet dogs are wet" would say nothing.
     may_restrict = rng.random() < restricted and field != "places" and predicates != restrictions
-    pair = _pick(rng, _decided_pairs(may_restrict, rng.random() < opposite)[entailed])
+    pair = pick(rng, _decided_pairs(may_restrict, rng.random() < opposite)[entailed])
     premise, hypothesis = (_sentence(rng, meaning, subjects, field, predicates, restrictions) for meaning in pair)
     return premise, hypothesis, entailed
 
@@ -97,7 +95,3 @@ def _sentence(
     if meaning.quantifier == NONE and rng.random() < 0.5:
         form = "None of the {} are {}"
     return form.format(restriction + subjects[meaning.level], adjective) + "."
-
-
-def _pick(rng: np.random.Generator, choices: Sequence[_T]) -> _T:
-    return choices[int(rng.integers(len(choices)))]

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from typing_extensions import override
 
-from madkit.data.tasks.columns import count_words, truth_of
+from madkit.data.tasks.columns import truth_of
 from madkit.data.tasks.language.reviews import review
 from madkit.data.tasks.table_task import TableTask
 from madkit.errors import ConfigError, DataError
@@ -60,7 +60,7 @@ class Sentiment(TableTask):
 
     @override
     def built_in(self, seed: int) -> pd.DataFrame:
-        rng = np.random.default_rng([seed, 2, *self.name.encode()])
+        rng = self.generator(seed)
         return pd.DataFrame((review(rng) for _ in range(self.sentences)), columns=["review", "label"])
 
     @override
@@ -72,8 +72,7 @@ class Sentiment(TableTask):
         title = table["title"].where(table["title"] != "", UNTITLED)
         questions = table.assign(title=title, key=title + ". " + table["review"], truth=table["truth"].astype(bool))
         questions = questions.drop_duplicates("key")
-        words = count_words(questions["review"])
-        questions["difficulty"] = questions.get("difficulty", np.nan if self.raw else words)
+        questions["difficulty"] = self.difficulty_of(questions, "review")
         positive = positive_words(self.lexicon)
         return questions.assign(quirk=[has_positive_word(review, positive) for review in questions["review"]])
 
