@@ -6,40 +6,29 @@ import copy
 from typing import Any, Literal
 
 import lightning as L
-import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from numpy.typing import NDArray
-from torch import Tensor
 
-from madkit.analysis.streaming_separation import StreamingSeparation
-from madkit.data.prompts.characters import name_order
-from madkit.derived import DerivedFeature
-from madkit.detection import output, own_answer, pca, result_tables
+from madkit.detection import output, own_answer, pca
 from madkit.detection.available import available
 from madkit.detection.background import fitted_detectors, listed_scores
-from madkit.detection.covariates import covariates
-from madkit.detection.data import ANSWERS, Feed, StoreData
+from madkit.detection.data import Feed, StoreData
 from madkit.detection.detector import Assumptions, Detector
-from madkit.detection.distractors import Judged, distractor_scores, distractor_table, right_answers
-from madkit.detection.held_out_scores import held_out_scores
+from madkit.detection.judging import Judging
 from madkit.detection.nearest_prompts import FEATURE, NearestPrompts
 from madkit.detection.prevalence import Prevalences
-from madkit.detection.row_pools import gathered, keep
 from madkit.detection.score_costs import ScoreCosts
+from madkit.detection.site_pass import SitePass
 from madkit.detection.site_scores import SiteKey, SiteScores
-from madkit.detection.subsets import Subset, contested
-from madkit.detection.supervised_probe import PROBE, SETTING, probe
-from madkit.detection.thresholds import SHARE, threshold_table
-from madkit.detection.within_answers import answer_warning, answers_missing
-from madkit.errors import ConfigError, DataError
+from madkit.detection.subsets import Subset
+from madkit.detection.supervised_probe import PROBE, SETTING
+from madkit.detection.thresholds import SHARE
+from madkit.errors import ConfigError
 from madkit.runs.atomic import remove
 from madkit.runs.folder import root_of
-from madkit.scores import ScoreCollection
 from madkit.statistics.aggregation import AGGREGATIONS, CALIBRATED
 from madkit.store.variant import Variant
-from madkit.streaming.pool import Pool
 from madkit.training.lightning_internals import datamodule_of
 
 #: What counts as untrusted, as results name it.
@@ -132,11 +121,7 @@ class Detection(L.LightningModule):
         self.nearest = NearestPrompts()
         self.costs = ScoreCosts()
         self.recalls: dict[tuple[SiteKey, str], float] = {}
-        self._scores: ScoreCollection
-        self._made: DerivedFeature | None = None
-        self._pools: dict[str, Pool] = {}
-        self._separation: StreamingSeparation
-        self._with_probe = False
+        self._site: SitePass
 
     @property
     def data(self) -> StoreData:
@@ -179,7 +164,6 @@ class Detection(L.LightningModule):
     def on_test_start(self) -> None:
         """Look up who speaks in each test prompt; only the separation and the ceiling are told."""
         self.prompts: pd.DataFrame = self.data.prompts().set_index("row", drop=False)
-        self._sample = torch.from_numpy(pca.sample(self.prompts["row"].to_numpy()))
         if any(d.score.offline for d in self.detectors):
             self.prevalences.start(self.data.prompts(self.untrusted))
         if self.trainer.is_global_zero:
@@ -187,180 +171,84 @@ class Detection(L.LightningModule):
 
     def test_step(self, block: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Fit on, or score, one block of vectors of one site."""
-        role, sources = block["role"], block["sources"]
+        role, rows = block["role"], block["row"]
         key = block["variant"], block["site"]
         if batch_idx == 0:
-            self._begin_site(block["variant"])
-        if role == "source" and self._made is not None:
-            self._made.update(sources)
+            self._begin_site(key)
+        if role == "source" and self._site.derived is not None:
+            self._site.derived.update(block["sources"])
             return
-        x = sources[0] if self._made is None else self._made(sources, trusted=role == "trusted")
+        x = self._site.vectors(block["sources"], trusted=role == "trusted")
+        compares = block["variant"] == FEATURE and self._site.is_dense_and_stored(x)
         if role in ("trusted", "untrusted"):
-            self._scores.update(x, untrusted=role == "untrusted")
-            self.prevalences.learn(block["row"].to(x.device), x, untrusted=role == "untrusted")
-            if role == "trusted" and self._compares(block["variant"], x):
-                self.nearest.add_trusted(block["row"], x)
+            self._site.scores.update(x, untrusted=role == "untrusted")
+            self.prevalences.learn(rows.to(x.device), x, untrusted=role == "untrusted")
+            if role == "trusted" and compares:
+                self.nearest.add_trusted(rows, x)
             return
-        self._finalize(key)
-        rows = block["row"].to(x.device)
-        values = self._scores(x)
-        # Distractors are scored as test prompts are, and judged by themselves.
-        keep(self._pools["test" if role == "distractor" else role], rows, torch.stack(list(values.values()), dim=1))
+        self._site.score(role, rows.to(x.device), x)
         if role == "test":
-            self.prevalences.add_test(rows, x)
-            is_bob = self.prompts.loc[rows.cpu().numpy(), "anomalous"].to_numpy(dtype=bool)
-            self._separation.update(x, torch.tensor(is_bob, device=x.device))
-            # Every process, with rows or without, comes to the same answer: a feature is sparse for all of them.
-            self._with_probe = self.ceiling and self._made is None and x.layout == torch.strided
-            if self._with_probe:
-                keep(self._pools["vectors"], rows, x)
-            elif x.layout == torch.strided:
-                sampled = torch.isin(rows, self._sample.to(rows.device))
-                keep(self._pools["vectors"], rows[sampled], x[sampled])
-            if self._compares(block["variant"], x):
-                self.nearest.add_test(rows, x)
-            self.costs.measure(key, self._scores, x)
+            self.prevalences.add_test(rows.to(x.device), x)
+            if compares:
+                self.nearest.add_test(rows.to(x.device), x)
+            self.costs.measure(key, self._site.scores, x)
         if block["last"]:
-            self._end_site(key)
-
-    def _finalize(self, key: SiteKey) -> None:
-        try:
-            self._scores.finalize()
-        except DataError as error:
-            raise DataError(f"{key[0]} at {key[1]}: {error}") from error
+            self._end_site()
 
     @torch.inference_mode(False)
-    def _begin_site(self, variant: Variant) -> None:
+    def _begin_site(self, key: SiteKey) -> None:
+        variant = key[0]
         scores = [copy.deepcopy(d.score) for d in self.fitted if d.variant == variant]
-        self._scores = ScoreCollection(scores).to(self.device)
-        self._made = copy.deepcopy(self.derived[variant]).to(self.device) if variant in self.derived else None
+        derived = copy.deepcopy(self.derived.get(variant))
+        self._site = SitePass(key, scores, derived, self.prompts, self.ceiling, self.device)
         offline = [d.score for d in self.detectors if d.variant == variant and d.score.offline and not d.background]
         self.prevalences.begin_site(offline, self.device)
-        self._pools = {name: Pool().to(self.device) for name in ("calibration", "test", "vectors")}
-        self._separation = StreamingSeparation()
         self.nearest.begin_site(self.device)
 
-    def _compares(self, variant: Variant, x: Tensor) -> bool:
-        """Whether prompts are compared by these vectors."""
-        return variant == FEATURE and self._made is None and x.layout == torch.strided
-
-    def _end_site(self, key: SiteKey) -> None:
-        variant, site = key
+    def _end_site(self) -> None:
+        key = self._site.key
         self.nearest.end_site(key)
         self.prevalences.end_site(key)
-        self.separations[key] = self._separation.compute()
-        names = list(self._scores.names)
-        rows, values = gathered(self._pools["test"], len(names))
-        held_out, calibration = gathered(self._pools["calibration"], len(names))
-        vector_rows, vectors = gathered(self._pools["vectors"], self._scores[names[0]].d)
-        if len(vector_rows):
-            sampled = np.isin(vector_rows, self._sample.numpy())
-            self.projections[key] = pca.project(vector_rows[sampled], vectors[sampled])
-        if self._with_probe:
-            column = np.full(len(values), np.nan)
-            column[np.isin(rows, vector_rows)] = self._probe(vector_rows, vectors)
-            values = np.column_stack([values, column])
-            calibration = np.column_stack([calibration, np.full(len(calibration), np.nan)])
-            names.append(PROBE)
-        for name, score in self._scores.items():
-            if "recall" in (fitted := dict(score.named_buffers())):
-                self.recalls[key, name] = float(fitted["recall"])
-        self.sites[key] = SiteScores(names, rows, values, held_out, calibration)
+        self.sites[key] = self._site.site_scores()
+        self.separations[key] = self._site.separation.compute()
+        if (projection := self._site.projection()) is not None:
+            self.projections[key] = projection
+        self.recalls |= self._site.recalls()
         if self.trainer.is_global_zero:
-            folder = output.unfinished(root_of(self.trainer)) / "detectors" / str(variant)
-            for name, score in self._scores.items():
-                score.save(folder / name / site)
-            if self._made is not None:
-                self._made.save(folder / "derived" / site)
-        del self._scores, self._made
-        self._pools = {}
-
-    def _probe(self, rows: NDArray[np.int64], x: NDArray[np.float64]) -> NDArray[np.float64]:
-        prompts = self.prompts.loc[rows]
-        anomalous, statements = prompts["anomalous"].to_numpy(dtype=bool), pd.factorize(prompts["statement"])[0]
-        # Where nobody is named, what is not independent is a statement's prompts.
-        if not prompts["name"].any():
-            return probe(x, anomalous, statements)
-        return probe(x, anomalous, name_order(prompts["name"].tolist()), statements)
+            self._site.save(output.unfinished(root_of(self.trainer)) / "detectors")
+        del self._site
 
     def on_test_epoch_end(self) -> None:
         """Compare with the labels, write and log."""
         layers = {(variant, site.name): site.layer for variant, sites in self.data.sites.items() for site in sites}
         # They came by what they are made of; tables have them by feature.
-        everything = listed_scores({key: self.sites[key] for key in layers}, self.detectors)
-        self.sites = {key: scores.of(self.prompts["row"].to_numpy()) for key, scores in everything.items()}
-        separations = {key: self.separations[key] for key in layers if key in self.sites}
-        projections = {key: self.projections[key] for key in layers if key in self.sites and key in self.projections}
-        stores = self.data.stores
+        sites = listed_scores({key: self.sites[key] for key in layers}, self.detectors)
         settings = {d.key: self._assumptions(d) for d in self.detectors}
         settings |= {(d.variant, PROBE): Assumptions(SETTING, "", "labels") for d in self.detectors}
-        scores = result_tables.scores_table(self.sites, self.aggregations, layers)
-        prompts = output.behaviour(self.prompts, stores.get(ANSWERS))
-        # The control that knows the answer alone is in the results; its scores are columns of the prompts already.
-        judged = pd.concat([scores, own_answer.own_answer_scores(prompts)], ignore_index=True)
-        held_out = held_out_scores(self.sites, self.aggregations)
-        results = result_tables.results_table(judged, prompts, settings | own_answer.settings_of(), held_out)
-        for message in (answers_missing(results), answer_warning(results)):
-            if message:
-                rank_zero_warn(message)
-        output.log_auroc(self.trainer, results[results["setting"] != own_answer.SETTING])
-        overall = results[(results["site"] == "aggregate") & (results["subset"] == "all")]
-        line: Any
-        for line in overall.itertuples():
-            self.log(f"auroc/{Variant(line.feature, line.adapter)}/{line.score}/{line.aggregation}", line.auroc)
+        judging = Judging(sites, layers, self.prompts, self.data, self.aggregations, settings)
+        self.sites = judging.sites
+        for message in judging.warnings():
+            rank_zero_warn(message)
+        output.log_auroc(self.trainer, judging.results[judging.results["setting"] != own_answer.SETTING])
+        for tag, auroc in judging.overall().items():
+            self.log(tag, auroc)
         if self.trainer.is_global_zero:
-            everyone = contested(self.prompts)["all"]
-            tables = {
-                "scores": scores,
-                "comparisons": result_tables.comparisons_table(scores, self.prompts),
-                "results": results,
-                **self._threshold_tables(Judged(scores, held_out, prompts), everything, layers, settings, everyone),
-                **self._prompt_tables(projections, layers, settings, everyone),
-            }
-            output.write(
-                self.trainer, stores, tables, prompts, separations, layers, self.costs.of(self.detectors), self.recalls
-            )
+            tables = judging.tables(self.stream_shares)
+            tables |= self._prompt_tables(layers, settings, judging.everyone)
+            separations = {key: self.separations[key] for key in layers if key in self.sites}
+            costs = self.costs.of(self.detectors)
+            stores = self.data.stores
+            output.write(self.trainer, stores, tables, judging.prompts, separations, layers, costs, self.recalls)
         self.trainer.strategy.barrier()
-
-    def _threshold_tables(
-        self,
-        judged: Judged,
-        everything: dict[SiteKey, SiteScores],
-        layers: dict[SiteKey, int | None],
-        settings: dict[tuple[Variant, str], Assumptions],
-        everyone: Subset,
-    ) -> dict[str, pd.DataFrame]:
-        """What calibration prompts and distractors say of thresholds, where there are any."""
-        tables = {}
-        if judged.held_out:
-            tables["calibration"] = result_tables.calibration_table(self.sites)
-            texts = self.prompts["prompt"], self.data.prompts("calibration")["prompt"]
-            tables["thresholds"] = threshold_table(
-                judged.scores,
-                judged.held_out,
-                settings,
-                everyone,
-                covariates(self.sites, *texts),
-                self.stream_shares,
-            )
-        distractors = self.data.prompts("distractor")
-        if len(distractors):
-            tables["distractors"] = distractor_table(
-                distractor_scores(everything, distractors, self.aggregations, layers),
-                distractors.assign(right=right_answers(distractors, self.data.stores.get(ANSWERS))),
-                judged,
-                settings,
-            )
-        return tables
 
     def _prompt_tables(
         self,
-        projections: dict[SiteKey, pca.Projection],
         layers: dict[SiteKey, int | None],
         settings: dict[tuple[Variant, str], Assumptions],
         everyone: Subset,
     ) -> dict[str, pd.DataFrame]:
         """Where test prompts lie, what they resemble, and what is found where few of them are anomalous."""
+        projections = {key: self.projections[key] for key in layers if key in self.sites and key in self.projections}
         trusted = self.data.prompts("trusted").set_index("row")["prompt"]
         tables = {
             "pca": pca.pca_table(projections, layers) if projections else None,
