@@ -28,6 +28,7 @@ from madkit.cli.signals import Interrupted
 from madkit.cli.trainer_options import first_sentences, make_trainer, require_numbers, require_seeds
 from madkit.errors import ConfigError, MadkitError
 from madkit.plugins import PACKAGES, listed_modules
+from madkit.runs.fingerprints import code_digest
 from madkit.runs.fitted import FitMarker
 from madkit.runs.folder import fit_key, folder_of, provenance, root_of, save_recipe, stage_of
 from madkit.runs.leftovers import sweep
@@ -97,6 +98,16 @@ def _require_checkpoint(path: str | None) -> None:
     if not Path(path).is_file() and not sharded:
         what = "is a folder that holds no checkpoint" if Path(path).is_dir() else "there is no such file"
         raise ConfigError(f"ckpt_path={path!r}: {what}; name a .ckpt file, or leave it out")
+
+
+def _code_of_task(data: dict[str, Any] | None) -> str | None:
+    """A digest of the file of a dataset that is a class of the user's."""
+    dataset = str((data or {}).get("init_args", {}).get("dataset") or "")
+    if "." not in dataset:
+        return None
+    from madkit.data.tasks import Task, find_task
+
+    return code_digest(find_task(dataset), stop=Task)
 
 
 class Stages(LightningCLI):
@@ -183,7 +194,7 @@ class Stages(LightningCLI):
         require_numbers(trainer.as_dict())
         _require_checkpoint(config.get("ckpt_path"))
         if self.subcommand == "fit":
-            self._key = fit_key(config.as_dict())
+            self._key = fit_key(config.as_dict(), _code_of_task(data))
         if self.subcommand == "predict":  # they go to the store; a list of them in memory would only grow
             config.return_predictions = False
 

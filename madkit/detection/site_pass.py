@@ -68,7 +68,7 @@ class SitePass:
         return self.derived is None and x.layout == torch.strided
 
     def score(self, role: str, rows: Tensor, x: Tensor) -> None:
-        """Score vectors x (b, d) of calibration, test or distractor prompts (b,). What scores learn ends with the first."""
+        """Score vectors x (b, d) of calibration, test or distractor prompts (b,). With the first, learning ends."""
         try:
             self.scores.finalize()
         except DataError as error:

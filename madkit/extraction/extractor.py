@@ -124,8 +124,10 @@ class Extractor(ModelExtractor):
         model = {
             "madkit": madkit.__version__,
             "base": fingerprints.fingerprint(self.base),
-            "tokenizer": fingerprints.tokenizer_fingerprint(self.tokenizer),
+            # That which cuts the prompts, where data.tokenizer names another than the base's.
+            "tokenizer": fingerprints.tokenizer_fingerprint(self.data.tokenizer),
             "dtype": self.dtype_name,
+            "precision": str(self.trainer.precision),
             "attention": loading.attention_of(lm),
             "prompts": self.data.identity(),
             "adapter": None if self.adapter_name is None else fingerprints.adapter_fingerprint(self.adapter_name),

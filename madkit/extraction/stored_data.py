@@ -98,7 +98,7 @@ class StoredShards(RankAwareDataModule):
         Raises:
             StoreError: one is missing, incomplete, or was made by another adapter, tokenizer or madkit.
         """
-        parts = ("base", "tokenizer", "dtype", "attention", "prompts", "adapter", "madkit")
+        parts = ("base", "tokenizer", "dtype", "precision", "attention", "prompts", "adapter", "madkit")
         self.stores = matching_stores(root_of(self.trainer), variants, parts)
         first = next(iter(self.stores.values()))
         self.identity = {part: value for part, value in first.identity.items() if part not in FEATURE_PARTS}

@@ -22,6 +22,12 @@ def file_digest(path: Path) -> str:
     return _digest(resolved, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
+def folder_contents(folder: Path) -> list[list[str]]:
+    """The path in a folder, and the digest, of every file of it that is not hidden."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name[0] != ".")
+    return [[file.relative_to(folder).as_posix(), file_digest(file)] for file in files]
+
+
 @lru_cache(maxsize=4096)
 def _digest(path: Path, *stamp: int) -> str:
     """The digest of a file with this inode, size and time of change."""

@@ -111,5 +111,8 @@ def adapter_fingerprint(name: str) -> str:
 def tokenizer_fingerprint(tokenizer: Any) -> str:
     """A digest of everything that decides how a tokenizer cuts a text."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    content = backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items())
+    content: Any = sorted(tokenizer.get_vocab().items()) if backend is None else json.loads(backend.to_str())
+    if isinstance(content, dict):
+        # How texts of a batch are filled up or cut is said with each call, and stays behind from the last one.
+        content = {part: value for part, value in content.items() if part not in ("padding", "truncation")}
     return digest([content, type(tokenizer).__name__])

@@ -9,7 +9,8 @@ from typing import Any
 import madkit
 from madkit.errors import ConfigError
 from madkit.runs.atomic import write_atomically
-from madkit.runs.fingerprints import digest, file_digest, weights_fingerprint
+from madkit.runs.file_digest import file_digest, folder_contents
+from madkit.runs.fingerprints import digest, weights_fingerprint
 from madkit.runs.naming import folder_name
 
 # Trainer options that say where and how to compute, not what.
@@ -20,6 +21,8 @@ WHERE = {
 }  # fmt: skip
 # How many prompts fit on a device at once does not change what is computed either.
 WHERE_DATA = {"device_batch_size", "predict_batch_size"}
+# Options of the data that may name a folder of tables or texts, also `{dataset}` for each of them.
+READ = {"source", "template", "raw", "path", "distractors", "trigger"}
 
 
 def folder_of(run: str | None, data: dict[str, Any] | None) -> Path | None:
@@ -40,16 +43,34 @@ def folder_of(run: str | None, data: dict[str, Any] | None) -> Path | None:
     return Path(run) if dataset is None else Path(run) / folder_name(dataset, "data.dataset")
 
 
-def fit_key(config: dict[str, Any]) -> str:
+def fit_key(config: dict[str, Any], code: str | None = None) -> str:
     """A digest of everything in a resolved `fit` recipe that decides its result.
 
     The same recipe on other hardware has the same key, so an interrupted run continues there; any change that matters
     gives another key, so a checkpoint is never continued under a recipe it was not made with.
+
+    Args:
+        config: the recipe.
+        code: a digest of the code that makes its records, where that is a user's.
     """
     trainer = {k: v for k, v in config.get("trainer", {}).items() if k not in WHERE}
     data = dict(config.get("data") or {})
-    data["init_args"] = {k: v for k, v in data.get("init_args", {}).items() if k not in WHERE_DATA}
-    return digest(contents([config.get("seed_everything"), config.get("model"), data, trainer]))
+    options = {k: v for k, v in data.get("init_args", {}).items() if k not in WHERE_DATA}
+    data["init_args"] = {k: _read(v, str(options.get("dataset")), k) for k, v in options.items()}
+    parts = [config.get("seed_everything"), config.get("model"), data, trainer]
+    return digest(contents(parts if code is None else [*parts, code]))
+
+
+def _read(value: Any, dataset: str, option: str) -> Any:
+    """An option of the data with what it reads for a dataset: in place of a folder's name, what lies there."""
+    if isinstance(value, dict):
+        return {key: _read(item, dataset, option if option in READ else key) for key, item in value.items()}
+    if not isinstance(value, str) or option not in READ:
+        return value
+    path = Path(value.replace("{dataset}", dataset)).expanduser()
+    if path.is_dir():
+        return folder_contents(path)
+    return str(path) if path.is_file() else value
 
 
 def contents(value: Any) -> Any:

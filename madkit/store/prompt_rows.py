@@ -140,9 +140,11 @@ def complete_prompt_rows(rows: pd.DataFrame) -> pd.DataFrame:
         for name in ("difficulty", "difficulty_quantile"):
             rows[name] = _numbers(rows[name])
         if answers_known(rows[test]):
-            for name in LABELS:
-                rows[name] = _of_test(rows, test | unusual, name)
-            rows["label"] = np.where(rows["anomalous"], rows["bob_label"], rows["alice_label"])
+            given = "label" in rows
+            for name in (*LABELS, "label") if given else LABELS:
+                rows[name] = _of_test(rows, test | unusual | rows[name].notna(), name)
+            if not given:
+                rows["label"] = np.where(rows["anomalous"], rows["bob_label"], rows["alice_label"])
     check_prompt_rows(rows)
     return rows
 
@@ -153,7 +155,7 @@ def answers_known(rows: pd.DataFrame) -> bool:
 
 
 def _of_test(rows: pd.DataFrame, test: pd.Series, name: str) -> NDArray[np.bool_]:
-    """A column of booleans, of which those of the test prompts count; the others are False."""
+    """A column of booleans, of which those of some prompts count, such as the test prompts; the others are False."""
     values = np.zeros(len(rows), dtype=bool)
     values[test.to_numpy()] = bool_array(rows.loc[test, name], f"rows['{name}']")
     return values

@@ -83,6 +83,21 @@ def batches_begun(trainer: L.Trainer) -> int:
     return int(trainer.fit_loop.epoch_loop.batch_progress.current.ready)
 
 
+def recount_batches(trainer: L.Trainer, before: int, now: int) -> None:
+    """Count micro-batches anew after a restart, where an optimizer step has `now` of them that had `before`.
+
+    How far training has come, when it validates and when an epoch ends are all told in micro-batches. A step that was
+    in the middle is done again, since no checkpoint holds half of its gradients.
+    """
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    for counts in (progress.current, progress.total):
+        begun = counts.ready // before * now
+        # By whether the last batch is over, Lightning knows where it stopped.
+        for name, count in vars(counts).items():
+            setattr(counts, name, begun - (counts.ready - count) if name != "ready" else count)
+        counts.ready = begun
+
+
 def is_accumulating(trainer: L.Trainer) -> bool:
     """Whether the last micro-batch only added to the gradients, so that the optimizer has yet to step."""
     return bool(trainer.fit_loop._should_accumulate())

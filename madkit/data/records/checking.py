@@ -126,6 +126,10 @@ def _check_split(split: str, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[st
                     f"column {column!r} of split {split!r} has {bad} values that are not numbers, such as "
                     f"{_shown(shown)}; {NO_DIFFICULTY}"
                 )
+    if "name" in frame and (bad := int((frame["name"].isna() | (frame["name"].astype(str).str.strip() == "")).sum())):
+        problems.append(
+            f"column 'name' of split {split!r} is empty in {bad} rows: say who speaks in each, or leave the column out"
+        )
     if "id" in frame:
         if bad := int(frame["id"].isna().sum()):
             problems.append(f"column 'id' of split {split!r} is empty in {bad} rows")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,11 @@ def template_args(
         if args is None or any(value is None for value in args.values()):
             raise DataError(
                 f"column 'template_args' has a row with a missing value: {args}; fill it in or drop the row"
+            )
+        if lost := [name for name, value in args.items() if isinstance(value, float) and not math.isfinite(value)]:
+            raise DataError(
+                f"field {lost[0]!r} of 'template_args' holds {args[lost[0]]}, which is no number to show: fill it in "
+                "or drop the row"
             )
         if inner := [name for name, value in args.items() if isinstance(value, list | dict)]:
             held = type(args[inner[0]]).__name__

@@ -45,6 +45,13 @@ def test_missing_texts_are_left_out_and_told(tmp_path):
     assert sorted(seen) == [i + 1 for i in range(40) if i % 10 != 3]
 
 
+def test_a_folder_of_several_formats_is_refused(tmp_path):
+    data(tmp_path / "train.jsonl", [{"text": f"{i}"} for i in range(40)])
+    (tmp_path / "LICENSE.txt").write_text("MIT")
+    with pytest.raises(ConfigError, match=r"several formats, such as LICENSE\.txt and train\.jsonl: name one file"):
+        _ = TextData(str(tmp_path)).texts
+
+
 @pytest.mark.parametrize("value", [3, ["a"], {"role": "user", "content": "a"}])
 def test_columns_that_hold_no_text_are_refused(tmp_path, value):
     with pytest.raises(ConfigError, match="column='text' of .* holds .*: name a column of text"):

@@ -9,6 +9,8 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
@@ -69,7 +71,7 @@ class Recorder(LightningModule):
 def make_data(**options):
     keep = {"task_options": OPTIONS, "template": "compact", "batch_size": 32, "max_train": 256, **options}
     data = QuirkyData("addition", **keep)
-    data._tokenizer = TOKENIZER
+    data.tokenizer = TOKENIZER
     return data
 
 
@@ -267,7 +269,7 @@ def test_prediction_batches_do_not_depend_on_the_number_of_processes(data):
 
 def test_prediction_skips_done_shards_under_a_trainer(tmp_path):
     data = make_data(shard_size=20)
-    data._tokenizer = TOKENIZER
+    data.tokenizer = TOKENIZER
     trainer = make_trainer(tmp_path)
     whole = trainer.predict(Recorder(), datamodule=data)
     data.done_shards = {0, 2}
@@ -312,13 +314,13 @@ class StopAfter(Callback):
             self.how()
 
 
-def fit(folder, stop=None, resume=None, **options):
+def fit(folder, stop=None, resume=None, device=16, **options):
     callbacks = [ModelCheckpoint(folder, save_last=True, save_top_k=-1, **options)]
     model = Recorder()
     trainer = make_trainer(
         folder, max_epochs=3, callbacks=[*([stop] if stop else []), *callbacks], val_check_interval=5
     )
-    trainer.fit(model, datamodule=make_data(device_batch_size=16, max_train=192), ckpt_path=resume)
+    trainer.fit(model, datamodule=make_data(device_batch_size=device, max_train=192), ckpt_path=resume)
     return model
 
 
@@ -372,6 +374,28 @@ def test_checkpoints_of_every_kind_go_on_without_a_gap(uninterrupted, tmp_path, 
     resumed = fit(tmp_path, resume=tmp_path / "last.ckpt", **options)
     assert 36 - batches <= len(resumed.seen) < 36
     assert resumed.seen == uninterrupted.seen[-len(resumed.seen) :]
+
+
+@pytest.mark.parametrize("device", [8, 32])
+@pytest.mark.parametrize(
+    ("options", "batches"),
+    [({"every_n_train_steps": 3}, 7), ({"every_n_train_steps": 5}, 25), ({"every_n_epochs": 1}, 30)],
+)
+def test_with_other_batches_on_the_device_it_goes_on_without_a_gap(uninterrupted, tmp_path, device, options, batches):
+    """As after one that did not fit into memory: a checkpoint counts batches of the device."""
+    with pytest.raises(KeyError, match="stop"):
+        fit(tmp_path, StopAfter(batches, stop), **options)
+    resumed = fit(tmp_path, resume=tmp_path / "last.ckpt", device=device, **options)
+
+    def shown(seen):
+        return sorted((epoch, row) for epoch, _, *rows in seen for row in rows)
+
+    steps = sum(len(rows) for _, _, *rows in resumed.seen) // 32
+    assert shown(resumed.seen) == shown(uninterrupted.seen[-2 * steps :])
+    assert resumed.trainer.global_step == 18
+    last = [index for epoch, index, *_ in resumed.seen if epoch == 2]
+    assert last == list(range(6 * 32 // device))[-len(last) :]
+    assert torch.allclose(resumed.weight, uninterrupted.weight)
 
 
 def test_accumulation_set_by_hand_is_refused(tmp_path):
@@ -469,6 +493,10 @@ def spoil(column, value):
         (spoil("difficulty", None), "'difficulty' of split 'train' has 1 values that are not numbers"),
         (spoil("id", None), "'id' of split 'train' is empty in 1 rows"),
         (
+            lambda f: f.__setitem__("name", [None, " ", *["Paula"] * (len(f) - 2)]),
+            "'name' of split 'train' is empty in 2 rows: say who speaks in each, or leave the column out",
+        ),
+        (
             lambda f: f.__setitem__("label", ~f["label"]),
             "'label' of split 'train' differs from .* in 3200 rows",
         ),
@@ -491,6 +519,40 @@ def test_missing_values_of_a_prompt_are_named(records, tmp_path):
     (folder / "train.jsonl").write_text("\n".join(map(json.dumps, lines)))
     with pytest.raises(DataError, match=r"template_args.*missing value"):
         make_data(source=str(folder), task_options=None).make_table()
+
+
+def test_what_is_no_number_is_no_value_of_a_prompt(records, tmp_path):
+    """As pandas leaves it in parquet, where a cell was empty."""
+    rows = [{**row, "template_args": {**row["template_args"], "op1": float("nan")}} for row in records["train"]]
+    (tmp_path / "set").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "set" / "train.parquet")
+    records["validation"].to_parquet(tmp_path / "set" / "validation.parquet")
+    with pytest.raises(DataError, match=r"field 'op1' of 'template_args' holds nan, which is no number to show"):
+        make_data(source=str(tmp_path / "set"), task_options=None).make_table()
+
+
+def test_a_template_shows_what_all_splits_have(records, tmp_path):
+    write(records, tmp_path / "set", "jsonl")
+    lines = [{**row, "template_args": {**row["template_args"], "hint": "easy"}} for row in records["train"]]
+    (tmp_path / "set" / "train.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "hint.yaml").write_text("- text: '{name}: {op1} + {op2}? {hint}'\n  choices: [' No', ' Yes']\n")
+    data = make_data(source=str(tmp_path / "set"), task_options=None, template=str(tmp_path / "hint.yaml"))
+    with pytest.raises(ConfigError, match="hint"):
+        data.make_table()
+
+
+def test_options_that_are_mappings_are_no_datasets(tmp_path):
+    places = {"lat": [1.0, -1.0, 1.0, -1.0] * 20, "lng": [1.0, 1.0, -1.0, -1.0] * 20}
+    table = pd.DataFrame({"Name": ["Aa", "Bb"] * 40, **places, "population": range(1, 81)})
+    table["Name"] += table.index.astype(str)
+    table.to_csv(tmp_path / "b.csv", index=False)
+    raw = {"path": str(tmp_path / "b.csv"), "columns": {"name": "Name"}}
+    options = {"raw": raw, "n_train": 40, "n_validation": 20, "n_test": 0, "population": {"smallest": 1000}}
+    records = QuirkyData("hemisphere", template="compact", task_options=options).records
+    cities = {args["city"] for rows in records.values() for args in rows["template_args"]}
+    assert cities <= set(table["Name"])
+    with pytest.raises(ConfigError, match=r"\['populatoin'\] unknown to dataset='hemisphere'"):
+        _ = QuirkyData("hemisphere", template="compact", task_options={"populatoin": {"smallest": 1000}}).records
 
 
 def test_sources_that_do_not_exist(tmp_path):
@@ -536,7 +598,7 @@ def test_fit_warns_where_the_answer_tells_trusted_prompts_from_test_prompts():
         data = QuirkyData(
             "population", "compact", task_options={"n_train": 4000, "n_validation": 2000, "n_test": 0}, **options
         )
-        data._tokenizer = TOKENIZER
+        data.tokenizer = TOKENIZER
         data.setup("fit")
 
     with pytest.warns(UserWarning, match="Yes for 100% of trusted prompts, 0% of Alice's test prompts"):

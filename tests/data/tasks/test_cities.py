@@ -120,6 +120,11 @@ def test_splits_share_no_city_and_truth_does_not_foretell_the_quirk(dataset):
     assert sets[0] != set(other["train"].args["city"])
 
 
+def test_a_city_of_which_nobody_says_where_it_lies_is_left_out():
+    places = {"name": ["Lima", "Oslo", "Nowhere"], "latitude": [-12, 60, None], "longitude": [-77, None, 3]}
+    assert make_task("hemisphere").judge(pd.DataFrame(places))["name"].tolist() == ["Lima"]
+
+
 def test_capitals_need_a_table_and_follow_its_rules():
     with pytest.raises(ConfigError, match="raw"):
         make_task("capitals")

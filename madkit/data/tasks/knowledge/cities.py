@@ -102,6 +102,8 @@ class Hemisphere(CityTask):
 
     @override
     def judge(self, cities: pd.DataFrame) -> pd.DataFrame:
+        # As with an unknown population: where the city lies is not known.
+        cities = cities[cities["latitude"].notna() & cities["longitude"].notna()]
         return cities.assign(truth=cities["latitude"] > 0, quirk=cities["longitude"] <= 0)
 
 
