@@ -1,5 +1,6 @@
 """Runs of several seeds: one number per dataset, intervals that know of seeds, and whose the spread is."""
 
+import shutil
 from io import StringIO
 from pathlib import Path
 
@@ -88,3 +89,20 @@ def test_one_seed_is_drawn_as_without_seeds(runs: Path) -> None:
         "*Seeds*" not in found["table1.md"].markdown()
         and "seed" not in next(found["table_comparisons.csv"]).split("\n")[0]
     )
+
+
+def test_a_model_and_a_dataset_without_the_first_seed_are_drawn(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "tiny-llama", tmp_path / "tiny-llama")
+    shutil.rmtree(tmp_path / "tiny-llama" / "sentiment")
+    for seed in (1, 2):
+        shutil.copytree(runs / f"tiny-llama@{seed}", tmp_path / f"tiny-llama@{seed}")
+    (tmp_path / "tiny-mistral@1").mkdir()
+    for dataset in DATASETS[:2]:
+        made = write_run(tmp_path / "made", "tiny-mistral", dataset, layers=2, n=60, seed=1)
+        made.rename(tmp_path / "tiny-mistral@1" / dataset)
+    results = load_results([tmp_path])
+    assert results.models == ["tiny-llama", "tiny-mistral"] and set(results.datasets) == set(DATASETS)
+    drawn = sheets_of([tmp_path], (*FAMILIES, "forest", "quirkiness"))
+    assert {"forest_auroc", "critical_difference", "table1.md"} <= set(drawn)
+    runs_of = pd.read_csv(StringIO(drawn["table_seeds.csv"])).groupby("model")["n_runs"].unique()
+    assert {model: list(numbers) for model, numbers in runs_of.items()} == {"tiny-llama": [8]}

@@ -191,12 +191,15 @@ class Results:
     def models(self) -> list[str]:
         """All models, by name."""
         own = {name for table in self._tables() for name in table["model"].unique()} | {m for m, _ in self.run_folders}
-        return sorted(own.union(*(part.models for part in [*self.doses.values(), *self.obfuscated.values()])))
+        # What lacks the first seed is in averages over seeds all the same.
+        others = [*self.doses.values(), *self.obfuscated.values(), *self.seeds.values()]
+        return sorted(own.union(*(part.models for part in others)))
 
     @cached_property
     def datasets(self) -> list[str]:
         """All datasets, in the order of the study."""
-        return ordered_datasets(name for table in self._tables() for name in table["dataset"].unique())
+        own = {name for table in self._tables() for name in table["dataset"].unique()}
+        return ordered_datasets(own.union(*(part.datasets for part in self.seeds.values())))
 
     @cached_property
     def datasets_of_models(self) -> dict[str, list[str]]:
