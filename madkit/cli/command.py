@@ -117,7 +117,7 @@ def _run(command: str, options: list[str], debug: bool) -> int:
         from madkit.cli.chain import run_chain
 
         return run_chain(options, lambda stage: main([*stage, *(["--debug"] if debug else [])]))
-    if command != "figures":  # which has such an option of its own
+    if command not in ("figures", "study"):  # which have such an option of their own
         options = list_modules(options)
     if command in STAGES:
         return _stage([command, *options])

@@ -34,7 +34,7 @@ from madkit.runs.folder import fit_key, folder_of, provenance, root_of, save_rec
 from madkit.runs.leftovers import sweep
 from madkit.runs.lock import locked
 from madkit.runs.progress import in_lines
-from madkit.training.checkpoint_files import to_continue
+from madkit.training.checkpoint_files import kept_checkpoint, to_continue
 from madkit.training.lightning_internals import end_children, forward_sigterm, is_trial
 from madkit.training.training_module import TrainingModule
 
@@ -103,10 +103,10 @@ def _require_checkpoint(path: str | None) -> None:
 def _code_of_task(data: dict[str, Any] | None) -> str | None:
     """A digest of the file of a dataset that is a class of the user's."""
     dataset = str((data or {}).get("init_args", {}).get("dataset") or "")
-    if "." not in dataset:
-        return None
-    from madkit.data.tasks import Task, find_task
+    from madkit.data.tasks import DATASETS, Task, find_task, task_names
 
+    if dataset in DATASETS or ("." not in dataset and dataset not in task_names()):
+        return None
     return code_digest(find_task(dataset), stop=Task)
 
 
@@ -285,7 +285,8 @@ class Stages(LightningCLI):
         last = to_continue(checkpoints, remove=self.trainer.is_global_zero)
         if last is not None:
             self.config_init["fit"]["ckpt_path"] = str(last)
-        else:
+        others = self._marker.read()
+        if last is None or (others is not None and others["key"] != self._key):
             self._forget_curves()
 
     def _forget_curves(self) -> None:
@@ -343,9 +344,10 @@ class Stages(LightningCLI):
         """Validate the weights that `fit` kept, unless others are named."""
         if self.config_init["validate"].get("ckpt_path") is not None:
             return
-        best = sorted((root_of(self.trainer) / "checkpoints").glob("*/best*.ckpt"), key=lambda p: p.stat().st_mtime)
-        if not best:
+        fitted = self._marker.read()
+        kept = kept_checkpoint(root_of(self.trainer) / "checkpoints" / fitted["key"]) if fitted is not None else None
+        if kept is None:
             raise ConfigError(
                 f"nothing to validate in {root_of(self.trainer)}: run `madkit fit` first or name a --ckpt_path"
             )
-        self.config_init["validate"]["ckpt_path"] = str(best[-1])
+        self.config_init["validate"]["ckpt_path"] = str(kept)

@@ -115,3 +115,16 @@ def count_range(counts: Iterable[float]) -> str:
     if not distinct:
         return "0"
     return str(distinct[0]) if len(distinct) == 1 else f"{distinct[0]} to {distinct[-1]}"
+
+
+def share_range(shares: Iterable[float]) -> str:
+    """A share of prompts, or its range over datasets.
+
+    Example:
+        >>> share_range([0.5, 0.5]), share_range([0.02]), share_range([0.02, 0.5])
+        ('half', '2%', '2% to 50%')
+    """
+    ends = sorted(shares)[:1] + sorted(shares)[-1:]
+    if set(ends) == {0.5}:
+        return "half"
+    return " to ".join(dict.fromkeys(f"{share:.0%}" for share in ends))

@@ -120,6 +120,7 @@ class JobRunner:
             del running[job]
             if status == 0:
                 job.finish()
+                job.record()
                 continue
             failed = failed or (status if status > 0 else 128 - status)
             left = f"; {len(waiting)} of {len(self._jobs)} parts have not begun" if waiting else ""
@@ -132,11 +133,11 @@ class JobRunner:
     def _start(self, job: StudyJob, place: str) -> RunningJob:
         print(f"[study: {place}] {line_of(job)}", file=sys.stderr, flush=True)
         if self._start_here is not None and job.launched and not self._launch:
-            return self._start_here(job.command())
+            return self._start_here(job.listing())
         launch = self._launch if job.launched else []
         environment = {**ENVIRONMENT, **os.environ}
         try:
-            return subprocess.Popen([*launch, sys.executable, "-m", "madkit", *job.command()], env=environment)
+            return subprocess.Popen([*launch, sys.executable, "-m", "madkit", *job.listing()], env=environment)
         except OSError as error:
             raise ConfigError(
                 f"launch={shlex.join(launch)!r} cannot be started ({error.strerror}); name a command of this machine"
@@ -145,4 +146,4 @@ class JobRunner:
 
 def line_of(job: StudyJob) -> str:
     """The command of a job, as one would type it."""
-    return shlex.join(["madkit", *job.command()])
+    return shlex.join(["madkit", *job.listing()])

@@ -119,6 +119,20 @@ def to_continue(folder: Path, *, remove: bool) -> Path | None:
     return chosen
 
 
+def kept_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint whose weights a fit has left: the best one where one was chosen by a value, else the last.
+
+    Args:
+        folder: of the checkpoints of one recipe.
+    """
+    last = folder / "last.ckpt"
+    if not last.is_file():
+        return None
+    states = [state for state in _checkpoint_states(load(last, mapped=True)) if state.get("monitor")]
+    best = next((folder / Path(state["best_model_path"]).name for state in states if state["best_model_path"]), last)
+    return best if best.is_file() else last
+
+
 def _checkpoint_states(checkpoint: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The states of the callbacks that write checkpoints."""
     for state in checkpoint.get("callbacks", {}).values():

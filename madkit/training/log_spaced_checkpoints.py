@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from typing_extensions import override
 
 from madkit.errors import ConfigError
@@ -65,9 +66,9 @@ class LogSpacedCheckpoints(Callback):
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # What an earlier recipe kept here is none of this training, unless it continues.
         if trainer.global_step == 0 and trainer.is_global_zero and not is_trial(trainer):
-            shutil.rmtree(Path(trainer.default_root_dir) / STEPS, ignore_errors=True)
+            shutil.rmtree(_own(trainer), ignore_errors=True)
+        _publish(trainer)
 
     @override
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
@@ -78,10 +79,30 @@ class LogSpacedCheckpoints(Callback):
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # Before ExportBest loads the best weights; and also where a run that had ended continues.
         _keep(trainer, pl_module)
+        _publish(trainer)
+
+
+def _own(trainer: L.Trainer) -> Path:
+    """Where this training keeps its adapters, beside its checkpoints, which no other recipe writes to."""
+    folders = [c.dirpath for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.dirpath]
+    return Path(folders[0] if folders else trainer.default_root_dir) / STEPS
+
+
+def _publish(trainer: L.Trainer) -> None:
+    """Have the run's ``steps`` hold the adapters of this training alone, whatever another recipe left there."""
+    own, shown = _own(trainer), Path(trainer.default_root_dir) / STEPS
+    if own == shown or not trainer.is_global_zero or is_trial(trainer):
+        return
+    shutil.rmtree(shown, ignore_errors=True)
+    for folder in sorted(own.glob("[0-9]*")):
+        write_atomically(shown / folder.name, partial(shutil.copytree, folder))
 
 
 def _keep(trainer: L.Trainer, module: Any) -> None:
     """Write the adapter of the step that was made last, unless that was done after another batch of its."""
-    folder = Path(trainer.default_root_dir) / STEPS / f"{trainer.global_step:06d}"
-    if trainer.global_step and trainer.is_global_zero and not is_trial(trainer) and not folder.exists():
-        write_atomically(folder, module.export)
+    name = f"{trainer.global_step:06d}"
+    own = _own(trainer) / name
+    if trainer.global_step and trainer.is_global_zero and not is_trial(trainer) and not own.exists():
+        write_atomically(own, module.export)
+        if (shown := Path(trainer.default_root_dir) / STEPS / name) != own:
+            write_atomically(shown, partial(shutil.copytree, own))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any
@@ -113,8 +114,13 @@ class TrainingModule(L.LightningModule):
             raise ConfigError(
                 f"model.optimizer does not take its options ({' '.join(str(error).split())}); correct its init_args"
             ) from error
-        total = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, trapezoid(total, self.warmup, self.decay))
+        total = self.trainer.estimated_stepping_batches
+        if not math.isfinite(total):
+            raise ConfigError(
+                f"trainer.max_steps={self.trainer.max_steps} and max_epochs={self.trainer.max_epochs} have no end, and "
+                "warmup and decay are shares of all steps: give one of them, beside max_time if you like"
+            )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, trapezoid(int(total), self.warmup, self.decay))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"},

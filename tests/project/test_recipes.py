@@ -343,10 +343,16 @@ def test_repeated_stages_do_no_work(finished, capsys):
 def test_validate_repeats_the_numbers_of_fit(finished, capsys):
     model, base, folder = finished
     common = ["--run", folder.parent, "--model.base", base, *SHORT_DATA, "--data.max_validation", "48"]
+    fitted = json.loads((folder / "fit.json").read_text())
+    # What another recipe has left is newer, and none of this one's.
+    own, other = folder / "checkpoints" / fitted["key"], folder / "checkpoints" / "other"
+    other.mkdir()
+    for path in own.glob("*.ckpt"):
+        (other / path.name).write_bytes(b"another recipe's")
     capsys.readouterr()
     run("validate", *configs(model), *common)
-    metrics = json.loads((folder / "fit.json").read_text())["metrics"]
-    assert f"{metrics['val/loss']:.6f}"[:6] in capsys.readouterr().out
+    shutil.rmtree(other)
+    assert f"{fitted['metrics']['val/loss']:.6f}"[:6] in capsys.readouterr().out
 
 
 def test_a_store_of_another_adapter_is_refused(finished, capsys, tmp_path):

@@ -304,6 +304,9 @@ def test_doses_of_one_training_are_read_and_judged_one_after_the_other(project, 
         (["--datasets", "adition", "--runs", "new"], "use one of ['addition'"),
         (["--jobs", "0"], "at least 1"),
         (["--over", "volumes"], "predict-volumes.yaml' is needed"),
+        (["stress", "--seeds", "0", "1", "--over", "volume"], "seeds and over: `madkit study stress` takes no such"),
+        (["doses", "--bases", "shared"], "bases: `madkit study doses` takes no such options"),
+        (["pairs", "--datasets", "nli"], "datasets: `madkit study pairs` takes no such options"),
         (["--launch", "no-such-scheduler -n 1", "--runs", "new"], "name a command of this machine"),
     ],
 )
@@ -348,6 +351,30 @@ def test_after_one_that_fails_none_begins_and_its_status_is_told(tmp_path, monke
     assert "status 7 of: madkit b; 2 of 4 parts have not begun; the same command continues" in capsys.readouterr().err
     assert JobRunner(jobs, script(tmp_path, 'touch "$1"'), side_by_side=2).run() == 0
     assert sorted(Path("log").read_text().split()) == ["a", "b", "b", "c", "d"]
+
+
+def test_what_another_command_has_made_is_due(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    launch = script(tmp_path, 'touch "$1"')
+    usual, other = (StudyJob(Path("a"), words) for words in (("a", "--over", "lora"), ("a",)))
+    assert JobRunner([usual], launch).run() == 0
+    assert not usual.is_due() and other.is_due()
+    assert JobRunner([other], launch).run() == 0
+    assert usual.is_due() and not other.is_due()
+    # Nobody knows how it was made: by a command of its own, say.
+    Path(".a.command").unlink()
+    assert not usual.is_due() and not other.is_due()
+
+
+def test_modules_of_the_users_are_listed_for_each_stage_and_for_the_figures(plan, tmp_path, monkeypatch):
+    (tmp_path / "my_detectors.py").write_text("")
+    words = ["--models", "llama", "--datasets", "nli", "--poser", "--benign", "false", "--with", "my_detectors.py"]
+    monkeypatch.setattr("madkit.plugins._listed", set())
+    lines = [" ".join(words) for _, words in plan(*words)]
+    assert lines[-1].startswith("figures ") and lines[-1].endswith(" --with my_detectors.py")
+    for line in lines[:-1]:
+        stages = line.removeprefix("run ").split(" then ")
+        assert all(" --with my_detectors.py --config" in stage for stage in stages), line
 
 
 def test_a_signal_is_passed_on_to_what_runs(tmp_path):

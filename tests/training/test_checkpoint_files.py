@@ -143,3 +143,15 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path):
         torch.save(content, tmp_path / name)
         with pytest.raises(StoreError, match=rf"{name}.* no checkpoint"):
             checkpoint_files.load(tmp_path / name)
+
+
+def test_the_weights_that_a_fit_has_left_are_the_best_ones_or_the_last(tmp_path):
+    fit(tmp_path)
+    folder = tmp_path / "checkpoints" / "key"
+    kept = checkpoint_files.kept_checkpoint(folder)
+    assert kept.name.startswith("best")
+    exported = load_file(tmp_path / "line" / "line.safetensors")
+    assert all(torch.equal(exported[name], value) for name, value in checkpoint_files.load(kept)["state_dict"].items())
+    kept.unlink()
+    assert checkpoint_files.kept_checkpoint(folder).name == "last.ckpt"
+    assert checkpoint_files.kept_checkpoint(tmp_path) is None

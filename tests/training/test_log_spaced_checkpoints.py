@@ -45,8 +45,8 @@ class OneLine(TrainingModule):
         torch.save(self.line.weight.detach(), folder / "weights.pt")
 
 
-def fit(module, folder, keep, checkpoint=None, **options):
-    last = ModelCheckpoint(folder / "checkpoints", save_last=True, every_n_train_steps=3)
+def fit(module, folder, keep, checkpoint=None, checkpoints="checkpoints", **options):
+    last = ModelCheckpoint(folder / checkpoints, save_last=True, every_n_train_steps=3)
     trainer = L.Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, max_epochs=1,
         default_root_dir=folder, callbacks=[keep, last], **options,
@@ -89,6 +89,20 @@ def test_another_recipe_leaves_nothing_of_the_last_one(tmp_path):
     fit(OneLine(), tmp_path, LogSpacedCheckpoints())
     fit(OneLine(), tmp_path, LogSpacedCheckpoints(first=5, factor=3), max_steps=7)
     assert list(kept(tmp_path)) == [5, 7]
+
+
+def test_a_recipe_that_comes_back_has_its_own_again(tmp_path):
+    first = {"keep": LogSpacedCheckpoints(), "checkpoints": "checkpoints/first", "max_steps": 8}
+    fit(OneLine(), tmp_path, **first)
+    before = kept(tmp_path)
+    slower = OneLine()
+    slower.optimizer = lambda parameters: torch.optim.Adam(parameters, lr=0.01)
+    fit(slower, tmp_path, LogSpacedCheckpoints(), checkpoints="checkpoints/second")
+    assert not torch.equal(kept(tmp_path)[4], before[4])
+    fit(OneLine(), tmp_path, checkpoint=tmp_path / "checkpoints/first/last.ckpt", **first)
+    after = kept(tmp_path)
+    assert list(after) == list(before) == [1, 2, 4, 8]
+    assert all(torch.equal(after[step], before[step]) for step in before)
 
 
 def test_a_trial_keeps_nothing(tmp_path):

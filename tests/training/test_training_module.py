@@ -186,3 +186,8 @@ def test_shares_of_the_schedule_have_to_fit(warmup, decay):
 
     with pytest.raises(ConfigError, match=f"warmup={warmup} and decay={decay}"):
         Module(torch.optim.SGD, warmup, decay)
+
+
+def test_a_training_without_an_end_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"max_steps=-1 and max_epochs=-1 have no end.*beside max_time"):
+        fit(LineFit(), tmp_path, max_epochs=-1, max_time="00:00:00:05")

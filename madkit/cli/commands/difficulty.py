@@ -137,7 +137,9 @@ def _records(
     source: str, dataset: str, task_options: dict[str, Any] | None, seed: int
 ) -> tuple[DatasetDict, dict[str, Any]]:
     """The records, with a difficulty of 0 for now, and the values that all their prompts share."""
-    if source in task_names():
+    # As everywhere, a file or folder of that name comes before the dataset.
+    generated = source in task_names() and not Path(source).expanduser().exists()
+    if generated:
         records = make_records(source, task_options, seed)
     elif is_raw(dataset, source):
         records = make_records(dataset, {**(task_options or {}), "raw": source}, seed)
@@ -147,7 +149,7 @@ def _records(
         records = load_records(source)
     # Prompts show nothing but the records where a dataset is made of a table or is the user's.
     has_constants = task_or_none(dataset) is not None and not is_table_task(dataset)
-    constants = make_task(dataset, task_options if source in task_names() else None).constants if has_constants else {}
+    constants = make_task(dataset, task_options if generated else None).constants if has_constants else {}
     zeros = {split: np.zeros(len(part)) for split, part in records.items()}
     return with_difficulty(records, zeros), constants
 

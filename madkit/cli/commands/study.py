@@ -6,6 +6,7 @@ import itertools
 import os
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from madkit.cli.commands.recipes import write_recipes
 from madkit.cli.early_errors import refuse_early
 from madkit.cli.job_server import WORKS_HERE, JobServer
 from madkit.errors import ConfigError
+from madkit.plugins import import_listed
 from madkit.study import DetectionStudy, DoseStudy, JobRunner, PairStudy, StressStudy, StudyJob
 from madkit.study.job_runner import ENVIRONMENT, line_of
 from madkit.study.pair_study import MEMBERS as PAIRED
@@ -41,6 +43,7 @@ def study(
     recipes: str = "recipes",
     jobs: int | None = None,
     launch: str = "",
+    with_: list[str] | None = None,
     dry_run: bool = False,
 ) -> int:
     """Run what is missing or older than its recipes, and draw the figures; given again, it continues.
@@ -64,12 +67,21 @@ def study(
         recipes: Folder of the recipes; where there is none, those that come with madkit are written to it.
         jobs: How many commands run side by side, each with one thread; by default one per core.
         launch: Words before each command, such as "srun -c 8".
+        with_: Python files, or modules by name, whose classes recipes name, and with figures of your own.
         dry_run: Only print the commands that would be run.
     """
     if jobs is not None and jobs < 1:
         raise ConfigError(f"jobs={jobs} must be at least 1")
     if any(seed < 0 for seed in seeds or ()):
         raise ConfigError(f"seeds={seeds} must be 0 or more")
+    given: dict[str, object] = {"seeds": seeds, "poser": poser, "over": over}
+    given |= {"bases": None if bases == "shipped" else bases, "benign": None if benign else benign}
+    if of == "pairs":
+        given |= {"models": models, "datasets": datasets}
+    if of != "detection" and (strange := [name for name, value in given.items() if value is not None]):
+        raise ConfigError(f"{' and '.join(strange)}: `madkit study {of}` takes no such options; leave them out")
+    for module in with_ or []:
+        import_listed(module)
     if not Path(recipes).is_dir():
         write_recipes(Path(recipes))
     figures = Path(out or ("figures" if of == "detection" else f"figures/{of}"))
@@ -92,6 +104,7 @@ def study(
             benign=benign,
             bases=bases,
         ).jobs()  # fmt: skip
+    planned = [replace(job, modules=tuple(with_ or ())) for job in planned]
     server = JobServer(ENVIRONMENT) if WORKS_HERE else None
     runner = JobRunner(planned, shlex.split(launch), jobs or os.cpu_count() or 1, server)
     due = runner.due()

@@ -73,6 +73,7 @@ def versions_of(folder: Path, recipes: dict[str, Path]) -> dict[str, str]:
 
 
 def _parts(results: Results, words: str) -> list[tuple[str, Results]]:
-    """The runs of one seed, its controls and its doses, and what tells them apart."""
+    """The runs of one seed, its controls, its doses and the models that hide, and what tells them apart."""
     parts = [(words, results), *([(f"{words}, benign", results.benign)] if results.benign else [])]
-    return [*parts, *((f"{words}, step {step}", dose) for step, dose in results.doses.items())]
+    parts += [(f"{words}, step {step}", dose) for step, dose in results.doses.items()]
+    return [*parts, *((f"{words}, hides from {against}", part) for against, part in results.obfuscated.items())]

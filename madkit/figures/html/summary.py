@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from madkit.figures.naming import count_range, detector_name
+from madkit.figures.naming import count_range, detector_name, share_range
 from madkit.figures.results.poser_measures import RESULTS, conclusions
 from madkit.figures.results.results import Results, grouped
 from madkit.figures.results.selection import MOST_MODELS, first_models, what_is_shown
@@ -34,7 +34,7 @@ def summary(results: Results) -> list[str]:
     sentences += _controls(rows[control])
     sentences += _benign(results)
     sentences += _false_alarms(rows[~control])
-    sentences += _answers(results, rows[~control])
+    sentences += _answers(results)
     sentences += _below_chance(rows[~control])
     sentences += _quirks(results)
     for (family,), part in grouped(pairs, "model"):
@@ -46,10 +46,11 @@ def _scope(rows: pd.DataFrame) -> str:
     models, datasets = sorted(set(rows["model"])), sorted(set(rows["dataset"]))
     datasets_once = rows.drop_duplicates(["model", "dataset"])
     prompts = datasets_once[["n_normal", "n_anomalous"]].sum(axis=1)
+    anomalous = share_range(datasets_once["n_anomalous"] / prompts)
     return (
         f"{_number(len(models), 'model')} ({_named(models)}), {_number(len(datasets), 'quirky dataset')}, "
         f"{count_range(prompts)} test prompts of {count_range(datasets_once['n_statements'])} statements each, "
-        "half of them anomalous."
+        f"{anomalous} of them anomalous."
     )
 
 
@@ -122,7 +123,7 @@ def _false_alarms(rows: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _answers(results: Results, rows: pd.DataFrame) -> Iterator[str]:
+def _answers(results: Results) -> Iterator[str]:
     """How far the answer alone goes, and which detectors find in part what was answered."""
     own = results.own_answer
     own = own[own["subset"] == "all"]
@@ -132,7 +133,9 @@ def _answers(results: Results, rows: pd.DataFrame) -> Iterator[str]:
         note = f"; **the answers alone tell the characters apart: {', '.join(far['dataset'])}**" if len(far) else ""
         low, high = model_own["auroc"].min(), model_own["auroc"].max()
         yield f"**{model}**: its own answer, as a score by the better sign, has AUROC {low:.3f} to {high:.3f}{note}."
-    rows = rows[rows["setting"] != "ceiling"]
+    # Of the first seed, as in Table 1: intervals of the difference are those of single runs.
+    rows = results.aggregated()
+    rows = rows[(rows["subset"] == "all") & ~rows["control"] & (rows["setting"] != "ceiling")]
     for (model,), part in grouped(rows[differing(rows)], "model"):
         gap = part.iloc[int(part["within_difference"].abs().to_numpy().argmax())]
         of = len(rows[rows["model"] == model])

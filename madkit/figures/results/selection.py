@@ -26,6 +26,7 @@ def only(results: Results, models: Collection[str], datasets: Collection[str]) -
         run_folders=folders,
         benign=only(results.benign, models, datasets) if results.benign else None,
         doses={step: only(dose, models, datasets) for step, dose in results.doses.items()},
+        obfuscated={against: only(part, models, datasets) for against, part in results.obfuscated.items()},
         seeds={seed: only(part, models, datasets) for seed, part in results.seeds.items()},
         **tables,
     )

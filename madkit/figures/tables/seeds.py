@@ -41,8 +41,9 @@ def seed_spread(results: Results) -> pd.DataFrame:
 def about_seeds(results: Results) -> Iterator[str]:
     """How seeds stand in averages, and how much of the spread is theirs; nothing where there is one seed."""
     table = seed_spread(results)
+    every = results.over_seeds(Results.aggregated)
     for (model,), part in grouped(table, "model") if len(table) else ():
-        seeds = sorted({results.first_seed, *results.seeds})
+        seeds = sorted(set(every.loc[every["model"] == model, "seed"]))
         shares = part["seed_share"].dropna()
         spread = f"a median of {shares.median():.0%} ({shares.min():.0%} to {shares.max():.0%})" if len(shares) else "?"
         yield (
