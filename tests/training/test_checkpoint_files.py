@@ -150,8 +150,8 @@ def test_the_weights_that_a_fit_has_left_are_the_best_ones_or_the_last(tmp_path)
     folder = tmp_path / "checkpoints" / "key"
     kept = checkpoint_files.kept_checkpoint(folder)
     assert kept.name.startswith("best")
-    exported = load_file(tmp_path / "line" / "line.safetensors")
-    assert all(torch.equal(exported[name], value) for name, value in checkpoint_files.load(kept)["state_dict"].items())
+    exported, weights = load_file(tmp_path / "line" / "line.safetensors"), checkpoint_files.load(kept)["state_dict"]
+    assert all(torch.equal(weights[f"line.{name}"], value) for name, value in exported.items())
     kept.unlink()
     assert checkpoint_files.kept_checkpoint(folder).name == "last.ckpt"
     assert checkpoint_files.kept_checkpoint(tmp_path) is None
