@@ -74,10 +74,10 @@ class KNearestNeighbours(Score):
             raise ConfigError(f"metric={metric!r} is unknown: give 'euclidean' or 'cosine'")
         if reduce not in ("kth", "mean"):
             raise ConfigError(f"reduce={reduce!r} is unknown: give 'kth' or 'mean'")
-        self.k, self.metric, self.reduce = k, metric, reduce
+        self.k, self.metric, self.reduce = int(k), metric, reduce
         require_index(index, probes)
-        self.index, self.probes = index, probes
-        self.neighbours = k
+        self.index, self.probes = index, int(probes)
+        self.neighbours = self.k
         if metric == "cosine":
             self.prepare = unit_length
         self._index: NeighbourIndex | None = None

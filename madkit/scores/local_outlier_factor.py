@@ -76,10 +76,10 @@ class LocalOutlierFactor(Score):
             raise ConfigError(f"k={k} is out of range: give a whole number of neighbours, at least 1")
         if variant not in ("breunig", "simplified"):
             raise ConfigError(f"variant={variant!r} is unknown: give 'breunig' or 'simplified'")
-        self.k, self.variant = k, variant
+        self.k, self.variant = int(k), variant
         require_index(index, probes)
-        self.index, self.probes = index, probes
-        self.neighbours = k
+        self.index, self.probes = index, int(probes)
+        self.neighbours = self.k
         self._index: NeighbourIndex | None = None
 
     @property

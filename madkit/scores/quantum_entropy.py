@@ -1,5 +1,7 @@
 """Quantum entropy scoring: along which directions do the untrusted rows stand out from the trusted ones?"""
 
+import math
+
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -9,6 +11,9 @@ from madkit.scores.common.projection import centred
 from madkit.scores.common.score import Score
 from madkit.streaming.covariance import CovarianceStatistics
 from madkit.streaming.moments import Moments
+
+#: Eigenvalues that differ by this share of the largest, times the dimension, are equal but for rounding.
+TIE = 4 * torch.finfo(torch.float64).eps
 
 
 class QuantumEntropy(Score):
@@ -26,8 +31,8 @@ class QuantumEntropy(Score):
     Use when: untrusted prompts are at hand that contain a minority of anomalies of one kind.
 
     Args:
-        alpha: 0 weighs all directions equally, infinity looks along the top one only; 4 in the published study,
-            arXiv 2504.08812.
+        alpha: 0 weighs all directions equally, infinity looks along the top one only (all that tie for it, equally);
+            4 in the published study, arXiv 2504.08812.
         rcond: directions whose trusted variance is at most `rcond` times the largest are dropped.
         about: "untrusted" centres S on the untrusted mean; "trusted" takes the second moment about the
             trusted mean, which also sees a shift of all untrusted rows.
@@ -44,7 +49,7 @@ class QuantumEntropy(Score):
 
     def __init__(self, alpha: float = 4.0, rcond: float = 1e-3, about: str = "untrusted") -> None:
         super().__init__()
-        if alpha < 0 or not 0 <= rcond < 1:
+        if not alpha >= 0 or not 0 <= rcond < 1:
             raise ConfigError(f"alpha={alpha}, rcond={rcond}: give alpha >= 0 and 0 <= rcond < 1")
         if about not in ("trusted", "untrusted"):
             raise ConfigError(f"about={about!r} is unknown: give 'untrusted' or 'trusted'")
@@ -60,8 +65,13 @@ class QuantumEntropy(Score):
             spread = spread * ((untrusted.n - 1) / untrusted.n) + torch.outer(shift, shift)
         strength, axes = torch.linalg.eigh((spread + spread.T) / 2)
         # Untrusted rows may vary in dropped directions only; then every direction counts the same.
-        scaled = strength / strength[-1] if strength[-1] > 0 else strength
-        weights = torch.softmax(self.alpha * scaled, 0)
+        scaled = strength / strength[-1] if strength[-1] > 0 else torch.zeros_like(strength)
+        if math.isinf(self.alpha):
+            # The limit of the softmax. Equal eigenvalues come apart by rounding, which may not choose between them.
+            top = scaled >= scaled[-1] - len(scaled) * TIE
+            weights = top / top.sum(dtype=scaled.dtype)
+        else:
+            weights = torch.softmax(self.alpha * scaled, 0)
         return {"mean": trusted.mean, "factor": whiten @ (axes * weights.sqrt())}
 
     @override

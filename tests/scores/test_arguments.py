@@ -33,6 +33,9 @@ from madkit.scores import (
         (lambda: DiagonalMahalanobis(ridge=0), "ridge=0"),
         (lambda: QuantumEntropy(about="test"), "about='test'"),
         (lambda: QuantumEntropy(alpha=-1), "alpha=-1"),
+        (lambda: QuantumEntropy(alpha=math.nan), "alpha=nan"),
+        (lambda: LocalOutlierFactor(k=2.5), "k=2.5"),
+        (lambda: LocalOutlierFactor(probes=2.5), "probes=2.5"),
         (lambda: IsolationForest(trees=0), "trees=0"),
     ],
 )
@@ -70,6 +73,15 @@ def test_arguments_out_of_range_are_named(build, named):
         build()
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("score", [KNearestNeighbours, LocalOutlierFactor])
+def test_whole_numbers_may_be_written_with_a_point(score):
+    trusted, test = draw(50, 3), draw(5, 3, 1)
+    given, usual = score(k=5.0, probes=8.0), score(k=5, probes=8)
+    assert given.name == usual.name and given.config == usual.config
+    assert all(type(value) is int for value in (given.k, given.probes, given.neighbours))
+    np.testing.assert_array_equal(given.fit(trusted)(test), usual.fit(trusted)(test))
 
 
 class Logarithm(NovelLatents):
