@@ -65,12 +65,19 @@ def write_results(
 
 
 def log_results(module: L.LightningModule, curves: pd.DataFrame, results: pd.DataFrame) -> None:
-    """AUC of every method, and each model's curves with the coefficient as the step, to all loggers."""
+    """AUC of every method, and each model's curves, to all loggers.
+
+    Loggers take whole steps only. The step of a point is its coefficient; where a perturbation has coefficients that
+    are not whole, it is the rank of the coefficient among them, from 0.
+    """
     for line in results.to_dict("records"):
         if line["at"] in (ALL, ""):
             module.log(f"auroc/poser/{line['method']}/{line['measure']}", line["auc"], rank_zero_only=True)
     loggers = RunLoggers(module.trainer)
-    for line in curves.to_dict("records"):
-        tag = f"{line['perturbation']}/{line['prompts']}/{line['lm']}"
-        values = {f"{measure}/{tag}": line[measure] for measure in ("kl", "p_misaligned")}
-        loggers.scalars(values, int(line["coefficient"]))
+    for perturbation, points in curves.groupby("perturbation", sort=False):
+        coefficients = points["coefficient"]
+        steps = coefficients if coefficients.mod(1).eq(0).all() else coefficients.rank(method="dense") - 1
+        for step, line in zip(steps.astype(int), points.to_dict("records"), strict=True):
+            tag = f"{perturbation}/{line['prompts']}/{line['lm']}"
+            values = {f"{measure}/{tag}": line[measure] for measure in ("kl", "p_misaligned")}
+            loggers.scalars(values, step)
