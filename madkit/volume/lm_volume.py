@@ -80,7 +80,7 @@ def lm_log_volume(
     settings = {
         "cutoff": cutoff, "seed": seed, "tolerance": tolerance, "at": at, "dimension": vector.dimension,
         "names": digest([block.name for block in vector.blocks]),
-        "prompts": digest([b["input_ids"].tolist() for b in divergence.batches]),
+        "prompts": divergence.prompts,
     }  # fmt: skip
     numbers = {"sigma": sigma, "norm": vector.norm, "logits": divergence.size}
     if preconditioner is not None:

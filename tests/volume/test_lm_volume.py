@@ -84,6 +84,25 @@ def test_an_interrupted_estimate_continues_and_another_one_is_refused(tmp_path):
             lm_log_volume(lm, [make_batch()], **options | {"directions": 2} | other)
 
 
+def test_an_interrupted_estimate_continues_with_other_batches(tmp_path):
+    """What is filled up to which length, and in which order, is not what the mean over prompts knows."""
+    lm, whole = make_lm(), make_batch()
+    options = {"sigma": 0.5, "progress": False, "folder": tmp_path / "volume"}
+    cut = []
+    for rows in ([5], [2, 3], [0, 4, 1]):
+        longest = int(whole["attention_mask"][rows].sum(1).max())
+        cut.append({k: v[rows] if k == "choices" else v[rows, -longest:] for k, v in whole.items()})
+    assert cut[1]["input_ids"].shape[1] < whole["input_ids"].shape[1]
+    once = lm_log_volume(lm, [whole], directions=2, **options)
+    again = lm_log_volume(lm, cut, directions=3, **options)
+    np.testing.assert_array_equal(again.radii[:2], once.radii)
+    alone = lm_log_volume(lm, cut, directions=3, sigma=0.5, progress=False)
+    np.testing.assert_allclose(again.log_volumes, alone.log_volumes, rtol=1e-3)
+    for other in (cut[:2], [*cut, cut[0]]):
+        with pytest.raises(StoreError, match="prompts"):
+            lm_log_volume(lm, other, directions=3, **options)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

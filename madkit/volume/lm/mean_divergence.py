@@ -9,6 +9,7 @@ import torch
 
 from madkit.errors import ConfigError
 from madkit.lm import forward
+from madkit.runs.fingerprints import digest
 from madkit.volume.lm.divergence import At, divergences, original_logits, require_at
 
 Batch = dict[str, Any]
@@ -44,6 +45,12 @@ class MeanDivergence:
     def size(self) -> float:
         """The sum of the original logits' magnitudes, which tells one model from another."""
         return sum(float(x.double().abs().sum()) for x in self.originals)
+
+    @property
+    def prompts(self) -> str:
+        """A digest of the prompts without their padding, sorted: a mean knows no batches and no order."""
+        rows = (row for b in self.batches for row in zip(b["input_ids"], b["attention_mask"].bool(), strict=True))
+        return digest(sorted(ids[used].tolist() for ids, used in rows))
 
     @torch.no_grad()
     def __call__(self) -> float:
