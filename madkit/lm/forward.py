@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -94,14 +94,20 @@ def decode(lm: PreTrainedModel, **inputs: Any) -> Tensor:
     Args:
         lm: any causal LM.
         inputs: what its decoder is called with, and ``cache``, under the name that it has there; a family that knows
-            no position ids, masks or caches does without.
+            no position ids, masks or caches does without. With an ``attention_mask``, attention is not cuDNN's.
     """
     # What holds the layers, should the family not name its decoder as transformers does.
     decoder = lm.base_model if lm.base_model is not lm else lm.get_submodule(layer_names(lm)[0].split(".")[0])
     kind: type = type(decoder)
     if "cache" in inputs and "cache" not in _parameters(kind):
         inputs["past_key_values"] = inputs.pop("cache")
-    return decoder(**_accepted(kind, inputs))[0]
+    with masked_attention(inputs.get("attention_mask") is not None):
+        return decoder(**_accepted(kind, inputs))[0]
+
+
+def masked_attention(masked: bool) -> AbstractContextManager[None]:
+    """A context for a forward pass, in which attention to a mask is not cuDNN's: see `cudnn_attention`."""
+    return cudnn_attention(False) if masked else nullcontext()
 
 
 def hidden_states(lm: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, *, padded: bool) -> Tensor:
@@ -133,14 +139,13 @@ def hidden_states(lm: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor
         )
     if padded and rows is not None:
         input_ids = input_ids.where((attention_mask != 0) | ((input_ids >= 0) & (input_ids < rows)), 0)
-    with cudnn_attention(False) if padded else nullcontext():
-        return decode(
-            lm,
-            input_ids=input_ids,
-            attention_mask=attention_mask if padded else None,
-            position_ids=positions(attention_mask) if padded else None,
-            use_cache=False,
-        )
+    return decode(
+        lm,
+        input_ids=input_ids,
+        attention_mask=attention_mask if padded else None,
+        position_ids=positions(attention_mask) if padded else None,
+        use_cache=False,
+    )
 
 
 def refuse_padding(lm: PreTrainedModel) -> None:

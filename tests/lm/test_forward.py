@@ -75,10 +75,11 @@ def test_masked_attention_is_not_cudnns(bases):
     torch.backends.cuda.enable_cudnn_sdp(True)
     try:
         forward.hidden_states(lm, ids, mask, padded=True)
+        forward.decode(lm, input_ids=ids, attention_mask=mask, use_cache=False)
         forward.hidden_states(lm, ids, torch.ones_like(mask), padded=False)
         assert torch.backends.cuda.cudnn_sdp_enabled()
         torch.backends.cuda.enable_cudnn_sdp(False)
         forward.hidden_states(lm, ids, torch.ones_like(mask), padded=False)
     finally:
         torch.backends.cuda.enable_cudnn_sdp(before)
-    assert allowed == [False, True, False]
+    assert allowed == [False, False, True, False]

@@ -7,6 +7,7 @@ from scipy import special, stats
 from small_lms import make_batch, make_lm
 
 from madkit.volume import MeanDivergence, kl_divergence
+from madkit.volume.lm.divergence import compared_states
 
 
 def single(batch, i):
@@ -27,6 +28,25 @@ def test_kl_divergence_is_scipys_and_exact_where_it_is_tiny():
     assert (kl_divergence(p, p) == 0).all()
     ruled_out = torch.tensor([[0.0, 0.0, -torch.inf]])
     assert float(kl_divergence(ruled_out, torch.zeros(1, 3))) == pytest.approx(np.log(1.5))
+
+
+def test_a_sharded_model_reads_masks_without_cudnns_attention():
+    """It is called as a whole, and not by way of its final hidden states."""
+    lm, allowed = make_lm(), []
+    lm.unshard, lm.reshard = None, lambda: None  # as FSDP2 leaves them
+    lm.model.layers[0].self_attn.register_forward_pre_hook(
+        lambda *_: allowed.append(torch.backends.cuda.cudnn_sdp_enabled())
+    )
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    try:
+        padded = make_batch()
+        for mask in (padded["attention_mask"], torch.ones_like(padded["attention_mask"])):
+            assert compared_states(lm, padded | {"attention_mask": mask}, "last").are_logits
+        assert torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
+    assert allowed == [False, True]
 
 
 @pytest.mark.parametrize("at", ["tokens", "last", "answers"])

@@ -91,7 +91,8 @@ def compared_states(lm: PreTrainedModel, batch: dict[str, Any], at: At) -> Compa
     # A model that FSDP2 has sharded gathers its weights only when the complete model is called.
     sharded = hasattr(lm, "unshard")
     if sharded:
-        values = lm(batch["input_ids"], mask, position_ids=forward.positions(mask), use_cache=False).logits
+        with forward.masked_attention(padded):
+            values = lm(batch["input_ids"], mask, position_ids=forward.positions(mask), use_cache=False).logits
         reshard(lm)
     else:
         values = forward.hidden_states(lm, batch["input_ids"], mask, padded=padded)
