@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from madkit.features.feature import Feature
+from madkit.features.model_memo import ModelMemo
 from madkit.features.trace import Trace
 from madkit.lm.hooks import Hookpoint
 from madkit.store.variant import ADAPTER_WEIGHTS
@@ -59,7 +60,7 @@ class VolumeFeature(Feature):
         self.seed = seed
         self.tolerance = tolerance
         self.needs = (ADAPTER_WEIGHTS,) if self.weights == "lora" else ()
-        self._volumes: PromptVolumes | None = None
+        self._volumes: ModelMemo[PromptVolumes] = ModelMemo()
 
     @property
     @override
@@ -88,12 +89,11 @@ class VolumeFeature(Feature):
     @override
     def __call__(self, trace: Trace) -> dict[str, Tensor]:
         """The vectors (B, 1) or (B, directions), float64."""
-        if self._volumes is None:
-            self._volumes = PromptVolumes(trace.lm, **self.config)
+        volumes = self._volumes.of(trace.lm, lambda: PromptVolumes(trace.lm, **self.config))
         key = "local_volume", *self.config.values()
         if key not in trace.shared:
-            trace.shared[key] = self._volumes.radii(trace.batch)
-        return {SITE: self.vector(self._volumes, trace.shared[key])}
+            trace.shared[key] = volumes.radii(trace.batch)
+        return {SITE: self.vector(volumes, trace.shared[key])}
 
     @abstractmethod
     def vector(self, volumes: PromptVolumes, radii: PromptRadii) -> Tensor:

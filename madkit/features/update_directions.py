@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from madkit.errors import ConfigError
 from madkit.features.lora_feature import LoraFeature
+from madkit.features.model_memo import ModelMemo
 from madkit.features.trace import Trace
 from madkit.lm.attention import OUTPUT_NAMES
 from madkit.lm.hooks import Hookpoint
@@ -53,7 +54,7 @@ class UpdateDirections(LoraFeature):
             raise ConfigError(f"UpdateDirections(side={side!r}): choose from {', '.join(SIDES)}")
         self.k = k
         self.side = side
-        self._directions: dict[str, Tensor] = {}
+        self._directions: ModelMemo[dict[str, Tensor]] = ModelMemo()
 
     @override
     def groups(self, lm: nn.Module) -> dict[str, list[str]]:
@@ -80,19 +81,20 @@ class UpdateDirections(LoraFeature):
     def __call__(self, trace: Trace) -> dict[str, Tensor]:
         """Up to k cosines a module (B, modules of the site * k), in float32 or better."""
         branches, vectors = self.branches(trace.lm), {}
+        directions: dict[str, Tensor] = self._directions.of(trace.lm, dict)
         for site, names in self.groups(trace.lm).items():
             cosines = []
             for name in names:
-                if name not in self._directions:
+                if name not in directions:
                     left, _, right = branches[name].singular_vectors(self.k)
-                    self._directions[name] = left if self.side == "output" else right
+                    directions[name] = left if self.side == "output" else right
                 if self.side == "output":
                     x = trace.activations[Hookpoint(site, "output")]
                 else:
                     x = self.entering(name, branches[name], trace.activations[Hookpoint(name, "input")])
                 x = x.to(torch.promote_types(x.dtype, torch.float32))
-                self._directions[name] = self._directions[name].to(x.device)
+                directions[name] = directions[name].to(x.device)
                 length = x.norm(dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
-                cosines.append(x @ self._directions[name].to(x.dtype).T / length)
+                cosines.append(x @ directions[name].to(x.dtype).T / length)
             vectors[site] = torch.cat(cosines, dim=1)
         return vectors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,7 +58,8 @@ def fit_state(
         detector, why = default_detector(watched, len(parts.fit))
     require_fitting(detector, features, watched)
     controls = [v.feature for v in detector.reads if not v.adapter]
-    read = [f for f in features if Variant(f.name) in detector.reads or f.name in controls]
+    # The monitor's own: a feature remembers the model that it has met, and the list may be used for another one.
+    read = [copy.deepcopy(f) for f in features if Variant(f.name) in detector.reads or f.name in controls]
     base = watched.base_fingerprint() if any(BASE_MODEL in f.needs for f in read) else "unknown"
     with tempfile.TemporaryDirectory(prefix="madkit-") as folder:
         extractor = WatchedExtractor(watched, read, controls, base)

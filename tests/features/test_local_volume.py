@@ -1,5 +1,7 @@
 """Local volumes as features: one search for both, any number of processes, and the recipes through the real command."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -54,6 +56,20 @@ def test_the_rest_of_the_batch_does_not_matter():
     part = {key: value[2:4] for key, value in batch.items()}
     (alone,) = compute(lm, LocalVolumeRadii(directions=2, tolerance=1e-5), batch=part)
     torch.testing.assert_close(alone, together[2:4], rtol=1e-4, atol=0)
+
+
+def test_another_model_is_not_read_as_the_first():
+    """One object for two models, in turns, and a copy of it, which takes no model along."""
+    feature, models = LocalVolumeRadii(**FEW), [make_lm(), make_lm(num_hidden_layers=3)]
+    expected = [compute(lm, LocalVolumeRadii(**FEW))[0] for lm in models]
+    for number in (0, 1, 1, 0):
+        torch.testing.assert_close(compute(models[number], feature)[0], expected[number])
+    with torch.no_grad():
+        for p in models[0].parameters():
+            p.mul_(1.3)
+    trained = compute(models[0], copy.deepcopy(feature))[0]
+    torch.testing.assert_close(trained, compute(models[0], LocalVolumeRadii(**FEW))[0])
+    assert not torch.allclose(trained, expected[0], rtol=0.05)
 
 
 def test_names_and_options_tell_features_apart():

@@ -146,3 +146,12 @@ def test_options_are_checked():
 def test_others_than_the_refused_can_be_named():
     lm = with_lora(make_model("grouped"), {**OPTIONS, "target_modules": ["q_proj", "lm_head"]})
     assert len(compute(lm, LoraActivity(modules=["q_proj"]), make_batch())) == 4
+
+
+def test_directions_are_those_of_the_model_that_is_read():
+    feature = UpdateDirections(k=2, first=0)
+    models = [with_lora(make_model("grouped"), OPTIONS, seed) for seed in (0, 1)]
+    fresh = [compute(lm, UpdateDirections(k=2, first=0), make_batch()) for lm in models]
+    for number in (0, 1, 0):
+        torch.testing.assert_close(compute(models[number], feature, make_batch()), fresh[number])
+    assert not all(torch.allclose(fresh[0][site], x, rtol=0.05) for site, x in fresh[1].items())

@@ -13,7 +13,7 @@ from madkit import Monitor
 from madkit.derived import Delta
 from madkit.detection.detector import Detector
 from madkit.errors import ConfigError, DataError, StoreError
-from madkit.features import Activations, Answers
+from madkit.features import Activations, Answers, UpdateDirections
 from madkit.scores import LocalOutlierFactor, Mahalanobis, QuantumEntropy
 
 TRUSTED = [f"Statement: {i} + {j} = {i + j}" for i in range(20) for j in range(15)]
@@ -142,6 +142,33 @@ def test_a_model_that_has_been_trained_further_is_refused(bases):
         model.model.layers[0].mlp.down_proj.weight[0, 0] += 1e-3
     with pytest.raises(StoreError, match="another model"):
         monitor.score(ODD)
+
+
+def test_one_list_of_features_serves_several_monitors(bases):
+    """Each has its own: of another model, of one that has been trained further, and the first one still."""
+    tokenizer, shared, models = AutoTokenizer.from_pretrained(bases["llama"]), [UpdateDirections(k=2)], []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        options = LoraConfig(r=2, target_modules=["down_proj"], init_lora_weights=False)
+        models.append(get_peft_model(AutoModelForCausalLM.from_pretrained(bases["llama"]), options).eval())
+
+    def fitted(model, features):
+        detector = Detector(features[0].name, Mahalanobis())
+        return Monitor.fit(model, tokenizer, TRUSTED[:60], features=features, detector=detector)
+
+    first = fitted(models[0], shared)
+    expected = first.score(ODD, fpr=0.2)
+    for _ in range(2):
+        assert (
+            fitted(models[1], shared)
+            .score(ODD, fpr=0.2)
+            .equals(fitted(models[1], [UpdateDirections(k=2)]).score(ODD, fpr=0.2))
+        )
+        with torch.no_grad():
+            for name, p in models[1].named_parameters():
+                if "lora_" in name:
+                    p.normal_()
+    assert first.score(ODD, fpr=0.2).equals(expected)
 
 
 def test_a_monitor_of_a_named_model_loads_it_again(bases, tmp_path):
