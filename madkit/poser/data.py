@@ -63,7 +63,7 @@ class PoserData(RankAwareDataModule):
         swap_answers: exchange the actions of the critical prompts, as the published code does; see
             `madkit.poser.benchmark.contrast_pairs.contrast_pairs`.
         only: models to measure in this run, so that several runs can share the work; null for all. Those that have been
-            measured before take part in the comparisons.
+            measured before take part in the comparisons, unless their weights have changed since.
         batch_size: prompts in one forward pass.
         max_length: longer prompts lose tokens on the left.
         seed: which scenarios are generated.

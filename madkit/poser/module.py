@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 import pandas as pd
 from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch.utilities import rank_zero_warn
 
 from madkit.errors import ConfigError, DataError, StoreError
 from madkit.lm import forward
@@ -149,6 +150,9 @@ class Poser(L.LightningModule):
         folder, parts = self.job_folder(job), self.parts
         if self.trainer.is_global_zero:
             folder.start(self.loader.fingerprint(job.model))
+            for volume in self.volumes:
+                if self._is_spoilt(folder, volume):
+                    folder.remove(volume.name, parts[volume.name])
         self.trainer.strategy.barrier()
         missing = [name for name, options in parts.items() if not folder.has(name, options)]
         self.trainer.strategy.barrier()  # no process writes before all have looked
@@ -267,8 +271,33 @@ class Poser(L.LightningModule):
         output.log_results(self, tables["curves"], tables["results"])
 
     def _is_complete(self, job: Job) -> bool:
+        """Whether all of a job's measurements are there, and are of the model as it is now.
+
+        What another run has measured may be of a model that has changed since: it takes no part, and is named. A model
+        that is not on this machine cannot be asked.
+        """
         folder = self.job_folder(job)
-        return folder.model is not None and all(folder.has(name, options) for name, options in self.parts.items())
+        if folder.model is None or not all(folder.has(name, options) for name, options in self.parts.items()):
+            return False
+        if any(self._is_spoilt(folder, volume) for volume in self.volumes):
+            return False
+        now = self.loader.fingerprint_here(job.model)
+        if now is None:
+            rank_zero_warn(
+                f"{job}: the model cannot be read on this machine, so it takes part as it was measured (fingerprint "
+                f"{folder.model}); if it has changed since, measure it anew where it is (`--data.only`)"
+            )
+        elif now != folder.model:
+            rank_zero_warn(
+                f"{job}: takes no part, because it was measured with other weights or another tokenizer (fingerprint "
+                f"{folder.model}, now {now}); name it in `--data.only` too, or leave that out, and it is measured anew"
+            )
+        return now in (None, folder.model)
+
+    def _is_spoilt(self, folder: JobFolder, volume: WeightVolume) -> bool:
+        """Whether the part of a volume has to be measured again, though it is complete."""
+        options = self.parts[volume.name]
+        return folder.has(volume.name, options) and not volume.is_whole(folder.read(volume.name, options))
 
     def _measured(self, job: Job) -> MeasuredModel:
         """All measurements of a job, from its folder."""

@@ -3,6 +3,7 @@
 import importlib
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -17,6 +18,7 @@ from madkit.poser.measure.perturbations import GaussianNoise, RandomDirection, S
 from madkit.poser.measure.repeated_batch import RepeatedBatch
 from madkit.poser.measure.scenario_batches import ScenarioBatches
 from madkit.poser.measure.steering_vectors import SteeringVectors
+from madkit.poser.measure.weight_volume import WeightVolume
 
 TEXTS = ["Is it 5?", "Name: Alice\nStatement: 12 + 34 = 46\nAnswer:", "Context: 1\nAnswer:"]
 LAYER = 2
@@ -252,6 +254,34 @@ def test_every_draw_and_coefficient_is_measured(lm, batch):
         expected = both(ids).double().softmax(-1)[batch["choices"][index]]
         measured = moved.loc[batch["row"][index], ["p_benign", "p_misaligned"]].to_numpy(float)
         torch.testing.assert_close(torch.tensor(measured), expected, rtol=1e-4, atol=1e-7)
+
+
+def test_answers_where_no_direction_leaves_the_region(lm, batch, tmp_path):
+    """Under a narrow Gaussian the weights move too little, as far as it has mass, to change an answer."""
+    options = {"weights": 1, "sigma": 1e-6, "directions": 2}
+    table = WeightVolume(**options).measure(lm, [batch], options["sigma"], tmp_path / "volume")
+    unmoved = RepeatedBatch(lm, batch, cached=False).at_first.p_misaligned
+    assert table["reached"].item() == 0 and np.isfinite(table["log_volume"].item())
+    assert table["p_misaligned"].item() == pytest.approx(float(unmoved.mean()), rel=1e-2)
+    assert table["p_misaligned"].item() != float(unmoved.mean())
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_padded_prompts_are_read_without_cudnns_attention(bases, batch, cached):
+    """Its kernels give NaN with some masks: neither the first tokens nor the last ones may take them."""
+    lm, allowed = load_causal_lm(str(bases["llama"])), []
+    repeated = RepeatedBatch(lm, batch, cached=cached)  # whether it can cache is found out without a mask
+    assert repeated.padded and (repeated.cache is not None) is cached
+    hook = lambda *_: allowed.append(torch.backends.cuda.cudnn_sdp_enabled())  # noqa: E731
+    lm.model.layers[0].self_attn.register_forward_pre_hook(hook)
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    try:
+        RepeatedBatch(lm, batch, cached=cached)
+        assert torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
+    assert allowed == [False] * (2 if cached else 1)
 
 
 def test_an_edited_perturbation_is_another_one(tmp_path, monkeypatch):

@@ -369,6 +369,40 @@ def test_runs_can_share_the_models(finished, project, tmp_path):
     pd.testing.assert_frame_equal(read(run, "results"), read(finished, "results"))
 
 
+def test_a_model_that_has_changed_takes_no_part_in_what_others_compare(finished, project, tmp_path):
+    """It is measured anew by a run that names it; one that is not on this machine is taken as it was."""
+    run, models = tmp_path / "family", tmp_path / "models"
+    shutil.copytree(finished, run)
+    shutil.copytree(project / "models", models)
+    shutil.rmtree(models / "kind-1")
+    shutil.copytree(models / "sly-1", models / "kind-1")
+    before = parts(run)
+    words = ["--data.models", models / "{name}", "--data.only"]
+    with pytest.warns(UserWarning, match="^kind-1 on kind_and_sly: takes no part, because it was measured") as caught:
+        assert poser(project, run, *words, '["sly-0"]') == 0
+    assert not any("\n" in str(w.message) for w in caught)
+    assert parts(run) == before
+    assert read(run, "results")["n_pairs"].eq(2).all() and set(read(run, "scores")["lm"]) == set(MODELS) - {"kind-1"}
+    shutil.rmtree(models / "kind-1")
+    with pytest.warns(UserWarning, match="^kind-1 on kind_and_sly: the model cannot be read on this machine"):
+        assert poser(project, run, *words, '["sly-0"]') == 0
+    pd.testing.assert_frame_equal(read(run, "results"), read(finished, "results"))
+
+
+def test_a_volume_that_was_stored_without_a_number_is_measured_anew(finished, project, tmp_path):
+    """Directions that never reached the cutoff once left NaN, and no run measured it again."""
+    run = tmp_path / "family"
+    shutil.copytree(finished, run)
+    (path,) = (run / "poser" / "models").rglob("sly-0/volume_layer_2-*.parquet")
+    pd.read_parquet(path).assign(p_misaligned=float("nan")).to_parquet(path, index=False)
+    # The directions beside it may be of an earlier version, with other settings.
+    (path.with_suffix("") / "settings.json").write_text('{"settings": {}, "numbers": {}}')
+    assert poser(project, run, "--data.only", '["kind-0"]') == 0
+    assert "sly-0" not in set(read(run, "scores")["lm"])
+    assert poser(project, run) == 0
+    pd.testing.assert_frame_equal(read(run, "scores"), read(finished, "scores"), rtol=1e-2)
+
+
 def test_errors_are_one_line(project, tmp_path, capsys):
     for options, words in (
         (["--model.layer", "9"], "layers 0..4"),

@@ -173,6 +173,9 @@ def test_a_direction_that_never_reaches_the_cutoff_counts_with_its_complete_half
     expected = math.log(stats.norm.cdf(1) - stats.norm.cdf(-1))
     assert cut.log_volume.value == pytest.approx(expected, abs=4 * log_standard_error(cut.log_volumes))
     assert 0 < (~cut.reached).sum() < 1000
+    # The squared distance from the origin is chi-squared: beyond the bound there is next to nothing.
+    np.testing.assert_array_equal(cut.bounded[cut.reached], cut.radii[cut.reached])
+    assert np.isfinite(cut.bounded).all() and (stats.chi2.sf(cut.bounded[~cut.reached] ** 2, dimension) < 1e-15).all()
 
 
 def test_a_loss_that_overflows_is_above_the_cutoff():

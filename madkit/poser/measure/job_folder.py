@@ -72,6 +72,12 @@ class JobFolder:
         """Write a complete part."""
         write_parquet(self.part(name, options), table)
 
+    def remove(self, name: str, options: Any = None) -> None:
+        """Remove a part, and what was kept of it on the way."""
+        part = self.part(name, options)
+        shutil.rmtree(part.with_suffix(""), ignore_errors=True)
+        part.unlink(missing_ok=True)
+
     def read(self, name: str, options: Any = None) -> pd.DataFrame:
         """Read a complete part.
 

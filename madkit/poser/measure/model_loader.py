@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from madkit.errors import MadkitError
 from madkit.lm import adapters, loading
 from madkit.poser.benchmark.model_pairs import PairedModel
 from madkit.runs import fingerprints
 from madkit.runs.fingerprints import digest
+from madkit.runs.on_this_machine import on_this_machine
 
 
 class ModelLoader:
@@ -40,6 +43,7 @@ class ModelLoader:
         self._model: Any = None
         self._tokenizers: dict[str, Any] = {}
         self._fingerprints: dict[str, str] = {}
+        self._bases: dict[str, str] = {}
 
     @torch.inference_mode(False)  # weights loaded in inference mode could not be moved in place outside of it
     def load(self, model: PairedModel, device: torch.device) -> Any:
@@ -76,15 +80,28 @@ class ModelLoader:
         return self._tokenizers[model.name]
 
     def fingerprint(self, model: PairedModel) -> str:
-        """Which weights and tokenizer exactly; from the hub, this fetches the weights."""
-        weights = [self.base_fingerprint(model)]
-        if model.base is not None:
-            weights.append(fingerprints.adapter_fingerprint(model.path))
-        return digest([*weights, fingerprints.tokenizer_fingerprint(self.tokenizer(model))])
+        """Which weights and tokenizer exactly, found out once; from the hub, this fetches the weights."""
+        if model.name not in self._fingerprints:
+            weights = [self.base_fingerprint(model)]
+            if model.base is not None:
+                weights.append(fingerprints.adapter_fingerprint(model.path))
+            tokenizer = fingerprints.tokenizer_fingerprint(self.tokenizer(model))
+            self._fingerprints[model.name] = digest([*weights, tokenizer])
+        return self._fingerprints[model.name]
+
+    def fingerprint_here(self, model: PairedModel) -> str | None:
+        """The same, for which nothing is fetched; None where the model cannot be read on this machine."""
+        path, base = on_this_machine(model.path), None if model.base is None else on_this_machine(model.base)
+        if path is None or (base is None and model.base is not None):
+            return None
+        try:
+            return self.fingerprint(replace(model, path=path, base=base))
+        except MadkitError:  # an unfinished folder, or a package that is not installed
+            return None
 
     def base_fingerprint(self, model: PairedModel) -> str:
         """Which weights exactly `load_base` loads."""
         name = model.base or model.path
-        if name not in self._fingerprints:
-            self._fingerprints[name] = fingerprints.fingerprint(name)
-        return self._fingerprints[name]
+        if name not in self._bases:
+            self._bases[name] = fingerprints.fingerprint(name)
+        return self._bases[name]

@@ -29,7 +29,8 @@ class WeightVolume:
 
     All models are measured along the same directions and under one sigma, without which volumes cannot be compared.
     Where a direction leaves the region, the misaligned answer's probability is measured too: all models have diverged
-    by the same amount there, so it shows in which direction.
+    by the same amount there, so it shows in which direction. Where one never does, it is measured at the distance
+    beyond which the Gaussian has no mass.
 
     Args:
         weights: ``all``, ``lora``, a layer's number, or a regular expression for names.
@@ -92,7 +93,7 @@ class WeightVolume:
             seed=self.seed, tolerance=self.tolerance, folder=folder, progress=sys.stderr.isatty(),
         )  # fmt: skip
         row = {
-            "p_misaligned": self._p_misaligned(lm, batches, estimate.radii),
+            "p_misaligned": self._p_misaligned(lm, batches, estimate.bounded),
             **_named("log_volume", estimate.log_volume),
             **_named("mean_log_volume", estimate.mean),
             "sigma": sigma,
@@ -105,6 +106,11 @@ class WeightVolume:
             "n_prompts": sum(len(batch["row"]) for batch in batches),
         }
         return pd.DataFrame([row])
+
+    @staticmethod
+    def is_whole(table: pd.DataFrame) -> bool:
+        """Whether what `measure` gave has all of its numbers; an infinite radius once led to NaN."""
+        return bool(table["p_misaligned"].notna().all())
 
     def _p_misaligned(self, lm: Any, batches: Sequence[Batch], radii: NDArray[np.float64]) -> float:
         """Probability of the misaligned answer at the end of each direction, over prompts and directions."""

@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 from madkit.errors import ConfigError
 from madkit.statistics import bootstrap
 from madkit.statistics.interval import Interval
-from madkit.volume.estimation.ray_mass import log_mass
+from madkit.volume.estimation.ray_mass import log_mass, outer_radius
 
 Array = NDArray[np.float64]
 #: Below this share of the largest term, a mean of exponentials begins to lose digits.
@@ -48,6 +48,11 @@ class VolumeEstimate:
     """Components (n,) of the centre along the directions."""
     evaluations: NDArray[np.int64]
     """How often the loss was evaluated (n,)."""
+
+    @property
+    def bounded(self) -> Array:
+        """Radii (n,), those that are infinite replaced by the distance beyond which their half-line has no mass."""
+        return np.minimum(self.radii, outer_radius(self.dimension, self.aligned, self.sigma))
 
     @cached_property
     def log_volumes(self) -> Array:
