@@ -62,7 +62,8 @@ def _difference(parts: Sequence[_Column], detector: Detector, site: str) -> _Col
     """Z-scores of the first part minus those of the second."""
     zscores = []
     for values, calibration in parts:
-        spread = calibration.std(ddof=1) if len(calibration) > 1 else 0.0
+        # Of equal numbers the spread may be more than 0 by rounding.
+        spread = calibration.std(ddof=1) if len(calibration) > 1 and np.ptp(calibration) > 0 else 0.0
         if not spread > 0:
             raise DataError(
                 f"{detector.variant}/{detector.key[1]} at {site}: its {len(calibration)} calibration prompts have one "

@@ -101,8 +101,10 @@ def _checked(name: str, scores: ArrayLike, argument: str) -> Scores:
 def _zscores(scores: Scores, calibration: Scores, own: bool) -> Scores:
     """Z-scores; with `own`, of the calibration prompts, each by the mean and the spread of the others."""
     centre, spread = calibration.mean(0), calibration.std(0, ddof=1)
-    if not (spread > 0).all():
-        raise DataError(f"zscore: at {int((spread == 0).sum())} sites all calibration scores are equal; use rank")
+    # The mean of equal numbers may be another one by rounding, and then their spread is not 0.
+    flat = (calibration == calibration[0]).all(0) | ~(spread > 0)
+    if flat.any():
+        raise DataError(f"zscore: at {int(flat.sum())} sites all calibration scores are equal; use rank")
     if own:
         m = len(calibration)
         total = (m - 1) * spread**2

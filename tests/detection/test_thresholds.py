@@ -1,5 +1,7 @@
 """Ways to set a threshold, judged on prompts that are harder than the trusted ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -66,6 +68,18 @@ def test_a_stream_brings_false_alarms_down_and_keeps_what_is_caught(study):
     assert found.loc["weighted", "false_alarms"] < found.loc["trusted", "false_alarms"] / 3
     for name in ("false_alarms", "tpr"):
         assert found[f"{name}_low"].le(found[name]).all() and found[name].le(found[f"{name}_high"]).all()
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 0.9])
+def test_a_control_that_is_equal_on_all_calibration_prompts_explains_nothing(study, value):
+    """By rounding, the standard deviation of 200 equal numbers is 1e-17 in place of 0."""
+    sites, _, texts = study
+    usual = covariates(sites, *texts)
+    flat = replace(sites[CONTROL, "a"], calibration=np.full((M, 1), value))
+    known = covariates({**sites, (CONTROL, "a"): flat}, *texts)
+    np.testing.assert_array_equal(known.held_out, usual.held_out[:, :1])
+    np.testing.assert_array_equal(known.test, usual.test[:, :1])
+    assert usual.needs and not known.needs
 
 
 def test_only_what_is_offline_has_seen_a_stream(study):

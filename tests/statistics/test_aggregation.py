@@ -100,6 +100,20 @@ def test_calibration_prompts_are_measured_against_the_others(way):
     np.testing.assert_allclose(aggregate_held_out(way, calibration), left_out, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("way", ["zscore", "ledoit_wolf"])
+@pytest.mark.parametrize("value", [0.1, 0.7, 1 / 3])
+def test_equal_scores_are_told_by_comparing_them(way, value):
+    """Their standard deviation may be 1e-17 in place of 0, by which any other score would be 1e14 of them away."""
+    calibration = np.column_stack([np.full(50, value), np.arange(50.0)])
+    for table in (calibration, calibration[:, :1]):
+        with pytest.raises(DataError, match="at 1 sites all calibration scores are equal"):
+            aggregate(way, table[:3] + 1, table)
+        with pytest.raises(DataError, match="at 1 sites all calibration scores are equal"):
+            aggregate_held_out(way, table)
+    with pytest.raises(DataError, match="equal"):  # and so far below 1 that their spread is 0
+        aggregate(way, [[0.0]], [[0.0], [1e-300]])
+
+
 def test_a_prompt_unlike_all_others_is_far_from_them():
     calibration = np.zeros((30, 1))
     calibration[4] = 1
