@@ -5,7 +5,7 @@ from itertools import islice
 
 import numpy as np
 
-from madkit.errors import DataError
+from madkit.statistics.clusters import id_codes
 from madkit.statistics.interval import Interval
 
 # Resampled rows that are held at once: 16 MiB of indices.
@@ -25,14 +25,10 @@ def group_resamples(
     """Yield `draws` times the indices of the rows of groups drawn with replacement (cluster bootstrap).
 
     Raises:
-        DataError: there is not one group per row.
+        DataError: there is not one group per row, or one is missing.
     """
-    if len(groups) != n:
-        raise DataError(f"groups has {len(groups)} entries for n={n} rows: give one per row")
-    rows_by_group: dict[object, list[int]] = {}
-    for index, group in enumerate(groups):
-        rows_by_group.setdefault(group, []).append(index)
-    members = [np.array(rows) for rows in rows_by_group.values()]
+    codes = id_codes(groups, n, "groups")
+    members = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
     for _ in range(draws):
         yield np.concatenate([members[group] for group in generator.integers(len(members), size=len(members))])
 

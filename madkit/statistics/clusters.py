@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from functools import cached_property, reduce
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from madkit.arrays import plain_array
 from madkit.errors import DataError
 
 #: One id per row, or several such lists for groupings that cross, in a tuple or list: (statements, speakers).
@@ -32,7 +33,7 @@ def cluster_codes(clusters: Clusters | None, n: int) -> Groupings:
     """Each grouping as numbers 0, 1, ... in the order in which its ids appear; no grouping for None.
 
     Args:
-        clusters: (n,) ids of any kind, or several such lists; or what this function has returned for them.
+        clusters: (n,) ids as of `id_codes`, or several such lists; or what this function has returned for them.
         n: number of rows.
 
     Raises:
@@ -46,14 +47,38 @@ def cluster_codes(clusters: Clusters | None, n: int) -> Groupings:
         return Groupings()
     if isinstance(clusters, Groupings) and all(len(codes) == n for codes in clusters):
         return clusters
-    groupings: Sequence[object]
-    if _is_one(clusters):
-        groupings = [clusters]
-    else:
-        groupings = list(clusters)  # type: ignore[arg-type]
-        if not groupings:
-            raise DataError("clusters is empty: give one id per row, or None where rows are independent")
-    return Groupings(_codes(ids, n) for ids in groupings)
+    plain = _plain(clusters, "clusters")
+    groupings: Sequence[object] = [plain] if _is_one(plain) else list(plain)
+    if not groupings:
+        raise DataError("clusters is empty: give one id per row, or None where rows are independent")
+    return Groupings(id_codes(ids, n, "clusters") for ids in groupings)
+
+
+def id_codes(ids: object, n: int, name: str) -> Codes:
+    """One list of ids as numbers 0, 1, ... in the order in which they appear.
+
+    Args:
+        ids: (n,) of any kind that can be told from others: text, numbers, tuples; in a sequence, an array, a tensor or
+            a column of pandas or Arrow.
+        n: number of rows.
+        name: what to call them in messages.
+
+    Raises:
+        DataError: there is not one id per row, or an id is missing.
+
+    Example:
+        >>> id_codes([("llama", "nli"), ("llama", "sciq"), ("llama", "nli")], 3, "groups").tolist()
+        [0, 1, 0]
+    """
+    plain = _plain(ids, name)
+    if isinstance(plain, np.ndarray) and plain.ndim != 1:
+        raise DataError(f"{name} has shape {plain.shape} for n={n} rows: give one id per row, ({n},)")
+    if len(plain) != n:
+        raise DataError(f"{name} has {len(plain)} ids for n={n} rows: give one per row")
+    codes, _ = pd.factorize(pd.Series(plain))
+    if (codes < 0).any():
+        raise DataError(f"{name} lacks the id of {int((codes < 0).sum())} of {n} rows: give one to each")
+    return codes.astype(np.int64)
 
 
 def intersection(groupings: Sequence[Codes]) -> Codes:
@@ -61,23 +86,39 @@ def intersection(groupings: Sequence[Codes]) -> Codes:
     return (groupings if isinstance(groupings, Groupings) else Groupings(groupings)).cells
 
 
-def _is_one(clusters: object) -> bool:
+def _plain(ids: Any, name: str) -> NDArray[Any] | list[Any]:
+    """Ids as NumPy or Python has them.
+
+    The items of a tensor, and those of an Arrow column that are missing, are equal only where they are one object: as
+    they stand, each row would be a cluster of its own, or all rows without an id would be one.
+    """
+    if not np.iterable(ids):
+        raise DataError(f"{name}={ids!r} is no list of ids: give one per row")
+    if isinstance(ids, np.ndarray):
+        return ids
+    if hasattr(ids, "detach"):
+        return plain_array(ids, name)
+    if hasattr(ids, "__array__"):
+        return np.asarray(ids)
+    items = list(ids)
+    if any(_wraps(kind) for kind in set(map(type, items))):
+        return [_unwrapped(item) for item in items]
+    return items
+
+
+def _wraps(kind: type) -> bool:
+    """Whether values of this type may hold a single id: tensors and arrays, scalars of Arrow."""
+    return hasattr(kind, "as_py") or (hasattr(kind, "ndim") and not issubclass(kind, np.generic))
+
+
+def _unwrapped(item: Any) -> Any:
+    if hasattr(item, "as_py"):
+        return item.as_py()
+    return item.item() if getattr(item, "ndim", None) == 0 else item
+
+
+def _is_one(clusters: NDArray[Any] | list[Any]) -> bool:
     """Whether these are ids, rather than several lists of ids."""
-    if isinstance(clusters, (np.ndarray, pd.Series, pd.Index)):
-        return np.ndim(clusters) == 1 and not (len(clusters) and isinstance(_first(clusters), np.ndarray))
-    first = next(iter(clusters), None)  # type: ignore[call-overload]
-    return first is not None and (isinstance(first, (str, bytes)) or np.ndim(first) == 0)
-
-
-def _first(column: np.ndarray | pd.Series | pd.Index) -> object:
-    return column.iloc[0] if isinstance(column, pd.Series) else column[0]
-
-
-def _codes(ids: object, n: int) -> Codes:
-    column = pd.Series(list(ids) if not isinstance(ids, (np.ndarray, pd.Series)) else np.asarray(ids))  # type: ignore[call-overload]
-    if len(column) != n:
-        raise DataError(f"clusters has {len(column)} ids for n={n} rows: give one per row")
-    codes, _ = pd.factorize(column)
-    if (codes < 0).any():
-        raise DataError(f"clusters lacks the id of {int((codes < 0).sum())} of {n} rows: give one to each")
-    return codes.astype(np.int64)
+    if isinstance(clusters, np.ndarray):
+        return clusters.ndim == 1 and not (len(clusters) and isinstance(clusters[0], np.ndarray))
+    return bool(clusters) and (isinstance(clusters[0], (str, bytes)) or np.ndim(clusters[0]) == 0)

@@ -27,7 +27,7 @@ def pearson(
         seed: the same seed gives the same interval.
 
     Raises:
-        DataError: fewer than 3 rows, a constant column, NaN, or lengths that differ.
+        DataError: fewer than 3 rows, a constant column, NaN, lengths that differ, or a group that is missing.
 
     Example:
         >>> pearson([1.0, 2.0, 3.0, 4.0], [2.0, 4.0, 6.0, 8.0]).value

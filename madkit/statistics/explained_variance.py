@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from madkit.statistics.clusters import cluster_codes
+from madkit.statistics.clusters import id_codes
 from madkit.statistics.distributions import t_quantile
 from madkit.statistics.interval import Z_95, Interval
 
@@ -33,10 +33,12 @@ def explained_interval(
         fitted: (n,) the line or curve at each row, not constant; n at least 3.
         y: (n,) what it explains, not constant.
         groups: (n,) what each row belongs to. None: rows are independent.
+
+    Raises:
+        DataError: there is not one group per row, or one is missing.
     """
     n = len(y)
-    groupings = cluster_codes(groups, n)
-    codes = groupings[0] if groupings else np.arange(n)
+    codes = np.arange(n) if groups is None else id_codes(groups, n, "groups")
     count = int(codes.max()) + 1
     r = min(float(np.sqrt(max(value, 0.0))), 1 - 1e-12)
     low, high = 0.0, 1.0

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from madkit.errors import DataError
 from madkit.statistics.auroc_interval import clustered_intervals, student
 from madkit.statistics.clustered_variance import ClusterSums
-from madkit.statistics.clusters import Clusters, Groupings, cluster_codes
+from madkit.statistics.clusters import Clusters, Groupings, cluster_codes, id_codes
 from madkit.statistics.comparison import Comparison
 from madkit.statistics.distributions import normal_share, t_tail
 from madkit.statistics.interval import Interval
@@ -49,7 +48,7 @@ def stratified_auroc(
         clusters: what rows belong together, as in `auroc`. None: rows are independent.
 
     Raises:
-        DataError: as in `auroc`; or no stratum has rows of both classes.
+        DataError: as in `auroc`; not one stratum per row; or none has rows of both classes.
 
     Example:
         >>> found = stratified_auroc([1, 2, 3, 4, 5], [0, 1, 0, 1, 1], ["no", "no", "yes", "yes", "yes"])
@@ -68,9 +67,7 @@ def stratified_auroc_all(
 ) -> list[StratifiedAUROC]:
     """The same of each of several scores (n,) of the same rows; what they have in common is computed once."""
     rows, anomalous = check_scores(scores, labels)
-    codes, _ = pd.factorize(np.asarray(strata))
-    if codes.shape != anomalous.shape or (codes < 0).any():
-        raise DataError(f"strata of shape {codes.shape} for {len(anomalous)} rows: give one to each row")
+    codes = id_codes(strata, len(anomalous), "strata")
     if not set(codes[anomalous]) & set(codes[~anomalous]):
         raise DataError(f"none of {len(set(codes))} strata has both anomalous and normal rows: nothing is comparable")
     groupings = cluster_codes(clusters, len(anomalous)) or Groupings([np.arange(len(anomalous))])

@@ -2,11 +2,24 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+import torch
 from scipy.stats import norm
 
+from madkit.analysis import accuracy
 from madkit.errors import DataError
-from madkit.statistics import auroc, compare, compare_all, low_fpr, stratified_auroc
+from madkit.statistics import (
+    auroc,
+    compare,
+    compare_all,
+    independent_rows,
+    low_fpr,
+    pearson,
+    r_squared,
+    stratified_auroc,
+)
+from madkit.statistics.alarm_rates import alarm_rates
 from madkit.statistics.clustered_variance import ClusterSums
 from madkit.statistics.win_rates import win_rates
 
@@ -57,6 +70,35 @@ def test_ids_are_of_any_kind_and_order():
     for ids in (words, pd.Series(words, index=turn), np.array(words), pd.Categorical(words), (words,)):
         assert auroc(scores, labels, clusters=ids) == pytest.approx(expected)
     assert auroc(scores[turn], labels[turn], clusters=statement[turn]) == pytest.approx(expected)
+
+
+def test_ids_in_a_tensor_or_an_arrow_column_are_told_by_what_they_hold():
+    """Their items are objects, two of which are equal only where they are one: each row would be its own cluster."""
+    scores, labels, statement = study(n=20)
+    other = scores + np.random.default_rng(1).normal(size=len(scores))
+    name = labels * 100 + np.arange(len(labels)) % 6
+    statistics = {
+        "auroc": lambda ids: auroc(scores, labels, clusters=ids),
+        "compare": lambda ids: compare(scores, other, labels, clusters=ids),
+        "low_fpr": lambda ids: low_fpr(scores, labels, 0.1, clusters=ids, draws=20),
+        "stratified": lambda ids: stratified_auroc(scores, labels, ids, clusters=statement),
+        "independent_rows": lambda ids: independent_rows(scores, labels, ids),
+        "accuracy": lambda ids: accuracy(scores, np.where(labels, "Bob", "Alice"), labels, 1 - labels, clusters=ids),
+        "alarm_rates": lambda ids: alarm_rates(scores[None] > 1, ids),
+        "r_squared": lambda ids: r_squared(scores, other, groups=ids),
+        "pearson": lambda ids: pearson(scores, other, groups=ids, draws=20),
+    }
+    tensor = torch.tensor(statement)
+    arrow = pa.chunked_array([pa.array(statement[:50]), pa.array(statement[50:])])
+    for what, function in statistics.items():
+        expected = function(statement)
+        assert what == "stratified" or function(np.arange(len(labels))) != expected, what
+        for ids in (tensor, tensor.float().requires_grad_(), list(tensor), [np.array(i) for i in statement], arrow):
+            assert function(ids) == expected, what
+        assert function(list(pa.array([f"q{i}" for i in statement]))) == expected, what
+    crossed = auroc(scores, labels, clusters=(statement, name))
+    for both in ((tensor, torch.tensor(name)), torch.stack([tensor, torch.tensor(name)])):
+        assert auroc(scores, labels, clusters=both) == crossed
 
 
 def test_each_row_twice_says_as_much_as_once():
@@ -133,6 +175,13 @@ def test_strata_find_a_score_that_shows_only_the_answer():
         ([1, 2], "2 ids for n=4"),
         (([1, 1, 2, 2], [1]), "1 ids for n=4"),
         ([1, 2, None, 3], "lacks the id of 1 of 4"),
+        ([None, 1, 2, 3], "lacks the id of 1 of 4"),
+        (np.ma.masked_values([1, 2, 3, 9], 9), "lacks the id of 1 of 4"),
+        (pa.array([1, 1, None, None]), "lacks the id of 2 of 4"),
+        (pa.chunked_array([["a", None], [None, "b"]]), "lacks the id of 2 of 4"),
+        (list(pa.array(["a", None, None, "b"])), "lacks the id of 2 of 4"),
+        (torch.tensor([[1, 2], [3, 4], [5, 6], [7, 8]]), "2 ids for n=4"),
+        (torch.tensor(3), "is no list of ids"),
         ([], "clusters is empty"),
     ],
 )
@@ -145,6 +194,11 @@ def test_bad_clusters_are_named(clusters, named):
 def test_strata_of_one_class_are_refused():
     with pytest.raises(DataError, match="none of 2 strata has both"):
         stratified_auroc([1.0, 2.0], [0, 1], [0, 1])
+    for strata, named in (([0], "strata has 1 ids for n=2"), ([0, None], "strata lacks the id of 1 of 2")):
+        with pytest.raises(DataError, match=named):
+            stratified_auroc([1.0, 2.0], [0, 1], strata)
+    with pytest.raises(DataError, match=r"strata has shape \(2, 1\) for n=2"):
+        stratified_auroc([1.0, 2.0], [0, 1], np.zeros((2, 1)))
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.6])

@@ -9,6 +9,7 @@ from madkit.errors import DataError
 from madkit.statistics import (
     fit_logistic_curve,
     pearson,
+    r_squared,
 )
 
 
@@ -39,8 +40,22 @@ def test_rows_that_belong_together_say_less():
     curve = fit_logistic_curve(x, np.clip(y, 0.5, 1), [0.0], groups=groups)
     narrow = fit_logistic_curve(x, np.clip(y, 0.5, 1), [0.0])
     assert curve.high[0] - curve.low[0] > narrow.high[0] - narrow.low[0]
-    with pytest.raises(DataError, match="groups has 1 entries for n=120 rows"):
+    with pytest.raises(DataError, match="groups has 1 ids for n=120 rows"):
         pearson(x, y, groups=["a"])
+
+
+def test_groups_may_be_pairs_and_are_all_given():
+    """As the figure of separation gives them, a model and a dataset each."""
+    rng = np.random.default_rng(1)
+    x = np.repeat(rng.normal(size=12), 5)
+    y = np.clip(0.75 + 0.1 * x + np.repeat(rng.normal(size=12), 5) / 10, 0.5, 1)
+    numbers = np.repeat(np.arange(12), 5)
+    pairs = [(f"model {number % 3}", f"dataset {number // 3}") for number in numbers]
+    for function in (pearson, r_squared, lambda x, y, groups: fit_logistic_curve(x, y, [0.0], groups=groups, draws=20)):
+        assert function(x, y, groups=pairs) == function(x, y, groups=numbers)
+        for missing in ([None, *pairs[1:]], [np.nan, *numbers[1:]]):
+            with pytest.raises(DataError, match="groups lacks the id of 1 of 60 rows"):
+                function(x, y, groups=missing)
 
 
 @pytest.mark.parametrize(
