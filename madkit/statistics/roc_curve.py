@@ -6,10 +6,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from madkit.statistics.auroc_interval import effective_sizes
 from madkit.statistics.clustered_variance import ClusterSums
 from madkit.statistics.clusters import Clusters, cluster_codes
 from madkit.statistics.labelled_scores import check_scores
 from madkit.statistics.win_rates import win_rates
+
+# Of a row's share of its class: rows that are placed alike differ by no more.
+_ROUNDING = 1e-14
 
 
 class RocCurve(NamedTuple):
@@ -79,7 +83,9 @@ def independent_rows(scores: ArrayLike, labels: ArrayLike, clusters: Clusters) -
     """How many independent rows the normal and the anomalous rows of a score are worth.
 
     Of each class the number of rows over the design effect (Kish 1965): how many times larger the variance of the AUROC
-    is through this class if its rows belong together than if they do not. At least 2, at most all rows.
+    is through this class if its rows belong together than if they do not. At least 2, at most all rows. Where nothing
+    shows that (all rows of the class are placed alike, as in a perfect sample, or they are of one cluster), clusters
+    count in place of rows, as in `auroc`.
 
     Args:
         scores: (n,) finite numbers, higher = more anomalous.
@@ -94,19 +100,23 @@ def independent_rows(scores: ArrayLike, labels: ArrayLike, clusters: Clusters) -
 
     Example:
         >>> independent_rows([1, 1, 2, 2, 5, 5, 3, 3], [0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 1, 1, 2, 2, 3, 3])
-        (4, 4)
+        (2, 2)
     """
     rows, anomalous = check_scores([scores], labels)
     groupings = cluster_codes(clusters, len(anomalous))
     rates = win_rates(rows, anomalous)
+    of_anomalous, of_normal = effective_sizes(rates, anomalous, groupings[0])
     found = []
-    for kind in (~anomalous, anomalous):
+    for kind, clusters_worth in ((~anomalous, of_normal), (anomalous, of_anomalous)):
         n = int(kind.sum())
         influence = rates._replace(influence=np.where(kind, rates.influence, 0.0))
         alone = float((influence.influence**2).sum()) * n / max(1, n - 1)
         together = float(ClusterSums(influence, anomalous, groupings).variance(np.ones((1, 1))).value[0])
-        effect = together / alone if alone > 0 and np.isfinite(together) else 1.0
-        found.append(int(np.clip(n / max(effect, 1.0), min(n, 2), n)))
+        if np.abs(influence.influence).max() > _ROUNDING * rates.weight[kind].max() and np.isfinite(together):
+            worth = n / max(together / alone, 1.0)
+        else:
+            worth = round(clusters_worth)
+        found.append(int(np.clip(worth, min(n, 2), n)))
     return found[0], found[1]
 
 
