@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 
 from madkit.arrays import bool_array, float_array
 from madkit.errors import DataError
-from madkit.statistics.bootstrap import percentile_interval, resampled_means
+from madkit.statistics.bootstrap import percentile_interval
 from madkit.statistics.clustered_means import cluster_means
 from madkit.statistics.clusters import Clusters, cluster_codes
 from madkit.statistics.interval import Interval
@@ -34,7 +34,8 @@ def answer_margin(
         seed: the same seed gives the same interval.
 
     Returns:
-        With the central 95% of a bootstrap over prompts. Below 0, the other answer is the likelier one.
+        With the central 95% of a bootstrap over prompts. Below 0, the other answer is the likelier one. Its ends are
+        NaN for one prompt, and for prompts of one cluster, which say nothing of others.
 
     Raises:
         DataError: NaN, other labels, lengths that differ, or labels that never differ.
@@ -54,10 +55,6 @@ def answer_margin(
         raise DataError("label and other are the same in all prompts: give prompts on which they differ")
     # The other answer's cross-entropy less that of its own: logaddexp(0, x) - logaddexp(0, -x) = x.
     gaps = np.where(own, odds, -odds)[rows, None]
-    generator = np.random.default_rng(seed)
     groupings = cluster_codes(clusters, len(odds))
-    if groupings:
-        (means,) = cluster_means([(rows, gaps)], groupings, draws, generator)
-    else:
-        means = resampled_means(gaps, draws, generator)
+    (means,) = cluster_means([(rows, gaps)], groupings, draws, np.random.default_rng(seed))
     return percentile_interval(gaps.mean(), means[:, 0])

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from madkit.arrays import bool_array, float_array
 from madkit.errors import DataError
-from madkit.statistics.bootstrap import percentile_interval, resampled_means
+from madkit.statistics.bootstrap import percentile_interval
 from madkit.statistics.clustered_means import cluster_means, independent_share
 from madkit.statistics.clusters import Clusters, Codes, cluster_codes
 from madkit.statistics.interval import Interval
@@ -55,7 +55,8 @@ def quirkiness_coefficient(
 
     min( loss(Alice, Bob labels) - loss(Alice, Alice labels), loss(Bob, Alice labels) - loss(Bob, Bob labels)
     ), over the prompts where the labels disagree; the rest are left out here. Below 0, one character does not
-    behave as meant. The interval is a percentile bootstrap over prompts, each character resampled by itself.
+    behave as meant. The interval is a percentile bootstrap over prompts, each character resampled by itself; its ends
+    are NaN where a character has one prompt, or prompts of one cluster, which say nothing of others.
 
     Args:
         log_odds: (n,) logit(" Yes") - logit(" No") at the last prompt token.
@@ -97,7 +98,7 @@ def losses(
 
     Example:
         >>> losses([0.0, 0.0], ["Alice", "Bob"], [1, 1], [0, 0]).bob_other
-        Interval(value=0.6931471805599453, low=0.6931471805599453, high=0.6931471805599453)
+        Interval(value=0.6931471805599453, low=nan, high=nan)
     """
     parts = _losses_by_character(_checked(log_odds, character, alice_label, bob_label))
     intervals = [
@@ -178,10 +179,7 @@ def _losses_by_character(answers: _CheckedAnswers) -> list[_Part]:
 
 def _resampled(parts: list[_Part], clusters: Clusters | None, draws: int, seed: int) -> list[np.ndarray]:
     """Means (draws, c) of each part's columns, prompts or whole clusters drawn with replacement."""
-    generator = np.random.default_rng(seed)
-    if groupings := cluster_codes(clusters, len(parts[0][0])):
-        return cluster_means(parts, groupings, draws, generator)
-    return [resampled_means(columns, draws, generator) for _, columns in parts]
+    return cluster_means(parts, cluster_codes(clusters, len(parts[0][0])), draws, np.random.default_rng(seed))
 
 
 def _share(right: np.ndarray, rows: np.ndarray, groupings: Sequence[Codes]) -> Interval:

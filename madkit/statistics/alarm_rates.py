@@ -13,8 +13,8 @@ def alarm_rates(alarms: NDArray[np.bool_], clusters: Clusters | None = None) -> 
     """The shares of prompts that alarm, by each of several ways.
 
     Intervals are Wilson's (1927) for as many independent prompts as these are worth, which share statements and
-    speakers. They speak of other prompts under the same threshold. The threshold is itself of chance, if few
-    calibration prompts set it.
+    speakers; prompts that are all of one cluster are worth one. They speak of other prompts under the same threshold.
+    The threshold is itself of chance, if few calibration prompts set it.
 
     Args:
         alarms: (s, n) which prompts alarm, one prompt or more.

@@ -5,7 +5,7 @@ from itertools import islice
 
 import numpy as np
 
-from madkit.statistics.clusters import id_codes
+from madkit.statistics.clusters import Codes, id_codes
 from madkit.statistics.interval import Interval
 
 # Resampled rows that are held at once: 16 MiB of indices.
@@ -19,15 +19,14 @@ def resamples(n: int, draws: int, generator: np.random.Generator) -> Iterator[np
         yield generator.integers(n, size=(min(size, draws - start), n))
 
 
-def group_resamples(
-    groups: Sequence[object], n: int, draws: int, generator: np.random.Generator
-) -> Iterator[np.ndarray]:
+def group_resamples(codes: Codes, draws: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
     """Yield `draws` times the indices of the rows of groups drawn with replacement (cluster bootstrap).
 
-    Raises:
-        DataError: there is not one group per row, or one is missing.
+    Args:
+        codes: (n,) the group of each row, as `id_codes` numbers them.
+        draws: how many resamples.
+        generator: of random numbers.
     """
-    codes = id_codes(groups, n, "groups")
     members = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
     for _ in range(draws):
         yield np.concatenate([members[group] for group in generator.integers(len(members), size=len(members))])
@@ -64,10 +63,17 @@ def grouped_statistic(
 ) -> np.ndarray:
     """`function` applied to blocks (b, m, c) of rows (n, c) whose groups were drawn with replacement -> (draws,).
 
-    Draws of as many rows m go into one call. NaN where fewer than three rows were drawn.
+    Draws of as many rows m go into one call. NaN where fewer than three rows were drawn, and of a single group, all
+    draws of which are the same.
+
+    Raises:
+        DataError: there is not one group per row, or one is missing.
     """
     samples = np.full(draws, np.nan)
-    drawn = enumerate(group_resamples(groups, len(rows), draws, generator))
+    codes = id_codes(groups, len(rows), "groups")
+    if codes.max() == 0:
+        return samples
+    drawn = enumerate(group_resamples(codes, draws, generator))
     for block in iter(lambda: list(islice(drawn, max(1, BLOCK // len(rows)))), []):
         of_length: dict[int, list[tuple[int, np.ndarray]]] = {}
         for draw, index in block:
@@ -80,6 +86,8 @@ def grouped_statistic(
 
 
 def percentile_interval(value: float, samples: np.ndarray) -> Interval:
-    """The central 95% of `samples`, NaN left out, around `value`."""
+    """The central 95% of `samples`, NaN left out, around `value`; from NaN to NaN where nothing is left."""
+    if np.isnan(samples).all():
+        return Interval(float(value), float("nan"), float("nan"))
     low, high = np.nanquantile(samples, [0.025, 0.975])
     return Interval(float(value), float(low), float(high))

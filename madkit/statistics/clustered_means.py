@@ -1,10 +1,11 @@
-"""Means of rows that belong together: a bootstrap of whole clusters, and how many independent rows they are worth."""
+"""Means of rows that may belong together: a bootstrap of clusters, and how many independent rows they are worth."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from madkit.statistics.bootstrap import resampled_means
 from madkit.statistics.clusters import Codes, intersection
 
 # Resamples that are held at once.
@@ -17,20 +18,40 @@ def cluster_means(
     draws: int,
     generator: np.random.Generator,
 ) -> list[NDArray[np.float64]]:
-    """Means of columns of rows, if whole clusters are drawn with replacement; NaN where no row is drawn.
+    """Means of columns of rows, if rows or whole clusters are drawn with replacement; NaN where no row is drawn.
 
     Where groupings cross, a row is in a resample as often as the product of how often its clusters are (Owen 2007, "The
-    pigeonhole bootstrap").
+    pigeonhole bootstrap"). A part that is one row, or all of one cluster, has the same mean in every resample, which
+    says nothing of other rows: its means are NaN.
 
     Args:
-        parts: each a mask of the rows (n,) and their columns (m, c); all parts share the resampling.
-        groupings: of all rows (n,).
+        parts: each a mask of the rows (n,) and their columns (m, c).
+        groupings: of all rows (n,), whose clusters all parts share; none where rows are independent, which are drawn
+            for each part by itself.
         draws: how many resamples.
         generator: of random numbers.
 
     Returns:
         Of each part (draws, c).
     """
+    means = (
+        _of_clusters(parts, groupings, draws, generator)
+        if groupings
+        else [resampled_means(columns, draws, generator) for _, columns in parts]
+    )
+    for (rows, _), found in zip(parts, means, strict=True):
+        units = groupings[0][rows] if groupings else np.arange(rows.sum())
+        if (units == units[0]).all():
+            found[:] = np.nan
+    return means
+
+
+def _of_clusters(
+    parts: Sequence[tuple[NDArray[np.bool_], NDArray[np.float64]]],
+    groupings: Sequence[Codes],
+    draws: int,
+    generator: np.random.Generator,
+) -> list[NDArray[np.float64]]:
     found: list[list[NDArray[np.float64]]] = [[] for _ in parts]
     for start in range(0, draws, _BLOCK):
         size = min(_BLOCK, draws - start)
@@ -49,7 +70,8 @@ def independent_share(right: NDArray[np.float64], groupings: Sequence[Codes]) ->
     """How many independent rows say as much about the mean of `right` (n,), numbers in 0 to 1, as these do.
 
     The number of rows over the design effect (Kish 1965), from as many as there are clusters of the first grouping to
-    all of them. Where all rows are equal, nothing shows how much clusters matter, and each counts once.
+    all of them. Where all rows are equal, or of one cluster, nothing shows how much clusters matter, and each cluster
+    counts once.
     """
     return independent_shares(right[None], groupings)[0]
 
@@ -65,7 +87,7 @@ def _independent_share(right: NDArray[np.float64], groupings: Sequence[Codes], c
     n, clusters = len(right), int(groupings[0].max()) + 1
     residuals = right - right.mean()
     alone = float(residuals @ residuals)
-    if alone == 0:
+    if alone == 0 or clusters == 1:
         return float(clusters)
     parts = [_squared_sums(residuals, codes) for codes in groupings]
     shared = _squared_sums(residuals, cells) if cells is not None else 0.0

@@ -22,7 +22,8 @@ def pearson(
         x: (n,) finite numbers, n at least 3.
         y: (n,) the same.
         groups: (n,) what each row belongs to, such as its model and dataset. Rows of a group are drawn together,
-            as those that depend on one another say less than as many that do not.
+            as those that depend on one another say less than as many that do not. A single group says nothing of
+            others: the interval is -1 to 1.
         draws: number of bootstrap draws; those in which a column is constant are left out.
         seed: the same seed gives the same interval.
 
@@ -96,9 +97,9 @@ def _bootstrapped(
         samples = resampled_statistic(rows, function, draws, generator)
     else:
         samples = grouped_statistic(rows, function, groups, draws, generator)
-    if np.isnan(samples).all():
-        return Interval(float(function(rows[None])[0]), float("nan"), float("nan"))
-    return percentile_interval(float(function(rows[None])[0]), samples)
+    value = float(function(rows[None])[0])
+    # Of a single group, and where a column is constant in all draws, nothing is known.
+    return Interval(value, -1.0, 1.0) if np.isnan(samples).all() else percentile_interval(value, samples)
 
 
 def _checked(x: ArrayLike, y: ArrayLike) -> np.ndarray:

@@ -10,6 +10,7 @@ from scipy.special import expit
 from madkit.arrays import float_array
 from madkit.errors import DataError
 from madkit.statistics.bootstrap import group_resamples
+from madkit.statistics.clusters import id_codes
 from madkit.statistics.explained_variance import explained_interval
 from madkit.statistics.interval import Interval
 
@@ -43,8 +44,8 @@ def fit_logistic_curve(
 ) -> LogisticCurve:
     """Fit y = 1/2 + expit(a + b x) / 2 by least squares: chance at one end, perfect at the other.
 
-    The band is of percentiles of a bootstrap of the rows, or of their groups; the interval of R^2 is that of
-    `madkit.statistics.explained_variance`.
+    The band is of percentiles of a bootstrap of the rows, or of their groups. A single group says nothing of others:
+    its band is from chance to perfect. The interval of R^2 is that of `madkit.statistics.explained_variance`.
 
     Args:
         x: (n,) finite numbers, n at least 3, such as log10 of the separation.
@@ -79,11 +80,14 @@ def fit_logistic_curve(
     tried = _fit(z, target, np.ones((2, n)), starts)
     best = tried[np.argmin([_error(z, target, np.ones(n), beta) for beta in tried])]
     generator = np.random.default_rng(seed)
-    drawn = group_resamples(groups if groups is not None else range(n), n, draws, generator)
+    codes = id_codes(range(n) if groups is None else groups, n, "groups")
+    drawn = group_resamples(codes, draws, generator)
     weights = np.stack([np.bincount(index, minlength=n) for index in drawn]).astype(float)
     betas = _fit(z, target, weights, np.tile(best, (draws, 1)))
     curves = _curve(points, betas)
     low, high = np.quantile(curves, [0.025, 0.975], axis=0)
+    if codes.max() == 0:  # all draws are the same, and say nothing of other groups
+        low, high = np.full_like(points, 0.5), np.ones_like(points)
     fitted = _curve(z, best[None])[0]
     value = _explained(z, target, best)
     # A flat curve explains nothing.

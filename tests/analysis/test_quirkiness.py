@@ -135,6 +135,27 @@ def test_prompts_of_few_statements_say_less():
     )
 
 
+def test_prompts_of_one_statement_say_nothing_of_others():
+    log_odds, character, alice_label, bob_label = answers()
+    columns = (log_odds, character, alice_label, bob_label)
+    bob = character == "Bob"
+    for clusters, known in (
+        (["q"] * 200, ()),
+        ((["q"] * 200, np.arange(200)), ()),
+        (np.where(bob, "q", np.arange(200)), ("alice",)),  # Bob's prompts are of one statement, Alice's are not
+    ):
+        found, loss = (f(*columns, clusters=clusters, draws=100) for f in (quirkiness_coefficient, losses))
+        assert found.value == quirkiness_coefficient(*columns, draws=1).value and np.isnan(found[1:]).all()
+        for name, interval in loss._asdict().items():
+            assert np.isnan(interval[1:]).all() != name.startswith(known or "nobody"), name
+        right = accuracy(*columns, clusters=clusters)
+        # As if one prompt had been asked, of which any share may be right.
+        for name, interval in right._asdict().items():
+            assert (interval.high - interval.low > 0.6) != name.startswith(known or "nobody"), name
+    one = quirkiness_coefficient([3.0, -2.0, 1.0], ["Alice", "Bob", "Bob"], [1, 1, 1], [0, 0, 0])
+    assert one.value == 0.5 and np.isnan(one[1:]).all()
+
+
 def test_clusters_of_one_prompt_are_independent_prompts():
     columns = answers(2000)
     found, plain = (quirkiness_coefficient(*columns, clusters=c) for c in (np.arange(2000), None))

@@ -51,6 +51,18 @@ def test_a_card_says_what_the_results_say(runs):
     assert "by Ann" in card.markdown() and "TPR at 1% FPR" in card.markdown()
 
 
+def test_an_interval_that_is_not_known_is_none(runs):
+    path = runs / "m" / "addition" / "detection" / "summary.json"
+    for quirkiness, shown, lacks in (
+        ({"value": 2.0, "low": 1.0, "high": 3.0}, "2.000 [1.000, 3.000]", False),
+        ({"value": 2.0, "low": float("nan"), "high": float("nan")}, "2.000", True),  # of prompts of one statement
+    ):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"quirkiness": quirkiness}))
+        card = card_of(runs / "m" / "addition")
+        assert f"{shown}. Each number" in card.markdown() and "NaN" not in card.json()
+        assert ("how quirky the model is, with its interval" in missing(card)) == lacks
+
+
 def test_a_card_is_read_as_it_was_written(runs, tmp_path):
     card = card_of(runs / "m" / "nli")
     path = tmp_path / "card.json"

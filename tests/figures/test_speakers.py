@@ -113,5 +113,9 @@ def test_a_margin_is_what_quirkiness_takes_the_smaller_of():
     assert margin.low < margin.value < margin.high
     alone = answer_margin(np.full(9, 2.0), np.ones(9), np.zeros(9))
     assert (alone.low, alone.high) == (2.0, 2.0)
+    # One statement, or one prompt, says nothing of others.
+    for n, clusters in ((9, ["q"] * 9), (9, (["q"] * 9, range(9))), (1, None)):
+        unknown = answer_margin(odds[:n], np.ones(n), np.zeros(n), clusters=clusters)
+        assert unknown.value == pytest.approx(odds[:n].mean()) and np.isnan(unknown[1:]).all()
     with pytest.raises(DataError, match="on which they differ"):
         answer_margin([1.0], [1], [1])

@@ -1,5 +1,6 @@
 """Tables: averages, published numbers, the best detector, what it costs."""
 
+import json
 from io import StringIO
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from madkit.figures.html.summary import summary
 from madkit.figures.published.numbers import MISTRAL, published_auroc
 from madkit.figures.results import selection
 from madkit.figures.results.loading import load_results
+from madkit.figures.tables.averages import average
 
 SAMPLE = Path(__file__).parent / "published_sample.csv"
 """Some of the numbers that the sources print, copied from them."""
@@ -91,6 +93,21 @@ def test_table_averages_the_aggregated_rows(runs: Path, table: pd.DataFrame) -> 
         assert row["false_alarms_low"] < row["false_alarms"] < row["false_alarms_high"]
         assert row["false_alarms"] == pytest.approx(alarms.mean()) and row["nominal"] == 0.01
     assert len(table) == 4
+
+
+def test_runs_whose_interval_is_not_known_are_in_no_average(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"dataset": list("abc"), "auroc": [0.6, 0.8, 0.2], "low": [0.5, 0.7, np.nan]})
+    rows["high"] = [0.7, 0.9, np.nan]
+    assert average(rows) == average(rows[:2]) and average(rows[2:]) is None
+
+
+@pytest.mark.parametrize(("low", "is_weak"), [(0.5, False), (-0.1, True), (float("nan"), True)])
+def test_a_quirk_of_unknown_strength_is_not_surely_there(tmp_path: Path, low: float, is_weak: bool) -> None:
+    run = write_run(tmp_path, "m", "addition")
+    path = run / "detection" / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"quirkiness": {"value": 1.0, "low": low, "high": low}}))
+    (sentence,) = [line for line in summary(load_results([run])) if "quirkiness coefficients" in line]
+    assert ("not surely quirky: addition" in sentence) == is_weak
 
 
 def test_where_calibration_prompts_are_few_the_column_says_of_which_rate_it_is(tmp_path: Path) -> None:

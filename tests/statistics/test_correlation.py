@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import scipy.stats
+from scipy.special import expit
 
 from madkit.errors import DataError
-from madkit.statistics import pearson, r_squared, spearman
+from madkit.statistics import fit_logistic_curve, pearson, r_squared, spearman
 
 
 def test_correlations_are_scipys():
@@ -65,6 +66,17 @@ def test_rows_of_a_group_are_not_independent():
         covered["groups"] += r_squared(x, y, groups=groups.tolist()).low == 0
         covered["rows"] += r_squared(x, y).low == 0
     assert covered["groups"] / 200 >= 0.88 > 0.7 >= covered["rows"] / 200
+
+
+def test_a_single_group_says_nothing_of_others():
+    x, y = np.random.default_rng(0).normal(size=(2, 30))
+    for function, unknown in ((pearson, (-1, 1)), (spearman, (-1, 1)), (r_squared, (0, 1))):
+        found = function(x, y, groups=["d"] * 30)
+        assert found.value == function(x, y).value and found[1:] == unknown
+        assert unknown[0] < function(x, y, groups=["d", "e"] * 15).low or function is r_squared
+    curve = fit_logistic_curve(x, expit(x), [0.0, 1.0], groups=["d"] * 30, draws=20)
+    assert curve.low.tolist() == [0.5, 0.5] and curve.high.tolist() == [1.0, 1.0]
+    assert curve.r_squared[1:] == (0, 1)
 
 
 def test_interval_of_r_squared_is_fishers():

@@ -55,9 +55,10 @@ def card_of(run: Path, by: str = "") -> Card:
     digests |= {"prompts": _digest(prompts)} if prompts else {}
     digests |= {f"{stage} recipe": _asked(path) for stage, path in recipes.items() if path.is_file()}
     digests["results"] = file_digest(run / "detection" / "results.parquet")
+    quirkiness = {key: None if pd.isna(value) else value for key, value in (summary.get("quirkiness") or {}).items()}
     return Card(
         model=name.model, dataset=name.dataset, part=_part(name), seed=name.seed, by=by, versions=versions,
-        digests=digests, prompts=_plain(prompts), quirkiness=dict(summary.get("quirkiness") or {}),
+        digests=digests, prompts=_plain(prompts), quirkiness=quirkiness,
         detectors=_detectors(run),
     )  # fmt: skip
 

@@ -160,7 +160,7 @@ def _below_chance(rows: pd.DataFrame) -> Iterator[str]:
 def _quirks(results: Results) -> Iterator[str]:
     for (model,), part in grouped(results.quirkiness, "model"):
         values = part["value"]
-        weak = sorted(part.loc[part["low"] <= 0, "dataset"])
+        weak = sorted(part.loc[~(part["low"] > 0), "dataset"])  # or not known
         note = f"; **not surely quirky: {', '.join(weak)}**" if weak else ""
         yield f"**{model}**: quirkiness coefficients from {values.min():.2f} to {values.max():.2f} nats{note}."
 

@@ -35,7 +35,7 @@ def average(rows: pd.DataFrame, names: Sequence[str] = AUROC, limits: tuple[floa
 
     Args:
         rows: one row per dataset or, with columns `dataset` and `seed`, one per dataset and seed; a row without the
-            number is left out.
+            number, or whose interval is not known, is left out.
         names: the columns of the number and of the ends of its interval.
         limits: what the number can be at all: 0 to 1 for an AUROC and for a share, anything for nats.
 
@@ -61,6 +61,6 @@ def runs_by_dataset(rows: pd.DataFrame, names: Sequence[str] = AUROC) -> list[li
     datasets = rows["dataset"].tolist() if "seed" in rows else range(len(rows))
     runs: dict[object, list[Interval]] = {}
     for dataset, *row in zip(datasets, *numbers, strict=True):
-        if not math.isnan(row[0]):
+        if not any(map(math.isnan, row)):
             runs.setdefault(dataset, []).append(Interval(*row))
     return list(runs.values())
