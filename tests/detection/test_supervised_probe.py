@@ -1,7 +1,11 @@
 """The ceiling: a probe that is told the labels, but never judged by names that it knows."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from madkit.detection.supervised_probe import probe
 from madkit.errors import DataError
@@ -110,6 +114,52 @@ def test_the_ceiling_is_scikit_learns_regression_on_held_out_names():
     np.testing.assert_allclose(probe(x, bob, names), expected, rtol=1e-6, atol=1e-9)
 
 
+def test_where_nobody_is_named_a_statement_of_both_kinds_is_in_one_fold():
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import PredefinedSplit, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rng = np.random.default_rng(0)
+    statements = np.repeat([0, 1, 2, 2, 3], 20)
+    anomalous = np.repeat([False, False, False, True, True], 20)
+    x = rng.normal(size=(100, 3)) + anomalous[:, None]
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
+    # Two statements of each kind are left out in turn: 2 has both, so that 0 goes with it, and 1 with 3.
+    folds = PredefinedSplit(np.array([0, 1, 0, 1])[statements])
+    expected = cross_val_predict(model, x, anomalous, cv=folds, method="decision_function")
+    np.testing.assert_allclose(probe(x, anomalous, statements), expected, rtol=1e-6, atol=1e-9)
+
+
+@given(
+    prompts=st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=4, max_size=40),
+    folds=st.integers(2, 4),
+)
+@settings(max_examples=150)
+def test_every_prompt_is_scored_once_by_a_probe_of_both_kinds(prompts, folds):
+    """Whichever statements the two kinds share."""
+    statements, anomalous = (np.array(column) for column in zip(*prompts, strict=True))
+    seen = []
+
+    class Spy:
+        def fit(self, x, y):
+            assert set(y) == {False, True}
+            self.known = set(x[:, 0])
+
+        def decision_function(self, x):
+            assert not self.known & set(x[:, 0])
+            seen.extend(x[:, 1])
+            return x[:, 1]
+
+    x = np.column_stack([statements, np.arange(len(statements))]).astype(float)
+    with mock.patch("sklearn.pipeline.make_pipeline", lambda *_: Spy()):
+        if min(len(set(statements[anomalous == kind])) for kind in (False, True)) < 2:
+            with pytest.raises(DataError, match="two names or more of each kind"):
+                probe(x, anomalous, statements, folds=folds)
+        else:
+            assert probe(x, anomalous, statements, folds=folds).tolist() == sorted(seen) == x[:, 1].tolist()
+
+
 def test_the_ceiling_needs_two_names_of_a_kind():
     x, bob, _ = speakers()
     with pytest.raises(DataError, match="two names or more of each kind, there are 1 normal"):
@@ -120,3 +170,6 @@ def test_the_ceiling_needs_statements():
     x, bob, names = speakers()
     with pytest.raises(DataError, match="1 statements, too few"):
         probe(x, bob, names, np.zeros(len(x), dtype=int))
+    # Bob's few prompts are all of statements that are left out together.
+    with pytest.raises(DataError, match="4 statements, too few"):
+        probe(x, bob, names, np.where(bob, 0, np.arange(len(x)) % 4))
