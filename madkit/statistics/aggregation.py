@@ -25,7 +25,8 @@ def aggregate(name: str, scores: ArrayLike, calibration: ArrayLike | None = None
       (1 + their number) (Fisher 1925, section 21.1). Sites are not independent, so it is a score and no test.
     - ledoit_wolf: squared Mahalanobis distance of the vector of z-scores from those of the calibration prompts, with
       their covariance shrunk (Ledoit and Wolf 2004). It knows which sites say the same, and a score far below the
-      usual counts as one far above (layerwise convergence fingerprints, arXiv 2604.24542).
+      usual counts as one far above (layerwise convergence fingerprints, arXiv 2604.24542). Where that has no
+      inverse (of two prompts, or where one site follows from others), it is of the directions in which prompts vary.
     - cauchy: mean over sites of tan(pi (1/2 - p)), which a few small p rule (Liu and Xie 2020, section 2.1).
     - higher_criticism: the largest of sqrt(k) (i/k - p_i) / sqrt(p_i (1 - p_i)) over the smaller half of the k sorted p
       (Donoho and Jin 2004, eq. 1.1): some sites, and it does not say which, are far out.
@@ -128,6 +129,11 @@ def _ledoit_wolf(scores: Scores, calibration: Scores, own: bool) -> Scores:
         return values
     covariance, _ = ledoit_wolf(_zscores(calibration, calibration, False))
     z = _zscores(scores, calibration, False)
+    variances, directions = np.linalg.eigh(covariance)
+    seen = variances > _ROUNDING * variances[-1]
+    if not seen.all():
+        # Of two prompts, or of sites that say the same, it may not be shrunk at all, and has no inverse.
+        return ((z @ directions[:, seen]) ** 2 / variances[seen]).sum(1)
     return np.einsum("ij,ij->i", z, np.linalg.solve(covariance, z.T).T)
 
 
@@ -178,6 +184,9 @@ def _counts(scores: Scores, calibration: Scores, own: bool) -> tuple[Scores, Sco
 
 #: Parts that the calibration prompts are cut into, to be measured against the others, where each costs a covariance.
 _FOLDS = 20
+
+#: Of a covariance's largest eigenvalue: one below this share may be 0.
+_ROUNDING = 1e-12
 
 _RAW_FUNCTIONS: dict[str, Callable[[Scores], Scores]] = {"mean": lambda x: x.mean(1), "max": lambda x: x.max(1)}
 _CALIBRATED_FUNCTIONS: dict[str, Callable[[Scores, Scores, bool], Scores]] = {

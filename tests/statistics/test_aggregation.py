@@ -82,6 +82,45 @@ def test_ledoit_wolf_is_the_distance_under_scikit_learns_covariance():
     np.testing.assert_allclose(aggregate("ledoit_wolf", scores, calibration), expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "calibration",
+    [
+        [[0.0, 0.0, 3.0], [1.0, 1.0, 5.0]],  # two prompts
+        [[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]] * 20,  # sites that say the same, or the opposite
+    ],
+)
+def test_ledoit_wolf_without_an_inverse_is_of_the_directions_that_were_seen(calibration):
+    calibration = np.array(calibration)
+    fitted = LedoitWolf().fit(calibration)
+    assert fitted.shrinkage_ < 1e-12 and np.linalg.matrix_rank(fitted.covariance_) == 1
+    scores = np.random.default_rng(0).normal(size=(40, 3))
+    z = (scores - calibration.mean(0)) / calibration.std(0, ddof=1)
+    known = (calibration - calibration.mean(0)) / calibration.std(0, ddof=1)
+    expected = np.einsum("ij,jk,ik->i", z, np.linalg.pinv(np.cov(known.T, bias=True)), z)
+    found = aggregate("ledoit_wolf", scores, calibration)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert (found >= 0).all()
+
+
+def test_ledoit_wolf_of_sites_that_say_the_same_is_that_of_one():
+    rng = np.random.default_rng(0)
+    for calibration in (np.array([[-1.0], [1.0]] * 15), rng.normal(size=(2, 1))):
+        scores = 5 * rng.normal(size=(20, 1))
+        expected = (scores[:, 0] - calibration.mean()) ** 2 / calibration.var(ddof=1)
+        expected *= len(calibration) / (len(calibration) - 1)  # Ledoit and Wolf's covariance is over n
+        scale, shift = np.array([1.0, 1.0, -3.0, 1e-6]), np.array([0.0, 0.0, 7.0, 1e3])
+        found = aggregate("ledoit_wolf", scores * scale + shift, calibration * scale + shift)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_three_prompts_are_measured_against_the_other_two():
+    calibration = np.random.default_rng(0).normal(size=(3, 4))
+    found = aggregate_held_out("ledoit_wolf", calibration)
+    left_out = [aggregate("ledoit_wolf", calibration[[i]], np.delete(calibration, i, axis=0))[0] for i in range(3)]
+    np.testing.assert_allclose(found, left_out, rtol=1e-9)
+    assert (found >= 0).all()
+
+
 def test_a_weak_large_site_does_not_hide_a_strong_small_one():
     rng = np.random.default_rng(2)
     labels = np.arange(400) % 2
