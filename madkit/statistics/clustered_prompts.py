@@ -6,6 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from madkit.arrays import bool_array
+from madkit.statistics.clusters import id_codes
+
 #: Names of each class from which other names can be judged: below, the spread between names is a guess.
 LEAST_NAMES = 4
 
@@ -25,17 +28,21 @@ def prompt_clusters(
 
     Args:
         statements: (n,) the statement of each prompt.
-        names: (n,) who speaks.
+        names: (n,) who speaks; empty text where nobody is named.
         labels: (n,) booleans or 0 and 1; 1 is anomalous.
 
     Returns:
         One or two arrays (n,).
 
+    Raises:
+        DataError: the lengths differ, a label is not 0 or 1, or a statement or name is missing.
+
     Example:
         >>> len(prompt_clusters(["q1", "q1", "q2", "q2"], ["Al", "Bo", "Al", "Bo"], [0, 1, 0, 1]))
         1
     """
-    codes = [pd.factorize(np.asarray(ids))[0].astype(np.int64) for ids in (statements, names)]
-    anomalous = np.asarray(labels).astype(bool)
+    anomalous = bool_array(labels, "labels")
+    n = len(anomalous)
+    codes = id_codes(statements, n, "statements"), id_codes(names, n, "names")
     enough = all(len(np.unique(codes[1][anomalous == kind])) >= LEAST_NAMES for kind in (False, True))
-    return tuple(codes) if enough else (codes[0],)
+    return codes if enough else codes[:1]

@@ -98,6 +98,10 @@ def check_prompt_rows(rows: pd.DataFrame) -> None:
         )
     for name in [name for name in rows if name in _BY_NAME]:
         _check_column(test[name], _BY_NAME[name])
+    distractors = rows[rows["split"] == "distractor"]
+    for name in [name for name in ("statement", "name") if name in rows]:  # the intervals of their alarms know them
+        if absent := int(distractors[name].isna().sum()):
+            raise DataError(f"rows['{name}'] is missing for {absent} of {len(distractors)} distractors: fill it")
 
 
 def complete_prompt_rows(rows: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from madkit.statistics import (
     independent_rows,
     low_fpr,
     pearson,
+    prompt_clusters,
     r_squared,
     stratified_auroc,
 )
@@ -189,6 +190,24 @@ def test_bad_clusters_are_named(clusters, named):
     for function in (auroc, low_fpr):
         with pytest.raises(DataError, match=named):
             function([1.0, 2.0, 3.0, 4.0], [0, 1, 0, 1], clusters=clusters)
+
+
+def test_prompts_without_a_statement_or_a_name_are_refused():
+    """They were all of one statement, or all of one speaker."""
+    labels, names = np.arange(8) % 2, [f"n{i}" for i in range(8)]
+    statements = np.array(["s1", None, "s2", None, "s3", "s4", "s5", "s6"], dtype=object)
+    for missing in (statements, statements.tolist(), pd.Series(statements), pd.Categorical(statements)):
+        with pytest.raises(DataError, match="statements lacks the id of 2 of 8 rows"):
+            prompt_clusters(missing, names, labels)
+        with pytest.raises(DataError, match="names lacks the id of 2 of 8 rows"):
+            prompt_clusters(names, missing, labels)
+    with pytest.raises(DataError, match="names has 7 ids for n=8 rows"):
+        prompt_clusters(names, names[1:], labels)
+    with pytest.raises(DataError, match="labels holds"):
+        prompt_clusters(names, names, labels + 1)
+    nobody = prompt_clusters(torch.tensor([1, 1, 2, 2, 3, 3, 4, 4]), [""] * 8, labels)
+    assert [codes.tolist() for codes in nobody] == [[0, 0, 1, 1, 2, 2, 3, 3]]
+    assert len(prompt_clusters(["s"] * 8, names, labels)) == 2
 
 
 def test_strata_of_one_class_are_refused():

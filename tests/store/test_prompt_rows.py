@@ -77,6 +77,16 @@ def test_rows_are_numbered_in_order():
         complete_prompt_rows(pd.DataFrame({"split": ["test"]}))
 
 
+@pytest.mark.parametrize("name", ["statement", "name"])
+def test_distractors_say_what_belongs_together(name):
+    rows = pd.concat([FEW, pd.DataFrame({"split": ["distractor"] * 2})], ignore_index=True)
+    assert complete_prompt_rows(rows)["statement"].nunique() == 5
+    given = ["a", "b", "c", None, "e"]  # as of two tables, one of which does not have the column
+    with pytest.raises(DataError, match=rf"rows\['{name}'\] is missing for 1 of 2 distractors: fill it"):
+        complete_prompt_rows(rows.assign(**{name: given}))
+    check_prompt_rows(complete_prompt_rows(rows.assign(**{name: [None, *given[:3], "e"]})))
+
+
 def test_the_page_has_every_column():
     page = (Path(__file__).resolve().parents[2] / "docs" / "activations.md").read_text(encoding="utf-8")
     for c in COLUMNS:
