@@ -19,13 +19,14 @@ from madkit.statistics.alarm_rates import alarm_rates
 from madkit.statistics.auroc_interval import auroc
 from madkit.statistics.clustered_prompts import prompt_clusters
 from madkit.statistics.conformal import NOMINAL, conformal_p_values, nominal_rate
+from madkit.statistics.roc_curve import alarm_threshold
 from madkit.store.feature_store import FeatureStore
 from madkit.store.prompt_rows import answers_known
 from madkit.store.variant import Variant
 
 Numbers = NDArray[np.float64]
 
-#: Thresholds: the 99% quantile of the normal test prompts, to which TPR at 1% FPR belongs; and that of trusted prompts.
+#: Thresholds: that of TPR at 1% FPR, which at most 1% of the normal test prompts exceed; and that of trusted prompts.
 NORMAL, TRUSTED = "normal", "trusted"
 
 _COLUMNS = [
@@ -94,11 +95,11 @@ def distractor_table(
         settings: of each detector, what it is told and needs.
 
     Returns:
-        feature, adapter, score, aggregation, setting, needs, kind; threshold (``normal``: the 99% quantile of the
-        normal test prompts; ``trusted``: conformal, by calibration prompts, where there are any) and its nominal rate;
-        alarms, false_alarms and tpr: shares of the distractors, the normal and the anomalous test prompts, with 95%
-        intervals; auroc with its interval: how well anomalous prompts are told from the distractors; right: the share
-        of distractors that the model answers rightly; n, n_normal, n_anomalous.
+        feature, adapter, score, aggregation, setting, needs, kind; threshold (``normal``: that of TPR at 1% FPR, which
+        at most 1% of the normal test prompts exceed; ``trusted``: conformal, by calibration prompts, where there are
+        any) and its nominal rate; alarms, false_alarms and tpr: shares of the distractors, the normal and the anomalous
+        test prompts, with 95% intervals; auroc with its interval: how well anomalous prompts are told from the
+        distractors; right: the share of distractors that the model answers rightly; n, n_normal, n_anomalous.
     """
     keys = ["feature", "adapter", "score", "aggregation"]
     own = dict(iter(test.scores[test.scores["aggregation"].isin(AGGREGATED)].groupby(keys, sort=False)))
@@ -143,7 +144,7 @@ def _alarms(
 ) -> NDArray[np.bool_]:
     if threshold == TRUSTED and known is not None:
         return conformal_p_values(scores, known) <= nominal
-    return scores > np.quantile(normal, 1 - NOMINAL, method="higher")
+    return scores > alarm_threshold(normal, NOMINAL)
 
 
 def _rate(name: str, alarms: NDArray[np.bool_], prompts: pd.DataFrame) -> dict[str, float]:

@@ -120,6 +120,24 @@ def independent_rows(scores: ArrayLike, labels: ArrayLike, clusters: Clusters) -
     return found[0], found[1]
 
 
+def alarm_threshold(normal: np.ndarray, fpr: float) -> float:
+    """The score above which as many normal rows lie as a false positive rate allows: the threshold of `tpr_at_fpr`.
+
+    Rows alarm that are above it. Equal scores alarm together or not at all, so that fewer may do than are allowed.
+
+    Args:
+        normal: (n,) finite scores.
+        fpr: the highest rate allowed, from 0 to below 1.
+
+    Example:
+        >>> alarm_threshold(np.arange(100.0), 0.01), alarm_threshold(np.arange(99.0), 0.01)
+        (98.0, 98.0)
+    """
+    n = len(normal)
+    allowed = int((np.arange(n + 1) / n <= fpr).sum()) - 1
+    return float(np.sort(normal)[n - 1 - allowed])
+
+
 def threshold_counts(scores: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Normal and anomalous rows at or above each threshold, from a threshold that no row reaches to the lowest score.
 

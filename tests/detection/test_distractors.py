@@ -86,7 +86,8 @@ def test_shares_of_alarms_are_those_worked_out_by_hand(found):
     assert set(own.index) == {(t, k) for t in ("normal", "trusted") for k in ("far", "near")}
     held_out = score[split == "calibration"]
     for threshold, alarms in {
-        "normal": score > np.quantile(score[normal], 0.99, method="higher"),
+        # Of a hundred normal prompts, the highest one alarms.
+        "normal": score > np.sort(score[normal])[-2],
         "trusted": np.array([(1 + (held_out >= s).sum()) / (1 + len(held_out)) <= 0.01 for s in score]),
     }.items():
         for kind in ("far", "near"):
@@ -98,6 +99,11 @@ def test_shares_of_alarms_are_those_worked_out_by_hand(found):
             area = roc_auc_score(anomalous[rows | anomalous], score[rows | anomalous])
             assert line["auroc"] == pytest.approx(area)
             assert (line["n"], line["n_normal"], line["n_anomalous"]) == (40, 100, 100)
+        # The TPR of the results is at this threshold.
+        if threshold == "normal":
+            results = tables["results"]
+            results = results[(results["score"] == "mahalanobis") & (results["aggregation"] == "mean")]
+            assert line["tpr"] == results.set_index("subset").loc["all", "tpr"] and line["false_alarms"] == 0.01
     # Distractors of the kind "far" lie beyond all anomalous prompts, and the model errs on them.
     assert own.loc["normal", "far"]["alarms"] == 1.0 and own.loc["normal", "far"]["auroc"] == 0.0
     assert own["right"].to_dict() == {

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.integrate import trapezoid
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from madkit.statistics import auroc, independent_rows, roc, roc_band
+from madkit.statistics import auroc, independent_rows, roc, roc_band, tpr_at_fpr
+from madkit.statistics.roc_curve import alarm_threshold
 
 
 def sample(n=60, shift=1.0, seed=0, digits=None):
@@ -38,6 +41,29 @@ def test_the_band_holds_the_whole_true_curve():
         ceiling = np.interp(grid, high.fpr, high.tpr, right=1)
         inside += bool((floor <= truth).all() and (truth <= ceiling).all())
     assert inside / 300 > 0.95 - 0.03
+
+
+@given(
+    normal=st.lists(st.integers(0, 6), min_size=1, max_size=40),
+    anomalous=st.lists(st.integers(-1, 8), min_size=1, max_size=20),
+    fpr=st.sampled_from([0.0, 0.01, 0.05, 0.1, 0.2, 0.25, 0.3, 0.7]),
+)
+def test_the_threshold_of_a_rate_is_that_of_the_roc_curve(normal, anomalous, fpr):
+    """The best of scikit-learn's thresholds whose rate is allowed catches what lies above it."""
+    labels, scores = np.repeat([0, 1], [len(normal), len(anomalous)]), np.array(normal + anomalous, dtype=float)
+    rates = roc_curve(labels, scores, drop_intermediate=False)
+    alarms = scores > alarm_threshold(scores[labels == 0], fpr)
+    best = np.flatnonzero(rates[0] <= fpr)[-1]
+    assert alarms[labels == 1].mean() == pytest.approx(rates[1][best])
+    assert alarms[labels == 0].mean() == pytest.approx(rates[0][best])
+    if fpr:
+        assert tpr_at_fpr(scores, labels, fpr, draws=1).value == pytest.approx(rates[1][best])
+
+
+@pytest.mark.parametrize("n", [99, 100, 101, 300, 700, 1100])
+def test_a_hundredth_of_the_normal_rows_may_alarm(n):
+    scores = np.random.default_rng(0).permutation(n).astype(float)
+    assert (scores > alarm_threshold(scores, 0.01)).sum() == n // 100
 
 
 def test_where_nothing_shows_what_rows_are_worth_clusters_count():
