@@ -18,7 +18,7 @@ from madkit.extraction.trusted_statistics import require_finite
 from madkit.features import Feature, Trace
 from madkit.lm.hooks import Hookpoint
 from madkit.monitoring.model_source import ModelSource
-from madkit.monitoring.site_detectors import SiteDetectors
+from madkit.monitoring.site_detectors import COLUMNS, SiteDetectors
 from madkit.monitoring.watched_model import WatchedModel
 from madkit.statistics import (
     benjamini_hochberg,
@@ -134,7 +134,7 @@ class MonitorState:
         alone = np.column_stack([conformal_p_values(x, held_out) for x, held_out in columns]) <= rate
         names = np.array(self.detectors.names)
         said = [", ".join(names[row]) if alarm else "" for row, alarm in zip(alone, alarms, strict=True)]
-        table = pd.DataFrame({"score": scores, "p_value": p_values, "alarm": alarms, "sites": said})
+        table = pd.DataFrame(dict(zip(COLUMNS, (scores, p_values, alarms, said), strict=True)))
         return table.join(pd.DataFrame(site_scores, columns=self.detectors.names))
 
     def score_activations(self, watched: WatchedModel, activations: dict[bool, dict[Hookpoint, Tensor]]) -> Tensor:

@@ -14,12 +14,15 @@ from torch import Tensor
 from madkit.derived import DerivedFeature, DerivedSite
 from madkit.detection.data import Feed, SiteBlocks
 from madkit.detection.detector import Detector
+from madkit.errors import DataError
 from madkit.scores import Score
 from madkit.statistics import aggregate
 from madkit.store.feature_store import FeatureStore
 from madkit.store.variant import Variant
 from madkit.streaming.validation import sparse_rows
 
+#: What is said of a prompt before the scores at its sites, in one table with them.
+COLUMNS = ("score", "p_value", "alarm", "sites")
 _BLOCK = 4096
 
 
@@ -103,9 +106,15 @@ def fit_sites(
 
     Returns:
         The fitted scores, and those (m, sites) of the prompts of the split ``calibration``.
+
+    Raises:
+        DataError: a site is called like another column of the table of scores.
     """
+    sites = _sites(detector, stores)
+    if taken := [site.name for site in sites if site.name in COLUMNS]:
+        raise DataError(f"site {taken[0]!r} is called like a column of the scores ({', '.join(COLUMNS)}): rename it")
     fitted, columns = [], []
-    for site in _sites(detector, stores):
+    for site in sites:
         score = copy.deepcopy(detector.score).to(device)
         made = copy.deepcopy(detector.derived).to(device) if detector.derived is not None else None
         feeds = [Feed("trusted", "trusted"), Feed("calibration", "calibration")]

@@ -68,7 +68,8 @@ class VectorMonitor:
         """Fit a monitor.
 
         Args:
-            vectors: of n trusted prompts: by site (n, d) arrays, tensors or frames; or one of them alone.
+            vectors: of n trusted prompts: by site (n, d) arrays, tensors or frames; or one of them alone. A site may be
+                called by its number.
             base: of the same prompts and sites, from the model that the watched one was made of.
             detector: a score of the feature ``activations``; None for the first choice of ``docs/detectors.md``, as in
                 `Monitor.fit`.
@@ -78,7 +79,8 @@ class VectorMonitor:
 
         Raises:
             ConfigError: the detector needs what is not there.
-            DataError: vectors have other shapes, NaN or infinite values, or are too few.
+            DataError: vectors have other shapes, NaN or infinite values, or are too few; or a site is called like a
+                column of `score`'s table.
         """
         read = _by_variant(vectors, base)
         parts = share_out(_equal_rows(read), calibration, seed)

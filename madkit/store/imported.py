@@ -27,7 +27,7 @@ _SHARD = 2048
 
 
 def import_vectors(
-    vectors: Mapping[str, Any],
+    vectors: Mapping[Any, Any],
     rows: pd.DataFrame,
     run: str | Path,
     feature: str = "activations",
@@ -96,19 +96,30 @@ def import_vectors(
     return store
 
 
-def checked_vectors(vectors: Mapping[str, Any]) -> dict[str, Tensor]:
+def checked_vectors(vectors: Mapping[Any, Any]) -> dict[str, Tensor]:
     """Vectors as users have them, as dense tensors of floats.
 
     Args:
-        vectors: by site (n, d) numbers: arrays, tensors, frames.
+        vectors: by site (n, d) numbers: arrays, tensors, frames. A site may be called by a number, such as that of its
+            layer, which stands for the same in letters: so it is called in a file of arrays.
 
     Raises:
-        DataError: there are none, or they have other shapes, NaN or infinite values, or are sparse.
+        DataError: there are none, or they have other shapes, NaN or infinite values, or are sparse; or two sites have
+            one name, or one has none.
+
+    Example:
+        >>> list(checked_vectors({12: np.ones((5, 8))}))
+        ['12']
     """
     if not vectors:
         raise DataError("vectors={} holds no site: give (n, d) numbers by the name of each")
-    found = {}
-    for site, values in vectors.items():
+    found: dict[str, Tensor] = {}
+    for name, values in vectors.items():
+        if isinstance(name, bool) or not isinstance(name, str | int | np.integer):
+            raise DataError(f"site {name!r} is of type {type(name).__name__}: name it by a text or a whole number")
+        site = str(name)
+        if site in found:
+            raise DataError(f"site {site!r} is there as a text and as a number: leave one out")
         try:
             x = check_rows(values, None)
         except DataError as error:

@@ -79,12 +79,31 @@ def test_a_saved_monitor_gives_the_same_and_is_no_monitor_of_a_model(tmp_path):
         Monitor.load(tmp_path / "monitor").score(["a"], fpr=0.1)
 
 
+def test_a_number_is_a_name_and_the_same_as_in_letters(tmp_path):
+    tuned, base = (dict(zip((1, np.int64(2)), x.values(), strict=True)) for x in draw(100, 1))
+    monitor = VectorMonitor.fit(tuned, base)
+    assert monitor.state.detectors.names == ["1", "2"]
+    assert [each.site.layer for each in monitor.state.detectors.sites] == [1, 2]
+    monitor.save(tmp_path / "monitor")
+    letters = [{str(site): x for site, x in vectors.items()} for vectors in (tuned, base)]
+    again = VectorMonitor.load(tmp_path / "monitor").score(*letters, fpr=0.1)
+    pd.testing.assert_frame_equal(again, monitor.score(tuned, base, fpr=0.1))
+
+
+@pytest.mark.parametrize("name", ["score", "p_value", "alarm", "sites"])
+def test_a_site_is_not_called_like_another_column(name):
+    with pytest.raises(DataError, match=f"^site '{name}' is called like a column of the scores .*: rename it$"):
+        VectorMonitor.fit({"layer.1": draw(50, 1)[0]["layer.1"], name: draw(50, 2)[0]["layer.1"]})
+
+
 def test_what_does_not_fit_is_one_line():
     tuned, base = draw(100, 1)
     monitor = VectorMonitor.fit(tuned, base)
     conditional = Detector("other", Mahalanobis())
     for call, kind, said in (
         (lambda: VectorMonitor.fit({}), DataError, "holds no site"),
+        (lambda: VectorMonitor.fit({None: np.ones((50, 2))}), DataError, "site None is of type NoneType"),
+        (lambda: VectorMonitor.fit({1: np.ones((50, 2)), "1": np.ones((50, 2))}), DataError, "'1' is there as a text"),
         (lambda: VectorMonitor.fit({"a": np.full((50, 2), np.nan)}), DataError, "site 'a': x has NaN"),
         (lambda: VectorMonitor.fit(tuned, {"layer.1": base["layer.1"]}), DataError, "base has the sites layer.1"),
         (lambda: VectorMonitor.fit({"a": np.ones((50, 2)), "b": np.ones((40, 2))}), DataError, r"\[40, 50\] prompts"),
