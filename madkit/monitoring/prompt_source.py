@@ -39,7 +39,7 @@ def read_prompts(
 
     Raises:
         ConfigError: there is no such file, dataset, split or column.
-        DataError: a prompt is empty or is no prompt, or there is none.
+        DataError: a prompt is empty, is no prompt or is no text that UTF-8 can write; or there is none.
     """
     if isinstance(source, str | Path):
         found = _from_path(str(source), argument, column, split)
@@ -108,7 +108,7 @@ def _checked(prompt: Any, label: str) -> Prompt:
     if isinstance(prompt, str):
         if not prompt.strip():
             raise DataError(f"{label} is empty: leave it out")
-        return str(prompt)
+        return _written(prompt, label)
     if isinstance(prompt, np.ndarray):
         prompt = prompt.tolist()
     if not isinstance(prompt, list | tuple) or not prompt:
@@ -120,5 +120,16 @@ def _checked(prompt: Any, label: str) -> Prompt:
                 f'{label} holds {str(message)[:60]!r}, which is no message: give {{"role": "user", "content": "..."}}, '
                 "with text as its content"
             )
-        messages.append({key: message[key] for key in ("role", "content")})
+        messages.append({key: _written(message[key], f"{label}, {key},") for key in ("role", "content")})
     return messages
+
+
+def _written(text: str, label: str) -> str:
+    """A plain text that UTF-8 can write, as tokenizers have to: JSON may hold half of a pair of surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{label} holds {text[error.start]!r} at place {error.start}, half of a character that was cut: take it out"
+        ) from None
+    return str(text)

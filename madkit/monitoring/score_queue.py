@@ -13,7 +13,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from madkit.data.prompts.tokens import TokenizedPrompts, joined
-from madkit.errors import DataError, MadkitError
 from madkit.monitoring.prompt_source import Prompt
 
 if TYPE_CHECKING:
@@ -101,13 +100,13 @@ class ScoreQueue:
         for request in batch:
             try:
                 readable.append((request, self.monitor.tokens(request.prompts)))
-            except MadkitError as error:
+            except Exception as error:  # a tokenizer raises what it likes, and the others have nothing to do with it
                 request.table.set_exception(error)
         if not readable:
             return
         try:
             values = self.monitor.site_scores(joined([tokens for _, tokens in readable]))
-        except DataError as error:  # a value of some prompt is not finite
+        except Exception as error:  # of some prompt a value is not finite, or a token unknown to the model
             if len(readable) == 1:
                 readable[0][0].table.set_exception(error)
                 return
@@ -116,7 +115,10 @@ class ScoreQueue:
             return
         parts: list[NDArray[np.float64]] = np.split(values, np.cumsum([len(tokens) for _, tokens in readable])[:-1])
         for (request, _), part in zip(readable, parts, strict=True):
-            request.table.set_result(self.monitor.state.table(part, request.rate))
+            try:
+                request.table.set_result(self.monitor.state.table(part, request.rate))
+            except Exception as error:  # of this one
+                request.table.set_exception(error)
 
 
 class QueueFullError(Exception):

@@ -61,4 +61,7 @@ class ScoreRequest:
         rate = content.get("fpr")
         if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float)):
             raise DataError(f"fpr is {str(rate)[:40]!r}: send a number, such as 0.01")
-        return cls(prompts, None if rate is None else float(rate))
+        try:
+            return cls(prompts, None if rate is None else float(rate))
+        except OverflowError:  # JSON knows no largest integer
+            raise DataError(f"fpr is {str(rate)[:40]}...: send a number between 0 and 1, such as 0.01") from None

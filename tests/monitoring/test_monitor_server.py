@@ -98,6 +98,8 @@ def test_what_it_watches_and_whether_it_is_there(monitor, server):
         ({"content": {"prompts": ["a"] * 21}}, 400, "21 prompts are too many"),
         ({"content": {"prompt": "a", "fpr": "low"}}, 400, "send a number"),
         ({"content": {"prompt": "a", "fpr": 1e-9}}, 400, "fpr=1e-09 needs"),
+        ({"content": {"prompt": "a", "fpr": 10**400}}, 400, "0...: send a number between 0 and 1"),
+        ({"content": {"prompts": ["a", "x \ud800"]}}, 400, "number 2 holds"),
         ({"content": {"messages": [{"role": "tool", "content": "x"}]}}, 400, "no tools"),
         ({"content": {"messages": [{"role": "user"}]}}, 400, "no message"),
         ({"content": {"prompt": "a" * 20_000}}, 413, "send 10000 or fewer"),
@@ -156,26 +158,36 @@ def test_requests_of_one_time_are_scored_together_and_a_bad_one_alone_fails(moni
     assert sum(batches[:-1]) == 36 and len(batches) < 25
 
 
-def test_a_value_that_is_not_finite_fails_its_own_request_only(monitor, monkeypatch):
-    site_scores, odd = Monitor.site_scores, int(monitor.tokens([NEW[1]]).lengths[0])
+@pytest.mark.parametrize("fault", ["a token", "a value", "a score", "the tokenizer"])
+def test_what_is_at_fault_fails_its_own_request_only(monitor, monkeypatch, fault):
+    tokens_of, site_scores, odd = Monitor.tokens, Monitor.site_scores, int(monitor.tokens([NEW[1]]).lengths[0])
     started, free = threading.Event(), threading.Event()
+
+    def tokens_or_not(self, prompts):
+        if fault == "the tokenizer" and prompts == [NEW[1]]:
+            raise TypeError("TextEncodeInput must be Union[...]")
+        return tokens_of(self, prompts)
 
     def failing(self, tokens):
         started.set()
         free.wait(10)
-        if odd in tokens.lengths:
+        if odd in tokens.lengths and fault == "a value":
             raise DataError("row 0 is NaN")
-        return site_scores(self, tokens)
+        if odd in tokens.lengths and fault == "a token":
+            raise IndexError("index out of range in self")
+        return np.where((tokens.lengths == odd)[:, None], np.inf, site_scores(self, tokens))
 
+    monkeypatch.setattr(Monitor, "tokens", tokens_or_not)
     monkeypatch.setattr(Monitor, "site_scores", failing)
     queue = ScoreQueue(monitor)
     queue.score([NEW[2]], 0.05)
     assert started.wait(10)  # the next two are one batch
-    good, bad = queue.score([NEW[0]], 0.05), queue.score([NEW[1]], 0.05)
+    bad, good = queue.score([NEW[1]], 0.05), queue.score([NEW[0]], 0.05)
     free.set()
     queue.close()
     assert len(good.result()) == 1
-    with pytest.raises(DataError, match="NaN"):
+    errors = {"a token": IndexError, "a value": DataError, "a score": DataError, "the tokenizer": TypeError}
+    with pytest.raises(errors[fault]):
         bad.result()
 
 

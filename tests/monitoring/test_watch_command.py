@@ -21,6 +21,7 @@ def folder(bases, tmp_path_factory):
     pd.DataFrame({"prompt": TRUSTED}).to_json(folder / "trusted.jsonl", orient="records", lines=True)
     pd.DataFrame({"text": [*TRUSTED[:4], *ODD]}).to_csv(folder / "new.csv", index=False)
     (folder / "odd.txt").write_text("\n".join(f"Yes No {i} Yes No {i}" for i in range(40)))
+    (folder / "cut.jsonl").write_text('{"prompt": "whole"}\n{"prompt": "cut \\ud83d"}\n')
     words = [
         "--model",
         str(bases["llama"]),
@@ -118,6 +119,7 @@ def test_drift_is_said_in_words(folder, capsys):
             "must end in one of .parquet, .csv, .jsonl",
         ),
         (["check", "{folder}/monitor", "{folder}/odd.txt", "--rate", "0"], "rate=0.0 is no rate of false findings"),
+        (["score", "{folder}/monitor", "{folder}/cut.jsonl"], "prompts: number 2 holds '\\ud83d' at place 4"),
     ],
 )
 def test_mistakes_are_answered_in_a_line(folder, bases, words, message, capsys):
