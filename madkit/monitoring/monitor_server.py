@@ -8,6 +8,7 @@ machine's own it belongs behind a server that has.
 from __future__ import annotations
 
 import http.server
+import io
 import json
 import logging
 import socket
@@ -21,6 +22,7 @@ import madkit
 from madkit.errors import ConfigError, MadkitError
 from madkit.monitoring.score_queue import QueueFullError, ScoreQueue
 from madkit.monitoring.score_request import ScoreRequest
+from madkit.monitoring.timed_reader import TimedReader
 from madkit.statistics import smallest_rate
 from madkit.statistics.conformal import require_rate
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from madkit.monitoring.monitor import Monitor
 
 _LOG = logging.getLogger(__name__)
-#: Seconds in which a client has to send what it sends.
+#: Seconds in which a client has to send a request, headers and body together.
 _PATIENCE = 10.0
 #: Blocks of 64 KiB that are read of a body that was refused.
 _LEFT_OVER = 512
@@ -182,9 +184,9 @@ class _Listener(http.server.HTTPServer):
             self.finish_request(request, client_address)
             # To close while a body is on its way would take the answer from who sends it.
             request.shutdown(socket.SHUT_WR)
-            request.settimeout(1)
+            left_over = TimedReader(request, _Handler.timeout, pause=1)
             for _ in range(_LEFT_OVER):
-                if not request.recv(2**16):
+                if not left_over.read(2**16):
                     break
         except OSError:  # whoever asked has gone
             pass
@@ -202,6 +204,22 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     default_request_version = "HTTP/1.0"  # of what is no request, so that its answer has a status
     server_version = "madkit"
     sys_version = ""
+
+    def setup(self) -> None:
+        """Give the client a time for all that it sends."""
+        super().setup()
+        self.rfile.close()
+        self._sent = TimedReader(self.connection, self.timeout)
+        self.rfile = io.BufferedReader(self._sent)
+        self._answered = False
+        # What an answer needs, also one to a client whose first line never ends.
+        self.requestline, self.request_version, self.command = "", self.default_request_version, ""
+
+    def handle_one_request(self) -> None:
+        """Answer, also a request that did not come in time, which the base class leaves without a word."""
+        super().handle_one_request()
+        if self._sent.late and not self._answered:
+            self._say(408, {"error": f"the request did not come within {self.timeout:g} seconds: send it again"})
 
     def do_GET(self) -> None:
         self._answer()
@@ -226,9 +244,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._say(503, {"error": str(error)}, {"Retry-After": "1"})
         except MadkitError as error:
             self._say(400, {"error": str(error)})
-        except TimeoutError:
-            self._say(408, {"error": f"the body did not come within {_PATIENCE:.0f} seconds: send it again"})
-        except OSError:
+        except OSError:  # the client has gone, or is late
             raise
         except Exception:
             _LOG.exception("a request failed")
@@ -249,6 +265,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return body
 
     def _say(self, status: int, content: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+        self._answered = True
+        self.connection.settimeout(self.timeout)
         text = json.dumps(content).encode() + b"\n"
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -1,5 +1,6 @@
 """A monitor over HTTP: the numbers of Python, a line for what is wrong, and nobody pays for another's mistake."""
 
+import contextlib
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from madkit import Monitor
 from madkit.cli.command import main
 from madkit.errors import ConfigError, DataError
+from madkit.monitoring import monitor_server
 from madkit.monitoring.monitor_server import MonitorServer
 from madkit.monitoring.score_queue import QueueFullError, ScoreQueue
 
@@ -132,6 +134,46 @@ def test_what_is_no_request_is_answered_too(server, sent, status):
         connection.shutdown(socket.SHUT_WR)
         answer = b"".join(iter(lambda: connection.recv(4096), b""))
     assert f" {status} ".encode() in answer.partition(b"\r\n")[0] and b'"error"' in answer
+
+
+def drip(address, begun, seconds):
+    """Send bytes, one at a time, until the other side has closed; what it has said, and whether it has."""
+    said = b""
+    with socket.create_connection(address, timeout=10) as connection:
+        connection.sendall(begun)
+        end = time.monotonic() + seconds
+        try:
+            while time.monotonic() < end:
+                connection.sendall(b" ")
+                connection.settimeout(0.05)
+                with contextlib.suppress(TimeoutError):
+                    said += connection.recv(4096)
+                    time.sleep(0.05)  # it has ended what it says, and may still read
+        except OSError:
+            return said, True
+    return said, False
+
+
+BODY = b"Content-Length: 500\r\n\r\n{"
+
+
+@pytest.mark.parametrize(
+    ("begun", "patience", "status"),
+    [
+        (b"POST /sco", 0.8, 408),
+        (b"POST /score HTTP/1.1\r\nContent-Type: applic", 0.8, 408),
+        (b"POST /score HTTP/1.1\r\nContent-Type: application/json\r\n" + BODY, 0.8, 408),
+        (b"POST /score HTTP/1.1\r\nContent-Type: text/plain\r\n" + BODY, 2.0, 415),
+    ],
+)
+def test_a_client_that_sends_a_byte_now_and_then_is_not_heard_for_ever(monitor, monkeypatch, begun, patience, status):
+    with MonitorServer(monitor, port=0, fpr=0.05, connections=1) as server:
+        with monkeypatch.context() as hurried:
+            hurried.setattr(monitor_server._Handler, "timeout", patience)
+            said, closed = drip(server._listener.server_address[:2], begun, 6)
+        assert closed and f" {status} ".encode() in said.partition(b"\r\n")[0]
+        assert status != 408 or b"did not come within 0.8 seconds: send it again" in said
+        assert ask(server, "/health")[0] == 200
 
 
 def test_requests_of_one_time_are_scored_together_and_a_bad_one_alone_fails(monitor, server, monkeypatch):
