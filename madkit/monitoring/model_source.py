@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 
-from madkit.errors import ConfigError
+from madkit.errors import ConfigError, StoreError
 from madkit.extraction.reference import require_same_kind
 from madkit.lm import adapters, loading
 from madkit.monitoring.watched_model import WatchedModel
@@ -30,6 +31,7 @@ class ModelSource:
             first GPU where there is one.
         revision: branch, tag or commit of `model` on the hub; ``name@revision`` says the same, for each name.
         trust_remote_code: run code that comes with the model.
+        doubted: whether a file alone has said so, and nobody who reads it: such a model is not opened.
     """
 
     model: str
@@ -41,10 +43,22 @@ class ModelSource:
     device_map: str | None = None
     revision: str | None = None
     trust_remote_code: bool = False
+    doubted: bool = False
+
+    @classmethod
+    def read(cls, said: Mapping[str, Any], trust_remote_code: bool) -> ModelSource:
+        """What `plain` has written, in a file that may be anybody's.
+
+        Args:
+            said: the content of the file.
+            trust_remote_code: whether whoever reads it wants code that comes with the model, too.
+        """
+        source = cls(**said)
+        return replace(source, doubted=bool(source.trust_remote_code) and not trust_remote_code)
 
     def plain(self) -> dict[str, Any]:
         """What differs from the defaults, for a file; local paths are absolute."""
-        said = {key: value for key, value in asdict(self).items() if value is not None}
+        said = {key: value for key, value in asdict(self).items() if value is not None and key != "doubted"}
         for key in ("model", "adapter", "reference"):
             if key in said and Path(said[key]).exists():
                 said[key] = str(Path(said[key]).absolute())
@@ -58,7 +72,13 @@ class ModelSource:
 
         Raises:
             ConfigError: a part cannot be had, or they do not belong together.
+            StoreError: code that comes with the model is doubted.
         """
+        if self.doubted:
+            raise StoreError(
+                f"this monitor asks for code that comes with its model {self.model!r}, and a folder of somebody else "
+                "may name any: read that code, then say trust_remote_code=True (--trust_remote_code true)"
+            )
         name = self.model if self.revision is None else f"{self.model}@{self.revision}"
         adapter = self.adapter
         if adapter is not None:

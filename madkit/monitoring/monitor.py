@@ -145,7 +145,7 @@ class Monitor:
 
         Raises:
             ConfigError: it cannot be loaded.
-            StoreError: it is not the one that the monitor was fitted on.
+            StoreError: it is not the one that the monitor was fitted on, or needs code of its own that is not trusted.
         """
         if self._watched is None:
             if self.state.source is None:
@@ -284,7 +284,15 @@ class Monitor:
         write_state(Path(folder), self.state)
 
     @classmethod
-    def load(cls, folder: str | Path, model: Any = None, tokenizer: Any = None, *, reference: Any = None) -> Monitor:
+    def load(
+        cls,
+        folder: str | Path,
+        model: Any = None,
+        tokenizer: Any = None,
+        *,
+        reference: Any = None,
+        trust_remote_code: bool = False,
+    ) -> Monitor:
         """Read what `save` wrote.
 
         Args:
@@ -292,12 +300,17 @@ class Monitor:
             model: the model in memory; None to load the one that was named, when it is first needed.
             tokenizer: its tokenizer.
             reference: as for `fit`, for a model in memory.
+            trust_remote_code: run code that comes with a model that is named. A monitor that was fitted so does not
+                load its model without it, as its folder may be of somebody else.
 
         Raises:
             StoreError: there is no monitor, it is damaged, or it was fitted on another model.
         """
-        state = read_state(Path(folder))
-        watched = None if model is None else watched_model(model, tokenizer, reference=reference)[0]
+        state = read_state(Path(folder), trust_remote_code)
+        code: dict[str, Any] = (
+            {"trust_remote_code": True} if trust_remote_code and isinstance(model, str | Path) else {}
+        )
+        watched = None if model is None else watched_model(model, tokenizer, reference=reference, **code)[0]
         return cls(state, watched)
 
     def _require_same(self, watched: WatchedModel) -> None:

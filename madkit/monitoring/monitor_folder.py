@@ -87,8 +87,12 @@ def _write(folder: Path, state: MonitorState) -> None:
         raise ConfigError(f"a feature has an option that JSON cannot hold ({error}): use plain values") from error
 
 
-def read_state(folder: Path) -> MonitorState:
+def read_state(folder: Path, trust_remote_code: bool = False) -> MonitorState:
     """Read what `write_state` wrote; no code is imported by what the files say.
+
+    Args:
+        folder: the monitor's.
+        trust_remote_code: run code that comes with the model, if the files say so too, when it is loaded.
 
     Raises:
         StoreError: there is none, or it is damaged, of another format, or names an unknown feature or score.
@@ -126,7 +130,7 @@ def read_state(folder: Path) -> MonitorState:
         lengths=numbers.read("lengths").numpy(),
         responses=numbers.read("responses").numpy() if "responses" in numbers.shapes else np.empty(0),
         stream=numbers.read("stream").numpy() if "stream" in numbers.shapes else None,
-        source=None if said["source"] is None else ModelSource(**said["source"]),
+        source=None if said["source"] is None else ModelSource.read(said["source"], trust_remote_code),
         **{
             key: said[key]
             for key in ("n_fit", "new_tokens", "why", "base", "max_length", "batch_size", "model", "tokenizer")

@@ -18,6 +18,7 @@ def watch_check(
     out: str | None = None,
     column: str | None = None,
     split: str | None = None,
+    trust_remote_code: bool = False,
 ) -> int:
     """Compare recent prompts with the held-out trusted ones; no labels are needed.
 
@@ -28,9 +29,11 @@ def watch_check(
         out: A JSON file for what is found.
         column: The column of the prompts, if it is neither prompt nor messages.
         split: Of a dataset with several.
+        trust_remote_code: Run code that comes with the model, if the monitor was fitted so; one of somebody else may
+            name any model.
     """
     quiet()
-    loaded = Monitor.load(monitor)
+    loaded = Monitor.load(monitor, trust_remote_code=trust_remote_code)
     loaded.progress = sys.stderr.isatty()
     drift = loaded.check(read_prompts(prompts, "prompts", column, split), rate)
     if out is not None:

@@ -30,6 +30,7 @@ def watch_score(
     column: str | None = None,
     split: str | None = None,
     batch_size: int | None = None,
+    trust_remote_code: bool = False,
 ) -> int:
     """Score prompts, and print those that alarm.
 
@@ -45,11 +46,13 @@ def watch_score(
         column: The column of the prompts, if it is neither prompt nor messages.
         split: Of a dataset with several.
         batch_size: Prompts in one forward pass; by default as many as when it was fitted.
+        trust_remote_code: Run code that comes with the model, if the monitor was fitted so; one of somebody else may
+            name any model.
     """
     if out is not None and Path(out).suffix not in FORMATS:
         raise ConfigError(f"out={out!r}: the name must end in one of {', '.join(FORMATS)}")
     quiet()
-    loaded = Monitor.load(monitor)
+    loaded = Monitor.load(monitor, trust_remote_code=trust_remote_code)
     loaded.progress = sys.stderr.isatty()
     if batch_size is not None:
         loaded.state.batch_size = batch_size

@@ -18,6 +18,7 @@ def watch_serve(
     most_prompts: int = 1024,
     most_bytes: int = 8 * 2**20,
     batch_size: int | None = None,
+    trust_remote_code: bool = False,
 ) -> int:
     """Answer requests for scores until SIGTERM or Ctrl-C, after which what has been asked is answered.
 
@@ -32,13 +33,15 @@ def watch_serve(
         most_prompts: Prompts of one request.
         most_bytes: The length of one request.
         batch_size: Prompts in one forward pass; by default as many as when it was fitted.
+        trust_remote_code: Run code that comes with the model, if the monitor was fitted so; one of somebody else may
+            name any model.
     """
     from madkit.monitoring import Monitor
     from madkit.monitoring.monitor_server import MonitorServer
 
     quiet()
     logging.getLogger("madkit").addHandler(logging.StreamHandler())
-    loaded = Monitor.load(Path(monitor))
+    loaded = Monitor.load(Path(monitor), trust_remote_code=trust_remote_code)
     if batch_size is not None:
         loaded.state.batch_size = batch_size
     print(loaded.description)
