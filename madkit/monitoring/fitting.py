@@ -82,6 +82,7 @@ def fit_state(
         source=source,
         model=watched.fingerprint(),
         tokenizer=watched.tokenizer_fingerprint(),
+        control=watched.control_fingerprint() if controls else None,
     )
     if not new_tokens:
         return state

@@ -64,6 +64,11 @@ class ModelSource:
                 said[key] = str(Path(said[key]).absolute())
         return said
 
+    @property
+    def name(self) -> str:
+        """The model's name, with its revision."""
+        return self.model if self.revision is None else f"{self.model}@{self.revision}"
+
     def open(self, device: torch.device | str | None = None) -> WatchedModel:
         """Load the model, its adapter, and what it is compared with.
 
@@ -74,34 +79,49 @@ class ModelSource:
             ConfigError: a part cannot be had, or they do not belong together.
             StoreError: code that comes with the model is doubted.
         """
-        if self.doubted:
-            raise StoreError(
-                f"this monitor asks for code that comes with its model {self.model!r}, and a folder of somebody else "
-                "may name any: read that code, then say trust_remote_code=True (--trust_remote_code true)"
-            )
-        name = self.model if self.revision is None else f"{self.model}@{self.revision}"
         adapter = self.adapter
         if adapter is not None:
             adapters.require_readable(adapter, "adapter")
-        lm = self._load(name, "model")
-        tokenizer = adapters.load_tokenizer(name, adapter, trust_remote_code=self.trust_remote_code)
+        lm = self._load(self.name, "model")
+        tokenizer = adapters.load_tokenizer(self.name, adapter, trust_remote_code=self.trust_remote_code)
         model, control = lm, None
         if self.reference is not None:
             require_same_kind(self.reference, lm, tokenizer, trust_remote_code=self.trust_remote_code)
-            control = self._load(self.reference, "reference")
+            control = self.open_control(device)
         if adapter is not None and control is not None:
             model = adapters.load_adapter(lm, adapter, accepted_base=self.adapter_base, argument="adapter")
         elif adapter is not None:
             model, fault = adapters.load_adapted(lm, adapter, accepted_base=self.adapter_base, argument="adapter")
             if fault is not None:
                 rank_zero_info(f"The base is loaded a second time, because {fault}.")
-                control = self._load(name, "model")
-        if self.device_map is None:
-            where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-            model, control = (_moved(each, where) for each in (model, control))
-        return WatchedModel(model, tokenizer, control)
+                control = self.open_control(device)
+        return WatchedModel(self._placed(model, device), tokenizer, control)
+
+    def open_control(self, device: torch.device | str | None = None) -> Any:
+        """Load what the model is compared with, where that is a model of its own.
+
+        Args:
+            device: as for `open`.
+
+        Raises:
+            ConfigError: it cannot be had.
+            StoreError: code that comes with the model is doubted.
+        """
+        if self.reference is not None:
+            return self._placed(self._load(self.reference, "reference"), device)
+        return self._placed(self._load(self.name, "model"), device)
+
+    def _placed(self, model: Any, device: torch.device | str | None) -> Any:
+        if self.device_map is not None or getattr(model, "is_quantized", False):  # which is where it was made
+            return model
+        return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     def _load(self, name: str, argument: str) -> Any:
+        if self.doubted:
+            raise StoreError(
+                f"this monitor asks for code that comes with its model {self.model!r}, and a folder of somebody else "
+                "may name any: read that code, then say trust_remote_code=True (--trust_remote_code true)"
+            )
         return loading.load_causal_lm(
             name,
             dtype=self.dtype,
@@ -110,12 +130,6 @@ class ModelSource:
             trust_remote_code=self.trust_remote_code,
             argument=argument,
         )
-
-
-def _moved(model: Any, device: torch.device | str) -> Any:
-    if model is None or getattr(model, "is_quantized", False):  # which is where it was made
-        return model
-    return model.to(device)
 
 
 def watched_model(

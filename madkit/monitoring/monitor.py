@@ -27,6 +27,7 @@ from madkit.monitoring.prediction import BatchScores, predict
 from madkit.monitoring.prompt_data import PromptData
 from madkit.monitoring.prompt_source import read_prompts
 from madkit.monitoring.prompt_tokens import tokenize
+from madkit.monitoring.same_model import require_same
 from madkit.monitoring.watched_model import WatchedModel
 from madkit.statistics import ConformalMartingale, StreamNull
 from madkit.statistics.conformal import require_rate
@@ -57,8 +58,9 @@ class Monitor:
         self.state = state
         self.progress = False
         self._watched = watched
+        self._control: Any = None
         if watched is not None:
-            self._require_same(watched)
+            require_same(self.state, watched)
 
     @classmethod
     def fit(
@@ -153,7 +155,7 @@ class Monitor:
                     "this monitor was fitted on a model in memory: give it to Monitor.load(folder, model, tokenizer)"
                 )
             watched = self.state.source.open()
-            self._require_same(watched)
+            require_same(self.state, watched)
             self._watched = watched
         return self._watched
 
@@ -189,21 +191,30 @@ class Monitor:
 
         Raises:
             ConfigError: `fpr` is out of range or below what the calibration prompts can promise.
-            StoreError: the model is not the one that the monitor was fitted on.
+            StoreError: the model is not the one that the monitor was fitted on, or what it is compared with is not at
+                hand.
         """
         require_rate(fpr, len(self.state.calibration))
         own = self._watched
         if model is None or (own is not None and model is own.model):
             watched = self.watched
         else:
-            watched = WatchedModel(model, None, None if own is None else own.control)
-        self._require_same(watched)
+            watched = WatchedModel(model, None, self._control_beside(model))
+        require_same(self.state, watched)
         if not self.state.new_tokens:
             rank_zero_warn(
                 "this monitor was fitted for no responses, so tokens that follow a prompt have scores and no p-values: "
                 "`Monitor.fit(..., new_tokens=64)` gives them"
             )
         return LiveScores(self.state, watched, fpr)
+
+    def _control_beside(self, model: Any) -> Any:
+        """What a model in use is compared with, if that is a model of its own; loaded by its name if it has to be."""
+        if self._watched is not None:
+            return self._watched.control
+        if self._control is None and self.state.control is not None and self.state.source is not None:
+            self._control = self.state.source.open_control(getattr(model, "device", None))
+        return self._control
 
     def wager(self, seed: int = 0) -> ConformalMartingale:
         """A wager against "the stream is like the held-out trusted prompts", whose alarm holds for all time.
@@ -270,7 +281,7 @@ class Monitor:
 
     def site_scores(self, tokens: TokenizedPrompts) -> NDArray[np.float64]:
         """Scores (n, sites) of prompts, in their order."""
-        self._require_same(self.watched)
+        require_same(self.state, self.watched)
         self.state.prepare(self.watched)
         data = PromptData(tokens, batch_size=self.state.batch_size)
         parts = predict(BatchScores(self.watched, self.state.score_batch), data, self.watched, progress=self.progress)
@@ -299,12 +310,12 @@ class Monitor:
             folder: the monitor's.
             model: the model in memory; None to load the one that was named, when it is first needed.
             tokenizer: its tokenizer.
-            reference: as for `fit`, for a model in memory.
+            reference: as for `fit`, for a model in memory: the one that the monitor was fitted with, if it was.
             trust_remote_code: run code that comes with a model that is named. A monitor that was fitted so does not
                 load its model without it, as its folder may be of somebody else.
 
         Raises:
-            StoreError: there is no monitor, it is damaged, or it was fitted on another model.
+            StoreError: there is no monitor, it is damaged, or it was fitted on another model or with another base.
         """
         state = read_state(Path(folder), trust_remote_code)
         code: dict[str, Any] = (
@@ -312,15 +323,3 @@ class Monitor:
         )
         watched = None if model is None else watched_model(model, tokenizer, reference=reference, **code)[0]
         return cls(state, watched)
-
-    def _require_same(self, watched: WatchedModel) -> None:
-        """Refuse a model or a tokenizer that is not the one that the monitor was fitted on."""
-        compared = [("model", self.state.model, watched.fingerprint())]
-        if watched.tokenizer is not None:
-            compared.append(("tokenizer", self.state.tokenizer, watched.tokenizer_fingerprint()))
-        for what, fitted, now in compared:
-            if fitted != now:
-                raise StoreError(
-                    f"this monitor was fitted on another {what} (fingerprint {fitted}) than this one ({now}): other "
-                    "weights, number format, adapter or template; use that one, or fit a monitor anew"
-                )

@@ -23,8 +23,10 @@ from madkit.scores import Score
 from madkit.store.tensor_file import TensorFile
 from madkit.store.variant import Variant
 
-FORMAT = 1
+FORMAT = 2
 FILE, NUMBERS = "monitor.json", "monitor.safetensors"
+#: What of a state stands in the file as it is.
+_PLAIN = ("model", "tokenizer", "control", "base", "n_fit", "new_tokens", "why", "max_length", "batch_size")
 _WAY_OUT = "fit the monitor again, or copy it again from where it was made"
 
 
@@ -56,10 +58,7 @@ def _write(folder: Path, state: MonitorState) -> None:
     content = {
         "format": FORMAT,
         "madkit": madkit.__version__,
-        "model": state.model,
-        "tokenizer": state.tokenizer,
         "source": None if state.source is None else state.source.plain(),
-        "base": state.base,
         "features": [
             {"class": _path(type(feature)), "options": feature.config, "adapter": variant.adapter}
             for variant, feature in state.features.items()
@@ -75,11 +74,7 @@ def _write(folder: Path, state: MonitorState) -> None:
         ],
         "widths": [[v.feature, v.adapter, widths] for v, widths in state.detectors.widths.items() if widths],
         "aggregation": state.detectors.aggregation,
-        "n_fit": state.n_fit,
-        "new_tokens": state.new_tokens,
-        "why": state.why,
-        "max_length": state.max_length,
-        "batch_size": state.batch_size,
+        **{key: getattr(state, key) for key in _PLAIN},
     }
     try:
         write_json(folder / FILE, {**content, "checksum": digest(json.loads(json.dumps(content)))})
@@ -131,10 +126,7 @@ def read_state(folder: Path, trust_remote_code: bool = False) -> MonitorState:
         responses=numbers.read("responses").numpy() if "responses" in numbers.shapes else np.empty(0),
         stream=numbers.read("stream").numpy() if "stream" in numbers.shapes else None,
         source=None if said["source"] is None else ModelSource.read(said["source"], trust_remote_code),
-        **{
-            key: said[key]
-            for key in ("n_fit", "new_tokens", "why", "base", "max_length", "batch_size", "model", "tokenizer")
-        },
+        **{key: said[key] for key in _PLAIN},
     )
 
 

@@ -60,6 +60,9 @@ class MonitorState:
     """The fingerprint of its weights."""
     tokenizer: str
     """The fingerprint of its tokenizer."""
+    control: str | None = None
+    """The fingerprint of the weights of the base that it is compared with; None where there is none, or where that is
+    the model with its adapter switched off."""
     new_tokens: int = 0
     """How many tokens of a response are promised for."""
     responses: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
@@ -93,6 +96,11 @@ class MonitorState:
                 ),
             ]
         )
+
+    @property
+    def compares(self) -> bool:
+        """Whether the base of the model is read, too."""
+        return any(not variant.adapter for variant in self.features)
 
     def prepare(self, watched: WatchedModel) -> None:
         """Make ready for a model, which is the one that it was fitted on."""

@@ -45,7 +45,7 @@ class WatchedModel:
             check_forward(lm, "model", str(lm.name_or_path))
         if control is not None and layer_names(forward.unwrapped(control)) != layer_names(lm):
             raise ConfigError("reference has other layers than model: give the model that it was made of")
-        self._seen: tuple[Any, str] | None = None
+        self._seen: dict[str, tuple[Any, str]] = {}
 
     @property
     def lm(self) -> Any:
@@ -102,11 +102,18 @@ class WatchedModel:
 
         It is one pass over the weights, and none while nothing has written to them.
         """
-        written = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.model.parameters()]
-        stamp = written, _active(self.model)
-        if self._seen is None or self._seen[0] != stamp:
-            self._seen = stamp, weights_digest(self.model)
-        return self._seen[1]
+        return self._digest("model", self.model)
+
+    def control_fingerprint(self) -> str | None:
+        """The same of what it is compared with, where that is a model of its own; None where it is not."""
+        return None if self.control is None else self._digest("control", self.control)
+
+    def _digest(self, which: str, model: Any) -> str:
+        written = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in model.parameters()]
+        stamp = written, _active(model)
+        if which not in self._seen or self._seen[which][0] != stamp:
+            self._seen[which] = stamp, weights_digest(model)
+        return self._seen[which][1]
 
     def base_fingerprint(self) -> str:
         """The fingerprint of its base's files, by which encoders know what they were trained on."""

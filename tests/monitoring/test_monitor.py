@@ -197,7 +197,7 @@ def test_the_folder_holds_no_pickle_and_another_format_is_refused(monitor, plain
     assert {p.suffix for p in (tmp_path / "monitor").rglob("*") if p.is_file()} == {".json", ".safetensors"}
     said = json.loads((tmp_path / "monitor" / "monitor.json").read_text())
     (tmp_path / "monitor" / "monitor.json").write_text(json.dumps({**said, "format": 99}))
-    with pytest.raises(StoreError, match="has format 99, and this madkit reads 1"):
+    with pytest.raises(StoreError, match="has format 99, and this madkit reads 2"):
         Monitor.load(tmp_path / "monitor", *plain)
 
 
