@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ import numpy as np
 from madkit.detection.detector import Detector
 from madkit.features import Feature
 from madkit.monitoring.default_detector import default_detector, require_fitting
+from madkit.monitoring.generation_options import require_answer, require_options
 from madkit.monitoring.held_out import hold_out
 from madkit.monitoring.model_source import ModelSource
 from madkit.monitoring.monitor_state import MonitorState
 from madkit.monitoring.prediction import WatchedExtractor, predict
 from madkit.monitoring.prompt_data import PromptData
 from madkit.monitoring.prompt_source import Prompt
-from madkit.monitoring.prompt_tokens import longest, tokenize
-from madkit.monitoring.responses import with_responses
+from madkit.monitoring.prompt_tokens import prompt_limit, tokenize
+from madkit.monitoring.responses import response_scores
 from madkit.monitoring.site_detectors import SiteDetectors, fit_sites
 from madkit.monitoring.watched_model import WatchedModel
 from madkit.store.variant import BASE_MODEL, Variant
@@ -50,13 +52,17 @@ def fit_state(
         ConfigError: an argument does not fit.
         DataError: there are too few prompts, or a value is NaN or infinite.
     """
-    limit = max_length if max_length is not None else longest(watched.tokenizer, watched.lm)
+    options = generation or {}
+    require_options(watched.lm, new_tokens, options)
+    limit = prompt_limit(watched.tokenizer, watched.lm, max_length, new_tokens)
     tokens = tokenize(watched.tokenizer, prompts, limit)
     parts = hold_out(tokens, calibration, seed)
     why = "as it was named"
     if detector is None:
         detector, why = default_detector(watched, len(parts.fit))
     require_fitting(detector, features, watched)
+    if new_tokens:
+        require_answer(watched, tokens, new_tokens, options)
     controls = [v.feature for v in detector.reads if not v.adapter]
     # The monitor's own: a feature remembers the model that it has met, and the list may be used for another one.
     read = [copy.deepcopy(f) for f in features if Variant(f.name) in detector.reads or f.name in controls]
@@ -87,4 +93,5 @@ def fit_state(
     if not new_tokens:
         return state
     asked = PromptData(tokens.select(parts.calibration), batch_size=batch_size)
-    return with_responses(state, watched, asked, new_tokens, generation or {}, seed)
+    responses = response_scores(state, watched, asked, new_tokens, options, seed)
+    return replace(state, new_tokens=new_tokens, responses=np.sort(responses))

@@ -97,11 +97,13 @@ class Monitor:
             aggregation: how scores at all sites become one; see `madkit.statistics.aggregate`.
             calibration: how many of the prompts, or which share, are held out for p-values; see
                 `madkit.monitoring.held_out.hold_out`.
-            max_length: longer prompts lose tokens on the left; None for the model's context.
+            max_length: longer prompts lose tokens on the left; None for the model's context, less `new_tokens` where
+                positions are looked up in a table.
             batch_size: prompts in one forward pass.
             new_tokens: how many tokens of a response `attached` is to promise for; the model answers the held-out
                 prompts with as many, to see what is usual.
-            generation: how it answers, as ``model.generate`` takes it, such as ``{"do_sample": True}``.
+            generation: how it answers, as ``model.generate`` takes it, such as ``{"do_sample": True}``; one response to
+                each prompt.
             seed: which prompts are held out, and what is drawn for their answers.
             progress: show a bar while prompts are read, now and whenever some are scored.
             loading: of a model that is named: ``dtype``, ``device_map``, ``revision`` and what else

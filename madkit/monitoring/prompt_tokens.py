@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from madkit.data.prompts.tokens import TokenizedPrompts
 from madkit.errors import ConfigError, DataError
-from madkit.lm.text_decoder import text_config
+from madkit.lm.text_decoder import position_limit, text_config
 from madkit.monitoring.prompt_source import Prompt
 
 #: Tokenizers say so many tokens where they know no limit.
@@ -108,3 +108,34 @@ def longest(tokenizer: Any, lm: Any) -> int:
     limits.append(getattr(tokenizer, "model_max_length", None))
     known = [int(limit) for limit in limits if limit is not None and limit < _NO_LIMIT]
     return min(known, default=1024)
+
+
+def prompt_limit(tokenizer: Any, lm: Any, max_length: int | None, new_tokens: int) -> int:
+    """How many tokens a prompt may have, so that a response finds room after it.
+
+    That is a question of models that look positions up in a table, which ends; others go on, as far as they can.
+
+    Args:
+        tokenizer: the model's.
+        lm: the model.
+        max_length: what is asked for; None for as many as there may be.
+        new_tokens: how many tokens a response has at most.
+
+    Raises:
+        ConfigError: there is no room.
+    """
+    positions = position_limit(lm)
+    if not new_tokens or positions is None:
+        return longest(tokenizer, lm) if max_length is None else max_length
+    room = positions - new_tokens
+    if room < 2:
+        raise ConfigError(
+            f"new_tokens={new_tokens} leaves no room for a prompt in the {positions} positions that "
+            f"{type(lm).__name__} has: give {positions - 2} or fewer"
+        )
+    if max_length is not None and max_length > room:
+        raise ConfigError(
+            f"max_length={max_length} and new_tokens={new_tokens} are more than the {positions} positions that "
+            f"{type(lm).__name__} has: give a max_length of {room} or less"
+        )
+    return min(longest(tokenizer, lm), room) if max_length is None else max_length
