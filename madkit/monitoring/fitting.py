@@ -94,4 +94,4 @@ def fit_state(
         return state
     asked = PromptData(tokens.select(parts.calibration), batch_size=batch_size)
     responses = response_scores(state, watched, asked, new_tokens, options, seed)
-    return replace(state, new_tokens=new_tokens, responses=np.sort(responses))
+    return replace(state, new_tokens=new_tokens, responses=np.sort(responses), generation=options)

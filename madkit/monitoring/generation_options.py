@@ -17,8 +17,28 @@ from madkit.monitoring.watched_model import WatchedModel
 
 #: What a monitor gives itself.
 _OURS = ("inputs", "input_ids", "attention_mask", "max_new_tokens", "pad_token_id")
+#: What the folder of a monitor, which may be anybody's, may say of ``generate``: numbers by which tokens are chosen,
+#: and nothing like ``custom_generate``, which would fetch code and run it.
+_PLAIN = {
+    "do_sample", "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff",
+    "repetition_penalty", "no_repeat_ngram_size", "min_length", "min_new_tokens", "eos_token_id", "bad_words_ids",
+    "suppress_tokens", "begin_suppress_tokens", "renormalize_logits", "remove_invalid_values", "use_cache",
+    "num_beams", "num_return_sequences",
+}  # fmt: skip
 #: What ``generate`` raises of options that it does not take.
 _REFUSALS = (ValueError, TypeError, AttributeError, NotImplementedError, ImportError)
+
+
+def plain_options(generation: Any) -> dict[str, Any] | None:
+    """Options as the folder of a monitor may hold them; None where one is of another kind.
+
+    Example:
+        >>> plain_options({"do_sample": True}), plain_options({"custom_generate": "somebody/code"})
+        ({'do_sample': True}, None)
+    """
+    if not isinstance(generation, dict) or not generation.keys() <= _PLAIN:
+        return None
+    return dict(generation) if all(_is_plain(value) for value in generation.values()) else None
 
 
 def require_options(lm: Any, new_tokens: int, generation: dict[str, Any]) -> None:
@@ -94,6 +114,10 @@ def _option(lm: Any, generation: dict[str, Any], name: str) -> Any:
     places = (generation.get("generation_config"), getattr(lm, "generation_config", None))
     said = (generation.get(name), *(getattr(place, name, None) for place in places))
     return next((value for value in said if value is not None), 1)
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, int | float) or (isinstance(value, list) and all(map(_is_plain, value)))
 
 
 def _at_once(input_ids: Tensor, scores: Any, **_: Any) -> Tensor:

@@ -13,7 +13,6 @@ from torch import Tensor
 from madkit.monitoring.live_passes import LivePass, LivePasses
 from madkit.monitoring.monitor_state import MonitorState
 from madkit.monitoring.watched_model import WatchedModel
-from madkit.statistics import conformal_p_values
 
 
 class LiveScores:
@@ -22,7 +21,8 @@ class LiveScores:
     A prompt's p-value is that of `Monitor.score`. That of a token is about the response so far: the largest score of
     its tokens, among the largest scores of the responses to held-out trusted prompts; so that at most a share `fpr` of
     responses to prompts like the trusted ones ever alarms, up to as many tokens as the monitor was fitted for
-    (``new_tokens``). Tokens after these, and all of a monitor that was fitted for none, have scores but no p-value.
+    (``new_tokens``). After `Monitor.recalibrate` it is one among the responses to the stream, too. Tokens after these,
+    and all of a monitor that was fitted for none, have scores but no p-value.
 
     The last token of a response is scored when the model reads it, which `generate` does not do. Nor is one that ends a
     response, or what fills up those that have ended.
@@ -111,7 +111,7 @@ class LiveScores:
         self._highest[rows] = np.maximum(self._highest[rows], totals)
         if self._step > self._state.new_tokens:
             return np.full(len(rows), np.nan)
-        return conformal_p_values(self._highest[rows], self._state.responses)
+        return self._state.response_p_values(self._highest[rows])
 
 
 def _end_tokens(lm: Any) -> list[int]:

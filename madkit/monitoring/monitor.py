@@ -27,6 +27,7 @@ from madkit.monitoring.prediction import BatchScores, predict
 from madkit.monitoring.prompt_data import PromptData
 from madkit.monitoring.prompt_source import read_prompts
 from madkit.monitoring.prompt_tokens import tokenize
+from madkit.monitoring.responses import stream_responses
 from madkit.monitoring.same_model import require_same
 from madkit.monitoring.watched_model import WatchedModel
 from madkit.statistics import ConformalMartingale, StreamNull
@@ -229,21 +230,26 @@ class Monitor:
         """
         return ConformalMartingale(self.state.usual, seed)
 
-    def recalibrate(self, prompts: Any) -> Monitor:
+    def recalibrate(self, prompts: Any, *, responses: bool = True) -> Monitor:
         """A monitor that asks of an alarm that it be unusual in what comes in now, too.
 
         For prompts that are harder than the trusted ones, or otherwise unlike them; see
-        `madkit.statistics.recalibrated_p_values` for what it takes for granted.
+        `madkit.statistics.recalibrated_p_values` for what it takes for granted. A monitor that was fitted for responses
+        (``new_tokens``) lets the model answer these prompts, and asks the same of the alarms of responses.
 
         Args:
             prompts: unlabelled prompts of now, as for `fit`, most of which are normal.
+            responses: let the model answer them; False where prompts alone are to be scored.
 
         Raises:
+            ConfigError: the model does not answer with the options that the monitor was fitted with.
             DataError: there are too few of them, or a prompt is malformed.
         """
-        stream = self.state.detectors.total(self.site_scores(self.tokens(read_prompts(prompts))))
+        tokens = self.tokens(read_prompts(prompts))
+        stream = self.state.detectors.total(self.site_scores(tokens))
         StreamNull.of(stream)
-        monitor = Monitor(replace(self.state, stream=stream))
+        answered = stream_responses(self.state, self.watched, tokens) if responses and self.state.new_tokens else None
+        monitor = Monitor(replace(self.state, stream=stream, stream_responses=answered))
         monitor._watched, monitor.progress = self._watched, self.progress
         return monitor
 

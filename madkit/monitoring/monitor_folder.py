@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import madkit
 from madkit.derived import DerivedFeature, DerivedSite
 from madkit.errors import ConfigError, StoreError
 from madkit.features import Feature
+from madkit.monitoring.generation_options import plain_options
 from madkit.monitoring.model_source import ModelSource
 from madkit.monitoring.monitor_state import MonitorState
 from madkit.monitoring.site_detectors import SiteDetector, SiteDetectors
@@ -52,13 +54,15 @@ def _write(folder: Path, state: MonitorState) -> None:
     numbers = {"scale": state.detectors.scale, "calibration": state.calibration, "lengths": state.lengths}
     if state.new_tokens:
         numbers["responses"] = state.responses
-    if state.stream is not None:
-        numbers["stream"] = state.stream
+    for name in ("stream", "stream_responses"):
+        if getattr(state, name) is not None:
+            numbers[name] = getattr(state, name)
     TensorFile.save(folder / NUMBERS, {name: torch.from_numpy(x.copy()) for name, x in numbers.items()})
     content = {
         "format": FORMAT,
         "madkit": madkit.__version__,
         "source": None if state.source is None else state.source.plain(),
+        "generation": plain_options(state.generation),
         "features": [
             {"class": _path(type(feature)), "options": feature.config, "adapter": variant.adapter}
             for variant, feature in state.features.items()
@@ -124,10 +128,16 @@ def read_state(folder: Path, trust_remote_code: bool = False) -> MonitorState:
         calibration=numbers.read("calibration").numpy(),
         lengths=numbers.read("lengths").numpy(),
         responses=numbers.read("responses").numpy() if "responses" in numbers.shapes else np.empty(0),
-        stream=numbers.read("stream").numpy() if "stream" in numbers.shapes else None,
+        generation=plain_options(said["generation"]),
+        stream=_optional(numbers, "stream"),
+        stream_responses=_optional(numbers, "stream_responses"),
         source=None if said["source"] is None else ModelSource.read(said["source"], trust_remote_code),
         **{key: said[key] for key in _PLAIN},
     )
+
+
+def _optional(numbers: TensorFile, name: str) -> NDArray[np.float64] | None:
+    return numbers.read(name).numpy() if name in numbers.shapes else None
 
 
 def require_free(folder: Path) -> None:

@@ -67,8 +67,12 @@ class MonitorState:
     """How many tokens of a response are promised for."""
     responses: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     """The largest scores (r,) of the tokens of responses to held-out prompts."""
+    generation: dict[str, Any] | None = field(default_factory=dict)
+    """The options of ``generate`` with which these were written; None where they are not known any more."""
     stream: NDArray[np.float64] | None = None
     """Scores (k,) of unlabelled prompts, which say what is usual now."""
+    stream_responses: NDArray[np.float64] | None = None
+    """The largest scores of the tokens of responses to these; None where only the held-out ones' are known."""
     _hookpoints: dict[str, list[Hookpoint]] = field(default_factory=dict)
     _ready: WatchedModel | None = None
 
@@ -92,10 +96,18 @@ class MonitorState:
                 *(
                     []
                     if self.stream is None
-                    else [f"What is usual now is said by {len(self.stream)} unlabelled prompts."]
+                    else [f"What is usual now is said by {len(self.stream)} unlabelled prompts{self._of_responses()}."]
                 ),
             ]
         )
+
+    def _of_responses(self) -> str:
+        """What a stream says of responses, in words."""
+        if not self.new_tokens:
+            return ""
+        if self.stream_responses is None:
+            return ", and of responses by the trusted ones alone"
+        return f", and by {len(self.stream_responses)} responses to them"
 
     @property
     def compares(self) -> bool:
@@ -132,6 +144,12 @@ class MonitorState:
         if self.stream is None:
             return conformal_p_values(totals, self.usual)
         return recalibrated_p_values(totals, self.usual, self.stream)
+
+    def response_p_values(self, highest: NDArray[np.float64]) -> NDArray[np.float64]:
+        """P-values (n,) of responses from the largest score so far of the tokens of each."""
+        if self.stream_responses is None:
+            return conformal_p_values(highest, self.responses)
+        return recalibrated_p_values(highest, self.responses, self.stream_responses)
 
     def table(self, site_scores: NDArray[np.float64], rate: float, *, select: bool = False) -> pd.DataFrame:
         """What `Monitor.score` returns, from the scores (n, sites) of prompts at all sites."""

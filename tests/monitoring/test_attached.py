@@ -1,5 +1,7 @@
 """A monitor on a model that generates: every token has the score that its text has by itself."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from madkit import Monitor
 from madkit.errors import ConfigError, StoreError
 from madkit.features import Activations
+from madkit.runs.fingerprints import digest
 
 TRUSTED = [f"Statement: {i} + {j} = {i + j}" for i in range(16) for j in range(16)]
 PROMPTS = ["Statement: 1 + 1 = 2", "Yes No", "Statement: 12345 + 54321 = 6"]
@@ -187,3 +190,72 @@ def test_a_stream_that_is_harder_raises_fewer_alarms_once_it_is_known(monitors):
     assert after["alarm"].mean() < min(before, 0.15)
     assert "said by 120 unlabelled prompts" in recalibrated.description
     assert (recalibrated.score(TRUSTED[:50], fpr=0.05)["alarm"] <= monitor.score(TRUSTED[:50], fpr=0.05)["alarm"]).all()
+
+
+def alarms_of_responses(monitor, tokenizer, prompts, fpr=0.05):
+    """The share of prompts whose response alarms."""
+    batch = tokenizer(prompts, return_tensors="pt", padding=True)
+    with monitor.attached(fpr=fpr) as live:
+        monitor.watched.model.generate(**batch, max_new_tokens=5, do_sample=False, pad_token_id=1)
+    later = live.alarms[live.alarms["step"] > 0]
+    return later["sequence"].nunique() / len(prompts)
+
+
+def test_responses_to_a_stream_raise_fewer_alarms_once_it_is_known(monitors, tokenizer, tmp_path):
+    monitor = monitors["activations"]
+    harder = [f"= = {i} {j} = + = " for i in range(12) for j in range(10)]
+    recalibrated = monitor.recalibrate(harder)
+    before, after = (alarms_of_responses(each, tokenizer, harder) for each in (monitor, recalibrated))
+    assert after <= 0.1 < 0.5 < before
+    assert "and by 120 responses to them" in recalibrated.description
+    recalibrated.save(tmp_path / "monitor")
+    again = Monitor.load(tmp_path / "monitor", monitor.watched.model, tokenizer)
+    assert alarms_of_responses(again, tokenizer, harder) == after
+    prompts_alone = monitor.recalibrate(harder, responses=False)
+    assert alarms_of_responses(prompts_alone, tokenizer, harder) == before
+    assert "of responses by the trusted ones alone" in prompts_alone.description
+    # The stream takes alarms away, and makes none.
+    assert alarms_of_responses(recalibrated, tokenizer, TRUSTED[:60], 0.1) <= 0.2
+
+
+def test_responses_of_now_are_written_as_those_of_the_held_out_prompts(bases, tokenizer, tmp_path, monkeypatch):
+    model = load(bases)
+    how = {"do_sample": True, "temperature": 3.0, "suppress_tokens": [5]}
+    monitor = Monitor.fit(model, tokenizer, TRUSTED, batch_size=64, new_tokens=2, generation=how)
+    monitor.save(tmp_path / "monitor")
+    again = Monitor.load(tmp_path / "monitor", model, tokenizer)
+    asked, generate = [], model.generate
+    monkeypatch.setattr(model, "generate", lambda **options: asked.append(options) or generate(**options))
+    assert len(again.recalibrate(TRUSTED[:40]).state.stream_responses) == 40
+    assert asked and all(options[key] == value for options in asked for key, value in how.items())
+
+
+def test_where_nothing_is_known_of_responses_of_now_it_is_said(bases, tokenizer, tmp_path, monkeypatch):
+    model = load(bases)
+    options = {"batch_size": 64, "new_tokens": 2}
+    odd = Monitor.fit(model, tokenizer, TRUSTED[:60], generation={"logits_processor": []}, **options)
+    odd.save(tmp_path / "monitor")
+    again = Monitor.load(tmp_path / "monitor", model, tokenizer)
+    with pytest.warns(UserWarning, match="alarms of responses stay as they were, because its folder holds no such"):
+        assert again.recalibrate(TRUSTED[:40]).state.stream_responses is None
+    assert odd.recalibrate(TRUSTED[:40]).state.stream_responses is not None  # it was not saved, and knows them
+    silent = Monitor.fit(model, tokenizer, TRUSTED[:60], **options)
+    monkeypatch.setattr(model.generation_config, "eos_token_id", list(range(model.config.vocab_size)))
+    with pytest.warns(UserWarning, match="because of 40 responses to these prompts 0 have a score"):
+        assert silent.recalibrate(TRUSTED[:40]).state.stream_responses is None
+
+
+def test_options_of_somebody_elses_folder_fetch_no_code(monitors, tokenizer, tmp_path):
+    monitor = monitors["activations"]
+    monitor.save(tmp_path / "monitor")
+    file = tmp_path / "monitor" / "monitor.json"
+    said = json.loads(file.read_text())
+    said.pop("checksum")
+    said["generation"] = {"custom_generate": str(tmp_path), "trust_remote_code": True}
+    file.write_text(json.dumps({**said, "checksum": digest(said)}))
+    (tmp_path / "custom_generate").mkdir()
+    code = f"from pathlib import Path\nPath({str(tmp_path / 'mark')!r}).write_text('it has run')\n"
+    (tmp_path / "custom_generate" / "generate.py").write_text(code + "def generate(model, **options):\n    pass\n")
+    with pytest.warns(UserWarning, match="holds no such `generation`"):
+        Monitor.load(tmp_path / "monitor", monitor.watched.model, tokenizer).recalibrate(TRUSTED[:40])
+    assert not (tmp_path / "mark").exists()

@@ -57,7 +57,8 @@ def watch_score(
     if batch_size is not None:
         loaded.state.batch_size = batch_size
     if recalibrate is not None:
-        loaded = loaded.recalibrate(read_prompts(recalibrate, "recalibrate", column, split))
+        # Prompts alone are scored here, so that no answers are needed.
+        loaded = loaded.recalibrate(read_prompts(recalibrate, "recalibrate", column, split), responses=False)
     found = read_prompts(prompts, "prompts", column, split)
     table = loaded.score(found, fpr, fdr=fdr)
     texts = [prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False) for prompt in found]
