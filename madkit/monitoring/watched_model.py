@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -121,12 +120,7 @@ class WatchedModel:
 
     def tokenizer_fingerprint(self) -> str:
         """A digest of how the tokenizer cuts a text and writes a chat."""
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        if backend is None:
-            cuts: Any = tokenizer_fingerprint(self.tokenizer)
-        else:  # it keeps how the last batch was padded, too
-            cuts = {k: v for k, v in json.loads(backend.to_str()).items() if k not in ("padding", "truncation")}
-        return digest([cuts, getattr(self.tokenizer, "chat_template", None)])
+        return digest([tokenizer_fingerprint(self.tokenizer), getattr(self.tokenizer, "chat_template", None)])
 
 
 def weights_digest(model: Any) -> str:
