@@ -97,3 +97,8 @@ def test_a_response_that_has_no_room_is_refused(gpt2, unread):
         Monitor.fit(*gpt2, TRUSTED, new_tokens=4, max_length=9)
     with pytest.raises(ConfigError, match=r"^new_tokens=11 leaves no room for a prompt in the 12 positions .* 10 or"):
         Monitor.fit(*gpt2, TRUSTED, new_tokens=11)
+
+
+def test_options_of_responses_that_nobody_asks_for_are_refused(plain, unread):
+    with pytest.raises(ConfigError, match=r"generation=.*do_sample.* and new_tokens=0 asks for none"):
+        Monitor.fit(plain[0], plain[1], TRUSTED, generation={"do_sample": True})
