@@ -102,12 +102,14 @@ def _require_checkpoint(path: str | None) -> None:
 
 def _code_of_task(data: dict[str, Any] | None) -> str | None:
     """A digest of the file of a dataset that is a class of the user's."""
-    dataset = str((data or {}).get("init_args", {}).get("dataset") or "")
-    from madkit.data.tasks import DATASETS, Task, find_task, task_names
-
-    if dataset in DATASETS or ("." not in dataset and dataset not in task_names()):
+    dataset = (data or {}).get("init_args", {}).get("dataset")
+    if dataset is None:
         return None
-    return code_digest(find_task(dataset), stop=Task)
+    from madkit.data.records.sources import task_or_none
+    from madkit.data.tasks import DATASETS, Task
+
+    task = None if dataset in DATASETS else task_or_none(dataset)
+    return None if task is None else code_digest(task, stop=Task)
 
 
 class Stages(LightningCLI):

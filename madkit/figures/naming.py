@@ -117,14 +117,25 @@ def count_range(counts: Iterable[float]) -> str:
     return str(distinct[0]) if len(distinct) == 1 else f"{distinct[0]} to {distinct[-1]}"
 
 
-def share_range(shares: Iterable[float]) -> str:
-    """A share of prompts, or its range over datasets.
+def share_range(shares: pd.Series) -> str:
+    """A share of prompts or pairs, or its range over datasets.
 
     Example:
-        >>> share_range([0.5, 0.5]), share_range([0.02]), share_range([0.02, 0.5])
-        ('half', '2%', '2% to 50%')
+        >>> share_range(pd.Series([0.02])), share_range(pd.Series([0.02, 0.5]))
+        ('2%', '2% to 50%')
     """
-    ends = sorted(shares)[:1] + sorted(shares)[-1:]
-    if set(ends) == {0.5}:
-        return "half"
-    return " to ".join(dict.fromkeys(f"{share:.0%}" for share in ends))
+    return " to ".join(dict.fromkeys(f"{share:.0%}" for share in (shares.min(), shares.max())))
+
+
+def anomalous_share(rows: pd.DataFrame) -> str:
+    """The share of the test prompts that are anomalous, or its range over datasets.
+
+    Args:
+        rows: of the results: n_normal, n_anomalous.
+
+    Example:
+        >>> anomalous_share(pd.DataFrame({"n_normal": [300, 60], "n_anomalous": [300, 60]}))
+        'half'
+    """
+    shares = rows["n_anomalous"] / (rows["n_normal"] + rows["n_anomalous"])
+    return "half" if (shares == 0.5).all() else share_range(shares)

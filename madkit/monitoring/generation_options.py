@@ -54,12 +54,12 @@ def require_options(lm: Any, new_tokens: int, generation: dict[str, Any]) -> Non
     """
     if isinstance(new_tokens, bool) or not isinstance(new_tokens, int) or new_tokens < 0:
         raise ConfigError(f"new_tokens={new_tokens!r} must be a whole number of at least 0")
-    if not new_tokens and generation:
-        raise ConfigError(
-            f"generation={str(generation)[:60]} is of responses, and new_tokens=0 asks for none: give their length, or "
-            "leave it out"
-        )
     if not new_tokens:
+        if generation:
+            raise ConfigError(
+                f"generation={str(generation)[:60]} is of responses, and new_tokens=0 asks for none: give their "
+                "length, or leave it out"
+            )
         return
     if ours := [name for name in _OURS if name in generation]:
         raise ConfigError(f"generation: {ours[0]}={str(generation[ours[0]])[:40]} is set by the monitor: leave it out")

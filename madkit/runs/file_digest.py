@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,10 +23,15 @@ def file_digest(path: Path) -> str:
     return _digest(resolved, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def folder_contents(folder: Path) -> list[list[str]]:
+def folder_digests(folder: Path, counts: Callable[[Path], bool]) -> dict[str, str]:
+    """SHA-256 of each file of a folder that counts, at any depth, by its path in there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and counts(path))
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
+
+
+def folder_contents(folder: Path) -> list[tuple[str, str]]:
     """The path in a folder, and the digest, of every file of it that is not hidden."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name[0] != ".")
-    return [[file.relative_to(folder).as_posix(), file_digest(file)] for file in files]
+    return list(folder_digests(folder, lambda path: path.name[0] != ".").items())
 
 
 @lru_cache(maxsize=4096)

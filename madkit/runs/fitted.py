@@ -9,7 +9,7 @@ from typing import Any
 
 from madkit.errors import StoreError
 from madkit.runs.atomic import write_json
-from madkit.runs.file_digest import file_digest
+from madkit.runs.file_digest import file_digest, folder_digests
 
 _NAME = "fit.json"
 #: What a fit leaves beside its result.
@@ -50,7 +50,8 @@ class FitMarker:
             result: the folder that was exported, below the run folder.
             more: what else to say.
         """
-        files = {result: folder_digests(self.path.parent / result)}
+        # But for what is for people to read.
+        files = {result: folder_digests(self.path.parent / result, lambda path: path.suffix != ".md")}
         tables = [name for name in _TABLES if (self.path.parent / name).is_file()]
         write_json(self.path, {"key": key, "result": result, "files": files, "tables": tables, **more})
 
@@ -96,12 +97,6 @@ class FitMarker:
                 if not path.is_file() or file_digest(path) != digest:
                     return f"{result}/{name}"
         return None
-
-
-def folder_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file of a folder, at any depth, but for those that are for people to read."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md")
-    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
 
 
 def require_fitted(result: Path) -> None:

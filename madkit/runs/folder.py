@@ -69,7 +69,7 @@ def _read(value: Any, dataset: str, option: str) -> Any:
         return value
     path = Path(value.replace("{dataset}", dataset)).expanduser()
     if path.is_dir():
-        return folder_contents(path)
+        return digest(folder_contents(path))
     return str(path) if path.is_file() else value
 
 

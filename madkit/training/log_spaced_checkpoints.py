@@ -65,10 +65,15 @@ class LogSpacedCheckpoints(Callback):
             )
 
     @override
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Also where a run that had ended continues, which never starts to train.
+        _publish(trainer)
+
+    @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.global_step == 0 and trainer.is_global_zero and not is_trial(trainer):
-            shutil.rmtree(_own(trainer), ignore_errors=True)
-        _publish(trainer)
+            for folder in {_own(trainer), _shown(trainer)}:
+                shutil.rmtree(folder, ignore_errors=True)
 
     @override
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
@@ -79,7 +84,6 @@ class LogSpacedCheckpoints(Callback):
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # Before ExportBest loads the best weights; and also where a run that had ended continues.
         _keep(trainer, pl_module)
-        _publish(trainer)
 
 
 def _own(trainer: L.Trainer) -> Path:
@@ -88,9 +92,14 @@ def _own(trainer: L.Trainer) -> Path:
     return Path(folders[0] if folders else trainer.default_root_dir) / STEPS
 
 
+def _shown(trainer: L.Trainer) -> Path:
+    """Where a run's adapters are looked for: those of the recipe that it was fitted with last."""
+    return Path(trainer.default_root_dir) / STEPS
+
+
 def _publish(trainer: L.Trainer) -> None:
     """Have the run's ``steps`` hold the adapters of this training alone, whatever another recipe left there."""
-    own, shown = _own(trainer), Path(trainer.default_root_dir) / STEPS
+    own, shown = _own(trainer), _shown(trainer)
     if own == shown or not trainer.is_global_zero or is_trial(trainer):
         return
     shutil.rmtree(shown, ignore_errors=True)
@@ -104,5 +113,5 @@ def _keep(trainer: L.Trainer, module: Any) -> None:
     own = _own(trainer) / name
     if trainer.global_step and trainer.is_global_zero and not is_trial(trainer) and not own.exists():
         write_atomically(own, module.export)
-        if (shown := Path(trainer.default_root_dir) / STEPS / name) != own:
+        if (shown := _shown(trainer) / name) != own:
             write_atomically(shown, partial(shutil.copytree, own))

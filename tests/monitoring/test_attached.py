@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from small_lms import with_lora
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from madkit import Monitor
@@ -31,12 +31,7 @@ def tokenizer(bases):
 @pytest.fixture(scope="module")
 def monitors(bases, tokenizer):
     """Of activations alone, of a LoRA compared with its base, and of a whole model compared with another."""
-    torch.manual_seed(0)
-    tuned = get_peft_model(load(bases), LoraConfig(r=2, target_modules=["q_proj", "down_proj"])).eval()
-    with torch.no_grad():
-        for name, p in tuned.named_parameters():
-            if "lora_B" in name:
-                p.normal_(std=0.3)
+    tuned = with_lora(load(bases))
     merged = load(bases)
     with torch.no_grad():
         merged.model.layers[0].mlp.down_proj.weight.mul_(1.2)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from small_lms import with_lora
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from madkit import Monitor
@@ -34,13 +34,7 @@ def merged(bases):
 
 @pytest.fixture(scope="module")
 def adapted(bases):
-    torch.manual_seed(0)
-    model = get_peft_model(load(bases), LoraConfig(r=2, target_modules=["q_proj", "down_proj"])).eval()
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            if "lora_B" in name:
-                p.normal_(std=0.3)
-    return model
+    return with_lora(load(bases))
 
 
 def saved(monitor, folder):

@@ -42,7 +42,7 @@ class TuningData(RankAwareDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """How many micro-batches a step has, in which a checkpoint counts how far training has come."""
-        return {"accumulate": accumulation(self.batch_size, self.device_batch_size, self._world)}
+        return {"accumulate": self._accumulation}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember it until the trainer's loops are restored."""
@@ -50,10 +50,9 @@ class TuningData(RankAwareDataModule):
 
     def train_dataloader(self) -> TrainBatches:
         """The training micro-batches of this process."""
-        now = accumulation(self.batch_size, self.device_batch_size, self._world)
-        if self.trainer is not None and self._accumulated is not None and self._accumulated != now:
+        if self.trainer is not None and self._accumulated not in (None, self._accumulation):
             # It continues with other devices, or with as many prompts at once as they hold.
-            recount_batches(self.trainer, self._accumulated, now)
+            recount_batches(self.trainer, self._accumulated, self._accumulation)
         self._accumulated = None
         return TrainBatches(
             self.train_prompts,
@@ -70,9 +69,13 @@ class TuningData(RankAwareDataModule):
         """The validation batches of this process."""
         return ValidationBatches(self.validation_prompts, self.predict_batch_size, self._rank, self._world)
 
+    @property
+    def _accumulation(self) -> int:
+        return accumulation(self.batch_size, self.device_batch_size, self._world)
+
     def _set_accumulation(self) -> None:
         """Make the trainer accumulate as many micro-batches as the effective batch needs."""
-        needed = accumulation(self.batch_size, self.device_batch_size, self._world)
+        needed = self._accumulation
         if self.trainer is None:
             return
         if self.trainer.accumulate_grad_batches not in (1, needed):

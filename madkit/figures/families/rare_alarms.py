@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from madkit.figures.naming import detector_name, share_range, with_control, with_setting
+from madkit.figures.naming import anomalous_share, detector_name, with_control, with_setting
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import Results, grouped
 from madkit.figures.tables.averages import METHOD, average
@@ -44,11 +44,10 @@ def rare_alarms(results: Results) -> Iterator[Sheet]:
             cells.setdefault(model, []).append([*line, *map(str, counts)])
     yield Sheet("table_rare_alarms.csv", pd.DataFrame(lines).to_csv(index=False, lineterminator="\n"))
     head = ["detector", *_STATISTICS.values(), "normal", "anomalous", "statements"]
-    anomalous = share_range(table["n_anomalous"] / (table["n_normal"] + table["n_anomalous"]))
     notes = [
         "*AUROC at FPR <= 1%*: standardised, 0.5 is chance and 1 perfect (McClish 1989).",
         "*TPR at 1% FPR*: the most anomalous prompts that a threshold catches with at most 1% false alarms.",
-        f"*Average precision*: chance is the share of anomalous prompts, {anomalous} here.",
+        f"*Average precision*: chance is the share of anomalous prompts, {anomalous_share(table)} here.",
         *about_false_alarms(table[table["subset"] == "all"]),
         "With fewer than some 400 normal prompts in a dataset, 1% is a handful of prompts and the intervals say so.",
         f"Intervals: {METHOD}",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from madkit.figures.naming import count_prompts, detector_name, further_needs, setting_order
+from madkit.figures.naming import count_prompts, detector_name, further_needs, setting_order, share_range
 from madkit.figures.published.numbers import (
     LLAMA,
     MISTRAL,
@@ -16,7 +16,7 @@ from madkit.figures.published.numbers import (
 )
 from madkit.figures.registry import Sheet, artist
 from madkit.figures.results.results import OWN_ANSWER, Results, grouped, ordered_datasets
-from madkit.figures.tables.answers import differing, share_of_pairs, within_average
+from madkit.figures.tables.answers import differing, within_average
 from madkit.figures.tables.averages import METHOD, Average, average
 from madkit.figures.tables.benign import about_benign, benign_rows
 from madkit.figures.tables.costs import milliseconds
@@ -221,9 +221,9 @@ def _about_answers(results: Results) -> Iterator[str]:
         return
     yield (
         "*Within answers*: AUROC over pairs of a normal and an anomalous prompt to which the model gives the same "
-        f"answer: {share_of_pairs(rows)} of the pairs of a dataset. It differs from the plain one by more than the "
-        f"interval of their difference for {int(differing(rows).sum())} of {len(rows)} detectors and datasets; see "
-        "`table_within_answers.md`. In the CSV it is `within_auroc_*`."
+        f"answer: {share_range(rows['within_share'])} of the pairs of a dataset. It differs from the plain one by more "
+        f"than the interval of their difference for {int(differing(rows).sum())} of {len(rows)} detectors and "
+        "datasets; see `table_within_answers.md`. In the CSV it is `within_auroc_*`."
     )
     yield (
         "*Own answer*: the model's log odds of Yes, and the label of the answer that is right for the character, as "

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from madkit.figures.naming import count_range, detector_name, share_range
+from madkit.figures.naming import anomalous_share, count_range, detector_name
 from madkit.figures.results.poser_measures import RESULTS, conclusions
 from madkit.figures.results.results import Results, grouped
 from madkit.figures.results.selection import MOST_MODELS, first_models, what_is_shown
@@ -46,11 +46,10 @@ def _scope(rows: pd.DataFrame) -> str:
     models, datasets = sorted(set(rows["model"])), sorted(set(rows["dataset"]))
     datasets_once = rows.drop_duplicates(["model", "dataset"])
     prompts = datasets_once[["n_normal", "n_anomalous"]].sum(axis=1)
-    anomalous = share_range(datasets_once["n_anomalous"] / prompts)
     return (
         f"{_number(len(models), 'model')} ({_named(models)}), {_number(len(datasets), 'quirky dataset')}, "
         f"{count_range(prompts)} test prompts of {count_range(datasets_once['n_statements'])} statements each, "
-        f"{anomalous} of them anomalous."
+        f"{anomalous_share(datasets_once)} of them anomalous."
     )
 
 

@@ -19,16 +19,3 @@ def differing(rows: pd.DataFrame) -> pd.Series:
     """Of each row, whether the two differ by more than the interval of their difference."""
     found: pd.Series = (rows["within_difference_low"] > 0) | (rows["within_difference_high"] < 0)
     return found
-
-
-def share_of_pairs(rows: pd.DataFrame) -> str:
-    """The share of pairs that were answered alike, or its range.
-
-    Example:
-        >>> share_of_pairs(pd.DataFrame({"within_share": [0.5, 0.5]}))
-        '50%'
-        >>> share_of_pairs(pd.DataFrame({"within_share": [0.25, 0.5]}))
-        '25% to 50%'
-    """
-    ends = [f"{share:.0%}" for share in (rows["within_share"].min(), rows["within_share"].max())]
-    return " to ".join(dict.fromkeys(ends))
